@@ -1,0 +1,13 @@
+/* Flipbook: train graph neural networks on graphs that change, on clusters. All public headers, in
+ * data-flow order. */
+#ifndef FLIPBOOK_H
+#define FLIPBOOK_H
+#include <flipbook/base.h>
+#include <flipbook/kernels.h>
+#include <flipbook/comm.h>
+#include <flipbook/graph.h>
+#include <flipbook/container.h>
+#include <flipbook/partition.h>
+#include <flipbook/tape.h>
+#include <flipbook/model.h>
+#endif

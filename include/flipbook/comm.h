@@ -1,0 +1,70 @@
+/* Flipbook: comm — ranks, and the one exchange plan.
+ *
+ * A plan says who sends which rows to whom. It is built once from "the rows I need" and then runs
+ * forward (owner to copies) and backward (copies to owner, summed in rank order):
+ *
+ *     own rows [n_own, width] ──begin/end──▶ halo rows [n_halo, width]      forward
+ *     own grads += Σ over ranks  ◀──begin/end── halo grads [n_halo, width]  backward
+ *
+ * Between begin and end the caller works on rows that need no halo. Bytes sent are counted in the
+ * communicator's meter: forward and backward both Σ over peers of rows · width · sizeof(flip_real).
+ */
+#ifndef FLIPBOOK_COMM_H
+#define FLIPBOOK_COMM_H
+
+#include <flipbook/base.h>
+#include <mpi.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct flip_comm flip_comm;
+
+/* Collective. Duplicates `parent`; MPI must be initialised. */
+flip_status flip_comm_create(flip_comm **comm, MPI_Comm parent);
+void flip_comm_destroy(flip_comm **comm);       /* collective */
+int flip_comm_rank(const flip_comm *comm);      /* a NULL comm is one rank: 0 */
+int flip_comm_size(const flip_comm *comm);      /* … of 1 */
+int flip_comm_node_rank(const flip_comm *comm); /* among the ranks of this machine */
+int flip_comm_node_size(const flip_comm *comm);
+flip_meter *flip_comm_meter(flip_comm *comm); /* owned by comm; NULL for a NULL comm */
+MPI_Comm flip_comm_mpi(const flip_comm *comm);
+
+/* All collective, safe beyond 2^31 elements, and do nothing on one rank (or a NULL comm). */
+flip_status flip_comm_sum_f64(flip_comm *comm, double *values,
+                              size_t count); /* same bits on every rank */
+flip_status flip_comm_sum_i64(flip_comm *comm, int64_t *values, size_t count);
+flip_status flip_comm_max_i64(flip_comm *comm, int64_t *values, size_t count);
+flip_status flip_comm_broadcast(flip_comm *comm, void *data, size_t bytes, int root);
+flip_status flip_comm_gather_all(flip_comm *comm, void *all, const void *mine, size_t bytes_each);
+/* Items of `item` bytes; counts and displacements in items, [size] each. */
+flip_status flip_comm_all_to_all(flip_comm *comm, const void *send, const int64_t *send_count,
+                                 void *receive, const int64_t *receive_count, size_t item);
+/* Worst status of all ranks, so that an error anywhere is an error everywhere (message: lowest
+ * failing rank's). */
+flip_status flip_comm_agree(flip_comm *comm, flip_status mine);
+
+typedef struct flip_plan flip_plan;
+
+/* Collective. rank_first [size+1]: rank r owns ids rank_first[r] … rank_first[r+1]-1. need
+ * [n_need]: distinct ids of other ranks (any order kept as given: halo row i is id need[i]).
+ * Refuses own ids. */
+flip_status flip_plan_create(flip_plan **plan, flip_comm *comm, const flip_gid *rank_first,
+                             const flip_gid *need, int32_t n_need, flip_bytes counted_as);
+void flip_plan_destroy(flip_plan **plan);
+int32_t flip_plan_n_halo(const flip_plan *plan);
+int64_t flip_plan_rows_sent(const flip_plan *plan); /* by this rank, one forward pass */
+/* width: flip_reals a row. One exchange at a time a plan. Collective. */
+flip_status flip_plan_forward_begin(flip_plan *plan, const flip_real *own, size_t width,
+                                    flip_real *halo);
+flip_status flip_plan_forward_end(flip_plan *plan);
+flip_status flip_plan_backward_begin(flip_plan *plan, const flip_real *halo, size_t width);
+flip_status flip_plan_backward_end(flip_plan *plan, flip_real *own); /* own += received */
+/* Forward for rows of any `bytes` a row (ids, labels): not counted. */
+flip_status flip_plan_fetch(flip_plan *plan, const void *own, size_t bytes, void *halo);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,123 @@
+/* Flipbook: graph — a rank's shard of a dynamic graph, and the matrices made of it.
+ *
+ * A rank owns a contiguous range of node ids. It holds the events whose destination it owns. From
+ * them an adjacency is built: one multi-snapshot CSR (see kernels.h) with own rows, its transpose
+ * for the backward pass, and the exchange plan of its halo.
+ *
+ *        own rows   [ n_own x (n_own | n_halo) ]   columns: own nodes first, then halo
+ *        row_order  interior rows (no halo column) first, then boundary rows
+ */
+#ifndef FLIPBOOK_GRAPH_H
+#define FLIPBOOK_GRAPH_H
+
+#include <flipbook/comm.h>
+#include <flipbook/kernels.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Events of this rank's own destinations, in any order. */
+typedef struct flip_events {
+    int64_t n;
+    const flip_gid *dst, *src;
+    const int32_t *step;  /* NULL = all 0 */
+    const double *weight; /* NULL = all 1 */
+} flip_events;
+
+typedef enum flip_adjacency_kind {
+    FLIP_ADJACENCY_SUM,       /* GIN: number of events */
+    FLIP_ADJACENCY_WSUM,      /* sum of weights */
+    FLIP_ADJACENCY_MEAN,      /* GraphSAGE: 1/k over in-events, weights ignored */
+    FLIP_ADJACENCY_WMEAN,     /* sum of w x / sum of w */
+    FLIP_ADJACENCY_GCN,       /* D^-1/2 (A+I) D^-1/2, D row sums of A+I on both sides */
+    FLIP_ADJACENCY_GCN_INOUT, /* Din^-1/2 (A+I) Dout^-1/2 */
+    FLIP_ADJACENCY_PATTERN,   /* max pooling: entries only */
+    FLIP_ADJACENCY_ATTENTION  /* GAT: one entry an event, plus a self-loop where a node has none */
+} flip_adjacency_kind;
+
+typedef struct flip_adjacency_params {
+    flip_adjacency_kind kind;
+    int32_t n_steps;   /* steps of the timeline, >= 1 */
+    int32_t edge_life; /* snapshot t sums events of steps t-life+1 … t; default 1 */
+    int32_t window;    /* TM-GCN's band b: A'_t = sum_k A_k / min(b, t+1), 0 and 1 = none */
+} flip_adjacency_params;
+
+typedef struct flip_adjacency {
+    flip_csr a;  /* [n_own x (n_own + n_halo)] */
+    flip_csr at; /* [(n_own + n_halo) x n_own]; a's transpose: own rows first, then halo rows */
+    int32_t n_own, n_halo, n_interior;
+    const int32_t *row_order;     /* [n_own] */
+    const flip_gid *halo;         /* [n_halo] global ids, ascending */
+    const int64_t *to_transposed; /* [n_entries]: entry e of a is entry to_transposed[e] of at;
+                                     ATTENTION and PATTERN only, else NULL */
+    flip_plan *plan;              /* NULL on one rank */
+    flip_comm *comm;              /* borrowed */
+    flip_arena *arena;            /* owns everything above */
+} flip_adjacency;
+
+/* Collective. rank_first [size+1]. original: [n_own] original ids of own nodes (order of
+ * summation), NULL = global ids. */
+flip_status flip_adjacency_create(flip_adjacency **adjacency, flip_comm *comm,
+                                  const flip_gid *rank_first, const int64_t *original,
+                                  const flip_events *events, const flip_adjacency_params *params);
+void flip_adjacency_destroy(flip_adjacency **adjacency);
+/* Bytes flip_adjacency_create will hold, from counts alone (memory estimate before allocation). */
+size_t flip_adjacency_bytes(int64_t n_own, int64_t n_halo, int64_t n_events,
+                            const flip_adjacency_params *params);
+
+/* Y = M x X for TM-GCN: out[v,t,:] = sum_k M[t,k] x[v,k,:] over own rows [n, steps, dim]. */
+void flip_band_average(int64_t n, int32_t steps, int32_t dim, int32_t window, flip_real *out,
+                       const flip_real *x);
+
+/* ---- a shard read from a file ---- */
+
+typedef struct flip_graph_info {
+    int64_t n_nodes, n_events;
+    int32_t n_steps, n_features, n_classes, n_targets, n_splits, n_parts;
+    bool weighted, undirected, edge_labels, features_sparse, features_binary, features_change,
+        labels_change;
+} flip_graph_info;
+
+typedef struct flip_graph_params {
+    int32_t parts_per_rank; /* when the file is not partitioned: METIS in memory into size * this;
+                               default 4 */
+    int32_t last_step;      /* read steps 0 … last_step-1; 0 = all */
+    uint64_t seed;
+} flip_graph_params;
+
+typedef struct flip_graph flip_graph;
+
+/* Collective. Verifies, reads an equal slab a rank, and sends rows to their owners. A file without
+ * parts is partitioned in memory first (partitioned_here tells). */
+flip_status flip_graph_open(flip_graph **graph, flip_comm *comm, const char *path,
+                            const flip_graph_params *params);
+void flip_graph_close(flip_graph **graph);
+const flip_graph_info *flip_graph_about(const flip_graph *graph);
+bool flip_graph_partitioned_here(const flip_graph *graph);
+uint64_t flip_graph_fingerprint(
+    const flip_graph *graph); /* of the contents; equal for any rank count and partition */
+const flip_gid *flip_graph_rank_first(const flip_graph *graph); /* [size + 1] */
+int32_t flip_graph_n_own(const flip_graph *graph);
+const int64_t *flip_graph_original(
+    const flip_graph *graph); /* [n_own] dense original ids: order and random keys */
+const flip_events *flip_graph_events(const flip_graph *graph);
+const int32_t *flip_graph_event_labels(const flip_graph *graph); /* [events] class, -1 none; NULL */
+/* Dense rows of own nodes: constant [n_own, F]; changing [n_own, steps, F]. NULL when the file has
+ * none. */
+const flip_real *flip_graph_features(const flip_graph *graph);
+const int32_t *
+flip_graph_labels(const flip_graph *graph); /* [n_own] or [n_own, steps], -1 none; NULL */
+const flip_real *
+flip_graph_targets(const flip_graph *graph); /* [n_own, steps, n_targets]; NaN none; NULL */
+const int8_t *flip_graph_split(const flip_graph *graph,
+                               int32_t k); /* [n_own] 0 train 1 valid 2 test -1 unused; NULL */
+/* In- and out-degree (events alive) of own nodes a step: [n_own, steps, 2]. Collective. */
+flip_status flip_graph_degrees(const flip_graph *graph, int32_t edge_life, flip_real *out);
+/* Name of a node as the user gave it: text or number, into buffer. Own nodes only. */
+flip_status flip_graph_node_name(const flip_graph *graph, int32_t own, char *buffer, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,123 @@
+/* Flipbook: kernels — the one seam to the machine.
+ *
+ * A multi-snapshot sparse matrix is one CSR over the union of all steps' entries; each entry lives
+ * in runs of consecutive steps, each step with a value:
+ *
+ *     row_ptr [n_rows+1] ─▶ entry e: col[e] (local id), runs run_ptr[e] … run_ptr[e+1]-1
+ *     run r: steps run_first[r] … run_first[r] + (value_ptr[r+1]-value_ptr[r]) - 1
+ *            values value[value_ptr[r]] …
+ *
+ * Static matrices (n_steps == 1) have run_ptr == run_first == value_ptr == NULL and value[e], or
+ * value == NULL for all ones; they may carry row_scale and col_scale, applied as
+ * A[v,u] = row_scale[v] * value * col_scale[u]. Dense blocks are row-major [n, steps, dim].
+ *
+ * Columns below n_own name the rank's own rows (x_own); the others the halo (x_halo, row col -
+ * n_own).
+ */
+#ifndef FLIPBOOK_KERNELS_H
+#define FLIPBOOK_KERNELS_H
+
+#include <flipbook/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct flip_csr {
+    int32_t n_rows, n_cols, n_own; /* n_own: columns from here on are halo */
+    int32_t n_steps;
+    int64_t n_entries, n_values;
+    const int64_t *row_ptr;     /* [n_rows + 1] */
+    const int32_t *col;         /* [n_entries], in a row ascending by original id */
+    const int64_t *run_ptr;     /* [n_entries + 1] or NULL */
+    const int32_t *run_first;   /* [n_runs] or NULL */
+    const int64_t *value_ptr;   /* [n_runs + 1] or NULL */
+    const flip_real *value;     /* [n_values] or NULL = 1 */
+    const flip_real *row_scale; /* [n_rows] or NULL, static only */
+    const flip_real *col_scale; /* [n_cols] or NULL, static only */
+} flip_csr;
+
+/* What happens to C = A B before it is stored, fused into the product. */
+typedef struct flip_epilogue {
+    const flip_real *bias; /* [n] added first, or NULL */
+    bool accumulate;       /* C += … (before bias and the rest) */
+    bool relu;
+    uint8_t *relu_bits;  /* NULL, or out: bit j%8 of byte [i * ((n+7)/8) + j/8] = was positive (and
+                            kept) */
+    double dropout;      /* p in [0,1): kept values are scaled by 1/(1-p) */
+    uint64_t seed, draw; /* flip_random stream DROPOUT: a = draw, b = key[i] * n + j, four columns
+                            share one call: see flip_dropout_keep */
+    const int64_t *key;  /* [m] original row ids; NULL = i */
+} flip_epilogue;
+
+typedef struct flip_adam_step {
+    double lr, beta1, beta2, epsilon, weight_decay;
+    bool decoupled;            /* AdamW */
+    double correct1, correct2; /* 1 - beta^t */
+    double grad_scale;         /* gradients are multiplied by it first (clipping) */
+} flip_adam_step;
+
+/* The table. Every pointer is set. `rows` lists the rows to do (NULL = 0 … n_rows-1). Thread count
+ * is that of the OpenMP runtime; results do not depend on it. */
+typedef struct flip_kernels {
+    const char *name; /* "c", "avx2", "avx512" */
+
+    /* y[v,t,:] (+)= sum over entries e of row v and steps t in its runs of value * x[col[e], t, :]
+     */
+    void (*spmm)(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t dim, flip_real *y,
+                 const flip_real *x_own, const flip_real *x_halo, bool accumulate);
+
+    /* C[m,n] (ldc) = epilogue(A[m,k] (lda) * B[k,n] (ldb)) */
+    void (*gemm_nn)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                    const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
+                    const flip_epilogue *epilogue /* or NULL */);
+    /* C[m,n] (+)= A[m,k] * B[n,k]^T : input gradients dX = dY W^T */
+    void (*gemm_nt)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                    const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc, bool accumulate);
+    /* G[k,n] += A[m,k]^T * B[m,n], G in double: weight gradients dW = X^T dY. Rows are taken in
+     * fixed blocks, each block's product in flip_real, the blocks summed in double in ascending
+     * order. */
+    void (*gemm_tn)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                    const flip_real *b, int64_t ldb, double *g, int64_t ldg);
+    /* the same three with operands rounded to bfloat16, sums in flip_real (--precision bf16) */
+    void (*gemm_nn_bf16)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                         const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
+                         const flip_epilogue *epilogue);
+    void (*gemm_nt_bf16)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                         const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
+                         bool accumulate);
+    void (*gemm_tn_bf16)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                         const flip_real *b, int64_t ldb, double *g, int64_t ldg);
+
+    /* dropout forward on [m,n]: y = keep ? x / (1-p) : 0; the backward pass calls it on gradients.
+     * y may be x. */
+    void (*dropout)(int64_t m, int64_t n, flip_real *y, const flip_real *x, double p, uint64_t seed,
+                    uint64_t draw, const int64_t *key);
+    /* gradient through fused relu+dropout: dx = bit ? dy * scale : 0. dx may be dy. */
+    void (*mask_bits)(int64_t m, int64_t n, flip_real *dx, const flip_real *dy, const uint8_t *bits,
+                      flip_real scale);
+    /* p[i] -= Adam step; one pass over a parameter slab. decay is L2 (added to g) or decoupled. */
+    void (*adam)(int64_t n, flip_real *p, const double *g, flip_real *m, flip_real *v,
+                 const flip_adam_step *step);
+} flip_kernels;
+
+/* Is element (row key, column j of n) kept by dropout p? The definition every implementation
+ * follows: word j%4 of flip_random(seed, DROPOUT, draw, key * ceil(n/4) + j/4) >= p * 2^32. */
+bool flip_dropout_keep(uint64_t seed, uint64_t draw, int64_t key, int64_t n, int64_t j, double p);
+
+/* The table for this machine (or FLIP_ISA). Never NULL. */
+const flip_kernels *flip_kernels_get(void);
+const flip_kernels *flip_kernels_reference(void); /* plain C, the definition */
+/* Every table this machine can run, reference first; returns how many. */
+int flip_kernels_list(const flip_kernels *tables[4]);
+
+/* This machine's limits, measured once (about 0.3 s), one call for all threads in use. */
+typedef struct flip_limits {
+    double copy_gbs, multiply_gflops;
+} flip_limits;
+flip_limits flip_kernels_limits(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,50 @@
+/* What this processor can do, and which kernels OpenBLAS picks on it. */
+#include <flipbook/base.h>
+
+#include <cpuid.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char *openblas_get_corename(void);
+
+flip_isa flip_isa_detect(void) {
+    flip_isa best = FLIP_ISA_C;
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = FLIP_ISA_AVX2;
+    if (best == FLIP_ISA_AVX2 && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq")) {
+        best = FLIP_ISA_AVX512;
+        if (__builtin_cpu_supports("avx512bf16")) best = FLIP_ISA_AVX512_BF16;
+    }
+    const char *wish = getenv("FLIP_ISA");
+    if (wish && strcmp(wish, "c") == 0) return FLIP_ISA_C;
+    if (wish && strcmp(wish, "avx2") == 0 && best > FLIP_ISA_AVX2) return FLIP_ISA_AVX2;
+    if (wish && strcmp(wish, "avx512") == 0 && best > FLIP_ISA_AVX512) return FLIP_ISA_AVX512;
+    return best;
+}
+
+const char *flip_isa_name(flip_isa isa) {
+    static const char *const names[] = {"c", "avx2", "avx512", "avx512+bf16"};
+    return names[isa];
+}
+
+/* AMD family 0x1A (Zen 5) and later are unknown to OpenBLAS 0.3.21's dynamic.c, which then runs
+ * PRESCOTT. */
+void flip_blas_mend(char **argv) {
+    static const char *const slow[] = {"Prescott", "Core2", "Nehalem"};
+    flip_isa isa = flip_isa_detect();
+    const char *core = flip_blas_core();
+    bool mend = false;
+    for (size_t i = 0; i < sizeof slow / sizeof *slow; i++)
+        if (strcasecmp(core, slow[i]) == 0 && isa >= FLIP_ISA_AVX2) mend = true;
+    if (!mend || getenv("OPENBLAS_CORETYPE") || !argv) return;
+    setenv("OPENBLAS_CORETYPE", isa >= FLIP_ISA_AVX512 ? "SKYLAKEX" : "HASWELL", 1);
+    execv("/proc/self/exe", argv); /* OpenBLAS chooses when it is loaded, so load it again */
+}
+
+const char *flip_blas_core(void) {
+    return openblas_get_corename();
+}

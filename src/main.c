@@ -1,11 +1,66 @@
-#include <flipbook.h>
+/* flipbook: one program, one table of commands. */
+#include "cli/commands.h"
+#include "cli/run.h"
 
 #include <stdio.h>
+#include <string.h>
+
+static const flip_command commands[] = {
+    {"completion", "print shell completion: eval \"$(flipbook completion bash)\"", NULL,
+     flip_command_completion, false},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+size_t flip_commands(const flip_command **table) {
+    *table = commands;
+    return N_COMMANDS;
+}
+
+static int usage(FILE *out) {
+    fprintf(out, "flipbook trains graph neural networks on graphs that change.\n\n"
+                 "  flipbook COMMAND --help     options and a worked example\n"
+                 "  flipbook --version\n\n");
+    for (int i = 0; i < N_COMMANDS; i++)
+        fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\nExit codes: 0 done, 1 failed, 2 wrong usage, 85 stopped by request after a "
+                 "checkpoint.\n");
+    return out == stdout ? 0 : 2;
+}
+
+static flip_status unknown_command(const char *word) {
+    const char *names[N_COMMANDS];
+    for (int i = 0; i < N_COMMANDS; i++)
+        names[i] = commands[i].name;
+    if (strcmp(word, "compress") == 0 || strcmp(word, "simulate") == 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' is not in this version of flipbook", word);
+    const char *near = flip_suggest(word, names, N_COMMANDS);
+    if (near)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "unknown command '%s'; did you mean '%s'?", word, near);
+    return FLIP_FAIL(FLIP_ERROR_USAGE, "unknown command '%s' (flipbook --help lists them)", word);
+}
+
+static bool wants_help(int argc, char **argv) {
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    return false;
+}
+
+static int run(const flip_command *command, int argc, char **argv) {
+    bool help = wants_help(argc, argv);
+    if (help && command->help) return fputs(command->help, stdout) < 0;
+    if (command->mpi && !help) flip_run_begin(&argc, &argv);
+    return command->run(argc, argv);
+}
 
 int main(int argc, char **argv) {
     flip_blas_mend(argv);
-    (void)argc;
-    printf("flipbook: OpenBLAS %s, kernels %s\n", flip_blas_core(),
-           flip_isa_name(flip_isa_detect()));
-    return 0;
+    if (argc < 2) return usage(stderr);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return usage(stdout);
+    if (strcmp(argv[1], "--version") == 0)
+        return printf("flipbook %s (%s, %s kernels, OpenBLAS %s)\n", FLIP_VERSION, FLIP_REAL_NAME,
+                      flip_isa_name(flip_isa_detect()), flip_blas_core()) < 0;
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return flip_run_end(run(&commands[i], argc - 1, argv + 1));
+    return flip_run_end(flip_command_end(unknown_command(argv[1])));
 }

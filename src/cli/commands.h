@@ -1,0 +1,53 @@
+/* The commands of the program: one function each, one row each in the table of src/main.c.
+ *
+ *     static const flip_command commands[] = { {"check", "is a file whole", flip_help_check,
+ *                                               flip_command_check, false}, … };
+ *
+ * A command gets its own arguments (argv[0] is its name) and returns the exit code. When it fails
+ * it either leaves the message in the error record, which main prints with the rank and the exit
+ * code of the status (`return flip_command_end(status)`), or prints itself and returns 1 or 2.
+ */
+#ifndef FLIPBOOK_CLI_COMMANDS_H
+#define FLIPBOOK_CLI_COMMANDS_H
+
+#include <flipbook/base.h>
+
+typedef struct flip_command {
+    const char *name;
+    const char *summary; /* one line of `flipbook --help` */
+    const char *help;    /* text of `flipbook NAME --help`, ends with a worked example; NULL: the
+                            command prints it itself (it must then not need MPI for it) */
+    int (*run)(int argc, char **argv);
+    bool mpi; /* main initialises MPI before and finalises it after */
+} flip_command;
+
+int flip_command_generate(int argc, char **argv);
+int flip_command_import(int argc, char **argv);
+int flip_command_info(int argc, char **argv);
+int flip_command_check(int argc, char **argv);
+int flip_command_partition(int argc, char **argv);
+int flip_command_train(int argc, char **argv);
+int flip_command_evaluate(int argc, char **argv);
+int flip_command_predict(int argc, char **argv);
+int flip_command_bench(int argc, char **argv);
+int flip_command_completion(int argc, char **argv);
+
+extern const char flip_help_generate[], flip_help_import[], flip_help_info[], flip_help_check[],
+    flip_help_partition[], flip_help_bench[];
+
+/* The whole table (defined in src/main.c); returns how many. */
+size_t flip_commands(const flip_command **table);
+
+/* Exit code of a command that ends with `status`; the message stays recorded for main. */
+int flip_command_end(flip_status status);
+
+/* Record "unknown option '--lerning-rate' of flipbook train; did you mean '--lr'?" and return
+ * FLIP_ERROR_USAGE. `known`: names as typed, [n]. */
+flip_status flip_unknown_option(const char *command, const char *word, const char *const *known,
+                                size_t n);
+
+/* The choice nearest to `word` by edit distance (insert, delete, replace, swap of neighbours), or
+ * NULL when none is near enough to be meant. */
+const char *flip_suggest(const char *word, const char *const *choices, size_t n);
+
+#endif

@@ -1,0 +1,43 @@
+/* flipbook completion bash: a completion script made from the table of commands. The options of a
+ * command are the --words of its help text. */
+#include "cli/commands.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+static void print_options(const char *help) {
+    for (const char *at = help; (at = strstr(at, "--"));) {
+        const char *end = at + 2;
+        while (isalnum((unsigned char)*end) || *end == '-')
+            end++;
+        bool starts = at == help || isspace((unsigned char)at[-1]) || at[-1] == '[';
+        if (starts && end > at + 2) printf("%.*s ", (int)(end - at), at);
+        at = end;
+    }
+}
+
+int flip_command_completion(int argc, char **argv) {
+    const flip_command *table;
+    size_t n = flip_commands(&table);
+    if (argc != 2 || strcmp(argv[1], "bash") != 0) {
+        printf("Usage: flipbook completion bash\n\nExample: eval \"$(flipbook completion "
+               "bash)\"   # then press TAB\n");
+        return argc == 2 && strcmp(argv[1], "--help") == 0 ? 0 : 2;
+    }
+    printf("_flipbook() {\n"
+           "  local word=${COMP_WORDS[COMP_CWORD]} options=\n"
+           "  if [ \"$COMP_CWORD\" = 1 ]; then options='--help --version ");
+    for (size_t i = 0; i < n; i++)
+        printf("%s ", table[i].name);
+    printf("'\n  else case ${COMP_WORDS[1]} in\n");
+    for (size_t i = 0; i < n; i++) {
+        printf("    %s) options='--help ", table[i].name);
+        if (table[i].help) print_options(table[i].help);
+        printf("';;\n");
+    }
+    printf("  esac; fi\n"
+           "  COMPREPLY=($(compgen -W \"$options\" -- \"$word\") $(compgen -f -- \"$word\"))\n"
+           "}\ncomplete -F _flipbook flipbook\n");
+    return 0;
+}

@@ -1,0 +1,61 @@
+#include "cli/run.h"
+
+#include <mpi.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <xxhash.h>
+
+static MPI_Comm farewell = MPI_COMM_NULL;
+
+void flip_run_begin(int *argc, char ***argv) {
+    int provided;
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_dup(MPI_COMM_WORLD, &farewell);
+}
+
+/* All ranks' (code, message hash), or false when they did not all come in time. */
+static bool meet(const int64_t mine[2], int64_t lowest[2], int64_t highest[2]) {
+    MPI_Request requests[2];
+    MPI_Iallreduce(mine, lowest, 2, MPI_INT64_T, MPI_MIN, farewell, &requests[0]);
+    MPI_Iallreduce(mine, highest, 2, MPI_INT64_T, MPI_MAX, farewell, &requests[1]);
+    double until = flip_seconds() + 2.0;
+    for (;;) {
+        int done = 0;
+        MPI_Testall(2, requests, &done, MPI_STATUSES_IGNORE);
+        if (done) return true;
+        if (mine[0] != 0 && flip_seconds() > until) return false;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+}
+
+int flip_run_end(int code) {
+    const char *message = flip_error_message();
+    int running = 0, finished = 0, rank = 0, size = 1;
+    MPI_Initialized(&running);
+    if (running) MPI_Finalized(&finished);
+    running = running && !finished;
+    if (running) {
+        MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+        MPI_Comm_size(MPI_COMM_WORLD, &size);
+    }
+    bool together = true, same = true;
+    if (running && size > 1) {
+        int64_t mine[2] = {code, (int64_t)XXH3_64bits(message, strlen(message))};
+        int64_t lowest[2], highest[2];
+        together = meet(mine, lowest, highest);
+        same = together && lowest[0] == highest[0] && lowest[1] == highest[1];
+        if (together && highest[0] > code) code = (int)highest[0];
+    }
+    if (message[0]) {
+        if (size == 1 || (same && rank == 0)) fprintf(stderr, "flipbook: %s\n", message);
+        if (!same) fprintf(stderr, "flipbook: [rank %d] %s\n", rank, message);
+    }
+    fflush(stdout);
+    fflush(stderr);
+    if (!running) return code;
+    if (!together) MPI_Abort(MPI_COMM_WORLD, code);
+    MPI_Comm_free(&farewell);
+    MPI_Finalize();
+    return code;
+}

@@ -1,13 +1,157 @@
 #!/usr/bin/env bash
-# Builds and runs every test; closes with `N passed, N failed`.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-build=${BUILD:-build}
-[ -f "$build/build.ninja" ] || meson setup "$build" .
-ninja -C "$build"
-if out=$(meson test -C "$build" --no-rebuild 2>&1); then code=0; else code=1; fi
-echo "$out" | tail -n 40
-passed=$(echo "$out" | awk '/^Ok:/ {print $2}')
-failed=$(echo "$out" | awk '/^Fail:/ {f+=$2} /^Timeout:/ {f+=$2} END {print f+0}')
-echo "${passed:-0} passed, $failed failed"
-exit "$code"
+# Builds and runs every test; the last line is `N passed, N failed`, with `, N skipped` when some
+# could not run here. Exit code 0 when none failed.
+#
+#   tests/run.sh            everything (about 25 minutes on 2 cores)
+#   tests/run.sh --quick    the float build with gcc, its tests, and the checks of the sources
+#
+# Builds go to build (float, gcc: the product), build-double, build-clang and build-asan. A test is
+# a program of tests/meson.build on one number of ranks, a script tests/*.sh (called with the build
+# folder; exit 77 = cannot run here, its last line says why), or a check named below.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+quick=no
+case "${1-}" in
+'') ;;
+--quick) quick=yes ;;
+-h | --help)
+    sed -n '2,10s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+*)
+    echo "tests/run.sh: unknown argument '$1'; usage: tests/run.sh [--quick]" >&2
+    exit 2
+    ;;
+esac
+
+single='^t[0-9]+_[a-z0-9_]*[a-z]$' # tests of one process; those on n ranks end in _np<n>
+passed=0 failed=0 skipped=0 failures=()
+logs=build-logs
+mkdir -p "$logs"
+export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+
+say() { printf '%s %s\n' "$(date +%T)" "$*"; }
+
+# outcome NAME CODE LOG: counts one test and shows the end of the log of one that failed.
+outcome() {
+    case $2 in
+    0) passed=$((passed + 1)) && say "ok      $1" ;;
+    77) skipped=$((skipped + 1)) && say "skipped $1: $(tail -n 1 "$3")" ;;
+    *)
+        failed=$((failed + 1)) failures+=("$1")
+        say "FAILED  $1 (exit $2)"
+        tail -n "${LINES_OF_LOG:-40}" "$3" | sed 's/^/    /'
+        ;;
+    esac
+}
+
+# check NAME COMMAND…: one test.
+check() {
+    local name=$1 log code
+    log=$logs/$(printf '%s' "$name" | tr -c 'A-Za-z0-9_\n' '-').log
+    shift
+    "$@" >"$log" 2>&1 </dev/null
+    code=$?
+    outcome "$name" "$code" "$log"
+    return "$code"
+}
+
+# compile FOLDER [ARGUMENTS OF meson setup]: configures once, builds; warnings are errors.
+compile() {
+    local folder=$1
+    shift
+    if [ ! -f "$folder/build.ninja" ]; then
+        meson setup "$folder" . --werror "$@" || return 1
+    else
+        meson configure "$folder" -Dwerror=true || return 1
+    fi
+    ninja -C "$folder"
+}
+
+# programs FOLDER [PATTERN]: runs the tests of a build (those whose name matches) and counts each.
+programs() {
+    local folder=$1 pattern=${2:-.} names log=$logs/$1.tests.log before=$failed
+    mapfile -t names < <(meson introspect --tests "$folder" | grep -oE '"name": "[^"]*"' | cut -d'"' -f4 | grep -E "$pattern")
+    [ ${#names[@]} -gt 0 ] || return 0
+    meson test -C "$folder" --no-rebuild --print-errorlogs "${names[@]}" >"$log" 2>&1 </dev/null
+    local name result
+    # testlog.json holds one JSON object a line, a test each.
+    while IFS=$'\t' read -r name result; do
+        case $result in
+        OK | EXPECTEDFAIL) passed=$((passed + 1)) ;;
+        SKIP) skipped=$((skipped + 1)) && say "skipped $folder $name" ;;
+        *)
+            failed=$((failed + 1)) failures+=("$folder $name ($result)")
+            say "FAILED  $folder $name ($result)"
+            ;;
+        esac
+    done < <(sed -E 's/^\{"name": "([^"]*)".*"result": "([A-Z]+)".*$/\1\t\2/' "$folder/meson-logs/testlog.json")
+    [ "$failed" -eq "$before" ] ||
+        grep -nE '^not ok|[Aa]ssert|ERROR|error:|Sanitizer|TIMEOUT|FAIL' "$log" | head -n 60 | sed 's/^/    /'
+    say "done    $folder: ${#names[@]} tests"
+}
+
+sources() { find . -path './build*' -prune -o \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' \) -print | sort; }
+
+formatted() { sources | xargs clang-format --dry-run --Werror; }
+
+headers_alone() {
+    local flags header
+    read -ra flags <<<"$(pkg-config --cflags ompi-c | sed 's/-I/-isystem /g')"
+    for header in include/flipbook.h include/flipbook/*.h; do
+        gcc -std=gnu17 -Wall -Wextra -Werror -fsyntax-only -Iinclude "${flags[@]}" -x c "$header" || return 1
+        g++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only -Iinclude "${flags[@]}" -x c++ "$header" || return 1
+    done
+}
+
+scripts_parse() {
+    local file
+    find . -path './build*' -prune -o \( -name '*.sh' -o -name '*.sbatch' -o -path ./.ci/run \) -type f -print |
+        while read -r file; do bash -n "$file" || exit 1; done
+}
+
+# Asking for CUDA or NCCL is refused in words, not by a build that lacks them.
+cuda_refused() {
+    local option folder out
+    for option in cuda nccl; do
+        folder=$(mktemp -d)
+        if out=$(meson setup "$folder/b" . -D$option=enabled 2>&1); then
+            echo "-D$option=enabled was accepted"
+            return 1
+        fi
+        rm -rf "$folder"
+        grep -q 'not part of this version' <<<"$out" || { echo "$out" && return 1; }
+    done
+}
+
+experiments/install-deps.sh build tests || exit 1
+
+check 'build float gcc' compile build -Dreal=float || { echo "$passed passed, $failed failed" && exit 1; }
+programs build
+check 'sources are formatted' formatted
+check 'headers compile alone, as C and C++' headers_alone
+check 'shell scripts parse' scripts_parse
+check 'CUDA and NCCL are refused in words' cuda_refused
+
+if [ "$quick" = no ]; then
+    prefix=$PWD/build-double/installed
+    check 'build double gcc' compile build-double -Dreal=double --prefix "$prefix" && programs build-double
+    check 'build float clang' env CC=clang bash -c "$(declare -f compile); compile build-clang" &&
+        programs build-clang "$single"
+    for script in tests/*.sh; do
+        [ "$script" = tests/run.sh ] || check "$script" timeout 900 "$script" "$PWD/build"
+    done
+    if check 'build float gcc, address and undefined-behaviour sanitizers' \
+        compile build-asan -Db_sanitize=address,undefined -Dbuildtype=debugoptimized; then
+        export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_stack_use_after_return=0
+        export LSAN_OPTIONS=suppressions=$PWD/tests/sanitizer/lsan.supp:print_suppressions=0
+        export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+        programs build-asan "$single|_np2$"
+    fi
+fi
+
+for name in "${failures[@]}"; do say "failed: $name"; done
+closing="$passed passed, $failed failed"
+[ "$skipped" -eq 0 ] || closing="$closing, $skipped skipped"
+echo "$closing"
+[ "$failed" -eq 0 ]

@@ -1,7 +1,9 @@
 /* Flipbook: model — graph neural networks as short functions over the tape.
  *
  * A model maps features [n_own, steps, in_dim] to embeddings [n_own, steps, out_dim]; for node
- * tasks out_dim is the classes or targets. Edge tasks put a head on pairs of embeddings.
+ * tasks out_dim is the classes or targets. Edge tasks put a head on pairs of embeddings:
+ *
+ *     features ─model─▶ embeddings ─gather pairs─▶ [h_u, h_v] ─head─▶ logits [n_pairs, 1, out_dim]
  */
 #ifndef FLIPBOOK_MODEL_H
 #define FLIPBOOK_MODEL_H
@@ -23,24 +25,63 @@ typedef enum flip_norm { FLIP_NORM_NONE, FLIP_NORM_LAYER, FLIP_NORM_BATCH } flip
 
 typedef struct flip_model_params {
     flip_model_kind kind;
-    int32_t layers, hidden, heads, in_dim, out_dim;
-    bool pool; /* SAGE: max pooling instead of mean */
-    bool residual;
-    flip_norm norm;
-    double dropout, input_dropout;
-    bool precompute; /* first-layer aggregation of constant features is taken once */
+    int32_t layers, hidden, in_dim, out_dim;
+    int32_t heads;      /* GAT: of hidden layers; hidden is the width of all heads together */
+    int32_t heads_last; /* GAT: of the last layer, averaged; 0 = 1 */
+    bool pool;          /* SAGE: max pooling instead of mean */
+    int32_t pool_width; /* SAGE pooling: width of the pooled rows; 0 = the layer's input width */
+    bool l2_normalise;  /* SAGE: embeddings have length 1 (link prediction) */
+    bool residual;  /* every layer adds a linear map of its input (SAGE: the input, widths equal) */
+    flip_norm norm; /* after every layer but the last, before its ReLU */
+    double dropout; /* hidden activations; GAT: attention weights too */
+    double input_dropout; /* the first layer's aggregated input */
+    int32_t window;       /* TM-GCN: M's band; must equal the adjacency's */
+    bool precompute;      /* the first layer's aggregation of constant features is taken once */
 } flip_model_params;
+#define FLIP_MODEL_DEFAULTS                                                                        \
+    { .kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 64, .heads = 1, .precompute = true }
 
 typedef struct flip_model flip_model;
-/* Registers the parameters; call before flip_params_finish. */
+/* Registers the parameters ("W1", "b1", …: the letters of the equations and the layer); call before
+ * flip_params_finish. Refuses settings that the model does not have. */
 flip_status flip_model_create(flip_model **model, flip_params *params, const flip_model_params *p);
 void flip_model_destroy(flip_model **model);
 /* The adjacency this model aggregates over. */
 flip_adjacency_kind flip_model_adjacency(const flip_model_params *p);
-/* Collective. features: borrowed, must stay in place while the model caches its first aggregation.
- */
+/* Collective. features [n_own, steps, in_dim]: borrowed, constant, must stay in place while the
+ * model lives: it keeps their first aggregation. */
 flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
                             const flip_real *features, int32_t steps);
+/* The same on a variable, which may need a gradient; nothing is kept. Collective. */
+flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
+                          flip_var x);
+/* Forget the kept first aggregation (the features or the adjacency changed). */
+void flip_model_forget(flip_model *model);
+/* A variable inside the last forward: "H1" is the output of layer 1, …; FLIP_VAR_NONE if there is
+ * none. Its value lives until backward passes it. */
+flip_var flip_model_hidden(const flip_model *model, int32_t layer);
+
+/* Bytes of values, gradients and kept aggregations that training this model will hold at its peak
+ * on this rank, from counts alone. */
+size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_halo,
+                        int64_t n_entries, int32_t steps);
+
+/* ---- heads on pairs ---- */
+typedef enum flip_head_kind {
+    FLIP_HEAD_DOT,    /* h_u . h_v; out_dim 1 */
+    FLIP_HEAD_LINEAR, /* [h_u, h_v] U */
+    FLIP_HEAD_MLP     /* relu([h_u, h_v] V1 + a1) V2 + a2 */
+} flip_head_kind;
+typedef struct flip_head_params {
+    flip_head_kind kind;
+    int32_t in_dim, hidden, out_dim; /* in_dim: width of one embedding */
+} flip_head_params;
+typedef struct flip_head flip_head;
+/* Registers the parameters; call before flip_params_finish. */
+flip_status flip_head_create(flip_head **head, flip_params *params, const flip_head_params *p);
+void flip_head_destroy(flip_head **head);
+/* Collective. Logits [n_pairs, 1, out_dim]. */
+flip_var flip_head_forward(flip_head *head, flip_tape *tape, flip_var h, const flip_pairs *pairs);
 
 #ifdef __cplusplus
 }

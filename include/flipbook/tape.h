@@ -1,9 +1,21 @@
 /* Flipbook: tape — operators record, backward walks back.
  *
- * A variable is a block [rows, steps, dim], row-major; steps = 1 is the static case. Parameters
- * live in one slab, their gradients in another (double), names and offsets in a table. An operator
- * that fails makes the tape sticky-failed: later operators return FLIP_VAR_NONE at once and
- * flip_tape_status tells, so models read like equations.
+ * A variable is a block [rows, steps, dim], row-major; steps = 1 is the static case. An operator is
+ * one row of a table: shape rule, forward, backward. Calling it appends a record:
+ *
+ *     x [n, t, d] ──linear──▶ y [n, t, k] ──aggregate──▶ z [n, t, k] ──cross entropy──▶ loss [1]
+ *          ◀── dX = dY W^T ──      ◀── dY = A^T dZ ──        ◀── softmax - one-hot ──
+ *
+ * Parameters live in one slab, their gradients in another (double), names and offsets in a table.
+ * An operator that fails makes the tape sticky-failed: later operators return FLIP_VAR_NONE at once
+ * and flip_tape_status tells, so models read like equations.
+ *
+ * Memory: values live in one pool. What an operator's backward does not read is not kept: sums and
+ * means keep nothing, ReLU one bit, dropout its seed. The backward walk gives values and gradients
+ * back as it passes, so its peak stays near forward's.
+ *
+ * Every operator that takes a flip_adjacency or flip_pairs is collective over the tape's ranks; so
+ * are losses and batch norm. The others are local.
  */
 #ifndef FLIPBOOK_TAPE_H
 #define FLIPBOOK_TAPE_H
@@ -17,32 +29,91 @@ extern "C" {
 /* ---- parameters ---- */
 typedef struct flip_params flip_params;
 typedef int32_t flip_param;
+#define FLIP_PARAM_NONE (-1)
 typedef enum flip_init {
     FLIP_INIT_ZERO,
     FLIP_INIT_ONE,
-    FLIP_INIT_GLOROT,
-    FLIP_INIT_UNIFORM_FAN_IN
+    FLIP_INIT_GLOROT,        /* uniform within sqrt(6 / (rows + cols)) */
+    FLIP_INIT_UNIFORM_FAN_IN /* uniform within 1 / sqrt(rows) */
 } flip_init;
 
 flip_status flip_params_create(flip_params **params);
 void flip_params_destroy(flip_params **params);
-/* Before flip_params_finish. Shape [rows, cols]; a vector has rows = 1. */
+/* Before flip_params_finish. Shape [rows, cols]; a vector has rows = 1. Failing (memory, a name
+ * taken twice) gives FLIP_PARAM_NONE and makes flip_params_finish fail. */
 flip_param flip_params_add(flip_params *params, const char *name, int32_t rows, int32_t cols,
                            flip_init init);
-flip_status flip_params_finish(flip_params *params,
-                               uint64_t seed); /* allocates the slabs and draws */
+/* State that is kept and checkpointed like a parameter but never optimised (running statistics).
+ * It stands behind the parameters in the slab. */
+flip_param flip_params_add_state(flip_params *params, const char *name, int32_t rows, int32_t cols,
+                                 flip_init init);
+/* Allocates the slabs and draws: element i of parameter p depends on (seed, p, i) alone. */
+flip_status flip_params_finish(flip_params *params, uint64_t seed);
 int32_t flip_params_count(const flip_params *params);
-int64_t flip_params_size(const flip_params *params); /* values in the slab */
-flip_real *flip_params_values(flip_params *params);  /* slab */
-double *flip_params_gradients(flip_params *params);  /* slab, double */
+int64_t flip_params_size(const flip_params *params);      /* values in the slab, state included */
+int64_t flip_params_trainable(const flip_params *params); /* the first so many are optimised */
+flip_real *flip_params_values(flip_params *params);       /* slab [size] */
+double *flip_params_gradients(flip_params *params);       /* slab [size], double */
+void flip_params_clear_gradients(flip_params *params);
 const char *flip_params_name(const flip_params *params, flip_param p);
 void flip_params_shape(const flip_params *params, flip_param p, int32_t *rows, int32_t *cols,
                        int64_t *offset);
+flip_param flip_params_find(const flip_params *params, const char *name); /* or FLIP_PARAM_NONE */
+/* Local gradients -> global: sums the gradient slab over ranks in double. Collective. */
+flip_status flip_params_reduce(flip_params *params, flip_comm *comm);
+/* Norm of the gradients, and the factor min(1, max_norm / (norm + 1e-6)) that clips them. */
+double flip_params_norm(const flip_params *params);
+double flip_clip_factor(double norm, double max_norm);
+void flip_params_scale_gradients(flip_params *params, double factor);
+
+/* ---- optimisers: one pass over the slab ---- */
+typedef enum flip_optimiser_kind {
+    FLIP_OPTIMISER_ADAM,  /* weight decay is L2: added to the gradient */
+    FLIP_OPTIMISER_ADAMW, /* decoupled: p *= 1 - lr decay */
+    FLIP_OPTIMISER_SGD    /* m = momentum m + g;  p -= lr m */
+} flip_optimiser_kind;
+
+typedef struct flip_optimiser_params {
+    flip_optimiser_kind kind;
+    double lr, beta1, beta2, epsilon, weight_decay, momentum;
+    double clip; /* global gradient norm above which gradients are scaled; 0 = off */
+} flip_optimiser_params;
+#define FLIP_OPTIMISER_DEFAULTS                                                                    \
+    { .kind = FLIP_OPTIMISER_ADAM, .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8 }
+
+typedef struct flip_optimiser flip_optimiser;
+/* params: borrowed, finished. */
+flip_status flip_optimiser_create(flip_optimiser **optimiser, flip_params *params,
+                                  const flip_optimiser_params *settings);
+void flip_optimiser_destroy(flip_optimiser **optimiser);
+/* Gradients must be global (flip_params_reduce). Local; the same bits on every rank. */
+flip_status flip_optimiser_step(flip_optimiser *optimiser);
+double flip_optimiser_norm(const flip_optimiser *optimiser); /* gradient norm of the last step when
+                                                                clip is on, else 0 */
+/* For checkpoints: the moments as one slab, and the number of steps taken. */
+flip_real *flip_optimiser_moments(flip_optimiser *optimiser, int64_t *n);
+int64_t flip_optimiser_steps(const flip_optimiser *optimiser);
+void flip_optimiser_set_steps(flip_optimiser *optimiser, int64_t steps);
 
 /* ---- tape ---- */
 typedef struct flip_tape flip_tape;
 typedef int32_t flip_var;
 #define FLIP_VAR_NONE (-1)
+
+/* What happens to a tensor that backward will read. */
+typedef enum flip_saved {
+    FLIP_SAVED_KEEP,
+    FLIP_SAVED_RECOMPUTE, /* this and the following are refused so far */
+    FLIP_SAVED_QUANTISE,
+    FLIP_SAVED_HOST
+} flip_saved;
+/* What a layer multiplies with, made of the stored weight. */
+typedef enum flip_weights {
+    FLIP_WEIGHTS_PLAIN,
+    FLIP_WEIGHTS_MASK, /* this and the following are refused so far */
+    FLIP_WEIGHTS_FAKE_QUANTISED,
+    FLIP_WEIGHTS_LOW_BIT
+} flip_weights;
 
 typedef struct flip_tape_params {
     flip_comm *comm;     /* borrowed; NULL = one rank */
@@ -50,29 +121,123 @@ typedef struct flip_tape_params {
     const int64_t *key;  /* [n_own] original ids: dropout's random keys; NULL = row number */
     uint64_t seed;
     bool bf16; /* products in bfloat16 */
+    flip_saved saved;
+    flip_weights weights;
 } flip_tape_params;
 
 flip_status flip_tape_create(flip_tape **tape, const flip_tape_params *params);
 void flip_tape_destroy(flip_tape **tape);
 /* Forget all records, keep memory. training: dropout and batch statistics on; epoch numbers the
- * draws. */
+ * draws. Without training nothing is kept for backward. */
 void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch);
 flip_status flip_tape_status(const flip_tape *tape);
-size_t flip_tape_peak(const flip_tape *tape); /* bytes */
+size_t
+flip_tape_peak(const flip_tape *tape); /* bytes of the pool's highest address in use so far */
 
+/* data [rows, steps, dim] is borrowed, never copied and never written. */
 flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,
                          const flip_real *data, bool needs_gradient);
 void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *steps,
                      int32_t *dim);
+/* Until backward passes the variable, or it is released; always for inputs and kept ones. NULL when
+ * it is gone. */
 const flip_real *flip_tape_value(const flip_tape *tape, flip_var x);
-const flip_real *flip_tape_gradient(const flip_tape *tape,
-                                    flip_var x); /* after backward; NULL if none */
+/* After backward, of inputs that need one; NULL if none. */
+const flip_real *flip_tape_gradient(const flip_tape *tape, flip_var x);
+/* The caller will not read or use x again in forward: its memory is free as soon as no backward
+ * needs it. */
+void flip_tape_release(flip_tape *tape, flip_var x);
+/* x's value stays until reset. */
+void flip_tape_keep(flip_tape *tape, flip_var x);
+/* A loss in double: the global value, the same on every rank. */
+double flip_tape_scalar(const flip_tape *tape, flip_var loss);
 /* Walk back from `loss`. Adds into the parameters' gradients of this rank (local sums, not
- * all-reduced) and frees what is no longer needed on the way. Collective where operators exchange.
- */
+ * all-reduced). Collective where operators exchange. */
 flip_status flip_tape_backward(flip_tape *tape, flip_var loss);
-/* Local gradients -> global: sums the gradient slab over ranks in double. Collective. */
-flip_status flip_params_reduce(flip_params *params, flip_comm *comm);
+
+/* ---- operators ---- */
+/* Applied to an operator's output before it is stored: relu, then dropout with probability p. */
+typedef struct flip_act {
+    bool relu;
+    double dropout;
+} flip_act;
+#define FLIP_ACT_NONE ((flip_act){.relu = false})
+#define FLIP_ACT_RELU ((flip_act){.relu = true})
+
+/* act(x w + b); b may be FLIP_PARAM_NONE */
+flip_var flip_linear(flip_tape *tape, flip_var x, flip_param w, flip_param b, flip_act act);
+/* act(x1 w1 + x2 w2 + b) */
+flip_var flip_linear2(flip_tape *tape, flip_var x1, flip_param w1, flip_var x2, flip_param w2,
+                      flip_param b, flip_act act);
+/* act(A x + y + b); y may be FLIP_VAR_NONE, b FLIP_PARAM_NONE. A has one step, or x's. y is
+ * consumed: not to be used again. */
+flip_var flip_aggregate(flip_tape *tape, const flip_adjacency *adjacency, flip_var x, flip_var y,
+                        flip_param b, flip_act act);
+/* y[v] = Σ w_e x[u] over the entries e = (v, u), weights a variable [entries, 1, 1] */
+flip_var flip_aggregate_edges(flip_tape *tape, const flip_adjacency *adjacency, flip_var w,
+                              flip_var x);
+/* y[v,j] = max over entries (v, u) of x[u,j]; 0 without; A of kind PATTERN */
+flip_var flip_max_pool(flip_tape *tape, const flip_adjacency *adjacency, flip_var x);
+/* z [n, 1, heads * d], a_src and a_dst [heads, d]; A of kind ATTENTION. Attention weights are
+ * dropped with probability `dropout`. */
+flip_var flip_attention(flip_tape *tape, const flip_adjacency *adjacency, flip_var z,
+                        flip_param a_src, flip_param a_dst, int32_t heads, double dropout);
+/* Attention weights [entries, heads] of flip_attention's output, until backward passes it. */
+const flip_real *flip_attention_weights(const flip_tape *tape, flip_var y);
+/* mean over heads: [n, t, heads * d] -> [n, t, d] */
+flip_var flip_head_mean(flip_tape *tape, flip_var x, int32_t heads);
+flip_var flip_bias(flip_tape *tape, flip_var x, flip_param b, flip_act act);
+flip_var flip_activate(flip_tape *tape, flip_var x, flip_act act);
+flip_var flip_elu(flip_tape *tape, flip_var x);
+/* x * mask / (1 - p) with a given mask [rows * steps * dim] of 0 and 1, borrowed */
+flip_var flip_mask(flip_tape *tape, flip_var x, const uint8_t *mask, double p);
+flip_var flip_add(flip_tape *tape, flip_var x, flip_var y, flip_act act);
+/* (1 + e) x + y, e a parameter [1, 1] */
+flip_var flip_scaled_add(flip_tape *tape, flip_param e, flip_var x, flip_var y);
+flip_var flip_concat(flip_tape *tape, flip_var x, flip_var y);
+/* per row: gamma (x - mean) / sqrt(var + eps) + beta, var divides by dim */
+flip_var flip_layer_norm(flip_tape *tape, flip_var x, flip_param gamma, flip_param beta, double eps,
+                         flip_act act);
+/* per column over the rows of all ranks; running mean and variance are states [1, dim] */
+flip_var flip_batch_norm(flip_tape *tape, flip_var x, flip_param gamma, flip_param beta,
+                         flip_param running_mean, flip_param running_var, double momentum,
+                         double eps, flip_act act);
+/* x / |x| a row; a row with |x| <= 1e-12 gives 0 */
+flip_var flip_l2_normalise(flip_tape *tape, flip_var x);
+/* TM-GCN: y_t = Σ_k M[t,k] x_k, M[t,k] = 1 / min(window, t + 1) on the band */
+flip_var flip_band(flip_tape *tape, flip_var x, int32_t window);
+
+/* ---- pairs of nodes at a step ---- */
+typedef struct flip_pairs flip_pairs;
+/* Collective. u, v [n] global ids, step [n] (NULL = all 0): this rank's pairs, in any order; rows
+ * of other ranks come by a plan. Borrows nothing. */
+flip_status flip_pairs_create(flip_pairs **pairs, flip_comm *comm, const flip_gid *rank_first,
+                              int64_t n, const flip_gid *u, const flip_gid *v, const int32_t *step);
+void flip_pairs_destroy(flip_pairs **pairs);
+int64_t flip_pairs_rows_sent(const flip_pairs *pairs); /* by this rank, one forward pass */
+/* [h_u, h_v] at the pair's step: [n_pairs, 1, 2 dim] */
+flip_var flip_gather_pairs(flip_tape *tape, flip_var h, const flip_pairs *pairs);
+/* h_u . h_v of gathered pairs: [n_pairs, 1, 2 dim] -> [n_pairs, 1, 1] */
+flip_var flip_pair_dot(flip_tape *tape, flip_var gathered);
+
+/* ---- losses: collective; rows of all ranks count; read by flip_tape_scalar ---- */
+typedef struct flip_labels {
+    const int32_t *label;       /* [rows * steps]; negative = not counted */
+    const uint8_t *mask;        /* [rows * steps] 0 = not counted; NULL = all */
+    const double *class_weight; /* [dim] or NULL = 1 */
+    bool sample_mean;           /* divide by the number counted; else by their summed weights */
+} flip_labels;                  /* arrays are borrowed until backward is done */
+/* Σ m w[y] (logsumexp(x) - x[y]) / Σ m w[y]  (or / Σ m) */
+flip_var flip_cross_entropy(flip_tape *tape, flip_var logits, const flip_labels *labels);
+/* binary, of logits [rows, steps, 1]: mean of max(s,0) - s y + log(1 + exp(-|s|)), y = label 0 or
+ * 1; class_weight[2] weights the two */
+flip_var flip_binary_cross_entropy(flip_tape *tape, flip_var logits, const flip_labels *labels);
+/* mean of (x - target)^2 over the targets that are not NaN; target [rows, steps, dim] borrowed;
+ * mask [rows * steps] or NULL */
+flip_var flip_squared_error(flip_tape *tape, flip_var x, const flip_real *target,
+                            const uint8_t *mask);
+/* Σ weight * x over all ranks; weight [rows, steps, dim] borrowed */
+flip_var flip_inner(flip_tape *tape, flip_var x, const flip_real *weight);
 
 #ifdef __cplusplus
 }

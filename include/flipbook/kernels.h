@@ -37,19 +37,25 @@ typedef struct flip_csr {
     const flip_real *col_scale; /* [n_cols] or NULL, static only */
 } flip_csr;
 
-/* What happens to C = A B before it is stored, fused into the product. */
+/* What happens to C = A B before it is stored, fused into the product, in the order of the fields.
+ */
 typedef struct flip_epilogue {
-    const flip_real *bias; /* [n] added first, or NULL */
-    bool accumulate;       /* C += … (before bias and the rest) */
+    bool accumulate;       /* C + … */
+    const flip_real *bias; /* [n] added, or NULL */
     bool relu;
-    uint8_t *relu_bits;  /* NULL, or out: bit j%8 of byte [i * ((n+7)/8) + j/8] = was positive (and
-                            kept) */
+    uint8_t *relu_bits;  /* NULL, or out: bit j%8 of byte [i * ((n+7)/8) + j/8] = was positive (if
+                            relu) and kept (if dropout); bits past n are 0 */
+    const uint8_t *mask; /* NULL, or in: bits as above; where 0 the result is 0, where 1 it is
+                            multiplied by mask_scale (gradient through relu and dropout) */
+    flip_real mask_scale;
     double dropout;      /* p in [0,1): kept values are scaled by 1/(1-p) */
     uint64_t seed, draw; /* flip_random stream DROPOUT: a = draw, b = key[i] * n + j, four columns
                             share one call: see flip_dropout_keep */
     const int64_t *key;  /* [m] original row ids; NULL = i */
 } flip_epilogue;
 
+/* m and v decay by beta1, beta2; the step is lr * (m / correct1) / (sqrt(v / correct2) + epsilon).
+ */
 typedef struct flip_adam_step {
     double lr, beta1, beta2, epsilon, weight_decay;
     bool decoupled;            /* AdamW */
@@ -60,9 +66,10 @@ typedef struct flip_adam_step {
 /* The table. Every pointer is set. `rows` lists the rows to do (NULL = 0 … n_rows-1). Thread count
  * is that of the OpenMP runtime; results do not depend on it. */
 typedef struct flip_kernels {
-    const char *name; /* "c", "avx2", "avx512" */
+    const char *name; /* "reference", "c", "avx2", "avx512", "avx512+bf16" */
 
-    /* y[v,t,:] (+)= sum over entries e of row v and steps t in its runs of value * x[col[e], t, :]
+    /* y[v,t,:] (+)= sum over entries e of row v and steps t in its runs of value * x[col[e], t, :].
+     * x and y are [rows, n_steps, dim]; y must not overlap x. A row's entries are added in order.
      */
     void (*spmm)(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t dim, flip_real *y,
                  const flip_real *x_own, const flip_real *x_halo, bool accumulate);
@@ -71,9 +78,10 @@ typedef struct flip_kernels {
     void (*gemm_nn)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                     const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
                     const flip_epilogue *epilogue /* or NULL */);
-    /* C[m,n] (+)= A[m,k] * B[n,k]^T : input gradients dX = dY W^T */
+    /* C[m,n] = epilogue(A[m,k] * B[n,k]^T) : input gradients dX = dY W^T */
     void (*gemm_nt)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
-                    const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc, bool accumulate);
+                    const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
+                    const flip_epilogue *epilogue /* or NULL */);
     /* G[k,n] += A[m,k]^T * B[m,n], G in double: weight gradients dW = X^T dY. Rows are taken in
      * fixed blocks, each block's product in flip_real, the blocks summed in double in ascending
      * order. */
@@ -85,7 +93,7 @@ typedef struct flip_kernels {
                          const flip_epilogue *epilogue);
     void (*gemm_nt_bf16)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                          const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
-                         bool accumulate);
+                         const flip_epilogue *epilogue);
     void (*gemm_tn_bf16)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                          const flip_real *b, int64_t ldb, double *g, int64_t ldg);
 
@@ -108,8 +116,9 @@ bool flip_dropout_keep(uint64_t seed, uint64_t draw, int64_t key, int64_t n, int
 /* The table for this machine (or FLIP_ISA). Never NULL. */
 const flip_kernels *flip_kernels_get(void);
 const flip_kernels *flip_kernels_reference(void); /* plain C, the definition */
-/* Every table this machine can run, reference first; returns how many. */
-int flip_kernels_list(const flip_kernels *tables[4]);
+/* Every table this machine can run (FLIP_ISA lowers it), reference first; returns how many. */
+enum { FLIP_KERNEL_TABLES = 5 };
+int flip_kernels_list(const flip_kernels *tables[FLIP_KERNEL_TABLES]);
 
 /* This machine's limits, measured once (about 0.3 s), one call for all threads in use. */
 typedef struct flip_limits {

@@ -1,0 +1,54 @@
+/* What the kernel files share: tables, the epilogue's scalar form, bfloat16, dropout's threshold.
+ */
+#ifndef FLIPBOOK_KERNELS_INTERNAL_H
+#define FLIPBOOK_KERNELS_INTERNAL_H
+
+#include <flipbook/kernels.h>
+
+#include <math.h>
+#include <string.h>
+
+/* Each overrides entries of the table it is given. */
+void flip_kernels_use_blas(flip_kernels *table);
+void flip_kernels_use_avx2(flip_kernels *table);
+void flip_kernels_use_avx512(flip_kernels *table);
+void flip_kernels_use_avx512_bf16(flip_kernels *table);
+
+/* Rows of C = A B finished in one go by the epilogue below; C holds the plain product. `old` is
+ * what C held before (accumulate), or NULL. */
+void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,
+                         flip_real *c, int64_t ldc);
+
+/* A word w is kept when w >= p * 2^32, that is w >= ceil(p * 2^32). */
+static inline uint64_t flip_keep_from(double p) {
+    return (uint64_t)ceil(p * 4294967296.0);
+}
+
+/* Round to nearest even bfloat16; NaN stays NaN. Through float in the double build. */
+static inline uint16_t flip_bf16_bits(flip_real value) {
+    float f = (float)value;
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40u);
+    return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
+static inline flip_real flip_bf16_round(flip_real value) {
+    uint32_t u = (uint32_t)flip_bf16_bits(value) << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+static inline int64_t flip_min64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* Rows of a weight gradient's block: a function of the shape alone, so that sums do not depend on
+ * threads. Between 128 and 1024, a multiple of 32, about m / 16. */
+static inline int64_t flip_gradient_block(int64_t m) {
+    int64_t rows = (m / 16 + 31) / 32 * 32;
+    return rows < 128 ? 128 : rows > 1024 ? 1024 : rows;
+}
+
+#endif

@@ -1,0 +1,88 @@
+/* This machine's limits, measured with the threads in use: bytes copied and multiply-adds done. */
+#include "kernels/internal.h"
+
+#include <omp.h>
+
+enum { COPY_BYTES = 64 << 20, ROUNDS = 5, CHAINS = 12, TURNS = 1 << 18 };
+
+/* CHAINS independent multiply-adds, so that the units never wait for one another. */
+#define MULTIPLY(name, bytes, isa)                                                                 \
+    typedef flip_real name##_vector __attribute__((vector_size(bytes)));                           \
+    __attribute__((target(isa), noinline)) static double name(void) {                              \
+        name##_vector x = {0}, y = {0}, sum[CHAINS];                                               \
+        x += (flip_real)0.999;                                                                     \
+        y += (flip_real)1e-6;                                                                      \
+        for (int c = 0; c < CHAINS; c++)                                                           \
+            sum[c] = y * (flip_real)c;                                                             \
+        for (int t = 0; t < TURNS; t++)                                                            \
+            for (int c = 0; c < CHAINS; c++)                                                       \
+                sum[c] = sum[c] * x + y;                                                           \
+        for (int c = 1; c < CHAINS; c++)                                                           \
+            sum[0] += sum[c];                                                                      \
+        volatile flip_real sink = sum[0][0];                                                       \
+        (void)sink;                                                                                \
+        return 2.0 * CHAINS * TURNS * (double)((bytes) / sizeof(flip_real));                       \
+    }
+
+MULTIPLY(multiply_512, 64, "avx512f")
+MULTIPLY(multiply_256, 32, "avx2,fma")
+MULTIPLY(multiply_128, 16, "sse2")
+
+static double multiply_once(void) {
+    flip_isa isa = flip_isa_detect();
+    return isa >= FLIP_ISA_AVX512 ? multiply_512()
+           : isa == FLIP_ISA_AVX2 ? multiply_256()
+                                  : multiply_128();
+}
+
+/* Best of ROUNDS, all threads together. */
+static double measure_multiply(void) {
+    double best = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        double work = 0, start = flip_seconds();
+#pragma omp parallel reduction(+ : work)
+        work += multiply_once();
+        double rate = work / (flip_seconds() - start) * 1e-9;
+        if (rate > best) best = rate;
+    }
+    return best;
+}
+
+/* Bytes read and written a second by memcpy on blocks larger than the caches. */
+static double measure_copy(void) {
+    char *from = NULL, *to = NULL;
+    double best = 0;
+    size_t threads = (size_t)omp_get_max_threads(), share = COPY_BYTES / threads + (16u << 20);
+    if (flip_alloc(&from, threads, share, "copy limit") != FLIP_OK ||
+        flip_alloc(&to, threads, share, "copy limit") != FLIP_OK) {
+        flip_error_clear();
+        goto done;
+    }
+    for (int round = 0; round <= ROUNDS; round++) {
+        double start = flip_seconds();
+#pragma omp parallel
+        {
+            size_t first = (size_t)omp_get_thread_num() * share;
+            if (round == 0) memset(from + first, 1, share);
+            memcpy(to + first, from + first, share);
+        }
+        double rate = 2.0 * (double)(threads * share) / (flip_seconds() - start) * 1e-9;
+        if (round > 0 && rate > best) best = rate;
+    }
+done:
+    flip_free(from);
+    flip_free(to);
+    return best;
+}
+
+flip_limits flip_kernels_limits(void) {
+    static flip_limits limits;
+    static int threads;
+#pragma omp critical(flip_limits)
+    if (threads != omp_get_max_threads()) {
+        limits.multiply_gflops = measure_multiply();
+        limits.copy_gbs = measure_copy();
+        threads = omp_get_max_threads();
+    }
+    return limits;
+}

@@ -1,0 +1,242 @@
+/* The kernels' definition: plain C, one equation a function. */
+#include "kernels/internal.h"
+
+/* ---- sparse times dense --------------------------------------------------------------------- */
+
+static const flip_real *column(const flip_csr *a, int64_t e, int64_t width, const flip_real *x_own,
+                               const flip_real *x_halo) {
+    int32_t col = a->col[e];
+    return col < a->n_own ? x_own + col * width : x_halo + (int64_t)(col - a->n_own) * width;
+}
+
+/* y[v,:] = row_scale[v] * sum_e value[e] * col_scale[col[e]] * x[col[e],:] */
+static void row_static(const flip_csr *a, int64_t v, int32_t dim, flip_real *y,
+                       const flip_real *x_own, const flip_real *x_halo, bool accumulate) {
+    flip_real scale = a->row_scale ? a->row_scale[v] : 1;
+    for (int32_t j = 0; j < dim; j++) {
+        flip_real sum = 0;
+        for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
+            flip_real weight = a->value ? a->value[e] : 1;
+            if (a->col_scale) weight *= a->col_scale[a->col[e]];
+            sum += weight * column(a, e, dim, x_own, x_halo)[j];
+        }
+        y[v * dim + j] = (accumulate ? y[v * dim + j] : 0) + scale * sum;
+    }
+}
+
+/* y[v,t,:] = sum over e and its runs r holding t of value[value_ptr[r] + t - run_first[r]] *
+ * x[col[e],t,:] */
+static void row_steps(const flip_csr *a, int64_t v, int32_t dim, flip_real *y,
+                      const flip_real *x_own, const flip_real *x_halo, bool accumulate) {
+    int64_t width = (int64_t)a->n_steps * dim;
+    flip_real *out = y + v * width;
+    if (!accumulate) memset(out, 0, (size_t)width * sizeof *out);
+    for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
+        const flip_real *x = column(a, e, width, x_own, x_halo);
+        for (int64_t r = a->run_ptr[e]; r < a->run_ptr[e + 1]; r++)
+            for (int64_t i = a->value_ptr[r]; i < a->value_ptr[r + 1]; i++) {
+                int64_t t = a->run_first[r] + (i - a->value_ptr[r]);
+                flip_real weight = a->value ? a->value[i] : 1;
+                for (int64_t j = t * dim; j < (t + 1) * dim; j++)
+                    out[j] += weight * x[j];
+            }
+    }
+}
+
+static void spmm(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t dim, flip_real *y,
+                 const flip_real *x_own, const flip_real *x_halo, bool accumulate) {
+#pragma omp parallel for schedule(dynamic, 64)
+    for (int32_t i = 0; i < n_rows; i++) {
+        int64_t v = rows ? rows[i] : i;
+        if (a->run_ptr)
+            row_steps(a, v, dim, y, x_own, x_halo, accumulate);
+        else
+            row_static(a, v, dim, y, x_own, x_halo, accumulate);
+    }
+}
+
+/* ---- what follows a product ----------------------------------------------------------------- */
+
+bool flip_dropout_keep(uint64_t seed, uint64_t draw, int64_t key, int64_t n, int64_t j, double p) {
+    uint64_t counter = (uint64_t)key * (uint64_t)((n + 3) / 4) + (uint64_t)(j / 4);
+    return flip_random(seed, FLIP_STREAM_DROPOUT, draw, counter).v[j % 4] >= flip_keep_from(p);
+}
+
+/* The four columns 4q … 4q+3 of a row share one draw: bit b tells whether column 4q+b is kept. */
+static unsigned keep_four(uint64_t seed, uint64_t draw, int64_t key, int64_t n, int64_t q,
+                          uint64_t from) {
+    flip_random4 r = flip_random(seed, FLIP_STREAM_DROPOUT, draw,
+                                 (uint64_t)key * (uint64_t)((n + 3) / 4) + (uint64_t)q);
+    unsigned bits = 0;
+    for (unsigned b = 0; b < 4; b++)
+        bits |= (unsigned)(r.v[b] >= from) << b;
+    return bits;
+}
+
+static bool bit_at(const uint8_t *bits, int64_t n, int64_t i, int64_t j) {
+    return bits[i * ((n + 7) / 8) + j / 8] >> (j % 8) & 1;
+}
+
+/* Bias, relu, mask and dropout of one row; c holds the sum already. */
+static void epilogue_row(const flip_epilogue *e, int64_t i, int64_t n, flip_real *c) {
+    uint64_t from = flip_keep_from(e->dropout);
+    flip_real scale = (flip_real)(1 / (1 - e->dropout));
+    int64_t key = e->key ? e->key[i] : i;
+    uint8_t *bits = e->relu_bits ? e->relu_bits + i * ((n + 7) / 8) : NULL;
+    if (bits) memset(bits, 0, (size_t)((n + 7) / 8));
+    for (int64_t j = 0; j < n; j++) {
+        flip_real value = c[j] + (e->bias ? e->bias[j] : 0);
+        bool alive = !e->relu || value > 0;
+        if (e->relu && !alive) value = 0;
+        if (e->mask) value = bit_at(e->mask, n, i, j) ? value * e->mask_scale : 0;
+        if (e->dropout > 0) {
+            bool kept = keep_four(e->seed, e->draw, key, n, j / 4, from) >> (j % 4) & 1;
+            value = kept ? value * scale : 0;
+            alive = alive && kept;
+        }
+        if (bits) bits[j / 8] |= (uint8_t)(alive << (j % 8));
+        c[j] = value;
+    }
+}
+
+void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,
+                         flip_real *c, int64_t ldc) {
+    if (!e || !(e->bias || e->relu || e->relu_bits || e->mask || e->dropout > 0)) return;
+    for (int64_t i = 0; i < n_rows; i++)
+        epilogue_row(e, first_row + i, n, c + i * ldc);
+}
+
+/* ---- products ------------------------------------------------------------------------------- */
+
+static flip_real same(flip_real value) {
+    return value;
+}
+
+/* C = epilogue(A B): c[i,j] = sum_l a[i,l] b[l,j]; B's element (l,j) stands at l*row + j*col. */
+static void product(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                    const flip_real *b, int64_t row, int64_t col, flip_real *c, int64_t ldc,
+                    const flip_epilogue *epilogue, flip_real (*rounded)(flip_real)) {
+    bool add = epilogue && epilogue->accumulate;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            flip_real sum = 0;
+            for (int64_t l = 0; l < k; l++)
+                sum += rounded(a[i * lda + l]) * rounded(b[l * row + j * col]);
+            c[i * ldc + j] = (add ? c[i * ldc + j] : 0) + sum;
+        }
+        flip_epilogue_apply(epilogue, i, 1, n, c + i * ldc, ldc);
+    }
+}
+
+static void gemm_nn(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                    const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
+                    const flip_epilogue *epilogue) {
+    product(m, n, k, a, lda, b, ldb, 1, c, ldc, epilogue, same);
+}
+
+static void gemm_nt(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                    const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
+                    const flip_epilogue *epilogue) {
+    product(m, n, k, a, lda, b, 1, ldb, c, ldc, epilogue, same);
+}
+
+static void gemm_nn_bf16(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                         const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
+                         const flip_epilogue *epilogue) {
+    product(m, n, k, a, lda, b, ldb, 1, c, ldc, epilogue, flip_bf16_round);
+}
+
+static void gemm_nt_bf16(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                         const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
+                         const flip_epilogue *epilogue) {
+    product(m, n, k, a, lda, b, 1, ldb, c, ldc, epilogue, flip_bf16_round);
+}
+
+/* g[l,j] += sum over blocks, in double, of (sum over the block's rows i of a[i,l] b[i,j]). */
+static void gradient(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                     const flip_real *b, int64_t ldb, double *g, int64_t ldg,
+                     flip_real (*rounded)(flip_real)) {
+    int64_t block = flip_gradient_block(m);
+#pragma omp parallel for schedule(static)
+    for (int64_t l = 0; l < k; l++)
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t first = 0; first < m; first += block) {
+                flip_real sum = 0;
+                for (int64_t i = first; i < flip_min64(m, first + block); i++)
+                    sum += rounded(a[i * lda + l]) * rounded(b[i * ldb + j]);
+                g[l * ldg + j] += (double)sum;
+            }
+}
+
+static void gemm_tn(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                    const flip_real *b, int64_t ldb, double *g, int64_t ldg) {
+    gradient(m, n, k, a, lda, b, ldb, g, ldg, same);
+}
+
+static void gemm_tn_bf16(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                         const flip_real *b, int64_t ldb, double *g, int64_t ldg) {
+    gradient(m, n, k, a, lda, b, ldb, g, ldg, flip_bf16_round);
+}
+
+/* ---- element by element --------------------------------------------------------------------- */
+
+/* y = keep ? x / (1-p) : 0 */
+static void dropout(int64_t m, int64_t n, flip_real *y, const flip_real *x, double p, uint64_t seed,
+                    uint64_t draw, const int64_t *key) {
+    uint64_t from = flip_keep_from(p);
+    flip_real scale = (flip_real)(1 / (1 - p));
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t q = 0; q < (n + 3) / 4; q++) {
+            unsigned bits = keep_four(seed, draw, key ? key[i] : i, n, q, from);
+            for (int64_t j = 4 * q; j < flip_min64(n, 4 * q + 4); j++)
+                y[i * n + j] = bits >> (j % 4) & 1 ? x[i * n + j] * scale : 0;
+        }
+}
+
+/* dx = bit ? dy * scale : 0 */
+static void mask_bits(int64_t m, int64_t n, flip_real *dx, const flip_real *dy, const uint8_t *bits,
+                      flip_real scale) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            dx[i * n + j] = bit_at(bits, n, i, j) ? dy[i * n + j] * scale : 0;
+}
+
+/* Kingma and Ba, "Adam", ICLR 2015, algorithm 1; decoupled decay: Loshchilov and Hutter, ICLR 2019,
+ * algorithm 2. */
+static void adam(int64_t n, flip_real *p, const double *g, flip_real *m, flip_real *v,
+                 const flip_adam_step *s) {
+    flip_real beta1 = (flip_real)s->beta1, rest1 = (flip_real)(1 - s->beta1);
+    flip_real beta2 = (flip_real)s->beta2, rest2 = (flip_real)(1 - s->beta2);
+    flip_real decay = (flip_real)(s->decoupled ? 0 : s->weight_decay);
+    flip_real shrink = (flip_real)(s->decoupled ? 1 - s->lr * s->weight_decay : 1);
+    flip_real rate = (flip_real)(s->lr / s->correct1), root = (flip_real)(1 / sqrt(s->correct2));
+    flip_real epsilon = (flip_real)s->epsilon;
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        flip_real slope = (flip_real)(g[i] * s->grad_scale) + decay * p[i];
+        m[i] = beta1 * m[i] + rest1 * slope;
+        v[i] = beta2 * v[i] + rest2 * slope * slope;
+        p[i] = shrink * p[i] - rate * m[i] / ((flip_real)sqrt((double)v[i]) * root + epsilon);
+    }
+}
+
+static const flip_kernels reference = {
+    .name = "reference",
+    .spmm = spmm,
+    .gemm_nn = gemm_nn,
+    .gemm_nt = gemm_nt,
+    .gemm_tn = gemm_tn,
+    .gemm_nn_bf16 = gemm_nn_bf16,
+    .gemm_nt_bf16 = gemm_nt_bf16,
+    .gemm_tn_bf16 = gemm_tn_bf16,
+    .dropout = dropout,
+    .mask_bits = mask_bits,
+    .adam = adam,
+};
+
+const flip_kernels *flip_kernels_reference(void) {
+    return &reference;
+}

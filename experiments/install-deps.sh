@@ -15,7 +15,7 @@ set -euo pipefail
 build=(gcc g++ libc6-dev meson ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
        libmetis-dev libopenblas-dev libcyaml-dev libyaml-dev libjansson-dev libxxhash-dev
        librandom123-dev libhwloc-dev libzstd-dev zlib1g-dev libcmocka-dev)
-plot=(gnuplot-nox)
+plot=(gnuplot-nox fonts-dejavu-core)
 tests=(clang clang-format libomp-dev libclang-rt-14-dev hdf5-tools zstd gzip git procps)
 slurm=(slurmctld slurmd slurm-client munge)
 

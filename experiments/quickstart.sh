@@ -29,7 +29,7 @@ ninja -C build flipbook
 out=build/quickstart
 mkdir -p $out
 
-step "a year of payments between 20,000 accounts, with laundering rings hidden in them"
+step "sixty weeks of payments between 20,000 accounts, with laundering rings hidden in them"
 run build/flipbook generate payments -o $out/payments.h5 --nodes 20000 --seed 1
 run build/flipbook info $out/payments.h5
 

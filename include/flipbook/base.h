@@ -72,6 +72,10 @@ void flip_error_clear(void);
 /* int64 -> int32 that refuses what does not fit; `what` names the number in the message. */
 flip_status flip_narrow(int32_t *out, int64_t value, const char *what);
 
+/* The choice nearest to `word` by edit distance (insert, delete, replace, swap of neighbours), or
+ * NULL when none is near enough to be meant. */
+const char *flip_suggest(const char *word, const char *const *choices, size_t n);
+
 /* ---- memory ------------------------------------------------------------------------------- */
 
 /* malloc that fails with a message naming `what` and the bytes. count * size is checked for

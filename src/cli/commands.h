@@ -46,8 +46,4 @@ int flip_command_end(flip_status status);
 flip_status flip_unknown_option(const char *command, const char *word, const char *const *known,
                                 size_t n);
 
-/* The choice nearest to `word` by edit distance (insert, delete, replace, swap of neighbours), or
- * NULL when none is near enough to be meant. */
-const char *flip_suggest(const char *word, const char *const *choices, size_t n);
-
 #endif

@@ -34,6 +34,9 @@ MPI_Comm flip_comm_mpi(const flip_comm *comm);
 /* All collective, safe beyond 2^31 elements, and do nothing on one rank (or a NULL comm). */
 flip_status flip_comm_sum_f64(flip_comm *comm, double *values,
                               size_t count); /* same bits on every rank */
+/* What flip_comm_sum_f64 adds to the meter (FLIP_BYTES_ALLREDUCE) on this rank: up to 2048 values
+ * 8 count (P-1); above, with m the rank's share count/P: 8 (count - m + m (P-1)). */
+uint64_t flip_comm_sum_bytes(const flip_comm *comm, size_t count);
 flip_status flip_comm_sum_i64(flip_comm *comm, int64_t *values, size_t count);
 flip_status flip_comm_max_i64(flip_comm *comm, int64_t *values, size_t count);
 flip_status flip_comm_broadcast(flip_comm *comm, void *data, size_t bytes, int root);
@@ -54,7 +57,10 @@ flip_status flip_plan_create(flip_plan **plan, flip_comm *comm, const flip_gid *
                              const flip_gid *need, int32_t n_need, flip_bytes counted_as);
 void flip_plan_destroy(flip_plan **plan);
 int32_t flip_plan_n_halo(const flip_plan *plan);
-int64_t flip_plan_rows_sent(const flip_plan *plan); /* by this rank, one forward pass */
+int64_t flip_plan_rows_sent(const flip_plan *plan);     /* by this rank, one forward pass */
+int64_t flip_plan_rows_received(const flip_plan *plan); /* … which is what backward sends */
+int flip_plan_neighbours(const flip_plan *plan);        /* ranks this one talks to */
+size_t flip_plan_bytes(const flip_plan *plan);          /* held now, packing buffers included */
 /* width: flip_reals a row. One exchange at a time a plan. Collective. */
 flip_status flip_plan_forward_begin(flip_plan *plan, const flip_real *own, size_t width,
                                     flip_real *halo);
@@ -63,6 +69,8 @@ flip_status flip_plan_backward_begin(flip_plan *plan, const flip_real *halo, siz
 flip_status flip_plan_backward_end(flip_plan *plan, flip_real *own); /* own += received */
 /* Forward for rows of any `bytes` a row (ids, labels): not counted. */
 flip_status flip_plan_fetch(flip_plan *plan, const void *own, size_t bytes, void *halo);
+/* Backward for rows of `width` doubles (degrees): own += received, in rank order; not counted. */
+flip_status flip_plan_reduce_f64(flip_plan *plan, const double *halo, size_t width, double *own);
 
 #ifdef __cplusplus
 }

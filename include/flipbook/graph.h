@@ -32,15 +32,17 @@ typedef enum flip_adjacency_kind {
     FLIP_ADJACENCY_WMEAN,     /* sum of w x / sum of w */
     FLIP_ADJACENCY_GCN,       /* D^-1/2 (A+I) D^-1/2, D row sums of A+I on both sides */
     FLIP_ADJACENCY_GCN_INOUT, /* Din^-1/2 (A+I) Dout^-1/2 */
-    FLIP_ADJACENCY_PATTERN,   /* max pooling: entries only */
-    FLIP_ADJACENCY_ATTENTION  /* GAT: one entry an event, plus a self-loop where a node has none */
+    FLIP_ADJACENCY_PATTERN,   /* max pooling: one entry a distinct source, no values */
+    FLIP_ADJACENCY_ATTENTION  /* GAT: one entry an event, no values, plus a self-loop in the steps
+                                 in which a node has none */
 } flip_adjacency_kind;
 
 typedef struct flip_adjacency_params {
     flip_adjacency_kind kind;
-    int32_t n_steps;   /* steps of the timeline, >= 1 */
-    int32_t edge_life; /* snapshot t sums events of steps t-life+1 … t; default 1 */
-    int32_t window;    /* TM-GCN's band b: A'_t = sum_k A_k / min(b, t+1), 0 and 1 = none */
+    int32_t n_steps;    /* steps of the timeline, >= 1 */
+    int32_t edge_life;  /* snapshot t sums events of steps t-life+1 … t; default 1 */
+    int32_t window;     /* TM-GCN's band b: A'_t = sum_k A_k / min(b, t+1), 0 and 1 = none */
+    bool without_loops; /* ATTENTION: the events as they are, no self-loop added */
 } flip_adjacency_params;
 
 typedef struct flip_adjacency {
@@ -62,8 +64,10 @@ flip_status flip_adjacency_create(flip_adjacency **adjacency, flip_comm *comm,
                                   const flip_gid *rank_first, const int64_t *original,
                                   const flip_events *events, const flip_adjacency_params *params);
 void flip_adjacency_destroy(flip_adjacency **adjacency);
-/* Bytes flip_adjacency_create will hold, from counts alone (memory estimate before allocation). */
-size_t flip_adjacency_bytes(int64_t n_own, int64_t n_halo, int64_t n_events,
+/* Bytes flip_adjacency_create will hold, from counts alone (memory estimate before allocation).
+ * Exact to a few cache lines where all events join different pairs with non-overlapping lives and
+ * the matrix is not symmetric; more than the truth otherwise. weighted: events carry weights. */
+size_t flip_adjacency_bytes(int64_t n_own, int64_t n_halo, int64_t n_events, bool weighted,
                             const flip_adjacency_params *params);
 
 /* Y = M x X for TM-GCN: out[v,t,:] = sum_k M[t,k] x[v,k,:] over own rows [n, steps, dim]. */

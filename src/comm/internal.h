@@ -1,0 +1,49 @@
+/* Inside the comm stage: the communicator's insides, and the transport a plan sends through. */
+#ifndef FLIPBOOK_COMM_INTERNAL_H
+#define FLIPBOOK_COMM_INTERNAL_H
+
+#include <flipbook/comm.h>
+
+/* How a plan's messages travel. MPI is the one implementation here; NCCL's would open a group in
+ * `begin`, enqueue on a stream in send and receive, and synchronise the stream in `wait`. Buffers
+ * stay untouched between send/receive and wait. */
+typedef struct flip_transport {
+    const char *name;
+    flip_status (*begin)(void *state, int n_messages);
+    flip_status (*send)(void *state, const void *data, size_t bytes, int peer, int tag);
+    flip_status (*receive)(void *state, void *data, size_t bytes, int peer, int tag);
+    flip_status (*wait)(void *state); /* all sent and received since begin */
+} flip_transport;
+
+/* Requests of the exchange in flight; one for each plan. */
+typedef struct flip_mpi_requests {
+    flip_comm *comm; /* borrowed */
+    MPI_Request *request;
+    int n, capacity;
+} flip_mpi_requests;
+
+extern const flip_transport flip_transport_mpi;
+void flip_mpi_requests_finish(flip_mpi_requests *requests);
+
+/* Tags of plans; MPI promises at least 32767. */
+enum { FLIP_TAG_FIRST = 16, FLIP_TAG_LAST = 32000 };
+
+struct flip_comm {
+    MPI_Comm mpi; /* owned duplicate */
+    int rank, size, node_rank, node_size;
+    size_t chunk; /* most bytes of one message, equal on all ranks */
+    int next_tag; /* tags of plans, equal on all ranks */
+    flip_meter meter;
+};
+
+flip_status flip_mpi_check(int code, const char *call, const char *function, const char *file,
+                           int line);
+/* FLIP_TRY(FLIP_MPI(MPI_Wait(…))) */
+#define FLIP_MPI(call) flip_mpi_check((call), #call, __func__, __FILE__, __LINE__)
+
+/* Messages of at most comm->chunk bytes that `bytes` need. */
+static inline int64_t flip_chunks(const flip_comm *comm, size_t bytes) {
+    return (int64_t)((bytes + comm->chunk - 1) / comm->chunk);
+}
+
+#endif

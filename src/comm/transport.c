@@ -1,0 +1,61 @@
+/* The MPI transport: nonblocking messages between host buffers, cut into chunks. */
+#include "comm/internal.h"
+
+/* Room for n_messages more; a message longer than a chunk asks for more when it is posted. */
+static flip_status reserve(flip_mpi_requests *r, int64_t more) {
+    int64_t needed = r->n + more;
+    if (needed <= r->capacity) return FLIP_OK;
+    int64_t capacity = needed > 2 * (int64_t)r->capacity ? needed : 2 * (int64_t)r->capacity;
+    int32_t narrow;
+    FLIP_TRY(flip_narrow(&narrow, capacity, "the number of messages of one exchange"));
+    FLIP_TRY(flip_grow(&r->request, (size_t)r->n, (size_t)narrow, sizeof *r->request,
+                       "requests of an exchange"));
+    r->capacity = narrow;
+    return FLIP_OK;
+}
+
+static flip_status mpi_begin(void *state, int n_messages) {
+    flip_mpi_requests *r = state;
+    if (r->n != 0)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "an exchange begins while another is in flight");
+    return reserve(r, n_messages);
+}
+
+static flip_status mpi_send(void *state, const void *data, size_t bytes, int peer, int tag) {
+    flip_mpi_requests *r = state;
+    FLIP_TRY(reserve(r, flip_chunks(r->comm, bytes)));
+    for (size_t at = 0, n; at < bytes; at += n) {
+        n = bytes - at < r->comm->chunk ? bytes - at : r->comm->chunk;
+        FLIP_TRY(FLIP_MPI(MPI_Isend((const char *)data + at, (int)n, MPI_BYTE, peer, tag,
+                                    r->comm->mpi, &r->request[r->n])));
+        r->n++;
+    }
+    return FLIP_OK;
+}
+
+static flip_status mpi_receive(void *state, void *data, size_t bytes, int peer, int tag) {
+    flip_mpi_requests *r = state;
+    FLIP_TRY(reserve(r, flip_chunks(r->comm, bytes)));
+    for (size_t at = 0, n; at < bytes; at += n) {
+        n = bytes - at < r->comm->chunk ? bytes - at : r->comm->chunk;
+        FLIP_TRY(FLIP_MPI(MPI_Irecv((char *)data + at, (int)n, MPI_BYTE, peer, tag, r->comm->mpi,
+                                    &r->request[r->n])));
+        r->n++;
+    }
+    return FLIP_OK;
+}
+
+static flip_status mpi_wait(void *state) {
+    flip_mpi_requests *r = state;
+    int n = r->n;
+    r->n = 0;
+    return FLIP_MPI(MPI_Waitall(n, r->request, MPI_STATUSES_IGNORE));
+}
+
+const flip_transport flip_transport_mpi = {
+    .name = "mpi", .begin = mpi_begin, .send = mpi_send, .receive = mpi_receive, .wait = mpi_wait};
+
+void flip_mpi_requests_finish(flip_mpi_requests *requests) {
+    flip_free(requests->request);
+    *requests = (flip_mpi_requests){0};
+}

@@ -1,0 +1,137 @@
+/* An adjacency from the events of own rows: columns, normalisation, rows, transpose, row order. */
+#include "graph/internal.h"
+
+#include <string.h>
+
+static flip_status check_params(const flip_adjacency_params *p) {
+    if (p->n_steps < 1 || p->edge_life < 0 || p->window < 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "steps %d, edge life %d, window %d: steps must be >= 1, the others >= 0",
+                         p->n_steps, p->edge_life, p->window);
+    if (p->window > 1 && flip_kind_bare(p->kind))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "attention and max pooling have no values to average over a window of %d",
+                         p->window);
+    return FLIP_OK;
+}
+
+/* 0 means the default; more than the timeline is the timeline. */
+static int32_t between(int32_t value, int32_t most) {
+    return value < 1 ? 1 : value > most ? most : value;
+}
+
+/* Interior rows (no halo column) first, each kind ascending. */
+static flip_status order_rows(flip_adjacency *out) {
+    int32_t *order, n = 0, boundary = 0;
+    FLIP_TRY(flip_arena_alloc(out->arena, &order, (size_t)out->n_own, sizeof *order));
+    for (int32_t v = 0; v < out->n_own; v++) {
+        bool halo = false;
+        for (int64_t e = out->a.row_ptr[v]; e < out->a.row_ptr[v + 1] && !halo; e++)
+            halo = out->a.col[e] >= out->n_own;
+        if (halo)
+            order[out->n_own - ++boundary] = v;
+        else
+            order[n++] = v;
+    }
+    for (int32_t i = n, j = out->n_own - 1; i < j; i++, j--) {
+        int32_t swap = order[i];
+        order[i] = order[j];
+        order[j] = swap;
+    }
+    out->row_order = order;
+    out->n_interior = n;
+    return FLIP_OK;
+}
+
+static void free_build(flip_build *b) {
+    if (b->factor_v != b->factor) flip_free(b->factor_v);
+    flip_free(b->factor);
+    flip_free(b->column);
+    flip_free(b->original);
+    flip_free(b->row_start);
+    flip_free(b->by_row);
+    flip_free(b->order);
+    flip_free(b->scratch);
+}
+
+/* After the rows are written only the order of columns is needed. */
+static void drop_events(flip_build *b) {
+    flip_free(b->column);
+    flip_free(b->row_start);
+    flip_free(b->by_row);
+    b->column = NULL;
+    b->row_start = NULL;
+    b->by_row = NULL;
+}
+
+static flip_status build_local(flip_build *b) {
+    FLIP_TRY(flip_build_rows(b));
+    drop_events(b);
+    FLIP_TRY(flip_build_transpose(b));
+    return order_rows(b->out);
+}
+
+static flip_status begin(flip_adjacency **adjacency, flip_build *b, flip_gid n_own) {
+    FLIP_TRY(check_params(&b->params));
+    b->params.edge_life = between(b->params.edge_life, b->params.n_steps);
+    b->params.window = between(b->params.window, b->params.n_steps);
+    FLIP_TRY(flip_narrow(&b->n_own, n_own, "the number of nodes of a rank"));
+    FLIP_TRY(flip_alloc_zero(adjacency, 1, sizeof **adjacency, "adjacency"));
+    FLIP_TRY(flip_arena_create(&(*adjacency)->arena, "adjacency"));
+    FLIP_TRY(flip_alloc(&b->scratch, 4 * (size_t)b->params.n_steps, sizeof *b->scratch,
+                        "sums over steps"));
+    b->out = *adjacency;
+    b->out->comm = b->comm;
+    b->out->n_own = b->n_own;
+    return FLIP_OK;
+}
+
+flip_status flip_adjacency_create(flip_adjacency **adjacency, flip_comm *comm,
+                                  const flip_gid *rank_first, const int64_t *original,
+                                  const flip_events *events, const flip_adjacency_params *params) {
+    flip_status status;
+    int rank = flip_comm_rank(comm);
+    *adjacency = NULL;
+    flip_build b = {.comm = comm, .events = events, .params = *params, .first = rank_first[rank]};
+    FLIP_TRY_GOTO(
+        flip_comm_agree(comm, begin(adjacency, &b, rank_first[rank + 1] - rank_first[rank])));
+    FLIP_TRY_GOTO(flip_build_columns(&b, rank_first, original));
+    FLIP_TRY_GOTO(flip_build_factors(&b));
+    FLIP_TRY_GOTO(flip_comm_agree(comm, build_local(&b)));
+done:
+    free_build(&b);
+    if (status != FLIP_OK) flip_adjacency_destroy(adjacency);
+    return status;
+}
+
+void flip_adjacency_destroy(flip_adjacency **adjacency) {
+    if (!*adjacency) return;
+    flip_plan_destroy(&(*adjacency)->plan);
+    flip_arena_destroy(&(*adjacency)->arena);
+    flip_free(*adjacency);
+    *adjacency = NULL;
+}
+
+size_t flip_adjacency_bytes(int64_t n_own, int64_t n_halo, int64_t n_events, bool weighted,
+                            const flip_adjacency_params *params) {
+    const flip_adjacency_kind kind = params->kind;
+    const bool bare = flip_kind_bare(kind), diagonal = flip_kind_diagonal(kind);
+    const size_t own = (size_t)n_own, cols = (size_t)(n_own + n_halo), real = sizeof(flip_real);
+    const size_t loops = diagonal || kind == FLIP_ADJACENCY_ATTENTION ? own : 0;
+    const size_t entries = (size_t)n_events + loops, steps = (size_t)params->n_steps;
+    const size_t stay = (size_t)between(params->edge_life, params->n_steps) +
+                        (size_t)between(params->window, params->n_steps) - 1;
+    size_t one = entries * sizeof(int32_t); /* columns, each direction */
+    size_t once =
+        (own + 1 + cols + 1) * 8 + own * 4 + (size_t)n_halo * 8; /* pointers, order, halo */
+    if (params->n_steps > 1) {
+        size_t values = (size_t)n_events * (stay < steps ? stay : steps) + loops * steps;
+        one += 2 * (entries + 1) * 8 + entries * 4 + (bare ? 0 : values * real);
+    } else {
+        if (weighted && flip_kind_weighted(kind)) one += entries * real;
+        if (diagonal) once += cols * real + (kind == FLIP_ADJACENCY_GCN_INOUT ? own * real : 0);
+        if (flip_kind_mean(kind)) once += own * real;
+    }
+    if (bare) once += entries * 8;
+    return 2 * one + once;
+}

@@ -1,0 +1,77 @@
+/* Inside the graph stage: the state of one adjacency while it is built. */
+#ifndef FLIPBOOK_GRAPH_INTERNAL_H
+#define FLIPBOOK_GRAPH_INTERNAL_H
+
+#include <flipbook/graph.h>
+
+/* Distinct global ids, numbered in order of arrival (open addressing). */
+typedef struct flip_gid_map {
+    flip_gid *key;  /* [mask + 1] */
+    int32_t *value; /* [mask + 1], -1 empty */
+    size_t mask;
+    int32_t n;
+} flip_gid_map;
+
+flip_status flip_gid_map_init(flip_gid_map *map, size_t expected);
+void flip_gid_map_finish(flip_gid_map *map);
+flip_status flip_gid_map_add(flip_gid_map *map, flip_gid key, int32_t *number);
+int32_t flip_gid_map_find(const flip_gid_map *map, flip_gid key); /* -1: absent */
+
+/* order[i] = index of the i-th smallest key; stable; linear in n (radix). Keys >= 0. */
+flip_status flip_order_by_key(int32_t *order, const int64_t *key, int32_t n);
+
+/* s[t] <- s[max(0, t-length+1)] + … + s[t], t = 0 … n-1; linear in n and without cancellation.
+ * scratch: [2 * length]. */
+void flip_window_sum(double *s, int32_t n, int32_t length, double *scratch);
+
+/* Columns and order of one adjacency. Arrays are owned by the build and freed as soon as the next
+ * stage needs them no more. */
+typedef struct flip_build {
+    flip_adjacency *out;
+    flip_comm *comm;              /* borrowed */
+    const flip_events *events;    /* borrowed */
+    flip_adjacency_params params; /* life, window >= 1 */
+    flip_gid first;               /* first own id */
+    int32_t n_own, n_halo, n_cols;
+    int32_t *column;     /* [events] local column of each event's source */
+    int64_t *original;   /* [n_cols] */
+    int32_t *order;      /* [n_cols] columns by ascending original id */
+    int64_t *row_start;  /* [n_own + 1] into by_row */
+    uint32_t *by_row;    /* [events] by (row, original id of source, step, as given) */
+    flip_real *factor;   /* [n_cols, steps] source side of GCN's normalisation, or NULL */
+    flip_real *factor_v; /* [n_own, steps] destination side; may be `factor` itself */
+    double *scratch;     /* [4 * steps] */
+} flip_build;
+
+static inline bool flip_kind_weighted(flip_adjacency_kind kind) {
+    return kind == FLIP_ADJACENCY_WSUM || kind == FLIP_ADJACENCY_WMEAN ||
+           kind == FLIP_ADJACENCY_GCN || kind == FLIP_ADJACENCY_GCN_INOUT;
+}
+static inline bool flip_kind_diagonal(flip_adjacency_kind kind) {
+    return kind == FLIP_ADJACENCY_GCN || kind == FLIP_ADJACENCY_GCN_INOUT;
+}
+static inline bool flip_kind_mean(flip_adjacency_kind kind) {
+    return kind == FLIP_ADJACENCY_MEAN || kind == FLIP_ADJACENCY_WMEAN;
+}
+/* Entries only, no values. */
+static inline bool flip_kind_bare(flip_adjacency_kind kind) {
+    return kind == FLIP_ADJACENCY_PATTERN || kind == FLIP_ADJACENCY_ATTENTION;
+}
+static inline double flip_event_weight(const flip_build *b, uint32_t event) {
+    return b->events->weight && flip_kind_weighted(b->params.kind) ? b->events->weight[event] : 1.0;
+}
+static inline int32_t flip_event_step(const flip_build *b, uint32_t event) {
+    return b->events->step ? b->events->step[event] : 0;
+}
+
+/* halo.c: column, halo, plan, original, order, row_start, by_row. Collective. */
+flip_status flip_build_columns(flip_build *b, const flip_gid *rank_first, const int64_t *original);
+/* normalise.c: factor, factor_v; collective. And one row's factors into row [steps]. */
+flip_status flip_build_factors(flip_build *b);
+void flip_build_row_sums(const flip_build *b, int32_t v, double *sums);
+/* rows.c: out->a. Local. */
+flip_status flip_build_rows(flip_build *b);
+/* transpose.c: out->at, out->to_transposed. Local. */
+flip_status flip_build_transpose(flip_build *b);
+
+#endif

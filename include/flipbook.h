@@ -10,4 +10,5 @@
 #include <flipbook/partition.h>
 #include <flipbook/tape.h>
 #include <flipbook/model.h>
+#include <flipbook/train.h>
 #endif

@@ -49,12 +49,13 @@ typedef enum flip_feature_norm {
     FLIP_FEATURE_NORM_ROW,
     FLIP_FEATURE_NORM_NONE
 } flip_feature_norm;
-typedef enum flip_head { FLIP_HEAD_AUTO, FLIP_HEAD_LINEAR, FLIP_HEAD_MLP, FLIP_HEAD_DOT } flip_head;
-typedef enum flip_optimizer_choice {
-    FLIP_CHOICE_ADAM,
-    FLIP_CHOICE_ADAMW,
-    FLIP_CHOICE_SGD
-} flip_optimizer_choice;
+/* settings.edge_head: flip_head_kind + 1, 0 = auto */
+typedef enum flip_edge_head {
+    FLIP_EDGE_HEAD_AUTO,
+    FLIP_EDGE_HEAD_DOT,
+    FLIP_EDGE_HEAD_LINEAR,
+    FLIP_EDGE_HEAD_MLP
+} flip_edge_head;
 
 enum { FLIP_PATH_SIZE = 1024, FLIP_WORD_SIZE = 128 };
 #define FLIP_UNSET (-1) /* `auto` of a number */
@@ -67,12 +68,12 @@ typedef struct flip_settings {
     int32_t aggregator; /* 0 mean, 1 pool */
     int32_t structure, temporal, cell;
     bool residual;
-    int32_t norm; /* flip_norm */
-    int32_t edge_head;
+    int32_t norm;      /* flip_norm */
+    int32_t edge_head; /* flip_edge_head */
     /* optimisation */
     int64_t epochs, patience;
     double lr, weight_decay, momentum, dropout, input_dropout, clip;
-    int32_t optimizer;
+    int32_t optimizer;                  /* flip_optimiser_kind */
     char class_weights[FLIP_WORD_SIZE]; /* none, auto or a,b,… */
     int64_t seed;
     int32_t precision; /* 0 fp32, 1 bf16 */
@@ -104,6 +105,58 @@ typedef struct flip_settings {
     bool json;
     char graph[FLIP_PATH_SIZE];
 } flip_settings;
+
+/* ---- metrics ----------------------------------------------------------------------------------
+ * Over all items of all ranks; exact for any number of ranks, ties included.
+ *
+ *   accuracy   share of items whose largest score (the first among equals) is their class
+ *   f1:C       2 TP / (2 TP + FP + FN) of class C; 0 where that is 0/0
+ *   macro-f1   mean of f1 over the classes that are a label or a prediction at least once
+ *   auc        P(score of a positive > of a negative) + P(equal) / 2; more than two classes: mean
+ * of one against the rest over the classes that have both ap         Σ (R_n - R_n-1) P_n over the
+ * distinct scores, descending (area under the steps of the precision-recall curve); more than two
+ * classes: mean of one against the rest map        link: one ap over all candidate pairs of a step,
+ * averaged over the steps weighted by their true pairs (as the EvolveGCN code counts it); classes:
+ * as ap mrr        link: per step and source the mean over its true pairs of 1 / rank among that
+ *              source's candidates (other true pairs stay in), mean over the step's sources, and
+ *              over the steps weighted by their true pairs; classes: mean of 1 / rank of the label.
+ *              Rank of equal scores: the middle of theirs.
+ *   rmse       sqrt of the mean squared error over the targets that are not NaN; smaller is better
+ *
+ * Candidates of link metrics are the true pairs and `--eval-negatives` sampled non-edges for each.
+ */
+typedef enum flip_metric_kind {
+    FLIP_METRIC_ACCURACY,
+    FLIP_METRIC_F1,
+    FLIP_METRIC_MACRO_F1,
+    FLIP_METRIC_AUC,
+    FLIP_METRIC_AP,
+    FLIP_METRIC_MAP,
+    FLIP_METRIC_MRR,
+    FLIP_METRIC_RMSE
+} flip_metric_kind;
+
+typedef struct flip_metric {
+    flip_metric_kind kind;
+    int32_t class_index; /* F1 */
+} flip_metric;
+
+/* Items of one split on this rank. Owned by whoever filled it. */
+typedef struct flip_scored {
+    int64_t n;
+    int32_t dim;             /* classes, targets, or 1 */
+    const flip_real *score;  /* [n, dim] */
+    const int32_t *label;    /* [n] class, or 0/1 of a pair; NULL for numbers */
+    const flip_real *target; /* [n, dim], NaN = none; NULL for classes */
+    bool pairs;              /* link: step and source are set; all of a source on one rank */
+    const int32_t *step;     /* [n] */
+    const flip_gid *source;  /* [n] */
+} flip_scored;
+
+/* Collective; the same bits on every rank. NaN when there is nothing to measure. */
+flip_status flip_metric_measure(double *value, const flip_metric *metric, flip_comm *comm,
+                                const flip_scored *items);
+bool flip_metric_better(const flip_metric *metric, double a, double b); /* a strictly */
 
 #ifdef __cplusplus
 }

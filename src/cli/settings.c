@@ -120,7 +120,7 @@ static const flip_key keys[] = {
     CHOICE("cell", cell, "auto", "auto|lstm|gru", "|auto|", true, "recurrent cell of evolvegcn"),
     SWITCH("residual", residual, "off", T, true, "add each layer's input to its output"),
     CHOICE("norm", norm, "none", "none|layer|batch", NULL, true, "normalisation between layers"),
-    CHOICE("edge-head", edge_head, "auto", "auto|linear|mlp|dot", NULL, true,
+    CHOICE("edge-head", edge_head, "auto", "auto|dot|linear|mlp", NULL, true,
            "from two embeddings to a score; auto: edge linear, link dot"),
 
     HEADING("Optimisation", T),
@@ -387,7 +387,7 @@ flip_status flip_settings_check(const flip_settings *settings) {
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--gcn-norm inout belongs to --model gcn or tmgcn");
     if (settings->checkpoint_every > 0 && !settings->checkpoint[0])
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--checkpoint-every needs --checkpoint FILE");
-    if (settings->task == FLIP_TASK_EDGE && settings->edge_head == FLIP_HEAD_DOT)
+    if (settings->task == FLIP_TASK_EDGE && settings->edge_head == FLIP_EDGE_HEAD_DOT)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "--edge-head dot gives one score; --task edge needs linear or mlp");
     return FLIP_OK;

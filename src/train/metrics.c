@@ -92,30 +92,27 @@ static flip_status sort_over_ranks(ranked **list, int64_t *n, flip_comm *comm) {
     qsort(*list, (size_t)*n, sizeof **list, order);
     if (size == 1) return FLIP_OK;
     ranked mine[SAMPLES], *all = NULL, *received = NULL;
-    int64_t *counts = NULL;
-    flip_status status = flip_alloc(&all, (size_t)size * SAMPLES, sizeof *all, "samples");
+    int64_t *counts = NULL, total = 0; /* to send, to receive, and ones: [3, size] */
+    flip_status status;
     /* a rank without items samples "after everything" */
     for (int i = 0; i < SAMPLES; i++)
         mine[i] = *n ? (*list)[*n * i / SAMPLES] : (ranked){.step = INT32_MAX, .score = -INFINITY};
-    if (status == FLIP_OK)
-        status = flip_alloc_zero(&counts, 2 * (size_t)size, sizeof *counts, "counts");
-    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    FLIP_TRY_GOTO(flip_alloc(&all, (size_t)size * SAMPLES, sizeof *all, "samples"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "counts"));
     FLIP_TRY_GOTO(flip_comm_gather_all(comm, all, mine, sizeof mine));
     qsort(all, (size_t)size * SAMPLES, sizeof *all, order);
-    int64_t *send = counts, *receive = counts + size, total = 0;
+    int64_t *send = counts, *receive = counts + size, *one = counts + 2 * size;
     for (int64_t i = 0, to = 0; i < *n; i++) {
         while (to < size - 1 && order(&(*list)[i], &all[(to + 1) * SAMPLES]) >= 0)
             to++;
         send[to]++;
     }
-    int64_t one[size];
     for (int r = 0; r < size; r++)
         one[r] = 1;
     FLIP_TRY_GOTO(flip_comm_all_to_all(comm, send, one, receive, one, sizeof *send));
     for (int r = 0; r < size; r++)
         total += receive[r];
-    status = flip_alloc(&received, (size_t)total, sizeof *received, "scores");
-    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    FLIP_TRY_GOTO(flip_alloc(&received, (size_t)total, sizeof *received, "scores"));
     FLIP_TRY_GOTO(flip_comm_all_to_all(comm, *list, send, received, receive, sizeof *received));
     qsort(received, (size_t)total, sizeof *received, order);
     flip_free(*list);
@@ -139,12 +136,11 @@ static flip_status count_steps(tally **total, tally **before, int32_t n_steps, c
     int size = flip_comm_size(comm), rank = flip_comm_rank(comm);
     size_t width = (size_t)n_steps;
     tally *mine = NULL, *every = NULL;
-    flip_status status = flip_alloc_zero(total, width, sizeof **total, "step counts");
-    if (status == FLIP_OK) status = flip_alloc_zero(before, width, sizeof **before, "step counts");
-    if (status == FLIP_OK) status = flip_alloc_zero(&mine, width, sizeof *mine, "step counts");
-    if (status == FLIP_OK)
-        status = flip_alloc(&every, width * (size_t)size, sizeof *every, "step counts");
-    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    flip_status status;
+    FLIP_TRY_GOTO(flip_alloc_zero(total, width, sizeof **total, "step counts"));
+    FLIP_TRY_GOTO(flip_alloc_zero(before, width, sizeof **before, "step counts"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&mine, width, sizeof *mine, "step counts"));
+    FLIP_TRY_GOTO(flip_alloc(&every, width * (size_t)size, sizeof *every, "step counts"));
     for (int64_t i = 0; i < n; i++) {
         mine[list[i].step].all++;
         mine[list[i].step].positive += list[i].positive;
@@ -203,8 +199,7 @@ static flip_status measure_area(double *value, flip_comm *comm, ranked *list, in
     if (status != FLIP_OK || last < 0) goto done;
     FLIP_TRY_GOTO(sort_over_ranks(&list, &n, comm));
     FLIP_TRY_GOTO(count_steps(&total, &before, (int32_t)last + 1, list, n, comm));
-    status = flip_alloc_zero(&areas, (size_t)last + 1, sizeof *areas, "areas");
-    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    FLIP_TRY_GOTO(flip_alloc_zero(&areas, (size_t)last + 1, sizeof *areas, "areas"));
     add_areas(areas, list, n, total, before, auc);
     FLIP_TRY_GOTO(flip_comm_sum_f64(comm, areas, (size_t)last + 1));
     for (int64_t t = 0; t <= last; t++) {
@@ -228,8 +223,7 @@ static flip_status measure_class(double *value, flip_comm *comm, const flip_scor
                                  int32_t class, bool auc, bool by_step) {
     ranked *list;
     int32_t d = items->dim;
-    flip_status status = flip_alloc(&list, (size_t)items->n, sizeof *list, "scores");
-    FLIP_TRY(flip_comm_agree(comm, status));
+    FLIP_TRY(flip_alloc(&list, (size_t)items->n, sizeof *list, "scores"));
     for (int64_t i = 0; i < items->n; i++) {
         const flip_real *x = items->score + i * d;
         double score = x[0];
@@ -319,8 +313,8 @@ static flip_status measure_link_mrr(double *value, flip_comm *comm, const flip_s
     candidate *list = NULL;
     double *sums = NULL, weighted = 0, weight = 0; /* [steps, 3]: Σ, sources, true pairs */
     int64_t last = -1;
-    flip_status status = flip_alloc(&list, (size_t)items->n, sizeof *list, "candidates");
-    FLIP_TRY(flip_comm_agree(comm, status));
+    flip_status status;
+    FLIP_TRY(flip_alloc(&list, (size_t)items->n, sizeof *list, "candidates"));
     for (int64_t i = 0; i < items->n; i++) {
         list[i] =
             (candidate){items->source[i], items->step[i], items->label[i] == 1, items->score[i]};
@@ -328,8 +322,7 @@ static flip_status measure_link_mrr(double *value, flip_comm *comm, const flip_s
     }
     qsort(list, (size_t)items->n, sizeof *list, by_source);
     FLIP_TRY_GOTO(flip_comm_max_i64(comm, &last, 1));
-    status = flip_alloc_zero(&sums, 3 * (size_t)(last + 1), sizeof *sums, "sums");
-    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    FLIP_TRY_GOTO(flip_alloc_zero(&sums, 3 * (size_t)(last + 1), sizeof *sums, "sums"));
     for (int64_t i = 0, end; i < items->n; i = end) {
         for (end = i; end < items->n && list[end].source == list[i].source &&
                       list[end].step == list[i].step;)

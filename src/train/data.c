@@ -52,7 +52,7 @@ static int32_t class_index(const flip_data *data, const char *name) {
     long index = strtol(name, &end, 10);
     bool named = data->class_name != NULL;
     return !named && end != name && !*end && index >= 0 && index < data->n_classes ? (int32_t)index
-                                                                                  : -1;
+                                                                                   : -1;
 }
 
 /* ---- metric ---- */
@@ -85,14 +85,16 @@ flip_status flip_data_metric(flip_data *data) {
             data->metric.kind = (flip_metric_kind)k;
     bool numbers = data->s.task == FLIP_TASK_REGRESSION, links = data->s.task == FLIP_TASK_LINK;
     bool fits = numbers == (data->metric.kind == FLIP_METRIC_RMSE);
-    if (links && (data->metric.kind == FLIP_METRIC_F1 ||
-                  data->metric.kind == FLIP_METRIC_MACRO_F1 ||
-                  data->metric.kind == FLIP_METRIC_ACCURACY))
+    if (links &&
+        (data->metric.kind == FLIP_METRIC_F1 || data->metric.kind == FLIP_METRIC_MACRO_F1 ||
+         data->metric.kind == FLIP_METRIC_ACCURACY))
         fits = false;
     if (!fits)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--metric %s does not measure --task %s (%s)", name,
                          tasks[data->s.task],
-                         numbers ? "use rmse" : links ? "use map, mrr, auc or ap" : "use accuracy");
+                         numbers ? "use rmse"
+                         : links ? "use map, mrr, auc or ap"
+                                 : "use accuracy");
     if (data->metric.kind != FLIP_METRIC_F1) return FLIP_OK;
     data->metric.class_index = class_index(data, name + 3);
     if (data->metric.class_index >= 0) return FLIP_OK;
@@ -146,8 +148,9 @@ flip_status flip_data_class_weights(flip_data *data) {
         n++;
     }
     if (n != data->n_classes)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--class-weights %s gives %d weights; '%s' has %d classes",
-                         text, n, data->s.graph, data->n_classes);
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--class-weights %s gives %d weights; '%s' has %d classes", text, n,
+                         data->s.graph, data->n_classes);
     return FLIP_OK;
 }
 
@@ -215,8 +218,7 @@ static flip_status make_items(flip_data *data) {
     }
     if (data->n_items[FLIP_PART_TRAIN] == 0)
         return FLIP_FAIL(FLIP_ERROR_INPUT, "nothing to train on: the split of '%s' leaves no %s",
-                         data->s.graph,
-                         data->s.task == FLIP_TASK_NODE ? "labelled node" : "item");
+                         data->s.graph, data->s.task == FLIP_TASK_NODE ? "labelled node" : "item");
     return FLIP_OK;
 }
 

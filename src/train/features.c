@@ -66,8 +66,8 @@ static flip_status onehot_features(flip_data *data) {
     if (largest > MOST) largest = MOST;
     data->in_dim = (int32_t)largest + 1;
     FLIP_TRY_GOTO(status);
-    FLIP_TRY_GOTO(flip_alloc_zero(&data->features_owned, n * (size_t)data->in_dim,
-                                  sizeof *degrees, "one-hot features"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&data->features_owned, n * (size_t)data->in_dim, sizeof *degrees,
+                                  "one-hot features"));
     for (size_t i = 0; i < n; i++) {
         int64_t d = (int64_t)(degrees[2 * i] + degrees[2 * i + 1]);
         data->features_owned[i * (size_t)data->in_dim + (size_t)(d < largest ? d : largest)] = 1;

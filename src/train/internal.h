@@ -7,12 +7,7 @@
 #include <flipbook/train.h>
 #include <jansson.h>
 
-typedef enum flip_part {
-    FLIP_PART_TRAIN,
-    FLIP_PART_VALID,
-    FLIP_PART_TEST,
-    FLIP_PARTS
-} flip_part;
+typedef enum flip_part { FLIP_PART_TRAIN, FLIP_PART_VALID, FLIP_PART_TEST, FLIP_PARTS } flip_part;
 
 /* Pairs of one split on this rank, with their labels. All owned. */
 typedef struct flip_pair_set {
@@ -34,8 +29,8 @@ flip_status flip_directory_create(flip_directory *directory, flip_comm *comm,
                                   const flip_graph *graph);
 void flip_directory_finish(flip_directory *directory);
 /* Collective. */
-flip_status flip_directory_find(const flip_directory *directory, int64_t n,
-                                const int64_t *original, flip_gid *gid);
+flip_status flip_directory_find(const flip_directory *directory, int64_t n, const int64_t *original,
+                                flip_gid *gid);
 
 /* True pairs of link prediction whose source this rank owns, sorted by (target step, source,
  * original id of the destination), no duplicates. All arrays owned. */
@@ -61,8 +56,8 @@ typedef struct flip_data {
     flip_comm *comm; /* borrowed */
     flip_graph *graph;
     const flip_graph_info *info;
-    const flip_gid *rank_first; /* [size + 1] */
-    const int64_t *original;    /* [n_own] */
+    const flip_gid *rank_first;              /* [size + 1] */
+    const int64_t *original;                 /* [n_own] */
     int32_t n_own, steps, in_dim, n_classes; /* n_classes: also targets of a regression */
     flip_events events;                      /* of the adjacency: without held-out pairs */
     void *events_owned[4];
@@ -81,7 +76,7 @@ typedef struct flip_data {
     int32_t lead; /* link: target step - step of the embeddings */
     double *class_weight;
     flip_metric metric;
-    char **class_name; /* [n_classes] owned, or NULL */
+    char **class_name;           /* [n_classes] owned, or NULL */
     int64_t n_items[FLIP_PARTS]; /* over all ranks */
     char notes[1024];            /* what was decided, one line each */
 } flip_data;
@@ -91,8 +86,7 @@ typedef struct flip_data {
 flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings *settings);
 flip_status flip_data_adjacency(flip_data *data); /* collective */
 void flip_data_close(flip_data *data);
-void flip_data_note(flip_data *data, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void flip_data_note(flip_data *data, const char *format, ...) __attribute__((format(printf, 2, 3)));
 flip_adjacency_params flip_data_adjacency_params(const flip_data *data);
 flip_model_params flip_data_model_params(const flip_data *data);
 

@@ -52,8 +52,8 @@ flip_status flip_directory_create(flip_directory *directory, flip_comm *comm,
     *directory = (flip_directory){comm, n_nodes, block > 0 ? block : 1, NULL};
     FLIP_TRY_GOTO(flip_alloc(&list, (size_t)n_own, sizeof *list, "directory"));
     FLIP_TRY_GOTO(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "directory"));
-    FLIP_TRY_GOTO(flip_alloc(&directory->gid, (size_t)directory->block, sizeof(flip_gid),
-                             "directory"));
+    FLIP_TRY_GOTO(
+        flip_alloc(&directory->gid, (size_t)directory->block, sizeof(flip_gid), "directory"));
     for (int32_t i = 0; i < n_own; i++)
         list[i] = (place){original[i], first + i};
     qsort(list, (size_t)n_own, sizeof *list, by_original);
@@ -84,8 +84,8 @@ static int by_place(const void *a, const void *b) {
     return (x->gid > y->gid) - (x->gid < y->gid);
 }
 
-flip_status flip_directory_find(const flip_directory *directory, int64_t n,
-                                const int64_t *original, flip_gid *gid) {
+flip_status flip_directory_find(const flip_directory *directory, int64_t n, const int64_t *original,
+                                flip_gid *gid) {
     int size = flip_comm_size(directory->comm), rank = flip_comm_rank(directory->comm);
     place *list = NULL, *asked = NULL;
     int64_t *counts = NULL, n_asked = 0;
@@ -180,7 +180,7 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_
     flip_status status;
     int64_t most = 0;
     for (int64_t i = 0; i < links->n; i++)
-        most += links->part[i] == part ? 1 + per_pair : 0;
+        most += links->part[i] == (int)part ? 1 + per_pair : 0;
     flip_pair_set_finish(set);
     FLIP_TRY_GOTO(flip_alloc(&s.u, (size_t)most, sizeof *s.u, "sampled pairs"));
     FLIP_TRY_GOTO(flip_alloc(&s.v, (size_t)most, sizeof *s.v, "sampled pairs"));
@@ -192,7 +192,7 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_
                           links->u[end] == links->u[first];)
             end++;
         for (int64_t i = first; i < end; i++) {
-            if (links->part[i] != part) continue;
+            if (links->part[i] != (int)part) continue;
             int32_t step = links->target[i] - lead;
             add(&s, links->u[i], links->v[i], links->v_original[i], step, 1);
             for (int64_t k = 0; k < per_pair; k++) {
@@ -204,8 +204,8 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_
     FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.w, s.v));
     *set = (flip_pair_set){s.n, s.u, s.v, s.step, s.label, NULL};
     s = (sample){.w = s.w};
-    FLIP_TRY_GOTO(flip_pairs_create(&set->pairs, comm, rank_first, set->n, set->u, set->v,
-                                    set->step));
+    FLIP_TRY_GOTO(
+        flip_pairs_create(&set->pairs, comm, rank_first, set->n, set->u, set->v, set->step));
 done:
     flip_free(s.u);
     flip_free(s.v);

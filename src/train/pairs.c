@@ -68,14 +68,13 @@ static flip_status source_originals(const flip_data *data, int64_t *original) {
     int32_t narrow;
     FLIP_TRY_GOTO(flip_narrow(&narrow, n, "sources of other ranks"));
     FLIP_TRY_GOTO(flip_alloc(&halo, (size_t)n, sizeof *halo, "sources"));
-    FLIP_TRY_GOTO(flip_plan_create(&plan, data->comm, data->rank_first, need, narrow,
-                                   FLIP_BYTES_HALO));
+    FLIP_TRY_GOTO(
+        flip_plan_create(&plan, data->comm, data->rank_first, need, narrow, FLIP_BYTES_HALO));
     FLIP_TRY_GOTO(flip_plan_fetch(plan, data->original, sizeof *halo, halo));
     for (int64_t e = 0; e < events->n; e++) {
         int64_t u = events->src[e];
         bool own = u >= first && u < first + data->n_own;
-        const int64_t *at =
-            own ? NULL : bsearch(&u, need, (size_t)n, sizeof *need, ascending);
+        const int64_t *at = own ? NULL : bsearch(&u, need, (size_t)n, sizeof *need, ascending);
         original[e] = own ? data->original[u - first] : halo[at - need];
     }
 done:
@@ -109,14 +108,14 @@ static flip_status fill_edge_set(flip_data *data, flip_part p, const int8_t *par
     const int32_t *label = flip_graph_event_labels(data->graph);
     flip_pair_set *set = &data->set[p];
     for (int64_t e = 0; e < events->n; e++)
-        set->n += part[e] == p && label[e] >= 0;
+        set->n += part[e] == (int)p && label[e] >= 0;
     FLIP_TRY(flip_alloc(&set->u, (size_t)set->n, sizeof *set->u, "pairs"));
     FLIP_TRY(flip_alloc(&set->v, (size_t)set->n, sizeof *set->v, "pairs"));
     FLIP_TRY(flip_alloc(&set->step, (size_t)set->n, sizeof *set->step, "pairs"));
     FLIP_TRY(flip_alloc(&set->label, (size_t)set->n, sizeof *set->label, "pairs"));
     int64_t i = 0;
     for (int64_t e = 0; e < events->n; e++) {
-        if (part[e] != p || label[e] < 0) continue;
+        if (part[e] != (int)p || label[e] < 0) continue;
         set->u[i] = events->src[e];
         set->v[i] = events->dst[e];
         set->step[i] = step_of(events, e);
@@ -201,7 +200,8 @@ static flip_status send_to_sources(const flip_data *data, link **list, int64_t *
     for (int r = 0; r < size; r++)
         total += receive[r];
     FLIP_TRY_GOTO(flip_alloc(&received, (size_t)total, sizeof *received, "true pairs"));
-    FLIP_TRY_GOTO(flip_comm_all_to_all(data->comm, *list, send, received, receive, sizeof *received));
+    FLIP_TRY_GOTO(
+        flip_comm_all_to_all(data->comm, *list, send, received, receive, sizeof *received));
     flip_free(*list);
     *list = received;
     *n = total;

@@ -163,7 +163,8 @@ flip_status flip_data_node_splits(flip_data *data) {
     int64_t train, valid;
     long long seed = 0;
     const char *split = data->s.split;
-    bool by_steps = strcmp(data->s.split_steps, "auto") != 0, automatic = strcmp(split, "auto") == 0;
+    bool by_steps = strcmp(data->s.split_steps, "auto") != 0,
+         automatic = strcmp(split, "auto") == 0;
     bool changes = data->steps > 1 && !data->label_constant;
     size_t n = (size_t)data->n_own * (size_t)data->steps;
     for (int p = 0; p < FLIP_PARTS; p++)

@@ -7,8 +7,8 @@
 #include <flipbook/comm.h>
 #include <flipbook/graph.h>
 #include <flipbook/container.h>
+#include <flipbook/generate.h>
 #include <flipbook/partition.h>
 #include <flipbook/tape.h>
 #include <flipbook/model.h>
-#include <flipbook/train.h>
 #endif

@@ -6,6 +6,8 @@
 #include <string.h>
 
 static const flip_command commands[] = {
+    {"generate", "make a synthetic graph: sbm, rmat, payments", flip_help_generate,
+     flip_command_generate, true},
     {"completion", "print shell completion: eval \"$(flipbook completion bash)\"", NULL,
      flip_command_completion, false},
 };

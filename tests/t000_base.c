@@ -70,13 +70,31 @@ static void draws(void **state) {
     assert_memory_not_equal(&x, &z, sizeof x);
 }
 
+static void permute_is_a_bijection(void **state) {
+    (void)state;
+    static unsigned char seen[1000];
+    for (int64_t n = 1; n <= 1000; n = n * 3 + 1) {
+        memset(seen, 0, sizeof seen);
+        for (int64_t x = 0; x < n; x++) {
+            int64_t y = flip_random_permute(7, FLIP_STREAM_TEST, n, x);
+            assert_in_range(y, 0, n - 1);
+            assert_int_equal(seen[y]++, 0);
+            assert_int_equal(flip_random_permute_back(7, FLIP_STREAM_TEST, n, y), x);
+        }
+    }
+    int64_t big = ((int64_t)1 << 40) - 3;
+    for (int64_t x = 0; x < 1000; x++) {
+        int64_t y = flip_random_permute(7, FLIP_STREAM_TEST, big, x * 1000003);
+        assert_int_equal(flip_random_permute_back(7, FLIP_STREAM_TEST, big, y), x * 1000003);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(error_keeps_first),
-        cmocka_unit_test(narrow_refuses),
-        cmocka_unit_test(alloc_refuses_overflow),
-        cmocka_unit_test(arena_marks),
-        cmocka_unit_test(draws),
-    };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(error_keeps_first),
+                                       cmocka_unit_test(narrow_refuses),
+                                       cmocka_unit_test(alloc_refuses_overflow),
+                                       cmocka_unit_test(arena_marks),
+                                       cmocka_unit_test(draws),
+                                       cmocka_unit_test(permute_is_a_bijection)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,6 +128,9 @@ double flip_random_uniform(uint64_t seed, flip_stream stream, uint64_t a, uint64
 double flip_random_normal(uint64_t seed, flip_stream stream, uint64_t a, uint64_t b);
 /* [0, n), n >= 1, unbiased enough for any n < 2^53 */
 uint64_t flip_random_below(uint64_t seed, flip_stream stream, uint64_t a, uint64_t b, uint64_t n);
+/* A seeded bijection of 0 … n-1 (n < 2^62), x to y, and its inverse. */
+int64_t flip_random_permute(uint64_t seed, flip_stream stream, int64_t n, int64_t x);
+int64_t flip_random_permute_back(uint64_t seed, flip_stream stream, int64_t n, int64_t y);
 
 /* ---- counters ----------------------------------------------------------------------------- */
 

@@ -32,3 +32,49 @@ uint64_t flip_random_below(uint64_t seed, flip_stream stream, uint64_t a, uint64
     uint64_t below = (uint64_t)(flip_random_uniform(seed, stream, a, b) * (double)n);
     return below < n ? below : n - 1;
 }
+
+/* A Feistel network over pairs of `bits` bits, walked until it lands below n (Black and Rogaway,
+ * CT-RSA 2002). The domain is less than 4 n, so a walk takes few steps. */
+enum { FEISTEL_ROUNDS = 4 };
+
+static int half_bits(int64_t n) {
+    int bits = 1;
+    while (((int64_t)1 << (2 * bits)) < n)
+        bits++;
+    return bits;
+}
+
+/* a = 2^63 + round: apart from all other uses of a stream, which count from 0. */
+static uint64_t feistel_key(uint64_t seed, flip_stream stream, int round, uint64_t half) {
+    return flip_random(seed, stream, (uint64_t)1 << 63 | (uint64_t)round, half).v[0];
+}
+
+int64_t flip_random_permute(uint64_t seed, flip_stream stream, int64_t n, int64_t x) {
+    int bits = half_bits(n);
+    uint64_t mask = ((uint64_t)1 << bits) - 1;
+    do {
+        uint64_t left = (uint64_t)x >> bits, right = (uint64_t)x & mask;
+        for (int r = 0; r < FEISTEL_ROUNDS; r++) {
+            uint64_t next = left ^ (feistel_key(seed, stream, r, right) & mask);
+            left = right;
+            right = next;
+        }
+        x = (int64_t)(left << bits | right);
+    } while (x >= n);
+    return x;
+}
+
+int64_t flip_random_permute_back(uint64_t seed, flip_stream stream, int64_t n, int64_t y) {
+    int bits = half_bits(n);
+    uint64_t mask = ((uint64_t)1 << bits) - 1;
+    do {
+        uint64_t left = (uint64_t)y >> bits, right = (uint64_t)y & mask;
+        for (int r = FEISTEL_ROUNDS - 1; r >= 0; r--) {
+            uint64_t before = right ^ (feistel_key(seed, stream, r, left) & mask);
+            right = left;
+            left = before;
+        }
+        y = (int64_t)(left << bits | right);
+    } while (y >= n);
+    return y;
+}

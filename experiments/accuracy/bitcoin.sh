@@ -16,7 +16,7 @@ weights=${WEIGHTS:-0.75 0.80 0.85 0.90 0.95} # of the negative class; the other 
 echo "| data | weight of -1 | validation F1 | test F1 of -1 | published | at least |"
 echo "|---|---|---|---|---|---|"
 for data in ${SETS:-otc alpha}; do
-    graph bitcoin-$data "$DATA/${file[$data]}" --columns src,dst,weight,time --step 14d --label sign
+    graph "bitcoin-$data" "$DATA/${file[$data]}" --columns src,dst,weight,time --step 14d --label sign
     best=-1 line=''
     for weight in $weights; do
         rest=$(awk -v w="$weight" 'BEGIN { print 1 - w }')

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the accuracy scripts (sourced): where data and program are, runs over seeds, mean and
 # spread. Reports are kept in $OUT and not run again while they are complete; remove $OUT to start
 # afresh.

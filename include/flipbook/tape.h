@@ -119,6 +119,7 @@ typedef struct flip_tape_params {
     flip_comm *comm;     /* borrowed; NULL = one rank */
     flip_params *params; /* borrowed */
     const int64_t *key;  /* [n_own] original ids: dropout's random keys; NULL = row number */
+    int32_t n_own;       /* length of key */
     uint64_t seed;
     bool bf16; /* products in bfloat16 */
     flip_saved saved;

@@ -1,0 +1,47 @@
+/* GCN (Kipf and Welling 2017, equation 2):
+ *     H' = relu(Â H W + b),  Â = D^-1/2 (A + I) D^-1/2;  the last layer without relu
+ * With residual: Â H W + H Wres + b. */
+#include "internal.h"
+
+static void gcn_add(flip_model *model, flip_params *params, int32_t l) {
+    layer *k = &model->layers[l];
+    k->w = model_add(params, "W", l, k->in, k->out, FLIP_INIT_GLOROT);
+    k->b = model_add(params, "b", l, 1, k->out, FLIP_INIT_ZERO);
+}
+
+/* Also TM-GCN's, whose b is FLIP_PARAM_NONE. */
+static flip_var gcn_layer(const pass *p) {
+    flip_tape *tape = p->tape;
+    const layer *k = layer_of(p);
+    bool residual = k->w_residual != FLIP_PARAM_NONE;
+    flip_var y;
+    if (model_multiply_first(p)) { /* Â (H W) */
+        flip_var skip =
+            residual ? flip_linear(tape, p->h, k->w_residual, k->b, FLIP_ACT_NONE) : FLIP_VAR_NONE;
+        flip_var z = flip_linear(tape, p->h, k->w, FLIP_PARAM_NONE, FLIP_ACT_NONE);
+        y = flip_aggregate(tape, p->adjacency, z, skip, residual ? FLIP_PARAM_NONE : k->b,
+                           model_act(p));
+        flip_tape_release(tape, z);
+        return y;
+    }
+    flip_var z = model_aggregate(p); /* (Â H) W */
+    if (residual)
+        y = flip_linear2(tape, z, k->w, p->h, k->w_residual, k->b, model_act(p));
+    else
+        y = flip_linear(tape, z, k->w, k->b, model_act(p));
+    flip_tape_release(tape, z);
+    return y;
+}
+
+const model_row model_gcn = {
+    .name = "gcn", .add = gcn_add, .layer = gcn_layer, .aggregates_input = true};
+
+/* TM-GCN (Malik et al. 2021): X' = M X, A' = M A over time; the rest is a GCN on every step,
+ *     Y_t = relu(A'_t X'_t W1),  Z_t = A'_t Y_t W2,  without biases. A' comes as the adjacency. */
+static void tmgcn_add(flip_model *model, flip_params *params, int32_t l) {
+    layer *k = &model->layers[l];
+    k->w = model_add(params, "W", l, k->in, k->out, FLIP_INIT_GLOROT);
+}
+
+const model_row model_tmgcn = {
+    .name = "tmgcn", .add = tmgcn_add, .layer = gcn_layer, .aggregates_input = true};

@@ -1,0 +1,71 @@
+/* Inside the models: a layer's parameters, and the steps that all models share. */
+#ifndef FLIP_MODEL_INTERNAL_H
+#define FLIP_MODEL_INTERNAL_H
+
+#include <flipbook/model.h>
+
+/* Parameters of one layer; those a model does not have are FLIP_PARAM_NONE. */
+typedef struct layer {
+    int32_t in, out; /* widths */
+    int32_t heads;
+    flip_param w, b;                /* GCN, GAT, TM-GCN */
+    flip_param w_self, w_neigh;     /* SAGE */
+    flip_param w_pool, b_pool;      /* SAGE pooling */
+    flip_param eps, wa, ba, wb, bb; /* GIN */
+    flip_param a_src, a_dst;        /* GAT */
+    flip_param w_residual;          /* [in, out] */
+    flip_param gamma, beta, mean, var;
+} layer;
+
+/* One forward pass. */
+typedef struct pass {
+    flip_model *model;
+    flip_tape *tape;
+    const flip_adjacency *adjacency;
+    int32_t l;  /* layer, from 0 */
+    flip_var h; /* the layer's input; of layer 0 with input dropout */
+    flip_var
+        first; /* layer 0: the aggregated input with input dropout, where it is taken already */
+} pass;
+
+/* A model's row in the table: the parameters of a layer, its equation, what is aggregated first. */
+typedef struct model_row {
+    const char *name;
+    void (*add)(flip_model *model, flip_params *params, int32_t l);
+    flip_var (*layer)(const pass *p);
+    bool aggregates_input; /* the first layer aggregates the features themselves, */
+    bool reads_input;      /* and reads them beside their aggregation */
+} model_row;
+
+extern const model_row model_gcn, model_sage, model_gat, model_gin, model_tmgcn;
+
+struct flip_model {
+    flip_model_params p;
+    const model_row *row;
+    layer *layers;    /* [p.layers] */
+    flip_var *hidden; /* [p.layers] of the last forward */
+    /* the kept first aggregation */
+    const flip_real *features;
+    const flip_adjacency *adjacency;
+    int32_t steps;
+    flip_real *aggregated;
+};
+
+static inline const layer *layer_of(const pass *p) {
+    return &p->model->layers[p->l];
+}
+static inline bool is_last(const pass *p) {
+    return p->l == p->model->p.layers - 1;
+}
+/* Adds parameter "<letters><layer from 1>". */
+flip_param model_add(flip_params *params, const char *letters, int32_t l, int32_t rows,
+                     int32_t cols, flip_init init);
+/* What the layer's last product or sum applies: ReLU and dropout, nothing in the last layer or
+ * where a norm comes first. */
+flip_act model_act(const pass *p);
+/* A H: taken already, or aggregated now. */
+flip_var model_aggregate(const pass *p);
+/* Is A (H W) cheaper than (A H) W? */
+bool model_multiply_first(const pass *p);
+
+#endif

@@ -1,0 +1,237 @@
+/* Models: what they share — registering parameters, the loop over layers, norms, and the first
+ * layer's aggregation of constant features, taken once. */
+#include "internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const model_row *const table[] = {
+    [FLIP_MODEL_GCN] = &model_gcn, [FLIP_MODEL_SAGE] = &model_sage,   [FLIP_MODEL_GAT] = &model_gat,
+    [FLIP_MODEL_GIN] = &model_gin, [FLIP_MODEL_TMGCN] = &model_tmgcn,
+};
+
+static const double norm_eps = 1e-5, norm_momentum = 0.1;
+
+flip_adjacency_kind flip_model_adjacency(const flip_model_params *p) {
+    switch (p->kind) {
+    case FLIP_MODEL_SAGE:
+        return p->pool ? FLIP_ADJACENCY_PATTERN : FLIP_ADJACENCY_MEAN;
+    case FLIP_MODEL_GAT:
+        return FLIP_ADJACENCY_ATTENTION;
+    case FLIP_MODEL_GIN:
+        return FLIP_ADJACENCY_SUM;
+    default:
+        return FLIP_ADJACENCY_GCN;
+    }
+}
+
+/* ---- creation ---- */
+
+static flip_status check(const flip_model_params *p) {
+    const char *name = table[p->kind]->name;
+    if (p->layers < 1 || p->in_dim < 1 || p->out_dim < 1 || (p->layers > 1 && p->hidden < 1))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "%s: layers %d, hidden %d, %d features, %d outputs: each must be at least "
+                         "1",
+                         name, p->layers, p->hidden, p->in_dim, p->out_dim);
+    if (p->pool && p->kind != FLIP_MODEL_SAGE)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s has no pooling; --aggregator pool is of sage", name);
+    if (p->l2_normalise && p->kind != FLIP_MODEL_SAGE)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s does not normalise its embeddings; sage does", name);
+    if (p->kind == FLIP_MODEL_GAT && (p->heads < 1 || (p->layers > 1 && p->hidden % p->heads != 0)))
+        return FLIP_FAIL(
+            FLIP_ERROR_USAGE,
+            "gat: hidden width %d is not a multiple of %d heads; --hidden is the width "
+            "of all heads together",
+            p->hidden, p->heads);
+    if (p->dropout < 0 || p->dropout >= 1 || p->input_dropout < 0 || p->input_dropout >= 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "dropout %g and input dropout %g must be in [0, 1)",
+                         p->dropout, p->input_dropout);
+    return FLIP_OK;
+}
+
+flip_param model_add(flip_params *params, const char *letters, int32_t l, int32_t rows,
+                     int32_t cols, flip_init init) {
+    char name[32];
+    snprintf(name, sizeof name, "%s%d", letters, l + 1);
+    return flip_params_add(params, name, rows, cols, init);
+}
+
+static flip_param add_state(flip_params *params, const char *letters, int32_t l, int32_t cols,
+                            flip_init init) {
+    char name[32];
+    snprintf(name, sizeof name, "%s%d", letters, l + 1);
+    return flip_params_add_state(params, name, 1, cols, init);
+}
+
+static void add_layer(flip_model *model, flip_params *params, int32_t l) {
+    const flip_model_params *p = &model->p;
+    layer *k = &model->layers[l];
+    bool last = l == p->layers - 1;
+    memset(k, -1, sizeof *k); /* every parameter is FLIP_PARAM_NONE */
+    k->in = l == 0 ? p->in_dim : p->hidden;
+    k->out = last ? p->out_dim : p->hidden;
+    k->heads = !last ? p->heads : p->heads_last > 0 ? p->heads_last : 1;
+    model->row->add(model, params, l);
+    if (p->residual && p->kind != FLIP_MODEL_SAGE)
+        k->w_residual = model_add(params, "Wres", l, k->in, k->out, FLIP_INIT_GLOROT);
+    if (p->norm == FLIP_NORM_NONE || last) return;
+    k->gamma = model_add(params, "gamma", l, 1, k->out, FLIP_INIT_ONE);
+    k->beta = model_add(params, "beta", l, 1, k->out, FLIP_INIT_ZERO);
+    if (p->norm == FLIP_NORM_LAYER) return;
+    k->mean = add_state(params, "mean", l, k->out, FLIP_INIT_ZERO);
+    k->var = add_state(params, "var", l, k->out, FLIP_INIT_ONE);
+}
+
+flip_status flip_model_create(flip_model **out, flip_params *params, const flip_model_params *p) {
+    flip_status status;
+    *out = NULL;
+    FLIP_TRY(check(p));
+    FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "model"));
+    flip_model *model = *out;
+    model->p = *p;
+    model->row = table[p->kind];
+    FLIP_TRY_GOTO(flip_alloc(&model->layers, (size_t)p->layers, sizeof(layer), "model"));
+    FLIP_TRY_GOTO(flip_alloc(&model->hidden, (size_t)p->layers, sizeof(flip_var), "model"));
+    memset(model->hidden, -1, (size_t)p->layers * sizeof(flip_var));
+    for (int32_t l = 0; l < p->layers; l++)
+        add_layer(model, params, l);
+done:
+    if (status != FLIP_OK) flip_model_destroy(out);
+    return status;
+}
+
+void flip_model_destroy(flip_model **model) {
+    if (!*model) return;
+    flip_model_forget(*model);
+    flip_free((*model)->layers);
+    flip_free((*model)->hidden);
+    flip_free(*model);
+    *model = NULL;
+}
+
+/* ---- what layers call ---- */
+
+flip_act model_act(const pass *p) {
+    const flip_model_params *m = &p->model->p;
+    if (is_last(p) || m->norm != FLIP_NORM_NONE) return FLIP_ACT_NONE;
+    return (flip_act){.relu = true, .dropout = m->dropout};
+}
+
+flip_var model_aggregate(const pass *p) {
+    if (p->first != FLIP_VAR_NONE) return p->first;
+    return flip_aggregate(p->tape, p->adjacency, p->h, FLIP_VAR_NONE, FLIP_PARAM_NONE,
+                          FLIP_ACT_NONE);
+}
+
+bool model_multiply_first(const pass *p) {
+    return layer_of(p)->out < layer_of(p)->in && p->first == FLIP_VAR_NONE;
+}
+
+/* ---- the first aggregation of constant features ---- */
+
+void flip_model_forget(flip_model *model) {
+    flip_free(model->aggregated);
+    model->aggregated = NULL;
+}
+
+/* A X (TM-GCN: A' (M X)), an intermediate of this pass. */
+static flip_var aggregate_features(const flip_model *model, flip_tape *tape,
+                                   const flip_adjacency *adjacency, flip_var x) {
+    flip_var m = x;
+    if (model->p.kind == FLIP_MODEL_TMGCN) m = flip_band(tape, x, model->p.window);
+    flip_var z = flip_aggregate(tape, adjacency, m, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
+    if (m != x) flip_tape_release(tape, m);
+    return z;
+}
+
+static flip_status keep_aggregation(flip_model *model, flip_tape *tape,
+                                    const flip_adjacency *adjacency, flip_var x) {
+    int32_t rows, steps, dim;
+    flip_tape_shape(tape, x, &rows, &steps, &dim);
+    const flip_real *features = flip_tape_value(tape, x);
+    if (model->aggregated && model->features == features && model->adjacency == adjacency &&
+        model->steps == steps)
+        return FLIP_OK;
+    flip_model_forget(model);
+    flip_var z = aggregate_features(model, tape, adjacency, x);
+    if (flip_tape_status(tape) != FLIP_OK) return flip_tape_status(tape);
+    size_t n = (size_t)rows * (size_t)steps * (size_t)dim;
+    FLIP_TRY(flip_alloc(&model->aggregated, n, sizeof(flip_real), "aggregated features"));
+    memcpy(model->aggregated, flip_tape_value(tape, z), n * sizeof(flip_real));
+    flip_tape_release(tape, z);
+    model->features = features;
+    model->adjacency = adjacency;
+    model->steps = steps;
+    return FLIP_OK;
+}
+
+/* ---- forward ---- */
+
+static flip_var drop(flip_tape *tape, flip_var x, double p) {
+    return p > 0 ? flip_activate(tape, x, (flip_act){.dropout = p}) : x;
+}
+
+/* The hidden layers' norm, activation and dropout, as far as the layer has not applied them. */
+static flip_var finish_layer(const pass *p, flip_var y) {
+    const flip_model_params *m = &p->model->p;
+    const layer *k = layer_of(p);
+    bool gat = m->kind == FLIP_MODEL_GAT;
+    if (is_last(p)) return y;
+    if (m->norm != FLIP_NORM_NONE) {
+        flip_act act = {.relu = !gat, .dropout = gat ? 0 : m->dropout};
+        flip_var z = m->norm == FLIP_NORM_LAYER
+                         ? flip_layer_norm(p->tape, y, k->gamma, k->beta, norm_eps, act)
+                         : flip_batch_norm(p->tape, y, k->gamma, k->beta, k->mean, k->var,
+                                           norm_momentum, norm_eps, act);
+        flip_tape_release(p->tape, y);
+        y = z;
+    }
+    return gat ? drop(p->tape, flip_elu(p->tape, y), m->dropout) : y;
+}
+
+/* first: A x, or FLIP_VAR_NONE where the layer aggregates as it likes. */
+static flip_var run(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency, flip_var x,
+                    flip_var first) {
+    pass p = {.model = model, .tape = tape, .adjacency = adjacency, .h = x, .first = first};
+    double rate = model->p.input_dropout;
+    bool reads_x = first == FLIP_VAR_NONE || model->p.residual || model->row->reads_input;
+    if (first != FLIP_VAR_NONE) p.first = drop(tape, first, rate);
+    if (reads_x) p.h = drop(tape, x, rate);
+    for (p.l = 0; p.l < model->p.layers; p.l++) {
+        flip_var y = finish_layer(&p, model->row->layer(&p));
+        flip_tape_release(tape, p.h);
+        p.first = FLIP_VAR_NONE;
+        p.h = model->hidden[p.l] = y;
+    }
+    return model->p.l2_normalise ? flip_l2_normalise(tape, p.h) : p.h;
+}
+
+flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
+                          flip_var x) {
+    bool aggregates = model->row->aggregates_input && !model->p.pool;
+    if (model->p.kind == FLIP_MODEL_TMGCN) x = flip_band(tape, x, model->p.window);
+    flip_var first = FLIP_VAR_NONE;
+    if (aggregates && model->p.input_dropout > 0) /* it acts on the aggregated input */
+        first = flip_aggregate(tape, adjacency, x, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
+    return run(model, tape, adjacency, x, first);
+}
+
+flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
+                            const flip_real *features, int32_t steps) {
+    int32_t rows = adjacency->n_own, dim = model->p.in_dim;
+    flip_var x = flip_tape_input(tape, rows, steps, dim, features, false), first = FLIP_VAR_NONE;
+    if (!model->row->aggregates_input || model->p.pool)
+        return run(model, tape, adjacency, x, FLIP_VAR_NONE);
+    if (!model->p.precompute)
+        first = aggregate_features(model, tape, adjacency, x);
+    else if (flip_tape_status(tape) == FLIP_OK &&
+             keep_aggregation(model, tape, adjacency, x) == FLIP_OK)
+        first = flip_tape_input(tape, rows, steps, dim, model->aggregated, false);
+    if (first == FLIP_VAR_NONE) return FLIP_VAR_NONE;
+    return run(model, tape, adjacency, x, first);
+}
+
+flip_var flip_model_hidden(const flip_model *model, int32_t l) {
+    return l >= 1 && l <= model->p.layers ? model->hidden[l - 1] : FLIP_VAR_NONE;
+}

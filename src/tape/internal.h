@@ -1,0 +1,184 @@
+/* Inside the tape: variables, records, the operator table's row, and what operators call.
+ *
+ * Life of a value: an operator's forward makes it (tape_output); `saved_by` counts the records
+ * whose backward reads it; it goes back to the pool when that count is 0 and either the caller
+ * released it or the backward walk has passed its own record. Life of a gradient: the first
+ * consumer that walks back makes it (tape_gradient), later ones add, the producer's backward is the
+ * last to read it. */
+#ifndef FLIP_TAPE_INTERNAL_H
+#define FLIP_TAPE_INTERNAL_H
+
+#include <flipbook/tape.h>
+
+/* ---- pool.c: memory that comes back in any order ---- */
+typedef struct pool pool;
+flip_status pool_create(pool **p, const char *name);
+void pool_destroy(pool **p);
+flip_status pool_alloc(pool *p, void *out_pointer, size_t bytes); /* 64-byte aligned, not cleared */
+void pool_free(pool *p, void *memory);                            /* NULL is fine */
+void pool_reset(pool *p);                                         /* everything is free */
+size_t pool_peak(const pool *p);
+
+/* ---- the tape ---- */
+typedef enum op {
+    OP_LINEAR,
+    OP_LINEAR2,
+    OP_AGGREGATE,
+    OP_AGGREGATE_EDGES,
+    OP_MAX_POOL,
+    OP_ATTENTION,
+    OP_HEAD_MEAN,
+    OP_BIAS,
+    OP_ELU,
+    OP_MASK,
+    OP_ADD,
+    OP_SCALED_ADD,
+    OP_CONCAT,
+    OP_LAYER_NORM,
+    OP_BATCH_NORM,
+    OP_L2_NORMALISE,
+    OP_BAND,
+    OP_GATHER_PAIRS,
+    OP_PAIR_DOT,
+    OP_CROSS_ENTROPY,
+    OP_BINARY_CROSS_ENTROPY,
+    OP_SQUARED_ERROR,
+    OP_INNER,
+    OP_COUNT
+} op;
+
+typedef struct variable {
+    int32_t rows, steps, dim;
+    flip_real *value;    /* [rows, steps, dim]; NULL when given back or taken over */
+    flip_real *gradient; /* the same shape, or NULL */
+    bool input;          /* value is borrowed from the caller and never written */
+    bool needs_gradient, released, kept;
+    int32_t saved_by; /* records whose backward still reads the value */
+    int32_t readers;  /* places whose gradient has not come yet */
+    int32_t producer; /* record that made it; -1 for inputs */
+    double scalar;    /* of a loss */
+} variable;
+
+enum { MAX_INPUTS = 2, MAX_PARAMS = 4, MAX_SAVED = 4 };
+
+typedef struct record {
+    op op;
+    flip_var in[MAX_INPUTS]; /* FLIP_VAR_NONE from the first that is absent on */
+    flip_var out;
+    flip_param param[MAX_PARAMS];
+    flip_act act;
+    uint8_t *bits; /* [rows * steps, (dim + 7) / 8] of act's relu, pool memory */
+    uint64_t draw; /* of act's dropout, or the operator's own */
+    const flip_adjacency *adjacency;
+    const flip_pairs *pairs;
+    flip_labels labels;
+    const flip_real *real; /* borrowed numbers: targets, weights */
+    const uint8_t *mask;
+    double number[2];
+    int32_t count; /* heads, window */
+    bool recorded; /* backward will come */
+    bool masked;   /* the last reader has applied act's bits to the gradient already */
+    void *saved[MAX_SAVED];
+    uint8_t read_later; /* bits of in[] still counted in saved_by */
+} record;
+
+enum { SAVES_IN0 = 1, SAVES_IN1 = 2, SAVES_OUT = 4 };
+
+typedef struct shape {
+    int32_t rows, steps, dim;
+} shape;
+
+/* A row of the operator table. */
+typedef struct operator_row {
+    const char *name;
+    flip_stage stage;
+    int inputs;    /* how many variables it needs */
+    uint8_t saves; /* whose values backward reads */
+    bool acts;     /* forward applies record.act itself */
+    flip_status (*shape)(const flip_tape *tape, const record *r, shape *out);
+    flip_status (*forward)(flip_tape *tape, record *r);
+    flip_status (*backward)(flip_tape *tape, record *r);
+} operator_row;
+
+extern const operator_row op_linear, op_linear2, op_aggregate, op_aggregate_edges, op_max_pool,
+    op_attention, op_head_mean, op_bias, op_elu, op_mask, op_add, op_scaled_add, op_concat,
+    op_layer_norm, op_batch_norm, op_l2_normalise, op_band, op_gather_pairs, op_pair_dot,
+    op_cross_entropy, op_binary_cross_entropy, op_squared_error, op_inner;
+
+struct flip_tape {
+    flip_comm *comm;
+    flip_meter *meter;
+    flip_params *params;
+    const flip_kernels *kernels;
+    void (*gemm_nn)(int64_t, int64_t, int64_t, const flip_real *, int64_t, const flip_real *,
+                    int64_t, flip_real *, int64_t, const flip_epilogue *);
+    void (*gemm_nt)(int64_t, int64_t, int64_t, const flip_real *, int64_t, const flip_real *,
+                    int64_t, flip_real *, int64_t, const flip_epilogue *);
+    void (*gemm_tn)(int64_t, int64_t, int64_t, const flip_real *, int64_t, const flip_real *,
+                    int64_t, double *, int64_t);
+    uint64_t seed;
+    size_t product_size;      /* bytes of a product's operand value */
+    const int64_t *given_key; /* [n_own] or NULL */
+    int64_t *key;             /* [key_rows, key_steps]: given_key * key_steps + step */
+    int32_t n_own, key_rows, key_steps;
+    bool training;
+    int64_t epoch;
+    uint64_t n_draws; /* dropouts since reset */
+    flip_status status;
+    pool *pool;
+    variable *vars;
+    int32_t n_vars, max_vars;
+    record *records;
+    int32_t n_records, max_records;
+};
+
+/* A record with no inputs, parameters or act. */
+record tape_record(op op);
+/* Appends r, runs its forward and returns its output. */
+flip_var tape_apply(flip_tape *tape, record *r);
+
+static inline variable *tape_in(const flip_tape *tape, const record *r, int i) {
+    return &tape->vars[r->in[i]];
+}
+static inline variable *tape_out(const flip_tape *tape, const record *r) {
+    return &tape->vars[r->out];
+}
+static inline int64_t rows_of(const variable *v) {
+    return (int64_t)v->rows * v->steps;
+}
+static inline int64_t size_of(const variable *v) {
+    return rows_of(v) * v->dim;
+}
+
+/* Memory for the output's value; from >= 0: input `from`'s memory and contents where nobody else
+ * reads them, else a copy of them. */
+flip_status tape_output(flip_tape *tape, record *r, int from);
+/* Pool memory that lives until r's backward is done. */
+flip_status tape_save(flip_tape *tape, record *r, int slot, size_t bytes);
+/* Where the gradient of input i goes. Every backward asks once for each of its inputs. */
+typedef struct target {
+    flip_real *gradient; /* NULL: it needs none */
+    bool accumulate;     /* add to what is there; else write all of it */
+    bool last;           /* no other reader's share is missing */
+} target;
+flip_status tape_gradient(flip_tape *tape, record *r, int i, target *to);
+/* The output's gradient becomes (or is added to) input i's, unchanged. */
+flip_status tape_pass_gradient(flip_tape *tape, record *r, int i);
+/* Backward will not read input i any more: its memory may serve the gradient. */
+void tape_done_with(flip_tape *tape, record *r, int i);
+/* What a product multiplies with: the weight transform's place. */
+const flip_real *tape_weight(const flip_tape *tape, flip_param p);
+double *tape_weight_gradient(const flip_tape *tape, flip_param p);
+/* Dropout's keys of rows [rows * steps]; tape's own. */
+flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key);
+uint64_t tape_draw(flip_tape *tape);
+/* The epilogue of r's act on its output, for gemm_nn: makes r->bits when backward will come. */
+flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *epilogue);
+
+flip_status shape_same(const flip_tape *tape, const record *r, shape *out);  /* as input 0 */
+flip_status shape_equal(const flip_tape *tape, const record *r, shape *out); /* both inputs alike */
+/* g[j] += Σ_i y[i, j], in double, in fixed blocks. */
+flip_status tape_column_sums(flip_tape *tape, int64_t m, int64_t n, const flip_real *y, double *g);
+void tape_traffic(flip_tape *tape, flip_stage stage, uint64_t bytes, uint64_t flops);
+
+#endif

@@ -1,0 +1,472 @@
+/* Tape: the array of records, the operator table, the walk back. */
+#include "internal.h"
+
+#include <string.h>
+
+static const operator_row *const table[] = {
+    [OP_LINEAR] = &op_linear,
+    [OP_LINEAR2] = &op_linear2,
+    [OP_AGGREGATE] = &op_aggregate,
+    [OP_AGGREGATE_EDGES] = &op_aggregate_edges,
+    [OP_MAX_POOL] = &op_max_pool,
+    [OP_ATTENTION] = &op_attention,
+    [OP_HEAD_MEAN] = &op_head_mean,
+    [OP_BIAS] = &op_bias,
+    [OP_ELU] = &op_elu,
+    [OP_MASK] = &op_mask,
+    [OP_ADD] = &op_add,
+    [OP_SCALED_ADD] = &op_scaled_add,
+    [OP_CONCAT] = &op_concat,
+    [OP_LAYER_NORM] = &op_layer_norm,
+    [OP_BATCH_NORM] = &op_batch_norm,
+    [OP_L2_NORMALISE] = &op_l2_normalise,
+    [OP_BAND] = &op_band,
+    [OP_GATHER_PAIRS] = &op_gather_pairs,
+    [OP_PAIR_DOT] = &op_pair_dot,
+    [OP_CROSS_ENTROPY] = &op_cross_entropy,
+    [OP_BINARY_CROSS_ENTROPY] = &op_binary_cross_entropy,
+    [OP_SQUARED_ERROR] = &op_squared_error,
+    [OP_INNER] = &op_inner,
+};
+_Static_assert(sizeof table / sizeof *table == OP_COUNT, "one row an operator");
+
+/* ---- life ---- */
+
+flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
+    if (params->saved != FLIP_SAVED_KEEP)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "saved tensors can only be kept; recomputing, quantising and handing to "
+                         "the host are not available yet; use --activations keep");
+    if (params->weights != FLIP_WEIGHTS_PLAIN)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "only plain weights are available: masked, "
+                                           "fake-quantised and low-bit weights are not");
+    FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "tape"));
+    flip_tape *tape = *out;
+    const flip_kernels *k = flip_kernels_get();
+    tape->comm = params->comm;
+    tape->meter = flip_comm_meter(params->comm);
+    tape->params = params->params;
+    tape->seed = params->seed;
+    tape->given_key = params->key;
+    tape->n_own = params->n_own;
+    tape->kernels = k;
+    tape->gemm_nn = params->bf16 ? k->gemm_nn_bf16 : k->gemm_nn;
+    tape->gemm_nt = params->bf16 ? k->gemm_nt_bf16 : k->gemm_nt;
+    tape->gemm_tn = params->bf16 ? k->gemm_tn_bf16 : k->gemm_tn;
+    tape->product_size = params->bf16 ? 2 : sizeof(flip_real);
+    flip_status status = pool_create(&tape->pool, "activations");
+    if (status != FLIP_OK) flip_tape_destroy(out);
+    return status;
+}
+
+void flip_tape_destroy(flip_tape **tape) {
+    if (!*tape) return;
+    pool_destroy(&(*tape)->pool);
+    flip_free((*tape)->vars);
+    flip_free((*tape)->records);
+    flip_free((*tape)->key);
+    flip_free(*tape);
+    *tape = NULL;
+}
+
+void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch) {
+    pool_reset(tape->pool);
+    tape->n_vars = tape->n_records = 0;
+    tape->n_draws = 0;
+    tape->status = FLIP_OK;
+    tape->training = training;
+    tape->epoch = epoch;
+}
+
+flip_status flip_tape_status(const flip_tape *tape) {
+    return tape->status;
+}
+
+size_t flip_tape_peak(const flip_tape *tape) {
+    return pool_peak(tape->pool);
+}
+
+/* ---- variables ---- */
+
+static flip_status add_variable(flip_tape *tape, variable v, flip_var *out) {
+    if (tape->n_vars == tape->max_vars) {
+        int32_t more = tape->max_vars ? 2 * tape->max_vars : 64;
+        FLIP_TRY(flip_grow(&tape->vars, (size_t)tape->n_vars, (size_t)more, sizeof(variable),
+                           "tape variables"));
+        tape->max_vars = more;
+    }
+    *out = tape->n_vars;
+    tape->vars[tape->n_vars++] = v;
+    return FLIP_OK;
+}
+
+flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,
+                         const flip_real *data, bool needs_gradient) {
+    if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
+    flip_var x = FLIP_VAR_NONE;
+    variable v = {.rows = rows,
+                  .steps = steps,
+                  .dim = dim,
+                  .value = (flip_real *)data,
+                  .input = true,
+                  .needs_gradient = needs_gradient,
+                  .producer = -1};
+    if (rows < 0 || steps < 1 || dim < 1 || (!data && rows > 0))
+        tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "input has shape [%d, %d, %d]%s", rows, steps,
+                                 dim, data ? "" : " and no data");
+    else
+        tape->status = add_variable(tape, v, &x);
+    return tape->status == FLIP_OK ? x : FLIP_VAR_NONE;
+}
+
+static bool exists(const flip_tape *tape, flip_var x) {
+    return x >= 0 && x < tape->n_vars;
+}
+
+void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *steps,
+                     int32_t *dim) {
+    variable none = {.rows = 0};
+    const variable *v = exists(tape, x) ? &tape->vars[x] : &none;
+    if (rows) *rows = v->rows;
+    if (steps) *steps = v->steps;
+    if (dim) *dim = v->dim;
+}
+
+const flip_real *flip_tape_value(const flip_tape *tape, flip_var x) {
+    return exists(tape, x) ? tape->vars[x].value : NULL;
+}
+
+const flip_real *flip_tape_gradient(const flip_tape *tape, flip_var x) {
+    return exists(tape, x) ? tape->vars[x].gradient : NULL;
+}
+
+double flip_tape_scalar(const flip_tape *tape, flip_var loss) {
+    return exists(tape, loss) ? tape->vars[loss].scalar : 0;
+}
+
+static void free_value(flip_tape *tape, variable *v) {
+    if (v->input || v->kept || v->saved_by > 0) return;
+    pool_free(tape->pool, v->value);
+    v->value = NULL;
+}
+
+void flip_tape_release(flip_tape *tape, flip_var x) {
+    if (!exists(tape, x)) return;
+    tape->vars[x].released = true;
+    free_value(tape, &tape->vars[x]);
+}
+
+void flip_tape_keep(flip_tape *tape, flip_var x) {
+    if (exists(tape, x)) tape->vars[x].kept = true;
+}
+
+/* ---- what operators call ---- */
+
+record tape_record(op op) {
+    record r = {.op = op, .out = FLIP_VAR_NONE};
+    for (int i = 0; i < MAX_INPUTS; i++)
+        r.in[i] = FLIP_VAR_NONE;
+    for (int i = 0; i < MAX_PARAMS; i++)
+        r.param[i] = FLIP_PARAM_NONE;
+    return r;
+}
+
+flip_status tape_output(flip_tape *tape, record *r, int from) {
+    variable *out = tape_out(tape, r);
+    if (from >= 0) {
+        variable *in = tape_in(tape, r, from);
+        bool twice = r->in[0] == r->in[1];
+        if (!in->input && !in->kept && !twice && in->saved_by == 0) {
+            out->value = in->value;
+            in->value = NULL;
+            return FLIP_OK;
+        }
+    }
+    size_t bytes = (size_t)size_of(out) * sizeof(flip_real);
+    FLIP_TRY(pool_alloc(tape->pool, &out->value, bytes));
+    if (from >= 0 && bytes > 0) memcpy(out->value, tape_in(tape, r, from)->value, bytes);
+    return FLIP_OK;
+}
+
+flip_status tape_save(flip_tape *tape, record *r, int slot, size_t bytes) {
+    return pool_alloc(tape->pool, &r->saved[slot], bytes);
+}
+
+flip_status tape_gradient(flip_tape *tape, record *r, int i, target *to) {
+    variable *in = tape_in(tape, r, i);
+    *to = (target){.gradient = NULL};
+    if (!in->needs_gradient) return FLIP_OK;
+    to->accumulate = in->gradient != NULL;
+    to->last = --in->readers == 0;
+    if (!in->gradient)
+        FLIP_TRY(pool_alloc(tape->pool, &in->gradient, (size_t)size_of(in) * sizeof(flip_real)));
+    to->gradient = in->gradient;
+    return FLIP_OK;
+}
+
+flip_status tape_pass_gradient(flip_tape *tape, record *r, int i) {
+    variable *in = tape_in(tape, r, i), *out = tape_out(tape, r);
+    if (in->needs_gradient && !in->gradient && out->gradient) {
+        in->readers--;
+        in->gradient = out->gradient;
+        out->gradient = NULL;
+        return FLIP_OK;
+    }
+    target to;
+    FLIP_TRY(tape_gradient(tape, r, i, &to));
+    if (!to.gradient) return FLIP_OK;
+    int64_t n = size_of(in);
+#pragma omp parallel for schedule(static)
+    for (int64_t j = 0; j < n; j++)
+        to.gradient[j] = (to.accumulate ? to.gradient[j] : 0) + out->gradient[j];
+    return FLIP_OK;
+}
+
+void tape_done_with(flip_tape *tape, record *r, int i) {
+    if (!(r->read_later & (1u << i))) return;
+    r->read_later &= (uint8_t) ~(1u << i);
+    variable *in = tape_in(tape, r, i);
+    in->saved_by--;
+    /* later readers have walked back already; earlier ones still count */
+    if (in->saved_by == 0) free_value(tape, in);
+}
+
+const flip_real *tape_weight(const flip_tape *tape, flip_param p) {
+    if (p == FLIP_PARAM_NONE) return NULL;
+    int64_t offset;
+    flip_params_shape(tape->params, p, NULL, NULL, &offset);
+    return flip_params_values(tape->params) + offset;
+}
+
+double *tape_weight_gradient(const flip_tape *tape, flip_param p) {
+    int64_t offset;
+    flip_params_shape(tape->params, p, NULL, NULL, &offset);
+    return flip_params_gradients(tape->params) + offset;
+}
+
+flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key) {
+    if (tape->given_key && rows != tape->n_own)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "dropout on %d rows with keys for %d", rows,
+                         tape->n_own);
+    if (steps == 1 && tape->given_key) {
+        *key = tape->given_key;
+        return FLIP_OK;
+    }
+    if (!tape->key || tape->key_rows != rows || tape->key_steps != steps) {
+        flip_free(tape->key);
+        tape->key = NULL;
+        FLIP_TRY(
+            flip_alloc(&tape->key, (size_t)rows * (size_t)steps, sizeof(int64_t), "dropout keys"));
+        tape->key_rows = rows;
+        tape->key_steps = steps;
+        for (int64_t i = 0; i < rows; i++)
+            for (int32_t t = 0; t < steps; t++)
+                tape->key[i * steps + t] = (tape->given_key ? tape->given_key[i] : i) * steps + t;
+    }
+    *key = tape->key;
+    return FLIP_OK;
+}
+
+uint64_t tape_draw(flip_tape *tape) {
+    return (uint64_t)tape->epoch << 8 | (tape->n_draws++ & 255);
+}
+
+flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *e) {
+    variable *out = tape_out(tape, r);
+    if (!tape->training) r->act.dropout = 0;
+    e->relu = r->act.relu;
+    e->dropout = r->act.dropout;
+    if (e->dropout > 0) {
+        r->draw = tape_draw(tape);
+        e->seed = tape->seed;
+        e->draw = r->draw;
+        FLIP_TRY(tape_keys(tape, out->rows, out->steps, &e->key));
+    }
+    if (r->recorded && (e->relu || e->dropout > 0)) {
+        FLIP_TRY(
+            pool_alloc(tape->pool, &r->bits, (size_t)rows_of(out) * (size_t)((out->dim + 7) / 8)));
+        e->relu_bits = r->bits;
+    }
+    return FLIP_OK;
+}
+
+flip_status shape_same(const flip_tape *tape, const record *r, shape *out) {
+    const variable *x = tape_in(tape, r, 0);
+    *out = (shape){x->rows, x->steps, x->dim};
+    return FLIP_OK;
+}
+
+flip_status shape_equal(const flip_tape *tape, const record *r, shape *out) {
+    const variable *x = tape_in(tape, r, 0), *y = tape_in(tape, r, 1);
+    if (x->rows != y->rows || x->steps != y->steps || x->dim != y->dim)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "[%d, %d, %d] and [%d, %d, %d] have no sum", x->rows,
+                         x->steps, x->dim, y->rows, y->steps, y->dim);
+    return shape_same(tape, r, out);
+}
+
+enum { SUM_BLOCK = 2048 }; /* rows; fixed, so that sums do not depend on threads */
+
+flip_status tape_column_sums(flip_tape *tape, int64_t m, int64_t n, const flip_real *y, double *g) {
+    int64_t blocks = (m + SUM_BLOCK - 1) / SUM_BLOCK;
+    double *partial;
+    FLIP_TRY(pool_alloc(tape->pool, &partial, (size_t)(blocks * n) * sizeof(double)));
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks; b++) {
+        double *sum = partial + b * n;
+        memset(sum, 0, (size_t)n * sizeof *sum);
+        int64_t end = (b + 1) * SUM_BLOCK < m ? (b + 1) * SUM_BLOCK : m;
+        for (int64_t i = b * SUM_BLOCK; i < end; i++)
+            for (int64_t j = 0; j < n; j++)
+                sum[j] += (double)y[i * n + j];
+    }
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t j = 0; j < n; j++)
+            g[j] += partial[b * n + j];
+    pool_free(tape->pool, partial);
+    return FLIP_OK;
+}
+
+void tape_traffic(flip_tape *tape, flip_stage stage, uint64_t bytes, uint64_t flops) {
+    if (!tape->meter) return;
+    tape->meter->traffic[stage] += bytes;
+    tape->meter->flops[stage] += flops;
+}
+
+/* ---- forward: one record ---- */
+
+static flip_status check_inputs(const flip_tape *tape, const record *r) {
+    const operator_row *row = table[r->op];
+    for (int i = 0; i < MAX_INPUTS; i++) {
+        if (r->in[i] == FLIP_VAR_NONE && i >= row->inputs) continue;
+        if (!exists(tape, r->in[i]))
+            return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d does not exist", row->name, i);
+        if (!tape_in(tape, r, i)->value && tape_in(tape, r, i)->rows > 0)
+            return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d was released", row->name, i);
+    }
+    return FLIP_OK;
+}
+
+static bool wants_gradient(const flip_tape *tape, const record *r) {
+    for (int i = 0; i < MAX_INPUTS; i++)
+        if (r->in[i] != FLIP_VAR_NONE && tape_in(tape, r, i)->needs_gradient) return true;
+    for (int i = 0; i < MAX_PARAMS; i++)
+        if (r->param[i] != FLIP_PARAM_NONE) return true;
+    return false;
+}
+
+static flip_status add_record(flip_tape *tape, const record *r) {
+    if (tape->n_records == tape->max_records) {
+        int32_t more = tape->max_records ? 2 * tape->max_records : 64;
+        FLIP_TRY(flip_grow(&tape->records, (size_t)tape->n_records, (size_t)more, sizeof(record),
+                           "tape records"));
+        tape->max_records = more;
+    }
+    tape->records[tape->n_records++] = *r;
+    return FLIP_OK;
+}
+
+/* Count what backward will read and which gradients will come. */
+static void count_readers(flip_tape *tape, record *r) {
+    const operator_row *row = table[r->op];
+    for (int i = 0; i < MAX_INPUTS; i++) {
+        if (r->in[i] == FLIP_VAR_NONE) continue;
+        variable *in = tape_in(tape, r, i);
+        in->readers++;
+        if (!(row->saves & (1u << i))) continue;
+        in->saved_by++;
+        r->read_later |= (uint8_t)(1u << i);
+    }
+    if (row->saves & SAVES_OUT) tape_out(tape, r)->saved_by++;
+}
+
+/* An act that the operator does not apply itself: the epilogue of an empty product, in place. */
+static flip_status apply_act(flip_tape *tape, record *r) {
+    variable *out = tape_out(tape, r);
+    flip_epilogue e = {.accumulate = true};
+    if (!r->act.relu && !(r->act.dropout > 0)) return FLIP_OK;
+    FLIP_TRY(tape_epilogue(tape, r, &e));
+    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
+    tape->kernels->gemm_nn(rows_of(out), out->dim, 0, NULL, 1, NULL, out->dim, out->value, out->dim,
+                           &e);
+    flip_meter_end(tape->meter);
+    tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * 2 * sizeof(flip_real), 0);
+    return FLIP_OK;
+}
+
+static flip_status apply(flip_tape *tape, record *r) {
+    const operator_row *row = table[r->op];
+    shape s;
+    FLIP_TRY(check_inputs(tape, r));
+    FLIP_TRY(row->shape(tape, r, &s));
+    r->recorded = tape->training && wants_gradient(tape, r);
+    variable out = {.rows = s.rows,
+                    .steps = s.steps,
+                    .dim = s.dim,
+                    .needs_gradient = r->recorded,
+                    .producer = r->recorded ? tape->n_records : -1};
+    FLIP_TRY(add_variable(tape, out, &r->out));
+    flip_meter_begin(tape->meter, row->stage);
+    flip_status status = row->forward(tape, r);
+    flip_meter_end(tape->meter);
+    if (status == FLIP_OK && !row->acts) status = apply_act(tape, r);
+    if (status != FLIP_OK || !r->recorded) return status;
+    count_readers(tape, r);
+    return add_record(tape, r);
+}
+
+flip_var tape_apply(flip_tape *tape, record *r) {
+    if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
+    tape->status = apply(tape, r);
+    return tape->status == FLIP_OK ? r->out : FLIP_VAR_NONE;
+}
+
+/* ---- backward: the walk ---- */
+
+/* What r kept and made goes back to the pool. */
+static void leave_record(flip_tape *tape, record *r) {
+    variable *out = tape_out(tape, r);
+    for (int i = 0; i < MAX_INPUTS; i++)
+        if (r->in[i] != FLIP_VAR_NONE) tape_done_with(tape, r, i);
+    for (int i = 0; i < MAX_SAVED; i++) {
+        pool_free(tape->pool, r->saved[i]);
+        r->saved[i] = NULL;
+    }
+    pool_free(tape->pool, r->bits);
+    r->bits = NULL;
+    pool_free(tape->pool, out->gradient);
+    out->gradient = NULL;
+    if (table[r->op]->saves & SAVES_OUT) out->saved_by--;
+    free_value(tape, out);
+}
+
+static flip_status walk_record(flip_tape *tape, record *r) {
+    variable *out = tape_out(tape, r);
+    const operator_row *row = table[r->op];
+    if (!out->gradient) return FLIP_OK; /* no path to the loss */
+    if (r->bits && !r->masked) {
+        flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
+        tape->kernels->mask_bits(rows_of(out), out->dim, out->gradient, out->gradient, r->bits,
+                                 (flip_real)(1 / (1 - r->act.dropout)));
+        flip_meter_end(tape->meter);
+        tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * 2 * sizeof(flip_real), 0);
+    }
+    flip_meter_begin(tape->meter, row->stage);
+    flip_status status = row->backward(tape, r);
+    flip_meter_end(tape->meter);
+    return status;
+}
+
+flip_status flip_tape_backward(flip_tape *tape, flip_var loss) {
+    if (tape->status != FLIP_OK) return tape->status;
+    if (!exists(tape, loss) || size_of(&tape->vars[loss]) != 1 || !tape->training)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "backward starts at the loss of a training pass");
+    variable *end = &tape->vars[loss];
+    if (!end->needs_gradient) return FLIP_OK;
+    FLIP_TRY(pool_alloc(tape->pool, &end->gradient, sizeof(flip_real)));
+    end->gradient[0] = 1;
+    for (int32_t i = tape->n_records - 1; i >= 0 && tape->status == FLIP_OK; i--) {
+        tape->status = walk_record(tape, &tape->records[i]);
+        leave_record(tape, &tape->records[i]);
+    }
+    return tape->status;
+}

@@ -67,5 +67,40 @@ void golden_backward(golden *g, flip_var loss);
 void golden_backward_up(golden *g, flip_var y);
 /* The edge list src, dst (and w) of the case as an adjacency on one rank. */
 flip_adjacency *golden_adjacency(golden *g, const flip_adjacency_params *params);
+/* The case's pairs, their binary loss, and an optimiser's settings. */
+flip_pairs *golden_pairs(golden *g);
+flip_var golden_link_loss(golden *g, flip_var score);
+flip_optimiser_params golden_optimiser(golden *g, flip_optimiser_kind kind);
+
+/* ---- the cases: golden_operators.c, golden_models.c, golden_snapshots.c ---- */
+void case_linear(golden *g);
+void case_layer_norm(golden *g);
+void case_batch_norm(golden *g);
+void case_dropout(golden *g);
+void case_l2_normalise(golden *g);
+void case_ce_weighted_mean(golden *g);
+void case_ce_sample_mean(golden *g);
+void case_spmm_sum(golden *g);
+void case_spmm_mean(golden *g);
+void case_spmm_wmean(golden *g);
+void case_spmm_gcn(golden *g);
+void case_spmm_gcn_inout(golden *g);
+void case_maxpool(golden *g);
+void case_gat_attention(golden *g);
+void case_link_dot(golden *g);
+void case_link_mlp(golden *g);
+void case_adam(golden *g);
+void case_adamw(golden *g);
+void case_sgd(golden *g);
+void case_clip_norm(golden *g);
+void case_gcn(golden *g);
+void case_sage_mean(golden *g);
+void case_sage_pool(golden *g);
+void case_gin(golden *g);
+void case_gat(golden *g);
+void case_sage_mean_l2(golden *g);
+void case_train_sage(golden *g);
+void case_tmgcn(golden *g);
+void case_prep(golden *g);
 
 #endif

@@ -1,6 +1,7 @@
 /* Checked allocation, arenas with marks, and what the machine lets us use. */
 #include <flipbook/base.h>
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,10 @@ static flip_status padded_size(size_t *bytes, size_t count, size_t size, const c
 /* Large blocks sit on huge pages where the kernel gives them: fewer faults, fewer TLB misses. */
 static void *aligned(size_t bytes) {
     bool large = bytes >= 2 * huge_page;
+    if (large) { /* keep glibc from raising its threshold: freed blocks go back to the system */
+        mallopt(M_MMAP_THRESHOLD, (int)(2 * huge_page));
+        mallopt(M_TRIM_THRESHOLD, (int)(4 * huge_page));
+    }
     void *memory = aligned_alloc(large ? huge_page : ALIGNMENT,
                                  large ? (bytes + huge_page - 1) / huge_page * huge_page : bytes);
     if (memory && large) madvise(memory, bytes, MADV_HUGEPAGE);

@@ -34,8 +34,13 @@ static flip_status make_room(flip_text *text) {
         return FLIP_FAIL(FLIP_ERROR_INPUT,
                          "%s:%lld: a line of more than %zu MiB; is this a text file of edges?",
                          flip_text_path(text), (long long)text->line, line_most >> 20);
-    if (text->capacity < kept + block / 2) {
-        size_t capacity = kept ? 2 * text->capacity : block;
+    if (text->capacity < kept + block / 2 && (kept || !text->capacity)) {
+        int64_t size = flip_source_size(text->source);
+        bool small = flip_source_packing(text->source) == FLIP_PACKING_PLAIN && size >= 0 &&
+                     size < (int64_t)block;
+        size_t capacity = text->capacity ? 2 * text->capacity
+                          : small        ? (size_t)size + SLACK
+                                         : block;
         char *bigger;
         FLIP_TRY(flip_alloc(&bigger, capacity + SLACK, 1, "text buffer"));
         if (kept) memcpy(bigger, text->buffer + text->begin, kept);

@@ -7,6 +7,7 @@
 #include <flipbook/comm.h>
 #include <flipbook/graph.h>
 #include <flipbook/container.h>
+#include <flipbook/import.h>
 #include <flipbook/generate.h>
 #include <flipbook/partition.h>
 #include <flipbook/tape.h>

@@ -8,6 +8,8 @@
 static const flip_command commands[] = {
     {"generate", "make a synthetic graph: sbm, rmat, payments", flip_help_generate,
      flip_command_generate, true},
+    {"import", "edge lists, snapshots and .npy files to a container", flip_help_import,
+     flip_command_import, false},
     {"completion", "print shell completion: eval \"$(flipbook completion bash)\"", NULL,
      flip_command_completion, false},
 };

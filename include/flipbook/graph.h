@@ -11,6 +11,7 @@
 #define FLIPBOOK_GRAPH_H
 
 #include <flipbook/comm.h>
+#include <flipbook/container.h>
 #include <flipbook/kernels.h>
 
 #ifdef __cplusplus
@@ -78,7 +79,9 @@ void flip_band_average(int64_t n, int32_t steps, int32_t dim, int32_t window, fl
 
 typedef struct flip_graph_info {
     int64_t n_nodes, n_events;
-    int32_t n_steps, n_features, n_classes, n_targets, n_splits, n_parts;
+    int32_t n_steps, n_features, n_targets, n_splits, n_parts;
+    int32_t n_classes;      /* of nodes */
+    int32_t n_edge_classes; /* largest event label + 1 */
     bool weighted, undirected, edge_labels, features_sparse, features_binary, features_change,
         labels_change;
 } flip_graph_info;
@@ -92,33 +95,49 @@ typedef struct flip_graph_params {
 
 typedef struct flip_graph flip_graph;
 
-/* Collective. Verifies, reads an equal slab a rank, and sends rows to their owners. A file without
- * parts is partitioned in memory first (partitioned_here tells). */
+/* Collective. Verifies the file; a file in parts (or one rank) is read in place, each rank its own
+ * rows; otherwise it is partitioned in memory first (partitioned_here tells), each rank reads an
+ * equal slab, and windows of rows go to their owners. No rank ever holds more than its own rows,
+ * one window of 8 MiB a column, and in the second case 8 bytes a node for the new ids. Ranks
+ * without nodes are legal. params NULL = defaults. */
 flip_status flip_graph_open(flip_graph **graph, flip_comm *comm, const char *path,
                             const flip_graph_params *params);
 void flip_graph_close(flip_graph **graph);
+/* Bytes a rank will hold of a graph, from counts alone. */
+size_t flip_graph_bytes(const flip_graph_info *info, int64_t n_own, int64_t n_events);
+/* What is no longer needed once matrices and first layers are made. Pointers into it end. */
+void flip_graph_release_events(flip_graph *graph);
+void flip_graph_release_features(flip_graph *graph);
+
 const flip_graph_info *flip_graph_about(const flip_graph *graph);
 bool flip_graph_partitioned_here(const flip_graph *graph);
-uint64_t flip_graph_fingerprint(
-    const flip_graph *graph); /* of the contents; equal for any rank count and partition */
+/* The open file (borrowed): names of classes, attributes. Its rows are not in the order of own
+ * nodes when partitioned_here. */
+const flip_reader *flip_graph_reader(const flip_graph *graph);
+int32_t flip_graph_file_steps(const flip_graph *graph); /* before last_step */
+/* Of the contents read; equal for any rank count and partition. */
+uint64_t flip_graph_fingerprint(const flip_graph *graph);
 const flip_gid *flip_graph_rank_first(const flip_graph *graph); /* [size + 1] */
 int32_t flip_graph_n_own(const flip_graph *graph);
-const int64_t *flip_graph_original(
-    const flip_graph *graph); /* [n_own] dense original ids: order and random keys */
+/* [n_own] dense ids of the first import: order of summation and random keys. */
+const int64_t *flip_graph_original(const flip_graph *graph);
 const flip_events *flip_graph_events(const flip_graph *graph);
-const int32_t *flip_graph_event_labels(const flip_graph *graph); /* [events] class, -1 none; NULL */
-/* Dense rows of own nodes: constant [n_own, F]; changing [n_own, steps, F]. NULL when the file has
- * none. */
+/* [events] class, -1 none; NULL */
+const int32_t *flip_graph_event_labels(const flip_graph *graph);
+/* Dense rows of own nodes: constant [n_own, F]; changing [n_own, steps, F], a row holding until
+ * the next change and 0 before the first. NULL when the file has none. */
 const flip_real *flip_graph_features(const flip_graph *graph);
-const int32_t *
-flip_graph_labels(const flip_graph *graph); /* [n_own] or [n_own, steps], -1 none; NULL */
-const flip_real *
-flip_graph_targets(const flip_graph *graph); /* [n_own, steps, n_targets]; NaN none; NULL */
-const int8_t *flip_graph_split(const flip_graph *graph,
-                               int32_t k); /* [n_own] 0 train 1 valid 2 test -1 unused; NULL */
-/* In- and out-degree (events alive) of own nodes a step: [n_own, steps, 2]. Collective. */
+/* [n_own], or [n_own, steps] where labels change (a label holds until the next); -1 none; NULL */
+const int32_t *flip_graph_labels(const flip_graph *graph);
+/* [n_own, steps, n_targets]; NaN none, nothing carried over; NULL */
+const flip_real *flip_graph_targets(const flip_graph *graph);
+/* [n_own] 0 train 1 valid 2 test -1 unused; NULL */
+const int8_t *flip_graph_split(const flip_graph *graph, int32_t k);
+/* In- and out-degree (events alive) of own nodes a step: [n_own, steps, 2]. Collective; before
+ * flip_graph_release_events. */
 flip_status flip_graph_degrees(const flip_graph *graph, int32_t edge_life, flip_real *out);
-/* Name of a node as the user gave it: text or number, into buffer. Own nodes only. */
+/* Name of a node as the user gave it: text or number, into buffer. Own nodes only. Local; the first
+ * call reads the names of all own nodes. */
 flip_status flip_graph_node_name(const flip_graph *graph, int32_t own, char *buffer, size_t size);
 
 #ifdef __cplusplus

@@ -96,7 +96,7 @@ static void emit_account(const payments *s, int32_t step, flip_gid account, flip
                 s, account, region,
                 flip_draw_below(s->seed, FLIP_DRAW_TARGET, step, account, 3 * k + 1, regular));
         else {
-            int64_t where = u < .85 ? region
+            int64_t where = u < .92 ? region
                                     : flip_draw_below(s->seed, FLIP_DRAW_TARGET, step, account,
                                                       3 * k + 1, s->n_regions);
             to = known_account(s, FLIP_DRAW_TARGET, step, account, 3 * k + 2, where);

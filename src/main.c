@@ -8,6 +8,8 @@
 static const flip_command commands[] = {
     {"generate", "make a synthetic graph: sbm, rmat, payments", flip_help_generate,
      flip_command_generate, true},
+    {"partition", "cut a graph into parts for training on ranks", flip_help_partition,
+     flip_command_partition, true},
     {"import", "edge lists, snapshots and .npy files to a container", flip_help_import,
      flip_command_import, false},
     {"completion", "print shell completion: eval \"$(flipbook completion bash)\"", NULL,

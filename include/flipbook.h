@@ -12,4 +12,5 @@
 #include <flipbook/partition.h>
 #include <flipbook/tape.h>
 #include <flipbook/model.h>
+#include <flipbook/train.h>
 #endif

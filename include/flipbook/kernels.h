@@ -42,7 +42,7 @@ typedef struct flip_csr {
 typedef struct flip_epilogue {
     bool accumulate;       /* C + … */
     const flip_real *bias; /* [n] added, or NULL */
-    bool relu;
+    bool relu; /* NaN stays NaN */
     uint8_t *relu_bits;  /* NULL, or out: bit j%8 of byte [i * ((n+7)/8) + j/8] = was positive (if
                             relu) and kept (if dropout); bits past n are 0 */
     const uint8_t *mask; /* NULL, or in: bits as above; where 0 the result is 0, where 1 it is

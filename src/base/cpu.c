@@ -12,7 +12,9 @@ extern char *openblas_get_corename(void);
 flip_isa flip_isa_detect(void) {
     flip_isa best = FLIP_ISA_C;
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = FLIP_ISA_AVX2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi2"))
+        best = FLIP_ISA_AVX2;
     if (best == FLIP_ISA_AVX2 && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq")) {

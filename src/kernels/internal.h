@@ -8,14 +8,18 @@
 #include <math.h>
 #include <string.h>
 
-/* Each overrides entries of the table it is given. */
+/* Each overrides entries of the table it is given. The simd ones exist in the float build. */
 void flip_kernels_use_blas(flip_kernels *table);
-void flip_kernels_use_avx2(flip_kernels *table);
-void flip_kernels_use_avx512(flip_kernels *table);
-void flip_kernels_use_avx512_bf16(flip_kernels *table);
+void flip_kernels_use_bf16(flip_kernels *table); /* AVX512_BF16's own products */
+#define FLIP_SIMD_USES(isa)                                                                        \
+    void flip_use_pointwise_##isa(flip_kernels *table);                                            \
+    void flip_use_spmm_##isa(flip_kernels *table);                                                 \
+    void flip_use_gemm_##isa(flip_kernels *table);                                                 \
+    void flip_use_gradient_##isa(flip_kernels *table);
+FLIP_SIMD_USES(avx2)
+FLIP_SIMD_USES(avx512)
 
-/* Rows of C = A B finished in one go by the epilogue below; C holds the plain product. `old` is
- * what C held before (accumulate), or NULL. */
+/* Rows of C = A B finished in one go by the epilogue below; C holds the sums already. */
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,
                          flip_real *c, int64_t ldc);
 

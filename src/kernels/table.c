@@ -12,10 +12,33 @@ static flip_kernels *add_table(void) {
     return &tables[n_tables++];
 }
 
+#ifdef FLIP_REAL_DOUBLE
+static void fill_simd(void) {}
+#else
+#define USE_SIMD(isa, label)                                                                       \
+    static void use_##isa(flip_kernels *table) {                                                   \
+        table->name = label;                                                                       \
+        flip_use_pointwise_##isa(table);                                                           \
+        flip_use_spmm_##isa(table);                                                                \
+        flip_use_gemm_##isa(table);                                                                \
+        flip_use_gradient_##isa(table);                                                            \
+    }
+USE_SIMD(avx2, "avx2")
+USE_SIMD(avx512, "avx512")
+
+static void fill_simd(void) {
+    flip_isa isa = flip_isa_detect();
+    if (isa >= FLIP_ISA_AVX2) use_avx2(add_table());
+    if (isa >= FLIP_ISA_AVX512) use_avx512(add_table());
+    if (isa >= FLIP_ISA_AVX512_BF16) flip_kernels_use_bf16(add_table());
+}
+#endif
+
 static void fill(void) {
     tables[0] = *flip_kernels_reference();
     n_tables = 1;
     flip_kernels_use_blas(add_table());
+    fill_simd();
 }
 
 int flip_kernels_list(const flip_kernels *list[FLIP_KERNEL_TABLES]) {

@@ -1,0 +1,164 @@
+/* Flipbook: train — from a graph and settings to a trained model, its scores and its files.
+ *
+ *     settings ─▶ data (features, masks, pairs) ─▶ loop: forward, loss, backward, reduce, step
+ *                                                   │ every epoch: validation, one line, one record
+ *                                                   ├─▶ checkpoint (HDF5, every N epochs, at the
+ * end) └─▶ report (JSON lines), table of time and bytes
+ *
+ * Tasks
+ *   node        class of a node. Labels may change with the step. Where they do not and the graph
+ *               has several steps, every step is trained towards the label and the prediction is
+ *               the mean of the steps' logits.
+ *   edge        class of an event (source, destination, step) from the two embeddings at its step.
+ *   link        is there an edge: on several steps, the pairs of step t+1 from embeddings of step
+ * t; on one step, held-out pairs that the adjacency does not contain. Non-edges are sampled: same
+ * source, another destination. regression  numbers of a node and step; NaN where there is none.
+ *
+ * Selection: the epoch with the best validation metric, among equals the smaller validation loss.
+ * Train, validation and test scores of the summary are taken once, with that epoch's parameters.
+ */
+#ifndef FLIPBOOK_TRAIN_H
+#define FLIPBOOK_TRAIN_H
+
+#include <flipbook/container.h>
+#include <flipbook/model.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- settings: the meaning of every key is told by the table in src/cli/settings.c ---- */
+
+typedef enum flip_task {
+    FLIP_TASK_AUTO,
+    FLIP_TASK_NODE,
+    FLIP_TASK_EDGE,
+    FLIP_TASK_LINK,
+    FLIP_TASK_REGRESSION
+} flip_task;
+typedef enum flip_features_kind {
+    FLIP_FEATURES_AUTO,
+    FLIP_FEATURES_GIVEN,
+    FLIP_FEATURES_DEGREE,
+    FLIP_FEATURES_ONEHOT,
+    FLIP_FEATURES_LEARNED
+} flip_features_kind;
+typedef enum flip_feature_norm {
+    FLIP_FEATURE_NORM_AUTO,
+    FLIP_FEATURE_NORM_ROW,
+    FLIP_FEATURE_NORM_NONE
+} flip_feature_norm;
+/* settings.edge_head: flip_head_kind + 1, 0 = auto */
+typedef enum flip_edge_head {
+    FLIP_EDGE_HEAD_AUTO,
+    FLIP_EDGE_HEAD_DOT,
+    FLIP_EDGE_HEAD_LINEAR,
+    FLIP_EDGE_HEAD_MLP
+} flip_edge_head;
+
+enum { FLIP_PATH_SIZE = 1024, FLIP_WORD_SIZE = 128 };
+#define FLIP_UNSET (-1) /* `auto` of a number */
+
+typedef struct flip_settings {
+    /* model */
+    int32_t model; /* flip_model_kind, then the models of later versions */
+    int32_t task;  /* flip_task */
+    int64_t layers, hidden, heads;
+    int32_t aggregator; /* 0 mean, 1 pool */
+    int32_t structure, temporal, cell;
+    bool residual;
+    int32_t norm;      /* flip_norm */
+    int32_t edge_head; /* flip_edge_head */
+    /* optimisation */
+    int64_t epochs, patience;
+    double lr, weight_decay, momentum, dropout, input_dropout, clip;
+    int32_t optimizer;                  /* flip_optimiser_kind */
+    char class_weights[FLIP_WORD_SIZE]; /* none, auto or a,b,… */
+    int64_t seed;
+    int32_t precision; /* 0 fp32, 1 bf16 */
+    char metric[FLIP_WORD_SIZE];
+    int64_t negatives, eval_negatives, eval_every;
+    /* data */
+    int32_t features, feature_norm;
+    char split[FLIP_WORD_SIZE]; /* auto, K or random:20/30@SEED */
+    char split_steps[FLIP_WORD_SIZE];
+    /* time */
+    int64_t edge_life, window, history;
+    int32_t gcn_norm; /* 0 row, 1 inout */
+    /* running */
+    int32_t device;
+    int64_t threads;
+    char batch[FLIP_WORD_SIZE], fanout[FLIP_WORD_SIZE];
+    int32_t distribute, transfer;
+    int64_t blocks, memory;
+    bool precompute;
+    int64_t cache_bytes;
+    char codec[FLIP_WORD_SIZE], wire_codec[FLIP_WORD_SIZE];
+    int32_t activations;
+    int64_t parts_per_rank;
+    /* files */
+    char report[FLIP_PATH_SIZE], checkpoint[FLIP_PATH_SIZE], resume[FLIP_PATH_SIZE];
+    int64_t checkpoint_every;
+    /* evaluate and predict */
+    char output[FLIP_PATH_SIZE];
+    bool json;
+    char graph[FLIP_PATH_SIZE];
+} flip_settings;
+
+/* ---- metrics ----------------------------------------------------------------------------------
+ * Over all items of all ranks; exact for any number of ranks, ties included.
+ *
+ *   accuracy   share of items whose largest score (the first among equals) is their class
+ *   f1:C       2 TP / (2 TP + FP + FN) of class C; 0 where that is 0/0
+ *   macro-f1   mean of f1 over the classes that are a label or a prediction at least once
+ *   auc        P(score of a positive > of a negative) + P(equal) / 2; more than two classes: mean
+ * of one against the rest over the classes that have both ap         Σ (R_n - R_n-1) P_n over the
+ * distinct scores, descending (area under the steps of the precision-recall curve); more than two
+ * classes: mean of one against the rest map        link: one ap over all candidate pairs of a step,
+ * averaged over the steps weighted by their true pairs (as the EvolveGCN code counts it); classes:
+ * as ap mrr        link: per step and source the mean over its true pairs of 1 / rank among that
+ *              source's candidates (other true pairs stay in), mean over the step's sources, and
+ *              over the steps weighted by their true pairs; classes: mean of 1 / rank of the label.
+ *              Rank of equal scores: the middle of theirs.
+ *   rmse       sqrt of the mean squared error over the targets that are not NaN; smaller is better
+ *
+ * Candidates of link metrics are the true pairs and `--eval-negatives` sampled non-edges for each.
+ */
+typedef enum flip_metric_kind {
+    FLIP_METRIC_ACCURACY,
+    FLIP_METRIC_F1,
+    FLIP_METRIC_MACRO_F1,
+    FLIP_METRIC_AUC,
+    FLIP_METRIC_AP,
+    FLIP_METRIC_MAP,
+    FLIP_METRIC_MRR,
+    FLIP_METRIC_RMSE
+} flip_metric_kind;
+
+typedef struct flip_metric {
+    flip_metric_kind kind;
+    int32_t class_index; /* F1 */
+} flip_metric;
+
+/* Items of one split on this rank. Owned by whoever filled it. */
+typedef struct flip_scored {
+    int64_t n;
+    int32_t dim;             /* classes, targets, or 1 */
+    const flip_real *score;  /* [n, dim] */
+    const int32_t *label;    /* [n] class, or 0/1 of a pair; NULL for numbers */
+    const flip_real *target; /* [n, dim], NaN = none; NULL for classes */
+    bool pairs;              /* link: step and source are set; all of a source on one rank */
+    const int32_t *step;     /* [n] */
+    const flip_gid *source;  /* [n] */
+} flip_scored;
+
+/* Collective; the same bits on every rank. NaN when there is nothing to measure. */
+flip_status flip_metric_measure(double *value, const flip_metric *metric, flip_comm *comm,
+                                const flip_scored *items);
+bool flip_metric_better(const flip_metric *metric, double a, double b); /* a strictly */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

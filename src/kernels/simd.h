@@ -1,0 +1,154 @@
+/* One vocabulary for AVX-512 and AVX2: the simd_*.c files are compiled once for each, with that
+ * instruction set's flags, and their entries carry its name. Float only. */
+#ifndef FLIPBOOK_KERNELS_SIMD_H
+#define FLIPBOOK_KERNELS_SIMD_H
+
+#include "kernels/internal.h"
+
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#ifdef __AVX512F__
+#define SIMD_NAME(name) name##_avx512
+enum { LANES = 16 };
+typedef __m512 vec;
+typedef __mmask16 lanes_mask;
+
+INLINE vec v_zero(void) {
+    return _mm512_setzero_ps();
+}
+INLINE vec v_set(float x) {
+    return _mm512_set1_ps(x);
+}
+INLINE vec v_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+INLINE void v_store(float *p, vec x) {
+    _mm512_storeu_ps(p, x);
+}
+INLINE void v_stream(float *p, vec x) { /* p aligned to the vector */
+    _mm512_stream_ps(p, x);
+}
+INLINE vec v_fma(vec a, vec b, vec c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+/* The first n lanes, 0 <= n <= LANES. */
+INLINE lanes_mask v_first(int64_t n) {
+    return (lanes_mask)((1u << n) - 1);
+}
+INLINE vec v_load_some(const float *p, lanes_mask m) {
+    return _mm512_maskz_loadu_ps(m, p);
+}
+INLINE void v_store_some(float *p, lanes_mask m, vec x) {
+    _mm512_mask_storeu_ps(p, m, x);
+}
+/* A bit a lane: not <= 0, so that a NaN passes relu. */
+INLINE unsigned v_alive(vec x) {
+    return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NLE_UQ);
+}
+/* Lanes whose bit is 0 become 0. */
+INLINE vec v_keep(vec x, unsigned bits) {
+    return _mm512_maskz_mov_ps((__mmask16)bits, x);
+}
+INLINE vec v_round_bf16(vec x) {
+    __m512i u = _mm512_castps_si512(x);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i up = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    up = _mm512_mask_or_epi32(up, nan, u, _mm512_set1_epi32(0x400000));
+    return _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32((int)0xffff0000)));
+}
+
+#else
+#define SIMD_NAME(name) name##_avx2
+enum { LANES = 8 };
+typedef __m256 vec;
+typedef __m256i lanes_mask;
+
+INLINE vec v_zero(void) {
+    return _mm256_setzero_ps();
+}
+INLINE vec v_set(float x) {
+    return _mm256_set1_ps(x);
+}
+INLINE vec v_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+INLINE void v_store(float *p, vec x) {
+    _mm256_storeu_ps(p, x);
+}
+INLINE void v_stream(float *p, vec x) {
+    _mm256_stream_ps(p, x);
+}
+INLINE vec v_fma(vec a, vec b, vec c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+INLINE lanes_mask v_first(int64_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE vec v_load_some(const float *p, lanes_mask m) {
+    return _mm256_maskload_ps(p, m);
+}
+INLINE void v_store_some(float *p, lanes_mask m, vec x) {
+    _mm256_maskstore_ps(p, m, x);
+}
+INLINE unsigned v_alive(vec x) {
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_NLE_UQ));
+}
+INLINE vec v_keep(vec x, unsigned bits) {
+    __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i on = _mm256_and_si256(_mm256_set1_epi32((int)bits), each);
+    return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_cmpeq_epi32(on, each)));
+}
+INLINE vec v_round_bf16(vec x) {
+    __m256i u = _mm256_castps_si256(x);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    __m256i up = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+    up = _mm256_blendv_epi8(up, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+    return _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32((int)0xffff0000)));
+}
+#endif
+
+INLINE vec v_add(vec a, vec b) {
+    return a + b;
+}
+INLINE vec v_mul(vec a, vec b) {
+    return a * b;
+}
+
+/* ---- bits ----------------------------------------------------------------------------------- */
+
+/* LANES bits from column j on (a multiple of LANES) of a row of packed bits, `lanes` of them real.
+ */
+INLINE unsigned bits_get(const uint8_t *row, int64_t j, int64_t lanes) {
+    unsigned bits = row[j / 8];
+    if (LANES == 16 && lanes > 8) bits |= (unsigned)row[j / 8 + 1] << 8;
+    return bits;
+}
+INLINE void bits_put(uint8_t *row, int64_t j, int64_t lanes, unsigned bits) {
+    bits &= (1u << lanes) - 1;
+    row[j / 8] = (uint8_t)bits;
+    if (LANES == 16 && lanes > 8) row[j / 8 + 1] = (uint8_t)(bits >> 8);
+}
+
+/* Which columns of a row dropout keeps: bit j%64 of words[j/64], words[0 … (n+63)/64-1]. */
+typedef struct keep_draw {
+    uint64_t seed, draw, from;
+    int64_t fours; /* draws a row: ceil(n/4) */
+    int64_t words;
+} keep_draw;
+
+INLINE keep_draw keep_begin(uint64_t seed, uint64_t draw, int64_t n, double p) {
+    return (keep_draw){seed, draw, flip_keep_from(p), (n + 3) / 4, (n + 63) / 64};
+}
+void SIMD_NAME(flip_keep_row)(const keep_draw *d, int64_t key, uint64_t *words);
+#define keep_row SIMD_NAME(flip_keep_row)
+
+#endif

@@ -1,0 +1,161 @@
+/* Dropout, masks and Adam in vectors. */
+#include "kernels/simd.h"
+
+/* ---- Philox4x32-10 (Salmon et al., SC'11, section 5.3), a counter a 64-bit slot ---------------
+ */
+
+static const uint32_t multiply0 = 0xD2511F53u, multiply1 = 0xCD9E8D57u;
+static const uint32_t weyl0 = 0x9E3779B9u, weyl1 = 0xBB67AE85u;
+
+/* Each 64-bit slot holds a 32-bit word in its low half; the high half is never read. A slot's four
+ * words are tested against `from` (up to 2^32 - 1); bits 4q … 4q+3 of the result are slot q's. */
+#ifdef __AVX512F__
+enum { SLOTS = 8 };
+typedef __m512i slots;
+INLINE slots s_set(uint64_t x) {
+    return _mm512_set1_epi64((long long)x);
+}
+INLINE slots s_from(uint64_t first) {
+    return _mm512_add_epi64(s_set(first), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE slots s_mul(slots a, slots b) {
+    return _mm512_mul_epu32(a, b);
+}
+INLINE slots s_high(slots a) {
+    return _mm512_srli_epi64(a, 32);
+}
+INLINE slots s_xor3(slots a, slots b, slots c) {
+    return _mm512_ternarylogic_epi64(a, b, c, 0x96);
+}
+INLINE unsigned s_pairs_from(slots even, slots odd, uint32_t from) {
+    __m512i words = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+    return _mm512_cmpge_epu32_mask(words, _mm512_set1_epi32((int)from));
+}
+#else
+enum { SLOTS = 4 };
+typedef __m256i slots;
+INLINE slots s_set(uint64_t x) {
+    return _mm256_set1_epi64x((long long)x);
+}
+INLINE slots s_from(uint64_t first) {
+    return _mm256_add_epi64(s_set(first), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+INLINE slots s_mul(slots a, slots b) {
+    return _mm256_mul_epu32(a, b);
+}
+INLINE slots s_high(slots a) {
+    return _mm256_srli_epi64(a, 32);
+}
+INLINE slots s_xor3(slots a, slots b, slots c) {
+    return _mm256_xor_si256(_mm256_xor_si256(a, b), c);
+}
+INLINE unsigned s_pairs_from(slots even, slots odd, uint32_t from) {
+    __m256i words = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+    __m256i limit = _mm256_set1_epi32((int)from);
+    __m256i least = _mm256_cmpeq_epi32(_mm256_max_epu32(words, limit), words);
+    return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(least));
+}
+#endif
+
+INLINE uint32_t keep_slots(const keep_draw *d, uint64_t first) {
+    slots counter = s_from(first);
+    slots v0 = counter, v1 = s_high(counter), v2 = s_set(d->draw), v3 = s_set(d->draw >> 32);
+    uint32_t key0 = (uint32_t)d->seed;
+    uint32_t key1 = (uint32_t)(d->seed >> 32) ^ ((uint32_t)FLIP_STREAM_DROPOUT << 24);
+    for (int round = 0; round < 10; round++) {
+        slots p0 = s_mul(v0, s_set(multiply0)), p1 = s_mul(v2, s_set(multiply1));
+        v0 = s_xor3(s_high(p1), v1, s_set(key0));
+        v2 = s_xor3(s_high(p0), v3, s_set(key1));
+        v1 = p1;
+        v3 = p0;
+        key0 += weyl0;
+        key1 += weyl1;
+    }
+    unsigned low = s_pairs_from(v0, v1, (uint32_t)d->from);
+    unsigned high = s_pairs_from(v2, v3, (uint32_t)d->from);
+    return _pdep_u32(low, 0x33333333u) | _pdep_u32(high, 0xCCCCCCCCu);
+}
+
+void keep_row(const keep_draw *d, int64_t key, uint64_t *words) {
+    memset(words, 0, (size_t)d->words * sizeof *words);
+    if (d->from > UINT32_MAX) return;
+    uint64_t first = (uint64_t)key * (uint64_t)d->fours;
+    for (int64_t q = 0; q < d->fours; q += SLOTS)
+        words[q / 16] |= (uint64_t)keep_slots(d, first + (uint64_t)q) << (q % 16 * 4);
+}
+
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+/* y = bit ? x * scale : 0 along a row; bits(j) gives LANES bits from column j on. */
+#define MASK_ROW(bits)                                                                             \
+    do {                                                                                           \
+        int64_t j = 0;                                                                             \
+        for (; j + LANES <= n; j += LANES)                                                         \
+            v_store(y + j, v_keep(v_mul(v_load(x + j), scale), bits(j, LANES)));                   \
+        if (j < n) {                                                                               \
+            lanes_mask some = v_first(n - j);                                                      \
+            v_store_some(y + j, some,                                                              \
+                         v_keep(v_mul(v_load_some(x + j, some), scale), bits(j, n - j)));          \
+        }                                                                                          \
+    } while (0)
+
+enum { KEEP_WORDS = 64 }; /* columns drawn at once, divided by 64 */
+
+static void dropout_row(const keep_draw *d, int64_t key, int64_t n, float *y, const float *x,
+                        vec scale) {
+    uint64_t words[KEEP_WORDS];
+    keep_row(d, key, words);
+#define WORD_BITS(j, lanes) ((unsigned)(words[(j) / 64] >> ((j) % 64)) & ((1u << LANES) - 1))
+    MASK_ROW(WORD_BITS);
+}
+
+static void dropout(int64_t m, int64_t n, float *y, const float *x, double p, uint64_t seed,
+                    uint64_t draw, const int64_t *key) {
+    keep_draw d = keep_begin(seed, draw, n, p);
+    if (d.words > KEEP_WORDS) {
+        flip_kernels_reference()->dropout(m, n, y, x, p, seed, draw, key);
+        return;
+    }
+    vec scale = v_set((float)(1 / (1 - p)));
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++)
+        dropout_row(&d, key ? key[i] : i, n, y + i * n, x + i * n, scale);
+}
+
+static void mask_row(int64_t n, float *y, const float *x, const uint8_t *row, vec scale) {
+#define ROW_BITS(j, lanes) bits_get(row, j, lanes)
+    MASK_ROW(ROW_BITS);
+}
+
+static void mask_bits(int64_t m, int64_t n, float *dx, const float *dy, const uint8_t *bits,
+                      float scale) {
+    int64_t bytes = (n + 7) / 8;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++)
+        mask_row(n, dx + i * n, dy + i * n, bits + i * bytes, v_set(scale));
+}
+
+/* The reference's equations; the compiler's vectors are as good as ours. */
+static void adam(int64_t n, float *p, const double *g, float *m, float *v,
+                 const flip_adam_step *s) {
+    float beta1 = (float)s->beta1, rest1 = (float)(1 - s->beta1);
+    float beta2 = (float)s->beta2, rest2 = (float)(1 - s->beta2);
+    float decay = (float)(s->decoupled ? 0 : s->weight_decay);
+    float shrink = (float)(s->decoupled ? 1 - s->lr * s->weight_decay : 1);
+    float rate = (float)(s->lr / s->correct1), root = (float)(1 / sqrt(s->correct2));
+    float epsilon = (float)s->epsilon;
+    double grad_scale = s->grad_scale;
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        float slope = (float)(g[i] * grad_scale) + decay * p[i];
+        m[i] = beta1 * m[i] + rest1 * slope;
+        v[i] = beta2 * v[i] + rest2 * slope * slope;
+        p[i] = shrink * p[i] - rate * m[i] / (sqrtf(v[i]) * root + epsilon);
+    }
+}
+
+void SIMD_NAME(flip_use_pointwise)(flip_kernels *table) {
+    table->dropout = dropout;
+    table->mask_bits = mask_bits;
+    table->adam = adam;
+}

@@ -1,0 +1,328 @@
+/* From a file and settings to what the loop reads: everything that is `auto` is decided here. */
+#include "train/internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void flip_data_note(flip_data *data, const char *format, ...) {
+    size_t used = strlen(data->notes), room = sizeof data->notes - used;
+    va_list arguments;
+    va_start(arguments, format);
+    int n = vsnprintf(data->notes + used, room, format, arguments);
+    va_end(arguments);
+    if (n >= 0 && (size_t)n + 1 < room) strcpy(data->notes + used + n, "\n");
+}
+
+/* ---- names of classes ---- */
+
+/* data->class_name from a dataset of text lines, when the file has it. */
+static flip_status read_class_names(flip_data *data, const char *dataset) {
+    const flip_reader *reader = flip_graph_reader(data->graph);
+    int64_t dims[3];
+    flip_type type;
+    char *text = NULL;
+    flip_status status;
+    if (!flip_reader_has(reader, dataset)) return FLIP_OK;
+    FLIP_TRY(flip_reader_shape(reader, dataset, dims, &type));
+    FLIP_TRY(flip_alloc(&text, (size_t)dims[0] + 1, 1, "class names"));
+    FLIP_TRY_GOTO(flip_reader_rows(reader, dataset, FLIP_TYPE_U8, 0, dims[0], text));
+    text[dims[0]] = 0;
+    FLIP_TRY_GOTO(flip_alloc_zero(&data->class_name, (size_t)data->n_classes,
+                                  sizeof *data->class_name, "class names"));
+    char *line = text;
+    for (int32_t c = 0; c < data->n_classes; c++) {
+        char *end = strchr(line, '\n');
+        size_t n = end ? (size_t)(end - line) : strlen(line);
+        FLIP_TRY_GOTO(flip_alloc(&data->class_name[c], n + 1, 1, "class name"));
+        memcpy(data->class_name[c], line, n);
+        data->class_name[c][n] = 0;
+        line += n + (end != NULL);
+    }
+done:
+    flip_free(text);
+    return status;
+}
+
+static int32_t class_index(const flip_data *data, const char *name) {
+    for (int32_t c = 0; data->class_name && c < data->n_classes; c++)
+        if (strcmp(data->class_name[c], name) == 0) return c;
+    char *end;
+    long index = strtol(name, &end, 10);
+    bool named = data->class_name != NULL;
+    return !named && end != name && !*end && index >= 0 && index < data->n_classes ? (int32_t)index
+                                                                                   : -1;
+}
+
+/* ---- metric ---- */
+
+/* Settings "auto" to a name. */
+static void choose_metric(flip_data *data) {
+    char *name = data->s.metric;
+    size_t size = sizeof data->s.metric;
+    if (strcmp(name, "auto") != 0) return;
+    if (data->s.task == FLIP_TASK_REGRESSION)
+        snprintf(name, size, "rmse");
+    else if (data->s.task == FLIP_TASK_LINK)
+        snprintf(name, size, "map");
+    else if (data->s.task == FLIP_TASK_EDGE && class_index(data, "-1") >= 0)
+        snprintf(name, size, "f1:-1");
+    else if (data->s.task == FLIP_TASK_NODE && data->n_classes == 2)
+        snprintf(name, size, "auc");
+    else
+        snprintf(name, size, "accuracy");
+}
+
+flip_status flip_data_metric(flip_data *data) {
+    static const char *const names[] = {"accuracy", "f1:", "macro-f1", "auc",
+                                        "ap",       "map", "mrr",      "rmse"};
+    static const char *const tasks[] = {"auto", "node", "edge", "link", "regression"};
+    choose_metric(data);
+    const char *name = data->s.metric;
+    for (int k = 0; k < 8; k++)
+        if (strncmp(name, names[k], k == FLIP_METRIC_F1 ? 3 : 16) == 0)
+            data->metric.kind = (flip_metric_kind)k;
+    bool numbers = data->s.task == FLIP_TASK_REGRESSION, links = data->s.task == FLIP_TASK_LINK;
+    bool fits = numbers == (data->metric.kind == FLIP_METRIC_RMSE);
+    if (links &&
+        (data->metric.kind == FLIP_METRIC_F1 || data->metric.kind == FLIP_METRIC_MACRO_F1 ||
+         data->metric.kind == FLIP_METRIC_ACCURACY))
+        fits = false;
+    if (!fits)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--metric %s does not measure --task %s (%s)", name,
+                         tasks[data->s.task],
+                         numbers ? "use rmse"
+                         : links ? "use map, mrr, auc or ap"
+                                 : "use accuracy");
+    if (data->metric.kind != FLIP_METRIC_F1) return FLIP_OK;
+    data->metric.class_index = class_index(data, name + 3);
+    if (data->metric.class_index >= 0) return FLIP_OK;
+    char known[256] = "";
+    for (int32_t c = 0; data->class_name && c < data->n_classes && strlen(known) < 200; c++)
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%.40s", c ? ", " : "",
+                 data->class_name[c]);
+    if (!known[0]) snprintf(known, sizeof known, "0 to %d", data->n_classes - 1);
+    return FLIP_FAIL(FLIP_ERROR_USAGE, "--metric %s: no class '%s'; '%s' has %s", name, name + 3,
+                     data->s.graph, known);
+}
+
+/* ---- class weights ---- */
+
+/* Training items of each class over all ranks [n_classes]. */
+static flip_status count_classes(const flip_data *data, int64_t *counts) {
+    const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
+    if (data->s.task == FLIP_TASK_EDGE)
+        for (int64_t i = 0; i < set->n; i++)
+            counts[set->label[i]]++;
+    else
+        for (int64_t i = 0; i < (int64_t)data->n_own * data->steps; i++)
+            if (data->mask[FLIP_PART_TRAIN][i]) counts[data->label[i]]++;
+    return flip_comm_sum_i64(data->comm, counts, (size_t)data->n_classes);
+}
+
+static flip_status weights_by_frequency(flip_data *data) {
+    int64_t *counts, all = 0;
+    FLIP_TRY(flip_alloc_zero(&counts, (size_t)data->n_classes, sizeof *counts, "class counts"));
+    flip_status status = count_classes(data, counts);
+    for (int32_t c = 0; c < data->n_classes; c++)
+        all += counts[c];
+    for (int32_t c = 0; c < data->n_classes; c++)
+        data->class_weight[c] =
+            counts[c] ? (double)all / ((double)data->n_classes * (double)counts[c]) : 0;
+    flip_free(counts);
+    return status;
+}
+
+flip_status flip_data_class_weights(flip_data *data) {
+    const char *text = data->s.class_weights;
+    if (strcmp(text, "none") == 0) return FLIP_OK;
+    if (data->s.task != FLIP_TASK_NODE && data->s.task != FLIP_TASK_EDGE)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--class-weights belongs to --task node or edge");
+    FLIP_TRY(flip_alloc_zero(&data->class_weight, (size_t)data->n_classes, sizeof(double),
+                             "class weights"));
+    if (strcmp(text, "auto") == 0) return weights_by_frequency(data);
+    int32_t n = 0;
+    for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        if (n < data->n_classes) data->class_weight[n] = strtod(at, NULL);
+        n++;
+    }
+    if (n != data->n_classes)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--class-weights %s gives %d weights; '%s' has %d classes", text, n,
+                         data->s.graph, data->n_classes);
+    return FLIP_OK;
+}
+
+/* ---- tasks ---- */
+
+static flip_status choose_task(flip_data *data) {
+    flip_settings *s = &data->s;
+    const flip_graph_info *info = data->info;
+    if (s->task == FLIP_TASK_AUTO) {
+        s->task = info->n_classes > 0   ? FLIP_TASK_NODE
+                  : info->edge_labels   ? FLIP_TASK_EDGE
+                  : info->n_targets > 0 ? FLIP_TASK_REGRESSION
+                                        : FLIP_TASK_LINK;
+    }
+    if (s->task == FLIP_TASK_NODE && info->n_classes == 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--task node: '%s' has no node labels; import it with --labels L.npy%s",
+                         s->graph, info->edge_labels ? ", or use --task edge" : "");
+    if (s->task == FLIP_TASK_REGRESSION && info->n_targets == 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--task regression: '%s' has no targets; import it with --targets Y.npy",
+                         s->graph);
+    if (s->task == FLIP_TASK_EDGE && !info->edge_labels)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--task edge: '%s' has no classes of events; import it with --label sign "
+                         "or --label COLUMN",
+                         s->graph);
+    if (s->edge_head == FLIP_EDGE_HEAD_AUTO)
+        s->edge_head = s->task == FLIP_TASK_LINK ? FLIP_EDGE_HEAD_DOT : FLIP_EDGE_HEAD_LINEAR;
+    if (s->task == FLIP_TASK_EDGE && s->edge_head == FLIP_EDGE_HEAD_DOT)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--edge-head dot gives one score; --task edge needs "
+                                           "linear or mlp");
+    return FLIP_OK;
+}
+
+static flip_status node_labels(flip_data *data) {
+    const int32_t *given = flip_graph_labels(data->graph);
+    size_t n = (size_t)data->n_own * (size_t)data->steps;
+    data->n_classes = data->info->n_classes;
+    data->label_constant = data->steps > 1 && !data->info->labels_change;
+    FLIP_TRY(flip_alloc(&data->label, n, sizeof *data->label, "labels"));
+    for (size_t i = 0; i < n; i++)
+        data->label[i] = given[data->info->labels_change ? i : i / (size_t)data->steps];
+    return FLIP_OK;
+}
+
+static flip_status make_items(flip_data *data) {
+    switch (data->s.task) {
+    case FLIP_TASK_NODE:
+        FLIP_TRY(node_labels(data));
+        FLIP_TRY(read_class_names(data, "labels/names"));
+        FLIP_TRY(flip_data_node_splits(data));
+        break;
+    case FLIP_TASK_REGRESSION:
+        data->target = flip_graph_targets(data->graph);
+        data->n_classes = data->info->n_targets;
+        FLIP_TRY(flip_data_node_splits(data));
+        break;
+    case FLIP_TASK_EDGE:
+        FLIP_TRY(flip_data_edge_pairs(data));
+        FLIP_TRY(read_class_names(data, "events/label_names"));
+        break;
+    default:
+        FLIP_TRY(flip_data_link_pairs(data));
+    }
+    if (data->n_items[FLIP_PART_TRAIN] == 0)
+        return FLIP_FAIL(FLIP_ERROR_INPUT, "nothing to train on: the split of '%s' leaves no %s",
+                         data->s.graph, data->s.task == FLIP_TASK_NODE ? "labelled node" : "item");
+    return FLIP_OK;
+}
+
+/* ---- open and close ---- */
+
+/* Steps after a+b+c are not read. */
+static int32_t last_step_wanted(const flip_settings *s) {
+    long long a, b, c;
+    if (sscanf(s->split_steps, "%lld,%lld,%lld", &a, &b, &c) != 3) return 0;
+    return (int32_t)(a + b + c);
+}
+
+static flip_status describe_steps(flip_data *data) {
+    int64_t n_steps = 0;
+    FLIP_TRY(flip_reader_attribute_i64(flip_graph_reader(data->graph), "/", "n_steps", &n_steps));
+    if (n_steps > data->steps)
+        flip_data_note(data, "steps after the first %d of %lld are left out", data->steps,
+                       (long long)n_steps);
+    if (flip_graph_partitioned_here(data->graph))
+        flip_data_note(data,
+                       "the file is not partitioned: partitioned in memory into %d parts "
+                       "(flipbook partition does it once for all)",
+                       data->info->n_parts);
+    bool one_step = data->s.model == FLIP_MODEL_GAT ||
+                    (data->s.model == FLIP_MODEL_SAGE && data->s.aggregator == 1);
+    if (one_step && data->steps > 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--model %s works on one step; '%s' has %d (use gcn, sage, gin or tmgcn, "
+                         "or import without --step)",
+                         data->s.model == FLIP_MODEL_GAT ? "gat" : "sage --aggregator pool",
+                         data->s.graph, data->steps);
+    return FLIP_OK;
+}
+
+flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings *settings) {
+    memset(data, 0, sizeof *data);
+    data->s = *settings;
+    data->comm = comm;
+    flip_graph_params params = {.parts_per_rank = (int32_t)settings->parts_per_rank,
+                                .last_step = last_step_wanted(settings)};
+    FLIP_TRY(flip_graph_open(&data->graph, comm, settings->graph, &params));
+    data->info = flip_graph_about(data->graph);
+    data->rank_first = flip_graph_rank_first(data->graph);
+    data->original = flip_graph_original(data->graph);
+    data->n_own = flip_graph_n_own(data->graph);
+    data->steps = data->info->n_steps;
+    data->events = *flip_graph_events(data->graph);
+    FLIP_TRY(describe_steps(data));
+    FLIP_TRY(choose_task(data));
+    FLIP_TRY(make_items(data));
+    FLIP_TRY(flip_data_features(data));
+    FLIP_TRY(flip_data_class_weights(data));
+    return flip_data_metric(data);
+}
+
+flip_model_params flip_data_model_params(const flip_data *data) {
+    const flip_settings *s = &data->s;
+    bool pairs = s->task == FLIP_TASK_EDGE || s->task == FLIP_TASK_LINK;
+    return (flip_model_params){.kind = (flip_model_kind)s->model,
+                               .layers = (int32_t)s->layers,
+                               .hidden = (int32_t)s->hidden,
+                               .heads = (int32_t)s->heads,
+                               .in_dim = data->in_dim,
+                               .out_dim = pairs ? (int32_t)s->hidden : data->n_classes,
+                               .pool = s->aggregator == 1,
+                               .residual = s->residual,
+                               .norm = (flip_norm)s->norm,
+                               .dropout = s->dropout,
+                               .input_dropout = s->input_dropout,
+                               .window = (int32_t)s->window,
+                               .precompute = s->precompute};
+}
+
+flip_adjacency_params flip_data_adjacency_params(const flip_data *data) {
+    flip_model_params model = flip_data_model_params(data);
+    flip_adjacency_kind kind = flip_model_adjacency(&model);
+    if (kind == FLIP_ADJACENCY_GCN && data->s.gcn_norm == 1) kind = FLIP_ADJACENCY_GCN_INOUT;
+    return (flip_adjacency_params){.kind = kind,
+                                   .n_steps = data->steps,
+                                   .edge_life = (int32_t)data->s.edge_life,
+                                   .window = (int32_t)data->s.window};
+}
+
+flip_status flip_data_adjacency(flip_data *data) {
+    flip_adjacency_params params = flip_data_adjacency_params(data);
+    return flip_adjacency_create(&data->adjacency, data->comm, data->rank_first, data->original,
+                                 &data->events, &params);
+}
+
+void flip_data_close(flip_data *data) {
+    flip_adjacency_destroy(&data->adjacency);
+    for (int p = 0; p < FLIP_PARTS; p++) {
+        flip_pair_set_finish(&data->set[p]);
+        flip_free(data->mask[p]);
+    }
+    for (int k = 0; k < 4; k++)
+        flip_free(data->events_owned[k]);
+    for (int32_t c = 0; data->class_name && c < data->n_classes; c++)
+        flip_free(data->class_name[c]);
+    flip_free(data->class_name);
+    flip_links_finish(&data->links);
+    flip_free(data->label);
+    flip_free(data->features_owned);
+    flip_free(data->class_weight);
+    flip_graph_close(&data->graph);
+    memset(data, 0, sizeof *data);
+}

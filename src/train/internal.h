@@ -1,0 +1,104 @@
+/* What the files of src/train share. Data flow: data.c opens and resolves, features.c and splits.c
+ * fill it, pairs.c and negatives.c make the pairs of edge tasks, loop.c trains on it, score.c
+ * measures, checkpoint.c, report.c and table.c write. */
+#ifndef FLIPBOOK_TRAIN_INTERNAL_H
+#define FLIPBOOK_TRAIN_INTERNAL_H
+
+#include <flipbook/train.h>
+#include <jansson.h>
+
+typedef enum flip_part { FLIP_PART_TRAIN, FLIP_PART_VALID, FLIP_PART_TEST, FLIP_PARTS } flip_part;
+
+/* Pairs of one split on this rank, with their labels. All owned. */
+typedef struct flip_pair_set {
+    int64_t n;
+    flip_gid *u, *v;   /* [n] global ids: source, destination */
+    int32_t *step;     /* [n] step of the embeddings */
+    int32_t *label;    /* [n] class, or 1 true pair, 0 non-edge */
+    flip_pairs *pairs; /* the exchange plan */
+} flip_pair_set;
+void flip_pair_set_finish(flip_pair_set *set);
+
+/* Where is the node with this original id? Original ids are dealt out in blocks over the ranks. */
+typedef struct flip_directory {
+    flip_comm *comm; /* borrowed */
+    int64_t n_nodes, block;
+    flip_gid *gid; /* [block] owned: global id of original id rank * block + i */
+} flip_directory;
+flip_status flip_directory_create(flip_directory *directory, flip_comm *comm,
+                                  const flip_graph *graph);
+void flip_directory_finish(flip_directory *directory);
+/* Collective. */
+flip_status flip_directory_find(const flip_directory *directory, int64_t n, const int64_t *original,
+                                flip_gid *gid);
+
+/* True pairs of link prediction whose source this rank owns, sorted by (target step, source,
+ * original id of the destination), no duplicates. All arrays owned. */
+typedef struct flip_links {
+    int64_t n, n_nodes;
+    int64_t *u_original, *v_original; /* [n] */
+    flip_gid *u, *v;                  /* [n] */
+    int32_t *target;                  /* [n] step in which the pair is an edge */
+    int8_t *part;                     /* [n] flip_part, -1 unused */
+    flip_directory directory;
+} flip_links;
+void flip_links_finish(flip_links *links);
+/* Pairs of `part` with `per_pair` non-edges each, drawn by (seed, draw, step, pair). Collective.
+ * lead: steps between the embeddings and the target (1, or 0 on one step). */
+flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_comm *comm,
+                              const flip_gid *rank_first, flip_part part, int64_t per_pair,
+                              uint64_t seed, uint64_t draw, int32_t lead);
+#define FLIP_DRAW_EVALUATE ((uint64_t)0xFFFFFF) /* not an epoch */
+
+/* Everything that training and evaluation read. */
+typedef struct flip_data {
+    flip_settings s; /* with every auto resolved */
+    flip_comm *comm; /* borrowed */
+    flip_graph *graph;
+    const flip_graph_info *info;
+    const flip_gid *rank_first;              /* [size + 1] */
+    const int64_t *original;                 /* [n_own] */
+    int32_t n_own, steps, in_dim, n_classes; /* n_classes: also targets of a regression */
+    flip_events events;                      /* of the adjacency: without held-out pairs */
+    void *events_owned[4];
+    flip_adjacency *adjacency;
+    const flip_real *features; /* [n_own, steps, in_dim] */
+    flip_real *features_owned; /* NULL where the graph's own are used */
+    bool row_normalised;
+    /* node tasks, [n_own, steps] */
+    int32_t *label;
+    uint8_t *mask[FLIP_PARTS];
+    const flip_real *target; /* [n_own, steps, n_classes] */
+    bool label_constant;     /* the prediction is the mean over steps */
+    /* edge tasks */
+    flip_pair_set set[FLIP_PARTS];
+    flip_links links;
+    int32_t lead; /* link: target step - step of the embeddings */
+    double *class_weight;
+    flip_metric metric;
+    char **class_name;           /* [n_classes] owned, or NULL */
+    int64_t n_items[FLIP_PARTS]; /* over all ranks */
+    char notes[1024];            /* what was decided, one line each */
+} flip_data;
+
+/* Collective. Opens the graph, resolves every auto in settings, builds features, labels, masks and
+ * pairs; not yet the adjacency. */
+flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings *settings);
+flip_status flip_data_adjacency(flip_data *data); /* collective */
+void flip_data_close(flip_data *data);
+void flip_data_note(flip_data *data, const char *format, ...) __attribute__((format(printf, 2, 3)));
+flip_adjacency_params flip_data_adjacency_params(const flip_data *data);
+flip_model_params flip_data_model_params(const flip_data *data);
+
+flip_status flip_data_features(flip_data *data);
+flip_status flip_data_node_splits(flip_data *data); /* label, mask, n_items */
+/* a, b, c of settings.split_steps, or shares of the steps. */
+flip_status flip_data_step_split(flip_data *data, int64_t sizes[3]);
+/* train/valid/test by a seeded draw with these shares in percent; key: any number. */
+flip_part flip_part_drawn(uint64_t seed, uint64_t key, int train, int valid);
+flip_status flip_data_edge_pairs(flip_data *data);
+flip_status flip_data_link_pairs(flip_data *data);
+flip_status flip_data_class_weights(flip_data *data);
+flip_status flip_data_metric(flip_data *data);
+
+#endif

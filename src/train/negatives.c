@@ -1,0 +1,216 @@
+/* Non-edges: same source, another destination, drawn by (seed, draw, step, pair) and so the same on
+ * any number of ranks. A destination that is a true pair of the source in that step is drawn again.
+ */
+#include "train/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- directory ---- */
+
+typedef struct place {
+    int64_t original;
+    flip_gid gid;
+} place;
+
+static int by_original(const void *a, const void *b) {
+    const place *x = a, *y = b;
+    return (x->original > y->original) - (x->original < y->original);
+}
+
+/* counts [size] of items sorted by original id, each for the rank that holds its block. */
+static void count_blocks(const flip_directory *directory, const place *list, int64_t n,
+                         int64_t *counts) {
+    for (int64_t i = 0; i < n; i++)
+        counts[list[i].original / directory->block]++;
+}
+
+/* Exchanges places; *received from flip_alloc. counts [3, size] scratch: sent, received, ones. */
+static flip_status exchange(const flip_directory *directory, const place *list, int64_t *counts,
+                            place **received, int64_t *n) {
+    int size = flip_comm_size(directory->comm);
+    int64_t *send = counts, *receive = counts + size, *one = counts + 2 * size;
+    for (int r = 0; r < size; r++)
+        one[r] = 1;
+    FLIP_TRY(flip_comm_all_to_all(directory->comm, send, one, receive, one, sizeof *send));
+    *n = 0;
+    for (int r = 0; r < size; r++)
+        *n += receive[r];
+    FLIP_TRY(flip_alloc(received, (size_t)*n, sizeof **received, "directory"));
+    return flip_comm_all_to_all(directory->comm, list, send, *received, receive, sizeof *list);
+}
+
+flip_status flip_directory_create(flip_directory *directory, flip_comm *comm,
+                                  const flip_graph *graph) {
+    int size = flip_comm_size(comm), rank = flip_comm_rank(comm);
+    int32_t n_own = flip_graph_n_own(graph);
+    const int64_t *original = flip_graph_original(graph);
+    int64_t first = flip_graph_rank_first(graph)[rank], n_nodes = flip_graph_about(graph)->n_nodes;
+    int64_t block = (n_nodes + size - 1) / size, *counts = NULL, n;
+    place *list = NULL, *received = NULL;
+    flip_status status;
+    *directory = (flip_directory){comm, n_nodes, block > 0 ? block : 1, NULL};
+    FLIP_TRY_GOTO(flip_alloc(&list, (size_t)n_own, sizeof *list, "directory"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "directory"));
+    FLIP_TRY_GOTO(
+        flip_alloc(&directory->gid, (size_t)directory->block, sizeof(flip_gid), "directory"));
+    for (int32_t i = 0; i < n_own; i++)
+        list[i] = (place){original[i], first + i};
+    qsort(list, (size_t)n_own, sizeof *list, by_original);
+    count_blocks(directory, list, n_own, counts);
+    if (size == 1) {
+        received = list;
+        list = NULL;
+        n = n_own;
+    } else {
+        FLIP_TRY_GOTO(exchange(directory, list, counts, &received, &n));
+    }
+    for (int64_t i = 0; i < n; i++)
+        directory->gid[received[i].original - rank * directory->block] = received[i].gid;
+done:
+    flip_free(list);
+    flip_free(received);
+    flip_free(counts);
+    return status;
+}
+
+void flip_directory_finish(flip_directory *directory) {
+    flip_free(directory->gid);
+    directory->gid = NULL;
+}
+
+static int by_place(const void *a, const void *b) {
+    const place *x = a, *y = b;
+    return (x->gid > y->gid) - (x->gid < y->gid);
+}
+
+flip_status flip_directory_find(const flip_directory *directory, int64_t n, const int64_t *original,
+                                flip_gid *gid) {
+    int size = flip_comm_size(directory->comm), rank = flip_comm_rank(directory->comm);
+    place *list = NULL, *asked = NULL;
+    int64_t *counts = NULL, n_asked = 0;
+    flip_status status = FLIP_OK;
+    if (size == 1) {
+        for (int64_t i = 0; i < n; i++)
+            gid[i] = directory->gid[original[i]];
+        return FLIP_OK;
+    }
+    /* questions carry their place in gid[], answers come back in the order of the questions */
+    FLIP_TRY_GOTO(flip_alloc(&list, (size_t)n, sizeof *list, "directory"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "directory"));
+    for (int64_t i = 0; i < n; i++)
+        list[i] = (place){original[i], i};
+    qsort(list, (size_t)n, sizeof *list, by_original);
+    count_blocks(directory, list, n, counts);
+    FLIP_TRY_GOTO(exchange(directory, list, counts, &asked, &n_asked));
+    for (int64_t i = 0; i < n_asked; i++)
+        asked[i].original = directory->gid[asked[i].original - rank * directory->block];
+    FLIP_TRY_GOTO(
+        flip_comm_all_to_all(directory->comm, asked, counts + size, list, counts, sizeof *list));
+    qsort(list, (size_t)n, sizeof *list, by_place);
+    for (int64_t i = 0; i < n; i++)
+        gid[i] = list[i].original;
+done:
+    flip_free(list);
+    flip_free(asked);
+    flip_free(counts);
+    return status;
+}
+
+/* ---- drawing ---- */
+
+void flip_links_finish(flip_links *links) {
+    flip_free(links->u);
+    flip_free(links->v);
+    flip_free(links->u_original);
+    flip_free(links->v_original);
+    flip_free(links->target);
+    flip_free(links->part);
+    flip_directory_finish(&links->directory);
+    memset(links, 0, sizeof *links);
+}
+
+/* Is w in the sorted run v[first … end-1]? */
+static bool among(const int64_t *v, int64_t first, int64_t end, int64_t w) {
+    while (first < end) {
+        int64_t middle = first + (end - first) / 2;
+        if (v[middle] == w) return true;
+        if (v[middle] < w)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return false;
+}
+
+/* A destination for the k-th non-edge of pair i, or -1 when 64 draws were all true pairs. Run:
+ * the true pairs of the same source and step. */
+static int64_t draw_one(const flip_links *links, int64_t i, int64_t first, int64_t end, int64_t k,
+                        uint64_t seed, uint64_t draw) {
+    uint64_t n = (uint64_t)links->n_nodes;
+    uint64_t pair = (uint64_t)links->u_original[i] * n + (uint64_t)links->v_original[i];
+    for (uint64_t attempt = 0; attempt < 64; attempt++) {
+        /* 24 bits of draw, 20 of step, 14 of k, 6 of attempt */
+        uint64_t a = draw << 40 | (uint64_t)links->target[i] << 20 | (uint64_t)k << 6 | attempt;
+        int64_t w = (int64_t)flip_random_below(seed, FLIP_STREAM_NEGATIVE, a, pair, n);
+        if (w != links->u_original[i] && !among(links->v_original, first, end, w)) return w;
+    }
+    return -1;
+}
+
+typedef struct sample {
+    int64_t n;
+    flip_gid *u, *v;
+    int64_t *w;
+    int32_t *step, *label;
+} sample;
+
+static void add(sample *s, flip_gid u, flip_gid v, int64_t w, int32_t step, int32_t label) {
+    s->u[s->n] = u;
+    s->v[s->n] = v;
+    s->w[s->n] = w;
+    s->step[s->n] = step;
+    s->label[s->n++] = label;
+}
+
+flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_comm *comm,
+                              const flip_gid *rank_first, flip_part part, int64_t per_pair,
+                              uint64_t seed, uint64_t draw, int32_t lead) {
+    sample s = {0};
+    flip_status status;
+    int64_t most = 0;
+    for (int64_t i = 0; i < links->n; i++)
+        most += links->part[i] == (int)part ? 1 + per_pair : 0;
+    flip_pair_set_finish(set);
+    FLIP_TRY_GOTO(flip_alloc(&s.u, (size_t)most, sizeof *s.u, "sampled pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&s.v, (size_t)most, sizeof *s.v, "sampled pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&s.w, (size_t)most, sizeof *s.w, "sampled pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&s.step, (size_t)most, sizeof *s.step, "sampled pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&s.label, (size_t)most, sizeof *s.label, "sampled pairs"));
+    for (int64_t first = 0, end; first < links->n; first = end) {
+        for (end = first; end < links->n && links->target[end] == links->target[first] &&
+                          links->u[end] == links->u[first];)
+            end++;
+        for (int64_t i = first; i < end; i++) {
+            if (links->part[i] != (int)part) continue;
+            int32_t step = links->target[i] - lead;
+            add(&s, links->u[i], links->v[i], links->v_original[i], step, 1);
+            for (int64_t k = 0; k < per_pair; k++) {
+                int64_t w = draw_one(links, i, first, end, k, seed, draw);
+                if (w >= 0) add(&s, links->u[i], -1, w, step, 0);
+            }
+        }
+    }
+    FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.w, s.v));
+    *set = (flip_pair_set){s.n, s.u, s.v, s.step, s.label, NULL};
+    s = (sample){.w = s.w};
+    FLIP_TRY_GOTO(
+        flip_pairs_create(&set->pairs, comm, rank_first, set->n, set->u, set->v, set->step));
+done:
+    flip_free(s.u);
+    flip_free(s.v);
+    flip_free(s.w);
+    flip_free(s.step);
+    flip_free(s.label);
+    return status;
+}

@@ -1,0 +1,303 @@
+/* Pairs of nodes: labelled events for edge classification, true pairs for link prediction. */
+#include "train/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void flip_pair_set_finish(flip_pair_set *set) {
+    flip_free(set->u);
+    flip_free(set->v);
+    flip_free(set->step);
+    flip_free(set->label);
+    flip_pairs_destroy(&set->pairs);
+    memset(set, 0, sizeof *set);
+}
+
+static int32_t step_of(const flip_events *events, int64_t e) {
+    return events->step ? events->step[e] : 0;
+}
+
+/* One number for both directions of a pair, so that a pair stored both ways is not torn. */
+static uint64_t pair_key(int64_t a, int64_t b, int64_t n_nodes) {
+    return a < b ? (uint64_t)a * (uint64_t)n_nodes + (uint64_t)b
+                 : (uint64_t)b * (uint64_t)n_nodes + (uint64_t)a;
+}
+
+/* part [n_events] of every event, by its step. */
+static flip_status part_by_step(flip_data *data, int8_t *part) {
+    const flip_events *events = flip_graph_events(data->graph);
+    int64_t sizes[3];
+    FLIP_TRY(flip_data_step_split(data, sizes));
+    for (int64_t e = 0; e < events->n; e++) {
+        int64_t t = step_of(events, e);
+        part[e] = (int8_t)(t < sizes[0]                         ? FLIP_PART_TRAIN
+                           : t < sizes[0] + sizes[1]            ? FLIP_PART_VALID
+                           : t < sizes[0] + sizes[1] + sizes[2] ? FLIP_PART_TEST
+                                                                : -1);
+    }
+    flip_data_note(data, "split by steps: %s", data->s.split_steps);
+    return FLIP_OK;
+}
+
+static int ascending(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int64_t sort_unique(int64_t *list, int64_t n) {
+    int64_t kept = 0;
+    qsort(list, (size_t)n, sizeof *list, ascending);
+    for (int64_t i = 0; i < n; i++)
+        if (kept == 0 || list[kept - 1] != list[i]) list[kept++] = list[i];
+    return kept;
+}
+
+/* Original ids of the events' sources [n_events]: asked from their owners. */
+static flip_status source_originals(const flip_data *data, int64_t *original) {
+    const flip_events *events = flip_graph_events(data->graph);
+    int64_t first = data->rank_first[flip_comm_rank(data->comm)];
+    flip_gid *need = NULL;
+    int64_t *halo = NULL, n = 0;
+    flip_plan *plan = NULL;
+    flip_status status;
+    FLIP_TRY(flip_alloc(&need, (size_t)events->n, sizeof *need, "sources"));
+    for (int64_t e = 0; e < events->n; e++)
+        if (events->src[e] < first || events->src[e] >= first + data->n_own)
+            need[n++] = events->src[e];
+    n = sort_unique(need, n);
+    int32_t narrow;
+    FLIP_TRY_GOTO(flip_narrow(&narrow, n, "sources of other ranks"));
+    FLIP_TRY_GOTO(flip_alloc(&halo, (size_t)n, sizeof *halo, "sources"));
+    FLIP_TRY_GOTO(
+        flip_plan_create(&plan, data->comm, data->rank_first, need, narrow, FLIP_BYTES_HALO));
+    FLIP_TRY_GOTO(flip_plan_fetch(plan, data->original, sizeof *halo, halo));
+    for (int64_t e = 0; e < events->n; e++) {
+        int64_t u = events->src[e];
+        bool own = u >= first && u < first + data->n_own;
+        const int64_t *at = own ? NULL : bsearch(&u, need, (size_t)n, sizeof *need, ascending);
+        original[e] = own ? data->original[u - first] : halo[at - need];
+    }
+done:
+    flip_plan_destroy(&plan);
+    flip_free(need);
+    flip_free(halo);
+    return status;
+}
+
+/* part [n_events] of a static graph: by a seeded draw on the pair. */
+static flip_status part_by_draw(flip_data *data, int8_t *part, const int64_t *source, int train,
+                                int valid) {
+    const flip_events *events = flip_graph_events(data->graph);
+    int64_t first = data->rank_first[flip_comm_rank(data->comm)];
+    long long a, b, seed = 0;
+    (void)sscanf(data->s.split, "random:%lld/%lld@%lld", &a, &b, &seed);
+    for (int64_t e = 0; e < events->n; e++) {
+        int64_t v = data->original[events->dst[e] - first];
+        part[e] = (int8_t)flip_part_drawn(
+            (uint64_t)seed, pair_key(source[e], v, data->info->n_nodes), train, valid);
+    }
+    flip_data_note(data, "pairs split at random: %d/%d/%d percent, seed %lld", train, valid,
+                   100 - train - valid, seed);
+    return FLIP_OK;
+}
+
+/* ---- edge classification ---- */
+
+static flip_status fill_edge_set(flip_data *data, flip_part p, const int8_t *part) {
+    const flip_events *events = flip_graph_events(data->graph);
+    const int32_t *label = flip_graph_event_labels(data->graph);
+    flip_pair_set *set = &data->set[p];
+    for (int64_t e = 0; e < events->n; e++)
+        set->n += part[e] == (int)p && label[e] >= 0;
+    FLIP_TRY(flip_alloc(&set->u, (size_t)set->n, sizeof *set->u, "pairs"));
+    FLIP_TRY(flip_alloc(&set->v, (size_t)set->n, sizeof *set->v, "pairs"));
+    FLIP_TRY(flip_alloc(&set->step, (size_t)set->n, sizeof *set->step, "pairs"));
+    FLIP_TRY(flip_alloc(&set->label, (size_t)set->n, sizeof *set->label, "pairs"));
+    int64_t i = 0;
+    for (int64_t e = 0; e < events->n; e++) {
+        if (part[e] != (int)p || label[e] < 0) continue;
+        set->u[i] = events->src[e];
+        set->v[i] = events->dst[e];
+        set->step[i] = step_of(events, e);
+        set->label[i] = label[e];
+        i++;
+    }
+    data->n_items[p] = set->n;
+    return flip_pairs_create(&set->pairs, data->comm, data->rank_first, set->n, set->u, set->v,
+                             set->step);
+}
+
+flip_status flip_data_edge_pairs(flip_data *data) {
+    const flip_events *events = flip_graph_events(data->graph);
+    const int32_t *label = flip_graph_event_labels(data->graph);
+    int8_t *part = NULL;
+    int64_t *source = NULL, classes = 0;
+    flip_status status;
+    for (int64_t e = 0; label && e < events->n; e++)
+        classes = label[e] >= classes ? label[e] + 1 : classes;
+    FLIP_TRY(flip_comm_max_i64(data->comm, &classes, 1));
+    data->n_classes = (int32_t)classes;
+    if (classes < 2)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--task edge: '%s' has no two classes of events; import it with --label "
+                         "sign or --label COLUMN",
+                         data->s.graph);
+    FLIP_TRY(flip_alloc(&part, (size_t)events->n, 1, "split of events"));
+    if (data->steps > 1) {
+        FLIP_TRY_GOTO(part_by_step(data, part));
+    } else {
+        FLIP_TRY_GOTO(flip_alloc(&source, (size_t)events->n, sizeof *source, "sources"));
+        FLIP_TRY_GOTO(source_originals(data, source));
+        FLIP_TRY_GOTO(part_by_draw(data, part, source, 60, 20));
+    }
+    for (int p = 0; p < FLIP_PARTS; p++)
+        FLIP_TRY_GOTO(fill_edge_set(data, (flip_part)p, part));
+    FLIP_TRY_GOTO(flip_comm_sum_i64(data->comm, data->n_items, FLIP_PARTS));
+done:
+    flip_free(part);
+    flip_free(source);
+    return status;
+}
+
+/* ---- link prediction ---- */
+
+/* A true pair on its way to the owner of its source. */
+typedef struct link {
+    int64_t u, v, u_original, v_original;
+    int32_t target, part;
+} link;
+
+static int by_target(const void *a, const void *b) {
+    const link *x = a, *y = b;
+    if (x->target != y->target) return x->target < y->target ? -1 : 1;
+    if (x->u_original != y->u_original) return x->u_original < y->u_original ? -1 : 1;
+    return (x->v_original > y->v_original) - (x->v_original < y->v_original);
+}
+
+static int by_owner(const void *a, const void *b) {
+    const link *x = a, *y = b;
+    return (x->u > y->u) - (x->u < y->u);
+}
+
+/* Sends every link to the rank that owns its source. *list is replaced. */
+static flip_status send_to_sources(const flip_data *data, link **list, int64_t *n) {
+    int size = flip_comm_size(data->comm);
+    if (size == 1) return FLIP_OK;
+    int64_t *counts, total = 0;
+    link *received = NULL;
+    flip_status status;
+    FLIP_TRY(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "counts"));
+    int64_t *send = counts, *receive = counts + size, *one = counts + 2 * size;
+    qsort(*list, (size_t)*n, sizeof **list, by_owner);
+    for (int64_t i = 0, r = 0; i < *n; i++) {
+        while ((*list)[i].u >= data->rank_first[r + 1])
+            r++;
+        send[r]++;
+    }
+    for (int r = 0; r < size; r++)
+        one[r] = 1;
+    FLIP_TRY_GOTO(flip_comm_all_to_all(data->comm, send, one, receive, one, sizeof *send));
+    for (int r = 0; r < size; r++)
+        total += receive[r];
+    FLIP_TRY_GOTO(flip_alloc(&received, (size_t)total, sizeof *received, "true pairs"));
+    FLIP_TRY_GOTO(
+        flip_comm_all_to_all(data->comm, *list, send, received, receive, sizeof *received));
+    flip_free(*list);
+    *list = received;
+    *n = total;
+done:
+    flip_free(counts);
+    return status;
+}
+
+/* Sorted, without self loops and duplicates, into the arrays of links. */
+static flip_status keep_links(flip_data *data, link *list, int64_t n) {
+    flip_links *links = &data->links;
+    int64_t kept = 0;
+    qsort(list, (size_t)n, sizeof *list, by_target);
+    for (int64_t i = 0; i < n; i++)
+        if (list[i].u != list[i].v && (kept == 0 || by_target(&list[kept - 1], &list[i]) != 0))
+            list[kept++] = list[i];
+    links->n = kept;
+    links->n_nodes = data->info->n_nodes;
+    FLIP_TRY(flip_alloc(&links->u, (size_t)kept, sizeof *links->u, "true pairs"));
+    FLIP_TRY(flip_alloc(&links->v, (size_t)kept, sizeof *links->v, "true pairs"));
+    FLIP_TRY(flip_alloc(&links->u_original, (size_t)kept, sizeof(int64_t), "true pairs"));
+    FLIP_TRY(flip_alloc(&links->v_original, (size_t)kept, sizeof(int64_t), "true pairs"));
+    FLIP_TRY(flip_alloc(&links->target, (size_t)kept, sizeof *links->target, "true pairs"));
+    FLIP_TRY(flip_alloc(&links->part, (size_t)kept, 1, "true pairs"));
+    for (int64_t i = 0; i < kept; i++) {
+        links->u[i] = list[i].u;
+        links->v[i] = list[i].v;
+        links->u_original[i] = list[i].u_original;
+        links->v_original[i] = list[i].v_original;
+        links->target[i] = list[i].target;
+        links->part[i] = (int8_t)list[i].part;
+        if (list[i].part >= 0) data->n_items[list[i].part]++;
+    }
+    FLIP_TRY(flip_comm_sum_i64(data->comm, data->n_items, FLIP_PARTS));
+    return flip_directory_create(&links->directory, data->comm, data->graph);
+}
+
+/* One step: the adjacency must not contain the pairs that are to be predicted. */
+static flip_status hold_out(flip_data *data, const int8_t *part) {
+    const flip_events *events = flip_graph_events(data->graph);
+    size_t size[4] = {sizeof(flip_gid), sizeof(flip_gid), sizeof(int32_t), sizeof(double)};
+    const void *from[4] = {events->dst, events->src, events->step, events->weight};
+    int64_t n = 0;
+    for (int64_t e = 0; e < events->n; e++)
+        n += part[e] == FLIP_PART_TRAIN;
+    for (int k = 0; k < 4; k++) {
+        if (!from[k]) continue;
+        FLIP_TRY(flip_alloc(&data->events_owned[k], (size_t)n, size[k], "training events"));
+        char *to = data->events_owned[k];
+        for (int64_t e = 0; e < events->n; e++) {
+            if (part[e] != FLIP_PART_TRAIN) continue;
+            memcpy(to, (const char *)from[k] + (size_t)e * size[k], size[k]);
+            to += size[k];
+        }
+    }
+    data->events = (flip_events){n, data->events_owned[0], data->events_owned[1],
+                                 data->events_owned[2], data->events_owned[3]};
+    return FLIP_OK;
+}
+
+flip_status flip_data_link_pairs(flip_data *data) {
+    const flip_events *events = flip_graph_events(data->graph);
+    int64_t first = data->rank_first[flip_comm_rank(data->comm)], *source = NULL, n = 0;
+    int8_t *part = NULL;
+    link *list = NULL;
+    flip_status status;
+    data->lead = data->steps > 1;
+    data->n_classes = 1;
+    FLIP_TRY_GOTO(flip_alloc(&part, (size_t)events->n, 1, "split of events"));
+    FLIP_TRY_GOTO(flip_alloc(&source, (size_t)events->n, sizeof *source, "sources"));
+    FLIP_TRY_GOTO(flip_alloc(&list, (size_t)events->n, sizeof *list, "true pairs"));
+    FLIP_TRY_GOTO(source_originals(data, source));
+    if (data->lead)
+        FLIP_TRY_GOTO(part_by_step(data, part));
+    else
+        FLIP_TRY_GOTO(part_by_draw(data, part, source, 85, 5));
+    if (!data->lead) FLIP_TRY_GOTO(hold_out(data, part));
+    for (int64_t e = 0; e < events->n; e++) {
+        int32_t t = step_of(events, e);
+        if (t < data->lead) continue; /* no embedding before the first step */
+        list[n++] = (link){.u = events->src[e],
+                           .v = events->dst[e],
+                           .u_original = source[e],
+                           .v_original = data->original[events->dst[e] - first],
+                           .target = t,
+                           .part = part[e]};
+    }
+    FLIP_TRY_GOTO(send_to_sources(data, &list, &n));
+    FLIP_TRY_GOTO(keep_links(data, list, n));
+    for (int p = FLIP_PART_VALID; p < FLIP_PARTS; p++)
+        FLIP_TRY_GOTO(flip_links_sample(&data->links, &data->set[p], data->comm, data->rank_first,
+                                        (flip_part)p, data->s.eval_negatives,
+                                        (uint64_t)data->s.seed, FLIP_DRAW_EVALUATE, data->lead));
+done:
+    flip_free(part);
+    flip_free(source);
+    flip_free(list);
+    return status;
+}

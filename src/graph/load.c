@@ -6,10 +6,6 @@
 #include <malloc.h>
 #include <string.h>
 
-#pragma weak flip_partition_compute
-#pragma weak flip_partition_ranks
-#pragma weak flip_partition_destroy
-
 /* ---- the head ---- */
 
 static flip_status attribute_or(const flip_reader *r, const char *name, int64_t absent,
@@ -161,8 +157,6 @@ static flip_status partition_here(flip_loader *l, const flip_graph_params *param
     flip_graph *g = l->g;
     flip_comm *comm = g->comm;
     flip_partition *p = NULL;
-    if (!flip_partition_compute)
-        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "this build cannot partition");
     flip_partition_params how = FLIP_PARTITION_DEFAULTS;
     int64_t wish =
         (int64_t)flip_comm_size(comm) * (params->parts_per_rank > 0 ? params->parts_per_rank : 4);

@@ -40,6 +40,7 @@ static void free_chunk(flip_edge_chunk *chunk) {
     flip_free(chunk->src);
     flip_free(chunk->dst);
     flip_free(chunk->time);
+    flip_free(chunk->step);
     flip_free(chunk->weight);
     flip_free(chunk->label);
     *chunk = (flip_edge_chunk){0};
@@ -81,34 +82,61 @@ int64_t flip_binning_step(const flip_binning *b, int64_t time) {
 
 /* ---- sorting ---- */
 
+static flip_status times_to_steps(flip_edge_chunk *chunk, const flip_binning *binning) {
+    if (!chunk->time) return FLIP_OK;
+    FLIP_TRY(flip_alloc(&chunk->step, (size_t)chunk->n, sizeof *chunk->step, "steps"));
+    for (int64_t i = 0; i < chunk->n; i++)
+        chunk->step[i] =
+            (int32_t)(binning ? flip_binning_step(binning, chunk->time[i]) : chunk->time[i]);
+    flip_free(chunk->time);
+    chunk->time = NULL;
+    return FLIP_OK;
+}
+
 /* Codes to numbers, times to steps, labels to classes; counts per destination. */
-static void prepare_chunk(flip_edge_chunk *chunk, int64_t *count, const flip_sort_params *p) {
+static flip_status prepare_chunk(flip_edge_chunk *chunk, int64_t *count,
+                                 const flip_sort_params *p) {
     const uint32_t *node = *p->node;
     for (int64_t i = 0; i < chunk->n && node; i++) {
         chunk->src[i] = node[chunk->src[i]];
         chunk->dst[i] = node[chunk->dst[i]];
     }
-    for (int64_t i = 0; i < chunk->n && chunk->time && p->binning; i++)
-        chunk->time[i] = flip_binning_step(p->binning, chunk->time[i]);
+    FLIP_TRY(times_to_steps(chunk, p->binning));
     for (int64_t i = 0; i < chunk->n && chunk->label && p->label_class; i++)
         if (chunk->label[i] >= 0) chunk->label[i] = p->label_class[chunk->label[i]];
     for (int64_t i = 0; i < chunk->n; i++)
         count[chunk->dst[i]]++;
     for (int64_t i = 0; i < chunk->n && p->both_ways; i++)
         count[chunk->src[i]] += chunk->src[i] != chunk->dst[i];
+    return FLIP_OK;
+}
+
+static uint64_t mix(uint64_t x) { /* finaliser of splitmix64 */
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return x ^ x >> 31;
+}
+
+/* A hash of the unordered pair and the step, plus for one direction and minus for the other: the
+ * sum is 0 when every event has its reverse at the same step. */
+static uint64_t pair_balance(uint64_t src, uint64_t dst, uint64_t step) {
+    uint64_t least = src < dst ? src : dst, most = src < dst ? dst : src;
+    uint64_t hash =
+        mix(least * 0x9E3779B97F4A7C15u + most * 0xD1B54A32D192ED03u + step * 0x8CB92BA72F3D8DD7u);
+    return src == dst ? 0 : src < dst ? hash : -hash;
 }
 
 static void put(flip_events *events, int64_t at, const flip_edge_chunk *chunk, int64_t i,
                 uint32_t src) {
-    events->key[at] = (uint64_t)(chunk->time ? chunk->time[i] : 0) << 32 | src;
+    events->key[at] = (uint64_t)(chunk->step ? chunk->step[i] : 0) << 32 | src;
     if (events->weight) events->weight[at] = chunk->weight[i];
     if (events->label) events->label[at] = chunk->label[i];
 }
 
 /* next[v]: where the next event of destination v goes. */
 static void scatter_chunk(flip_events *events, int64_t *next, const flip_edge_chunk *chunk,
-                          bool both_ways) {
-    if (!both_ways && !chunk->time && !events->weight && !events->label) {
+                          bool both_ways, uint64_t *balance) {
+    if (!both_ways && !chunk->step && !events->weight && !events->label) {
         for (int64_t i = 0; i < chunk->n; i++)
             events->key[next[chunk->dst[i]]++] = chunk->src[i];
         return;
@@ -116,7 +144,9 @@ static void scatter_chunk(flip_events *events, int64_t *next, const flip_edge_ch
     for (int64_t i = 0; i < chunk->n; i++) {
         uint32_t src = chunk->src[i], dst = chunk->dst[i];
         put(events, next[dst]++, chunk, i, src);
-        if (both_ways && src != dst) put(events, next[src]++, chunk, i, dst);
+        if (!both_ways || src == dst) continue;
+        put(events, next[src]++, chunk, i, dst);
+        *balance += pair_balance(src, dst, chunk->step ? (uint64_t)chunk->step[i] : 0);
     }
 }
 
@@ -260,21 +290,6 @@ static flip_status sort_row(flip_events *events, scratch *s, int64_t first, int6
     return FLIP_OK;
 }
 
-static uint64_t mix(uint64_t x) { /* finaliser of splitmix64 */
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-    return x ^ x >> 31;
-}
-
-/* A hash of the unordered pair and the step, plus for one direction and minus for the other: the
- * sum is 0 when every event has its reverse at the same step. */
-static uint64_t pair_balance(uint64_t src, uint64_t dst, uint64_t step) {
-    uint64_t least = src < dst ? src : dst, most = src < dst ? dst : src;
-    uint64_t hash =
-        mix(least * 0x9E3779B97F4A7C15u + most * 0xD1B54A32D192ED03u + step * 0x8CB92BA72F3D8DD7u);
-    return src == dst ? 0 : src < dst ? hash : -hash;
-}
-
 /* Sorts every row and counts what the closing page tells. */
 static flip_status sort_rows(flip_events *events, const flip_sort_params *p) {
     scratch s = {0};
@@ -302,11 +317,12 @@ static flip_status sort_rows(flip_events *events, const flip_sort_params *p) {
 flip_status flip_events_sort(flip_events *events, flip_edges *edges, const flip_sort_params *p) {
     flip_status status = FLIP_OK;
     int64_t *next = NULL;
+    uint64_t balance = 0;
     *events = (flip_events){.n_nodes = p->n_nodes};
     FLIP_TRY_GOTO(
         flip_alloc_zero(&events->indptr, (size_t)p->n_nodes + 1, sizeof(int64_t), "row starts"));
     for (int32_t c = 0; c < edges->n_chunks; c++)
-        prepare_chunk(&edges->chunk[c], events->indptr, p);
+        FLIP_TRY_GOTO(prepare_chunk(&edges->chunk[c], events->indptr, p));
     flip_free(*p->node);
     *p->node = NULL;
     /* counts become starts; while scattering, indptr[v] runs from the start to the end of row v */
@@ -323,12 +339,13 @@ flip_status flip_events_sort(flip_events *events, flip_edges *edges, const flip_
     if (edges->has_label)
         FLIP_TRY_GOTO(flip_alloc(&events->label, (size_t)events->n, sizeof(int32_t), "labels"));
     for (int32_t c = 0; c < edges->n_chunks; c++) {
-        scatter_chunk(events, next, &edges->chunk[c], p->both_ways);
+        scatter_chunk(events, next, &edges->chunk[c], p->both_ways, &balance);
         free_chunk(&edges->chunk[c]);
         if (p->progress) p->progress(p->user, 0.5 * (c + 1) / edges->n_chunks);
     }
     memmove(next + 1, next, (size_t)p->n_nodes * sizeof *next); /* ends become starts again */
     next[0] = 0;
+    events->was_symmetric = p->both_ways && balance == 0;
     flip_edges_finish(edges);
     FLIP_TRY_GOTO(sort_rows(events, p));
 done:

@@ -7,8 +7,9 @@
  *       ▼  scatter (chunks are freed as they empty), then sort inside each destination
  *   events:  indptr[N + 1], key[E] = step << 32 | source, weight[E], label[E]
  *
- * Peak: 8 bytes an edge for the ends, 8 for the time, 4 each for weight and label, and 8 to 16 for
- * the events. Equal (destination, step, source) keep the order of the input. */
+ * Peak: 8 bytes an edge for the ends, 4 each for step, weight and label (8 for the time while
+ * reading), and 8 to 16 for each event. Equal (destination, step, source) keep the order of the
+ * input. */
 #ifndef FLIPBOOK_EDGES_H
 #define FLIPBOOK_EDGES_H
 
@@ -17,7 +18,8 @@
 typedef struct flip_edge_chunk {
     int64_t n, capacity;
     uint32_t *src, *dst; /* [capacity] codes of nodes */
-    int64_t *time;       /* [capacity] integers, or doubles in the same bytes; later steps */
+    int64_t *time;       /* [capacity] integers, or doubles in the same bytes; NULL once steps */
+    int32_t *step;       /* [n] once times are steps */
     float *weight;       /* [capacity] */
     int32_t *label;      /* [capacity] */
 } flip_edge_chunk;
@@ -56,7 +58,8 @@ typedef struct flip_events {
     float *weight;   /* [n] owned, NULL = all 1 */
     int32_t *label;  /* [n] owned, NULL = none */
     int64_t n_self_loops, n_duplicates;
-    bool symmetric; /* every event has its reverse at the same step */
+    bool symmetric;     /* every event has its reverse at the same step */
+    bool was_symmetric; /* so had the edges before they were stored both ways */
     int64_t degree_most;
 } flip_events;
 

@@ -163,11 +163,11 @@ static flip_status write_attributes(flip_import_state *s) {
 }
 
 static void final_notes(flip_import_state *s) {
-    if (s->p->undirected &&
-        s->report->n_duplicates * 2 >= s->report->n_events - s->report->n_self_loops &&
-        s->report->n_duplicates > 0)
-        flip_import_note(s, "half of the events are duplicates: did the file hold both directions "
-                            "already? then leave --undirected out");
+    if (s->p->undirected && s->events.was_symmetric &&
+        s->report->n_events > s->report->n_self_loops)
+        flip_import_note(
+            s, "the file holds every edge in both directions already, and --undirected stored each "
+               "twice over; leave it out");
     if (s->report->negative_weights)
         flip_import_note(s, "some weights are negative, which GCN normalisation refuses; --label "
                             "sign makes the sign the edge's class");

@@ -351,9 +351,11 @@ static void describe_width(const flip_import_state *s, char *out, size_t size) {
     double seconds = s->binning.width * s->unit;
     bool clock = s->p->step || s->reader.time_form != FLIP_TIME_NUMBER || s->p->time_format;
     if (clock && seconds >= 86400)
-        snprintf(out, size, "%.15g (%.6g days)", s->binning.width, seconds / 86400);
+        snprintf(out, size, "%.15g (%.6g day%s)", s->binning.width, seconds / 86400,
+                 seconds == 86400 ? "" : "s");
     else if (clock && seconds >= 3600)
-        snprintf(out, size, "%.15g (%.6g hours)", s->binning.width, seconds / 3600);
+        snprintf(out, size, "%.15g (%.6g hour%s)", s->binning.width, seconds / 3600,
+                 seconds == 3600 ? "" : "s");
     else
         snprintf(out, size, "%.15g", s->binning.width);
 }

@@ -116,6 +116,12 @@ static flip_status inspect_size(entry *e, hid_t dataset, flip_reader *reader) {
         fits = fits && dims[i] <= INT64_MAX;
         e->dims[i] = fits ? (int64_t)dims[i] : 0;
         fits = fits && !__builtin_mul_overflow(bytes, e->dims[i], &bytes);
+        if (i > 0 && dims[i] == 0) {
+            status = FLIP_FAIL(FLIP_ERROR_INPUT,
+                               "'%s' dataset %s: dimension %d is 0; expected at least 1",
+                               reader->path, e->name, i + 1);
+            goto done;
+        }
     }
     fits = fits && !__builtin_add_overflow(reader->claimed, bytes, &reader->claimed) &&
            reader->claimed <= reader->seal.n_bytes;

@@ -12,6 +12,8 @@ static const flip_command commands[] = {
      flip_command_partition, true},
     {"import", "edge lists, snapshots and .npy files to a container", flip_help_import,
      flip_command_import, false},
+    {"check", "is a file whole, does it mean what it says", flip_help_check, flip_command_check,
+     false},
     {"completion", "print shell completion: eval \"$(flipbook completion bash)\"", NULL,
      flip_command_completion, false},
 };

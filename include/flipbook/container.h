@@ -131,8 +131,13 @@ flip_status flip_reader_attribute_text(const flip_reader *reader, const char *ob
                                        const char *name, char *out, size_t size);
 
 /* Everything `flipbook check` tests of a graph: hashes, schema, ranges, order, sums. Local, one
- * process. */
+ * process; memory is a few MiB and a bit a node. n_checks (may be NULL): how many passed. Kinds
+ * other than "graph" are verified and read through. */
 flip_status flip_container_check(const char *path, int64_t *n_checks);
+/* The same; `report` hears of each check that passed. */
+typedef void (*flip_check_report)(void *data, const char *what, const char *found);
+flip_status flip_container_check_each(const char *path, flip_check_report report, void *data,
+                                      int64_t *n_checks);
 
 #ifdef __cplusplus
 }

@@ -300,7 +300,16 @@ static void free_product(product_data *d) {
     flip_free(d->key);
 }
 
-enum { WAYS = 10 };
+enum { WAYS = 12 };
+
+/* Twice the same operands, seen as another product: A2 the first half of A's columns. */
+static void plus(const product_data *d, flip_epilogue *e) {
+    e->plus_a = d->a;
+    e->plus_b = d->b;
+    e->plus_k = d->shape.k / 2;
+    e->plus_lda = d->lda;
+    e->plus_ldb = d->ldb;
+}
 
 /* The ways a product can end. */
 static const flip_epilogue *epilogue_way(int way, const product_data *d, uint8_t *bits,
@@ -343,6 +352,15 @@ static const flip_epilogue *epilogue_way(int way, const product_data *d, uint8_t
     case 9:
         e->dropout = 0.9;
         e->relu_bits = bits;
+        break;
+    case 10:
+        plus(d, e);
+        break;
+    case 11:
+        plus(d, e);
+        e->accumulate = e->relu = true;
+        e->bias = d->bias;
+        e->dropout = 0.2;
         break;
     default:
         break;
@@ -387,7 +405,7 @@ static void plain_product(const product_data *d, bool transposed, bool rounded,
         for (int64_t j = 0; j < n; j++) {
             double sum = 0;
             for (int64_t l = 0; l < d->shape.k; l++)
-                sum += a[i * d->lda + l] * b[l * down + j * right];
+                sum += (e && l < e->plus_k ? 2 : 1) * a[i * d->lda + l] * b[l * down + j * right];
             flip_real *out = &c[i * d->ldc + j];
             if (e && e->accumulate) sum += (double)*out;
             bool alive = true;

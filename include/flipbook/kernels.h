@@ -40,13 +40,16 @@ typedef struct flip_csr {
 /* What happens to C = A B before it is stored, fused into the product, in the order of the fields.
  */
 typedef struct flip_epilogue {
-    bool accumulate;       /* C + … */
+    bool accumulate; /* C + … */
+    /* A second product of the same form is added: A2[m,k2] B2 (X W1 + (AX) W2 in one pass). */
+    const flip_real *plus_a, *plus_b; /* or NULL */
+    int64_t plus_k, plus_lda, plus_ldb;
     const flip_real *bias; /* [n] added, or NULL */
-    bool relu; /* NaN stays NaN */
-    uint8_t *relu_bits;  /* NULL, or out: bit j%8 of byte [i * ((n+7)/8) + j/8] = was positive (if
-                            relu) and kept (if dropout); bits past n are 0 */
-    const uint8_t *mask; /* NULL, or in: bits as above; where 0 the result is 0, where 1 it is
-                            multiplied by mask_scale (gradient through relu and dropout) */
+    bool relu;             /* NaN stays NaN */
+    uint8_t *relu_bits;    /* NULL, or out: bit j%8 of byte [i * ((n+7)/8) + j/8] = was positive (if
+                              relu) and kept (if dropout); bits past n are 0 */
+    const uint8_t *mask;   /* NULL, or in: bits as above; where 0 the result is 0, where 1 it is
+                              multiplied by mask_scale (gradient through relu and dropout) */
     flip_real mask_scale;
     double dropout;      /* p in [0,1): kept values are scaled by 1/(1-p) */
     uint64_t seed, draw; /* flip_random stream DROPOUT: a = draw, b = key[i] * n + j, four columns

@@ -26,6 +26,11 @@ static void product(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t
         flip_real *out = c + first * ldc;
         BLAS_GEMM(CblasRowMajor, CblasNoTrans, transpose, (int)rows, (int)n, (int)k, 1,
                   a + first * lda, (int)lda, b, (int)ldb, beta, out, (int)ldc);
+        if (epilogue && epilogue->plus_a)
+            BLAS_GEMM(CblasRowMajor, CblasNoTrans, transpose, (int)rows, (int)n,
+                      (int)epilogue->plus_k, 1, epilogue->plus_a + first * epilogue->plus_lda,
+                      (int)epilogue->plus_lda, epilogue->plus_b, (int)epilogue->plus_ldb, 1, out,
+                      (int)ldc);
         flip_epilogue_apply(epilogue, first, rows, n, out, ldc);
     }
 }

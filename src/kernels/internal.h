@@ -10,7 +10,6 @@
 
 /* Each overrides entries of the table it is given. The simd ones exist in the float build. */
 void flip_kernels_use_blas(flip_kernels *table);
-void flip_kernels_use_bf16(flip_kernels *table); /* AVX512_BF16's own products */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_spmm_##isa(flip_kernels *table);                                                 \
@@ -18,6 +17,7 @@ void flip_kernels_use_bf16(flip_kernels *table); /* AVX512_BF16's own products *
     void flip_use_gradient_##isa(flip_kernels *table);
 FLIP_SIMD_USES(avx2)
 FLIP_SIMD_USES(avx512)
+FLIP_SIMD_USES(bf16) /* gemm and gradient only: AVX512_BF16's own products */
 
 /* Rows of C = A B finished in one go by the epilogue below; C holds the sums already. */
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,

@@ -112,45 +112,55 @@ static flip_real same(flip_real value) {
     return value;
 }
 
-/* C = epilogue(A B): c[i,j] = sum_l a[i,l] b[l,j]; B's element (l,j) stands at l*row + j*col. */
+/* sum_l a[l] b[l, j]; B's element (l,j) stands at l*row + j*col. */
+static flip_real dot(int64_t k, const flip_real *a, const flip_real *b, int64_t row, int64_t col,
+                     int64_t j, flip_real sum, flip_real (*rounded)(flip_real)) {
+    for (int64_t l = 0; l < k; l++)
+        sum += rounded(a[l]) * rounded(b[l * row + j * col]);
+    return sum;
+}
+
+/* C = epilogue(A B + A2 B2); ldb is B's step from row to row. */
 static void product(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
-                    const flip_real *b, int64_t row, int64_t col, flip_real *c, int64_t ldc,
-                    const flip_epilogue *epilogue, flip_real (*rounded)(flip_real)) {
-    bool add = epilogue && epilogue->accumulate;
+                    const flip_real *b, int64_t ldb, bool transposed, flip_real *c, int64_t ldc,
+                    const flip_epilogue *e, flip_real (*rounded)(flip_real)) {
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < m; i++) {
         for (int64_t j = 0; j < n; j++) {
-            flip_real sum = 0;
-            for (int64_t l = 0; l < k; l++)
-                sum += rounded(a[i * lda + l]) * rounded(b[l * row + j * col]);
-            c[i * ldc + j] = (add ? c[i * ldc + j] : 0) + sum;
+            flip_real sum =
+                dot(k, a + i * lda, b, transposed ? 1 : ldb, transposed ? ldb : 1, j, 0, rounded);
+            if (e && e->plus_a)
+                sum = dot(e->plus_k, e->plus_a + i * e->plus_lda, e->plus_b,
+                          transposed ? 1 : e->plus_ldb, transposed ? e->plus_ldb : 1, j, sum,
+                          rounded);
+            c[i * ldc + j] = (e && e->accumulate ? c[i * ldc + j] : 0) + sum;
         }
-        flip_epilogue_apply(epilogue, i, 1, n, c + i * ldc, ldc);
+        flip_epilogue_apply(e, i, 1, n, c + i * ldc, ldc);
     }
 }
 
 static void gemm_nn(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                     const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
                     const flip_epilogue *epilogue) {
-    product(m, n, k, a, lda, b, ldb, 1, c, ldc, epilogue, same);
+    product(m, n, k, a, lda, b, ldb, false, c, ldc, epilogue, same);
 }
 
 static void gemm_nt(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                     const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
                     const flip_epilogue *epilogue) {
-    product(m, n, k, a, lda, b, 1, ldb, c, ldc, epilogue, same);
+    product(m, n, k, a, lda, b, ldb, true, c, ldc, epilogue, same);
 }
 
 static void gemm_nn_bf16(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                          const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
                          const flip_epilogue *epilogue) {
-    product(m, n, k, a, lda, b, ldb, 1, c, ldc, epilogue, flip_bf16_round);
+    product(m, n, k, a, lda, b, ldb, false, c, ldc, epilogue, flip_bf16_round);
 }
 
 static void gemm_nt_bf16(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                          const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
                          const flip_epilogue *epilogue) {
-    product(m, n, k, a, lda, b, 1, ldb, c, ldc, epilogue, flip_bf16_round);
+    product(m, n, k, a, lda, b, ldb, true, c, ldc, epilogue, flip_bf16_round);
 }
 
 /* g[l,j] += sum over blocks, in double, of (sum over the block's rows i of a[i,l] b[i,j]). */

@@ -15,7 +15,12 @@
 #endif
 
 #ifdef __AVX512F__
+#ifdef __AVX512BF16__
+#define SIMD_NAME(name) name##_bf16
+#else
 #define SIMD_NAME(name) name##_avx512
+#endif
+#define keep_row flip_keep_row_avx512
 enum { LANES = 16 };
 typedef __m512 vec;
 typedef __mmask16 lanes_mask;
@@ -67,6 +72,7 @@ INLINE vec v_round_bf16(vec x) {
 
 #else
 #define SIMD_NAME(name) name##_avx2
+#define keep_row flip_keep_row_avx2
 enum { LANES = 8 };
 typedef __m256 vec;
 typedef __m256i lanes_mask;
@@ -138,17 +144,51 @@ INLINE void bits_put(uint8_t *row, int64_t j, int64_t lanes, unsigned bits) {
     if (LANES == 16 && lanes > 8) row[j / 8 + 1] = (uint8_t)(bits >> 8);
 }
 
+/* ---- operands of products ------------------------------------------------------------------- */
+
+/* Products multiply words: a float each, or, where the machine multiplies bfloat16, a pair of
+ * neighbours along the sum. Elsewhere --precision bf16 means floats rounded to bfloat16. */
+#ifdef __AVX512BF16__
+enum { PAIR = 2 };
+INLINE vec v_multiply_add(vec a, vec b, vec sum) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_castps_si512(a),
+                            (__m512bh)_mm512_castps_si512(b));
+}
+/* Words (low[i], high[i]). */
+INLINE vec v_pairs(vec low, vec high) {
+    __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+                                     23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, both));
+}
+#else
+enum { PAIR = 1 };
+INLINE vec v_multiply_add(vec a, vec b, vec sum) {
+    return v_fma(a, b, sum);
+}
+#endif
+
+/* ---- dropout -------------------------------------------------------------------------------- */
+
 /* Which columns of a row dropout keeps: bit j%64 of words[j/64], words[0 … (n+63)/64-1]. */
 typedef struct keep_draw {
-    uint64_t seed, draw, from;
+    uint64_t key0[10], key1[10]; /* Philox's round keys */
+    uint64_t draw, from;
     int64_t fours; /* draws a row: ceil(n/4) */
     int64_t words;
 } keep_draw;
 
 INLINE keep_draw keep_begin(uint64_t seed, uint64_t draw, int64_t n, double p) {
-    return (keep_draw){seed, draw, flip_keep_from(p), (n + 3) / 4, (n + 63) / 64};
+    keep_draw d = {
+        .draw = draw, .from = flip_keep_from(p), .fours = (n + 3) / 4, .words = (n + 63) / 64};
+    uint32_t key0 = (uint32_t)seed;
+    uint32_t key1 = (uint32_t)(seed >> 32) ^ ((uint32_t)FLIP_STREAM_DROPOUT << 24);
+    for (int round = 0; round < 10; round++) {
+        d.key0[round] = key0 + (uint32_t)round * 0x9E3779B9u;
+        d.key1[round] = key1 + (uint32_t)round * 0xBB67AE85u;
+    }
+    return d;
 }
-void SIMD_NAME(flip_keep_row)(const keep_draw *d, int64_t key, uint64_t *words);
-#define keep_row SIMD_NAME(flip_keep_row)
+void keep_row(const keep_draw *d, int64_t key, uint64_t *words);
 
 #endif

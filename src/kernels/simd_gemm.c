@@ -1,7 +1,7 @@
 /* Products of tall matrices in vectors.
  *
- * C = A B: B is packed into panels of two vectors' width that stay in the second-level cache; a
- * strip of STRIP rows of A meets one panel after the other in registers:
+ * C = A B + A2 B2: the Bs are packed into panels two vectors wide that stay in the second-level
+ * cache; a strip of STRIP rows of A meets one panel after the other in registers:
  *
  *        B     | panel 0 | panel 1 | …            while strip s meets panel 0, the rows of strip
  *   A  strip s |  tile   |  tile   | …            s+1 are asked for from memory
@@ -11,6 +11,8 @@
  */
 #include "kernels/simd.h"
 
+#include <omp.h>
+
 #ifdef __AVX512F__
 enum { STRIP = 14 }; /* 28 sums, 2 of B, 1 of A in 32 registers */
 #else
@@ -18,59 +20,64 @@ enum { STRIP = 6 }; /* 12 sums of 16 registers */
 #endif
 enum {
     PANEL = 2 * LANES,
-    DEEP = 1024,      /* of k at once: bounds a packed B */
-    WORDS = 32,       /* dropout words a row: up to 2048 columns in one go */
+    WORDS = 32,       /* dropout words a row: up to 2048 columns */
     STREAM = 8 << 20, /* bytes of C from which stores go past the caches */
-    LINE = 16
+    LINE = 16         /* floats in a cache line */
 };
 
 /* ---- tiles ---------------------------------------------------------------------------------- */
 
-/* tile[r, :] = sum_l a[r,l] b[l,:], b a packed panel of `vectors` vectors; asks for the STRIP rows
- * from `next` on, when not NULL. */
+/* Rows of A wanted soon: STRIP rows from `rows` on, `step` floats apart; NULL = none. */
+typedef struct soon {
+    const float *rows;
+    int64_t step;
+} soon;
+
+/* tile[r, :] (+)= sum_l a[r,l] b[l,:] over k words, b a packed panel of `vectors` vectors. */
 INLINE void tile_sums(const int rows, const int vectors, int64_t k, const float *a, int64_t lda,
-                      const float *b, float *tile, const float *next) {
+                      const float *b, float *tile, bool add, soon next) {
     vec sum[STRIP][2];
     UNROLL for (int r = 0; r < rows; r++) {
-        UNROLL for (int c = 0; c < vectors; c++) sum[r][c] = v_zero();
+        UNROLL for (int c = 0; c < vectors; c++) sum[r][c] =
+            add ? v_load(tile + r * PANEL + c * LANES) : v_zero();
     }
     for (int64_t l = 0; l < k; l++) {
         vec right[2];
         UNROLL for (int c = 0; c < vectors; c++) right[c] = v_load(b + (l * vectors + c) * LANES);
         UNROLL for (int r = 0; r < rows; r++) {
             vec left = v_set(a[r * lda + l]);
-            UNROLL for (int c = 0; c < vectors; c++) sum[r][c] = v_fma(left, right[c], sum[r][c]);
+            UNROLL for (int c = 0; c < vectors; c++) sum[r][c] =
+                v_multiply_add(left, right[c], sum[r][c]);
         }
-        if (next && l % LINE < STRIP)
-            _mm_prefetch((const char *)(next + l % LINE * lda + l / LINE * LINE), _MM_HINT_T1);
+        if (next.rows && l % LINE < STRIP) {
+            const float *row = next.rows + l % LINE * next.step + l / LINE * LINE * PAIR;
+            UNROLL for (int p = 0; p < PAIR; p++)
+                _mm_prefetch((const char *)(row + p * LINE), _MM_HINT_T1);
+        }
     }
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int c = 0; c < vectors; c++) v_store(tile + r * PANEL + c * LANES, sum[r][c]);
     }
 }
 
-typedef void (*tile_function)(int64_t, const float *, int64_t, const float *, float *,
-                              const float *);
-#define TILE(rows)                                                                                 \
-    static void tile_##rows##_1(int64_t k, const float *a, int64_t lda, const float *b,            \
-                                float *tile, const float *next) {                                  \
-        tile_sums(rows, 1, k, a, lda, b, tile, next);                                              \
-    }                                                                                              \
-    static void tile_##rows##_2(int64_t k, const float *a, int64_t lda, const float *b,            \
-                                float *tile, const float *next) {                                  \
-        tile_sums(rows, 2, k, a, lda, b, tile, next);                                              \
+typedef void (*tile_function)(int64_t, const float *, int64_t, const float *, float *, bool, soon);
+#define TILE(rows, vectors)                                                                        \
+    static void tile_##rows##_##vectors(int64_t k, const float *a, int64_t lda, const float *b,    \
+                                        float *tile, bool add, soon next) {                        \
+        tile_sums(rows, vectors, k, a, lda, b, tile, add, next);                                   \
     }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
+#define TILES(rows) TILE(rows, 1) TILE(rows, 2)
+TILES(1)
+TILES(2)
+TILES(3)
+TILES(4)
+TILES(5)
+TILES(6)
 #ifdef __AVX512F__
-TILE(8)
-TILE(10)
-TILE(12)
-TILE(14)
+TILES(8)
+TILES(10)
+TILES(12)
+TILES(14)
 #endif
 
 /* The tallest tile of at most `rows` rows. */
@@ -95,27 +102,69 @@ static int choose_tile(int64_t rows, int vectors, tile_function *run) {
     return 1;
 }
 
-/* ---- packing -------------------------------------------------------------------------------- */
+/* ---- operands ------------------------------------------------------------------------------- */
 
-INLINE vec rounded_if(vec x, bool rounded) {
-    return rounded ? v_round_bf16(x) : x;
+typedef struct term {
+    const float *a, *b;
+    int64_t lda, k;
+    int64_t down, right; /* B's element (l,j) stands at l*down + j*right */
+    int64_t words;       /* of k: k, or pairs of it */
+} term;
+
+typedef struct operands {
+    term terms[2];
+    int n_terms;
+    int64_t m, n;
+    bool rounded;   /* to bfloat16 */
+    bool staged;    /* strips of A are copied first: rounded, or off cache sets 4 KB apart */
+    int64_t step;   /* words in a row of a staged strip */
+    float *packed;  /* panels of B, term after term in each */
+    float *staging; /* [threads, STRIP, step] */
+} operands;
+
+static vec load_up_to(const float *p, int64_t lanes) {
+    return lanes >= LANES ? v_load(p) : lanes > 0 ? v_load_some(p, v_first(lanes)) : v_zero();
 }
 
-/* Panels of B[k,n], element (l,j) at l*down + j*right: panel p holds [k, width] with width one or
- * two vectors, zero past n. */
-static void pack(float *packed, int64_t k, int64_t n, const float *b, int64_t down, int64_t right,
-                 bool rounded) {
-    for (int64_t j = 0; j < n; j += PANEL) {
-        int64_t width = n - j > LANES ? PANEL : LANES, real = flip_min64(width, n - j);
-        for (int64_t l = 0; l < k; l++)
-            for (int64_t c = 0; c < width; c++)
-                packed[l * width + c] = c < real ? b[l * down + (j + c) * right] : 0;
-        packed += k * width;
+/* Row l of B (or rows 2l, 2l+1 as pairs) from column j on, zero past n and k. */
+static vec packed_word(const operands *o, const term *t, int64_t l, int64_t j) {
+    float row[PAIR][LANES];
+    for (int p = 0; p < PAIR; p++)
+        for (int64_t c = 0; c < LANES; c++) {
+            bool real = j + c < o->n && l * PAIR + p < t->k;
+            row[p][c] = real ? t->b[(l * PAIR + p) * t->down + (j + c) * t->right] : 0;
+        }
+#ifdef __AVX512BF16__
+    return v_pairs(v_load(row[0]), v_load(row[1]));
+#else
+    return o->rounded ? v_round_bf16(v_load(row[0])) : v_load(row[0]);
+#endif
+}
+
+/* Panel after panel; in a panel term after term; in a term word after word, one or two vectors. */
+static void pack(const operands *o) {
+    float *to = o->packed;
+    for (int64_t j = 0; j < o->n; j += PANEL)
+        for (const term *t = o->terms; t < o->terms + o->n_terms; t++)
+            for (int64_t l = 0; l < t->words; l++)
+                for (int64_t c = j; c < j + PANEL && c < o->n; c += LANES, to += LANES)
+                    v_store(to, packed_word(o, t, l, c));
+}
+
+/* A row of A as words; the last may be half real. */
+static void stage_row(const operands *o, float *to, const float *row, int64_t k) {
+#ifdef __AVX512BF16__
+    (void)o;
+    for (int64_t l = 0; l < k; l += 2 * LANES, to += LANES) {
+        vec low = load_up_to(row + l, k - l), high = load_up_to(row + l + LANES, k - l - LANES);
+        v_store(to, _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low)));
     }
-    if (!rounded) return;
-    packed -= k * ((n + LANES - 1) / LANES * LANES);
-    for (int64_t i = 0; i < k * ((n + LANES - 1) / LANES * LANES); i += LANES)
-        v_store(packed + i, v_round_bf16(v_load(packed + i)));
+#else
+    for (int64_t l = 0; l < k; l += LANES, to += LANES) {
+        vec x = load_up_to(row + l, k - l);
+        v_store(to, o->rounded ? v_round_bf16(x) : x);
+    }
+#endif
 }
 
 /* Memory a thread keeps for packed operands; NULL when there is none. */
@@ -134,6 +183,24 @@ static float *scratch(size_t floats) {
     return kept;
 }
 
+static bool prepare(operands *o) {
+    size_t words = 0, vectors = (size_t)((o->n + LANES - 1) / LANES);
+    for (term *t = o->terms; t < o->terms + o->n_terms; t++) {
+        t->words = (t->k + PAIR - 1) / PAIR;
+        words += (size_t)t->words;
+        o->step += (t->words + LANES - 1) / LANES * LANES;
+        if (o->rounded || t->lda % 1024 == 0) o->staged = true;
+    }
+    o->step += LINE;
+    size_t threads = (size_t)omp_get_max_threads();
+    o->packed = scratch(words * vectors * LANES + LANES +
+                        (o->staged ? threads * STRIP * (size_t)o->step : 0));
+    if (!o->packed) return false;
+    o->staging = o->packed + words * vectors * LANES;
+    pack(o);
+    return true;
+}
+
 /* ---- the end of a tile ---------------------------------------------------------------------- */
 
 typedef struct finish {
@@ -141,7 +208,7 @@ typedef struct finish {
     int64_t n, ldc;
     float *c;
     keep_draw keep;
-    bool stream, accumulate, last; /* last: bias and the rest follow; else more of k comes */
+    bool stream, plain; /* plain: nothing follows the sum */
 } finish;
 
 INLINE vec finish_vector(const finish *f, int64_t i, int64_t j, int64_t lanes, vec x,
@@ -149,6 +216,7 @@ INLINE vec finish_vector(const finish *f, int64_t i, int64_t j, int64_t lanes, v
     const flip_epilogue *e = f->e;
     int64_t bytes = (f->n + 7) / 8;
     unsigned alive = (1u << LANES) - 1;
+    if (e->accumulate) x = v_add(v_load_some(f->c + i * f->ldc + j, some), x);
     if (e->bias) x = v_add(x, v_load_some(e->bias + j, some));
     if (e->relu) {
         alive = v_alive(x);
@@ -172,118 +240,122 @@ static void finish_tile(const finish *f, int64_t i, int rows, int64_t j, const f
         for (int c = 0; c < 2 && j + c * LANES < f->n; c++) {
             int64_t at = j + c * LANES, lanes = flip_min64(LANES, f->n - at);
             float *out = f->c + (i + r) * f->ldc + at;
-            lanes_mask some = v_first(lanes);
             vec x = v_load(tile + r * PANEL + c * LANES);
-            if (f->accumulate) x = v_add(v_load_some(out, some), x);
-            if (f->last) x = finish_vector(f, i + r, at, lanes, x, keep[r * WORDS + at / 64], some);
-            if (f->stream && lanes == LANES)
+            if (!f->plain)
+                x = finish_vector(f, i + r, at, lanes, x, keep[r * WORDS + at / 64],
+                                  v_first(lanes));
+            if (lanes < LANES)
+                v_store_some(out, v_first(lanes), x);
+            else if (f->stream)
                 v_stream(out, x);
-            else if (lanes == LANES)
-                v_store(out, x);
             else
-                v_store_some(out, some, x);
+                v_store(out, x);
         }
 }
 
 /* ---- C = A B -------------------------------------------------------------------------------- */
 
-typedef struct left {
-    const float *a;
-    int64_t lda, m, k;
-    bool staged, rounded; /* staged: a strip is copied first (rounded, or rows 4 KB apart) */
-} left;
-
-/* A strip's rows beside one another, off the cache sets that rows 4 KB apart share. */
-static void stage(float *to, int64_t step, const left *x, int64_t i, int64_t rows) {
-    for (int64_t r = 0; r < rows; r++) {
-        const float *row = x->a + (i + r) * x->lda;
-        int64_t l = 0;
-        for (; l + LANES <= x->k; l += LANES)
-            v_store(to + r * step + l, rounded_if(v_load(row + l), x->rounded));
-        if (l < x->k) {
-            lanes_mask some = v_first(x->k - l);
-            v_store_some(to + r * step + l, some,
-                         rounded_if(v_load_some(row + l, some), x->rounded));
+/* One panel against rows r … of the strip at row i. */
+static const float *meet_panel(const operands *o, const finish *f, const float *panel, int64_t i,
+                               int64_t rows, int64_t j, const float *staged, const uint64_t *keep) {
+    float tile[STRIP * PANEL] __attribute__((aligned(64)));
+    int vectors = o->n - j > LANES ? 2 : 1;
+    bool ask = j == 0 && i + 2 * STRIP <= o->m;
+    const float *after = panel;
+    for (int64_t r = 0; r < rows;) {
+        tile_function run;
+        int height = choose_tile(rows - r, vectors, &run);
+        const float *stage = staged ? staged + r * o->step : NULL;
+        after = panel;
+        for (int s = 0; s < o->n_terms; s++) {
+            const term *t = &o->terms[s];
+            soon next = {ask ? t->a + (i + STRIP) * t->lda : NULL, t->lda};
+            const float *a = staged ? stage : t->a + (i + r) * t->lda;
+            run(t->words, a, staged ? o->step : t->lda, after, tile, s > 0, next);
+            stage += staged ? (t->words + LANES - 1) / LANES * LANES : 0;
+            after += t->words * vectors * LANES;
         }
+        finish_tile(f, i + r, height, j, tile, keep + r * WORDS);
+        r += height;
     }
+    return after;
 }
 
 /* Rows i … i+rows-1 (at most STRIP) against every panel. */
-static void strip(const left *x, const finish *f, const float *packed, int64_t i, int64_t rows) {
-    float tile[STRIP * PANEL] __attribute__((aligned(64)));
-    float staged[STRIP * (DEEP + LINE)] __attribute__((aligned(64)));
+static void strip(const operands *o, const finish *f, int64_t i, int64_t rows) {
     uint64_t keep[STRIP * WORDS];
-    const float *a = x->a + i * x->lda;
-    int64_t lda = x->lda;
-    if (x->staged) {
-        lda = (x->k + LINE - 1) / LINE * LINE + LINE;
-        stage(staged, lda, x, i, rows);
-        a = staged;
+    float *staged = NULL;
+    if (o->staged) {
+        staged = o->staging + (int64_t)omp_get_thread_num() * STRIP * o->step;
+        for (int64_t r = 0; r < rows; r++) {
+            float *to = staged + r * o->step;
+            for (const term *t = o->terms; t < o->terms + o->n_terms; t++) {
+                stage_row(o, to, t->a + (i + r) * t->lda, t->k);
+                to += (t->words + LANES - 1) / LANES * LANES;
+            }
+        }
     }
-    if (f->last && f->e->dropout > 0)
+    if (f->e->dropout > 0)
         for (int64_t r = 0; r < rows; r++)
             keep_row(&f->keep, f->e->key ? f->e->key[i + r] : i + r, keep + r * WORDS);
-    const float *next = i + 2 * STRIP <= x->m ? x->a + (i + STRIP) * x->lda : NULL;
-    for (int64_t j = 0; j < f->n; j += PANEL) {
-        int vectors = f->n - j > LANES ? 2 : 1;
-        for (int64_t r = 0; r < rows;) {
-            tile_function run;
-            int height = choose_tile(rows - r, vectors, &run);
-            run(x->k, a + r * lda, lda, packed, tile, j == 0 && !x->staged ? next : NULL);
-            finish_tile(f, i + r, height, j, tile, keep + r * WORDS);
-            r += height;
-        }
-        packed += x->k * vectors * LANES;
-    }
+    const float *panel = o->packed;
+    for (int64_t j = 0; j < o->n; j += PANEL)
+        panel = meet_panel(o, f, panel, i, rows, j, staged, keep);
 }
 
-static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                    int64_t down, int64_t right, float *c, int64_t ldc, const flip_epilogue *e,
+static bool plain(const flip_epilogue *e) {
+    return !(e->accumulate || e->bias || e->relu || e->relu_bits || e->mask || e->dropout > 0);
+}
+
+/* False when there is no memory, or dropout's rows are too wide. */
+static bool product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                    int64_t ldb, bool transposed, float *c, int64_t ldc, const flip_epilogue *e,
                     bool rounded) {
     static const flip_epilogue nothing;
-    finish f = {.e = e ? e : &nothing, .n = n, .ldc = ldc, .c = c};
-    f.keep = keep_begin(f.e->seed, f.e->draw, n, f.e->dropout);
+    if (m == 0 || n == 0) return true;
+    e = e ? e : &nothing;
+    if (e->dropout > 0 && n > 64 * WORDS) return false;
+    operands o = {.n_terms = 1, .m = m, .n = n, .rounded = rounded};
+    o.terms[0] = (term){a, b, lda, k, transposed ? 1 : ldb, transposed ? ldb : 1, 0};
+    if (e->plus_a)
+        o.terms[o.n_terms++] = (term){e->plus_a,
+                                      e->plus_b,
+                                      e->plus_lda,
+                                      e->plus_k,
+                                      transposed ? 1 : e->plus_ldb,
+                                      transposed ? e->plus_ldb : 1,
+                                      0};
+    if (!prepare(&o)) return false;
+    finish f = {.e = e, .n = n, .ldc = ldc, .c = c, .plain = plain(e)};
+    if (e->dropout > 0) f.keep = keep_begin(e->seed, e->draw, n, e->dropout);
     f.stream = ldc % LANES == 0 && (uintptr_t)c % (LANES * sizeof *c) == 0 &&
                m * n * (int64_t)sizeof *c >= STREAM;
-    int64_t deep = k <= DEEP ? k : (k + (k - 1) / DEEP) / ((k - 1) / DEEP + 1);
-    float *packed = scratch((size_t)((n + LANES) * (deep + 1)));
-    for (int64_t first = 0; first == 0 || first < k; first += deep) {
-        left x = {a + first, lda, m, flip_min64(deep, k - first), rounded || lda % 1024 == 0,
-                  rounded};
-        pack(packed, x.k, n, b + first * down, down, right, rounded);
-        f.accumulate = f.e->accumulate || first > 0;
-        f.last = first + x.k >= k;
 #pragma omp parallel for schedule(static)
-        for (int64_t i = 0; i < m; i += STRIP)
-            strip(&x, &f, packed, i, flip_min64(STRIP, m - i));
-        if (x.k == 0) break;
-    }
-    if (f.stream) _mm_sfence();
+    for (int64_t i = 0; i < m; i += STRIP)
+        strip(&o, &f, i, flip_min64(STRIP, m - i));
+    _mm_sfence();
+    return true;
 }
 
-/* Wide dropout rows and lack of memory are left to the reference. */
-static bool fits(int64_t m, int64_t n, int64_t k, const flip_epilogue *e) {
-    if (m == 0 || n == 0) return true;
-    if (e && e->dropout > 0 && n > 64 * WORDS) return false;
-    return scratch((size_t)((n + LANES) * (flip_min64(k, DEEP) + 1))) != NULL;
-}
-
-#define PRODUCT(name, down, right, rounded)                                                        \
+/* What does not fit is left to the reference. */
+#define PRODUCT(name, transposed, rounded)                                                         \
     static void name(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, \
                      int64_t ldb, float *c, int64_t ldc, const flip_epilogue *e) {                 \
-        if (!fits(m, n, k, e))                                                                     \
+        if (!product(m, n, k, a, lda, b, ldb, transposed, c, ldc, e, rounded))                     \
             flip_kernels_reference()->name(m, n, k, a, lda, b, ldb, c, ldc, e);                    \
-        else if (m > 0 && n > 0)                                                                   \
-            product(m, n, k, a, lda, b, down, right, c, ldc, e, rounded);                          \
     }
-PRODUCT(gemm_nn, ldb, 1, false)
-PRODUCT(gemm_nt, 1, ldb, false)
-PRODUCT(gemm_nn_bf16, ldb, 1, true)
-PRODUCT(gemm_nt_bf16, 1, ldb, true)
+#ifndef __AVX512BF16__
+PRODUCT(gemm_nn, false, false)
+PRODUCT(gemm_nt, true, false)
+#endif
+PRODUCT(gemm_nn_bf16, false, true)
+PRODUCT(gemm_nt_bf16, true, true)
 
 void SIMD_NAME(flip_use_gemm)(flip_kernels *table) {
+#ifndef __AVX512BF16__
     table->gemm_nn = gemm_nn;
     table->gemm_nt = gemm_nt;
+#endif
     table->gemm_nn_bf16 = gemm_nn_bf16;
     table->gemm_nt_bf16 = gemm_nt_bf16;
 }

@@ -14,21 +14,22 @@ enum { STRIP = 6 };
 #endif
 enum { PANEL = 2 * LANES, PART = 128, WIDE = 256 /* rows and columns of G at once */ };
 
-/* sum[r, :] (+)= sum_i a[i,r] b[i,:] over a part's rows; asks for the same columns of A `ahead`
- * floats on, when that is not 0. */
-INLINE void tile_sums(const int columns, const int vectors, int64_t rows, const float *a,
+/* sum[r, :] (+)= sum_i a[i,r] b[i,:] over a part's words of rows; asks for the same columns of A
+ * `ahead` floats on, when that is not 0. */
+INLINE void tile_sums(const int columns, const int vectors, int64_t words, const float *a,
                       int64_t lda, const float *b, float *sum, int64_t ldsum, bool add,
                       int64_t ahead) {
     vec s[STRIP][2];
     UNROLL for (int r = 0; r < columns; r++) {
         UNROLL for (int c = 0; c < vectors; c++) s[r][c] = v_zero();
     }
-    for (int64_t i = 0; i < rows; i++, a += lda, b += vectors * LANES) {
+    for (int64_t i = 0; i < words; i++, a += lda, b += vectors * LANES) {
         vec right[2];
         UNROLL for (int c = 0; c < vectors; c++) right[c] = v_load(b + c * LANES);
         UNROLL for (int r = 0; r < columns; r++) {
             vec left = v_set(a[r]);
-            UNROLL for (int c = 0; c < vectors; c++) s[r][c] = v_fma(left, right[c], s[r][c]);
+            UNROLL for (int c = 0; c < vectors; c++) s[r][c] =
+                v_multiply_add(left, right[c], s[r][c]);
         }
         if (ahead) _mm_prefetch((const char *)(a + ahead), _MM_HINT_T1);
     }
@@ -93,26 +94,37 @@ typedef struct pair {
     bool rounded;
 } pair;
 
-/* to[i, 0 … width) = from[i, 0 … real), zero past it; rounded to bfloat16 when asked. */
+static vec load_up_to(const float *p, int64_t lanes) {
+    return lanes >= LANES ? v_load(p) : lanes > 0 ? v_load_some(p, v_first(lanes)) : v_zero();
+}
+
+/* Words [ceil(rows / PAIR), width] of from[rows, real]: rows, rounded when asked, or pairs of rows;
+ * zero past `real` and `rows`. Asks for the rows of the next part. */
 static void copy_part(float *to, int64_t width, const float *from, int64_t step, int64_t rows,
                       int64_t real, bool rounded) {
-    for (int64_t i = 0; i < rows; i++, from += step, to += width)
+    for (int64_t i = 0; i < rows; i += PAIR, from += PAIR * step, to += width)
         for (int64_t c = 0; c < width; c += LANES) {
-            int64_t lanes = real - c;
-            vec x = lanes >= LANES ? v_load(from + c)
-                    : lanes > 0    ? v_load_some(from + c, v_first(lanes))
-                                   : v_zero();
-            v_store(to + c, rounded ? v_round_bf16(x) : x);
+            vec x = load_up_to(from + c, real - c);
+            _mm_prefetch((const char *)(from + PART * step + c), _MM_HINT_T1);
+#ifdef __AVX512BF16__
+            (void)rounded;
+            _mm_prefetch((const char *)(from + (PART + 1) * step + c), _MM_HINT_T1);
+            x = v_pairs(x, i + 1 < rows ? load_up_to(from + step + c, real - c) : v_zero());
+#else
+            if (rounded) x = v_round_bf16(x);
+#endif
+            v_store(to + c, x);
         }
 }
 
 /* sum [k, ldsum] (+)= A^T B over rows first … first+rows-1. */
 static void add_part(const pair *p, int64_t first, int64_t rows, float *sum, int64_t ldsum,
                      bool add) {
-    float panel[PART * PANEL] __attribute__((aligned(64)));
-    float left[PART * WIDE] __attribute__((aligned(64)));
+    float panel[PART / PAIR * PANEL] __attribute__((aligned(64)));
+    float left[PART / PAIR * WIDE] __attribute__((aligned(64)));
     const float *a = p->a + first * p->lda, *b = p->b + first * p->ldb;
-    int64_t lda = p->lda, ahead = first + 2 * rows <= p->m ? rows * p->lda : 0;
+    int64_t lda = p->lda, ahead = first + 2 * PART <= p->m ? PART * p->lda : 0;
+    int64_t words = (rows + PAIR - 1) / PAIR;
     if (p->rounded) {
         lda = (p->k + LANES - 1) / LANES * LANES;
         copy_part(left, lda, a, p->lda, rows, p->k, true);
@@ -125,7 +137,7 @@ static void add_part(const pair *p, int64_t first, int64_t rows, float *sum, int
         for (int64_t l = 0; l < p->k;) {
             tile_function run;
             int width = choose_tile(p->k - l, vectors, &run);
-            run(rows, a + l, lda, panel, sum + l * ldsum + j, ldsum, add, j == 0 ? ahead : 0);
+            run(words, a + l, lda, panel, sum + l * ldsum + j, ldsum, add, j == 0 ? ahead : 0);
             l += width;
         }
     }
@@ -157,10 +169,12 @@ static void gradient(int64_t m, int64_t n, int64_t k, const float *a, int64_t ld
         }
 }
 
+#ifndef __AVX512BF16__
 static void gemm_tn(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                     int64_t ldb, double *g, int64_t ldg) {
     gradient(m, n, k, a, lda, b, ldb, g, ldg, false);
 }
+#endif
 
 static void gemm_tn_bf16(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                          const float *b, int64_t ldb, double *g, int64_t ldg) {
@@ -168,6 +182,8 @@ static void gemm_tn_bf16(int64_t m, int64_t n, int64_t k, const float *a, int64_
 }
 
 void SIMD_NAME(flip_use_gradient)(flip_kernels *table) {
+#ifndef __AVX512BF16__
     table->gemm_tn = gemm_tn;
+#endif
     table->gemm_tn_bf16 = gemm_tn_bf16;
 }

@@ -5,7 +5,6 @@
  */
 
 static const uint32_t multiply0 = 0xD2511F53u, multiply1 = 0xCD9E8D57u;
-static const uint32_t weyl0 = 0x9E3779B9u, weyl1 = 0xBB67AE85u;
 
 /* Each 64-bit slot holds a 32-bit word in its low half; the high half is never read. A slot's four
  * words are tested against `from` (up to 2^32 - 1); bits 4q … 4q+3 of the result are slot q's. */
@@ -57,31 +56,39 @@ INLINE unsigned s_pairs_from(slots even, slots odd, uint32_t from) {
 }
 #endif
 
-INLINE uint32_t keep_slots(const keep_draw *d, uint64_t first) {
-    slots counter = s_from(first);
-    slots v0 = counter, v1 = s_high(counter), v2 = s_set(d->draw), v3 = s_set(d->draw >> 32);
-    uint32_t key0 = (uint32_t)d->seed;
-    uint32_t key1 = (uint32_t)(d->seed >> 32) ^ ((uint32_t)FLIP_STREAM_DROPOUT << 24);
-    for (int round = 0; round < 10; round++) {
-        slots p0 = s_mul(v0, s_set(multiply0)), p1 = s_mul(v2, s_set(multiply1));
-        v0 = s_xor3(s_high(p1), v1, s_set(key0));
-        v2 = s_xor3(s_high(p0), v3, s_set(key1));
-        v1 = p1;
-        v3 = p0;
-        key0 += weyl0;
-        key1 += weyl1;
+enum { BITS = 4 * SLOTS, SIDE = 64 / BITS }; /* SIDE vectors of slots give a word of bits */
+
+INLINE uint64_t keep_word(const keep_draw *d, uint64_t first) {
+    slots v0[SIDE], v1[SIDE], v2[SIDE], v3[SIDE];
+    UNROLL for (int s = 0; s < SIDE; s++) {
+        v0[s] = s_from(first + (uint64_t)(s * SLOTS));
+        v1[s] = s_high(v0[s]);
+        v2[s] = s_set(d->draw);
+        v3[s] = s_set(d->draw >> 32);
     }
-    unsigned low = s_pairs_from(v0, v1, (uint32_t)d->from);
-    unsigned high = s_pairs_from(v2, v3, (uint32_t)d->from);
-    return _pdep_u32(low, 0x33333333u) | _pdep_u32(high, 0xCCCCCCCCu);
+    UNROLL for (int round = 0; round < 10; round++) {
+        slots key0 = s_set(d->key0[round]), key1 = s_set(d->key1[round]);
+        UNROLL for (int s = 0; s < SIDE; s++) {
+            slots p0 = s_mul(v0[s], s_set(multiply0)), p1 = s_mul(v2[s], s_set(multiply1));
+            v0[s] = s_xor3(s_high(p1), v1[s], key0);
+            v2[s] = s_xor3(s_high(p0), v3[s], key1);
+            v1[s] = p1;
+            v3[s] = p0;
+        }
+    }
+    uint64_t word = 0;
+    UNROLL for (int s = 0; s < SIDE; s++) {
+        uint64_t low = s_pairs_from(v0[s], v1[s], (uint32_t)d->from);
+        uint64_t high = s_pairs_from(v2[s], v3[s], (uint32_t)d->from);
+        word |= (_pdep_u64(low, 0x33333333u) | _pdep_u64(high, 0xCCCCCCCCu)) << (s * BITS);
+    }
+    return word;
 }
 
 void keep_row(const keep_draw *d, int64_t key, uint64_t *words) {
-    memset(words, 0, (size_t)d->words * sizeof *words);
-    if (d->from > UINT32_MAX) return;
     uint64_t first = (uint64_t)key * (uint64_t)d->fours;
-    for (int64_t q = 0; q < d->fours; q += SLOTS)
-        words[q / 16] |= (uint64_t)keep_slots(d, first + (uint64_t)q) << (q % 16 * 4);
+    for (int64_t w = 0; w < d->words; w++)
+        words[w] = d->from > UINT32_MAX ? 0 : keep_word(d, first + (uint64_t)w * 16);
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */

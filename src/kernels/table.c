@@ -26,11 +26,18 @@ static void fill_simd(void) {}
 USE_SIMD(avx2, "avx2")
 USE_SIMD(avx512, "avx512")
 
+/* On top of the AVX-512 table. */
+static void use_bf16(flip_kernels *table) {
+    table->name = "avx512+bf16";
+    flip_use_gemm_bf16(table);
+    flip_use_gradient_bf16(table);
+}
+
 static void fill_simd(void) {
     flip_isa isa = flip_isa_detect();
     if (isa >= FLIP_ISA_AVX2) use_avx2(add_table());
     if (isa >= FLIP_ISA_AVX512) use_avx512(add_table());
-    if (isa >= FLIP_ISA_AVX512_BF16) flip_kernels_use_bf16(add_table());
+    if (isa >= FLIP_ISA_AVX512_BF16) use_bf16(add_table());
 }
 #endif
 

@@ -14,6 +14,10 @@ static const flip_command commands[] = {
      flip_command_import, false},
     {"check", "is a file whole, does it mean what it says", flip_help_check, flip_command_check,
      false},
+    {"train", "train a graph neural network, alone or under mpirun", NULL, flip_command_train,
+     true},
+    {"evaluate", "measure a trained model on a graph", NULL, flip_command_evaluate, true},
+    {"predict", "write a trained model's predictions as CSV", NULL, flip_command_predict, true},
     {"completion", "print shell completion: eval \"$(flipbook completion bash)\"", NULL,
      flip_command_completion, false},
 };

@@ -47,7 +47,8 @@ typedef enum flip_features_kind {
 typedef enum flip_feature_norm {
     FLIP_FEATURE_NORM_AUTO,
     FLIP_FEATURE_NORM_ROW,
-    FLIP_FEATURE_NORM_NONE
+    FLIP_FEATURE_NORM_NONE,
+    FLIP_FEATURE_NORM_LOG
 } flip_feature_norm;
 /* settings.edge_head: flip_head_kind + 1, 0 = auto */
 typedef enum flip_edge_head {
@@ -85,7 +86,8 @@ typedef struct flip_settings {
     char split_steps[FLIP_WORD_SIZE];
     /* time */
     int64_t edge_life, window, history;
-    int32_t gcn_norm; /* 0 row, 1 inout */
+    int32_t gcn_norm;  /* 0 row, 1 inout */
+    int32_t direction; /* 0 in, 1 out */
     /* running */
     int32_t device;
     int64_t threads;
@@ -157,6 +159,43 @@ typedef struct flip_scored {
 flip_status flip_metric_measure(double *value, const flip_metric *metric, flip_comm *comm,
                                 const flip_scored *items);
 bool flip_metric_better(const flip_metric *metric, double a, double b); /* a strictly */
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+/* What the library needs of the caller's settings table, and where its words go. The functions are
+ * src/cli/settings.h's. */
+typedef struct flip_io {
+    FILE *out; /* lines for people, on rank 0; NULL = silent */
+    void (*print)(const flip_settings *settings, FILE *out);
+    char *(*to_json)(const flip_settings *settings); /* one object; caller frees with free() */
+    /* Take the settings that shape the result from JSON made by to_json. */
+    flip_status (*from_json)(flip_settings *settings, const char *json);
+    /* Refuse, naming the first key, when `settings` would give another result than those in `json`,
+     * which belong to checkpoint `path`. */
+    flip_status (*match)(const flip_settings *settings, const char *json, const char *path);
+} flip_io;
+
+typedef struct flip_result {
+    int64_t epochs, best_epoch;
+    double loss;               /* training loss of the last epoch */
+    double train, valid, test; /* metric with the best epoch's parameters; NaN = none */
+    char metric[FLIP_WORD_SIZE];
+} flip_result;
+
+/* Collective. Trains as the settings say and writes report and checkpoint. FLIP_STOPPED after a
+ * checkpoint when some rank got SIGUSR1 or SIGTERM. */
+flip_status flip_train(flip_result *result, flip_comm *comm, const flip_settings *settings,
+                       const flip_io *io);
+/* Collective. The settings a checkpoint was trained with (those that shape the result). */
+flip_status flip_checkpoint_settings(flip_settings *settings, flip_comm *comm, const char *path,
+                                     const flip_io *io);
+/* Collective. Metric of the three splits with the checkpoint's best parameters. */
+flip_status flip_evaluate(flip_result *result, flip_comm *comm, const flip_settings *settings,
+                          const flip_io *io);
+/* Collective. Rank 0 writes CSV with the ids and class names of the original data: one line a node
+ * (and step where labels change), in the order of the original ids; edge tasks one line a labelled
+ * event, link prediction one a test candidate. */
+flip_status flip_predict(flip_comm *comm, const flip_settings *settings, const flip_io *io);
 
 #ifdef __cplusplus
 }

@@ -153,8 +153,9 @@ static const flip_key keys[] = {
     HEADING("Data", T | E),
     CHOICE("features", features, "auto", "auto|given|degree|onehot|learned", NULL, true,
            "node inputs; auto: given when the file has them, else degree; onehot: of the degree"),
-    CHOICE("feature-norm", feature_norm, "auto", "auto|row|none", NULL, true,
-           "rows divided by their sum; auto: row when features are binary or bag-of-words"),
+    CHOICE("feature-norm", feature_norm, "auto", "auto|row|none|log", NULL, true,
+           "row: divided by its sum; log: log(1 + x); auto: row where features are binary or "
+           "bag-of-words, log for degrees"),
     WORD("split", split, "auto", "K|random:TRAIN/VALID@SEED", NULL, is_split, T | E, true,
          "split K of the file, or so many a class; auto: 0, or random:20/30@0 without splits"),
     WORD("split-steps", split_steps, "auto", "A,B,C", NULL, is_split_steps, T, true,
@@ -167,6 +168,9 @@ static const flip_key keys[] = {
      "steps of a sliding window; 0: the whole timeline"},
     CHOICE("gcn-norm", gcn_norm, "row", "row|inout", NULL, true,
            "degrees of the GCN normalisation: row sums on both sides, or in and out"),
+
+    CHOICE("direction", direction, "in", "in|out", NULL, true,
+           "a node gathers from the sources of its events, or (out) from their destinations"),
 
     HEADING("Running", T | E | P),
     CHOICE("device", device, "auto", "auto|cpu|cuda", "|auto|cpu|", false, "where to compute"),

@@ -232,11 +232,9 @@ static int32_t last_step_wanted(const flip_settings *s) {
 }
 
 static flip_status describe_steps(flip_data *data) {
-    int64_t n_steps = 0;
-    FLIP_TRY(flip_reader_attribute_i64(flip_graph_reader(data->graph), "/", "n_steps", &n_steps));
+    int32_t n_steps = flip_graph_file_steps(data->graph);
     if (n_steps > data->steps)
-        flip_data_note(data, "steps after the first %d of %lld are left out", data->steps,
-                       (long long)n_steps);
+        flip_data_note(data, "steps after the first %d of %d are left out", data->steps, n_steps);
     if (flip_graph_partitioned_here(data->graph))
         flip_data_note(data,
                        "the file is not partitioned: partitioned in memory into %d parts "
@@ -304,8 +302,17 @@ flip_adjacency_params flip_data_adjacency_params(const flip_data *data) {
 
 flip_status flip_data_adjacency(flip_data *data) {
     flip_adjacency_params params = flip_data_adjacency_params(data);
-    return flip_adjacency_create(&data->adjacency, data->comm, data->rank_first, data->original,
-                                 &data->events, &params);
+    if (data->s.direction == 1) FLIP_TRY(flip_data_reverse(data));
+    FLIP_TRY(flip_adjacency_create(&data->adjacency, data->comm, data->rank_first, data->original,
+                                   &data->events, &params));
+    for (int k = 0; k < 4; k++) {
+        flip_free(data->events_owned[k]);
+        data->events_owned[k] = NULL;
+    }
+    data->events = (flip_events){0};
+    flip_graph_release_events(data->graph);
+    if (data->features_owned) flip_graph_release_features(data->graph);
+    return FLIP_OK;
 }
 
 void flip_data_close(flip_data *data) {

@@ -17,6 +17,11 @@ static void normalise_rows(flip_real *rows, int64_t n, int32_t dim) {
     }
 }
 
+static void log_rows(flip_real *rows, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        rows[i] = (flip_real)copysign(log1p(fabs((double)rows[i])), (double)rows[i]);
+}
+
 /* The file's rows, repeated over the steps where they are constant. Copied only where they must
  * change. */
 static flip_status given_features(flip_data *data) {
@@ -26,25 +31,30 @@ static flip_status given_features(flip_data *data) {
     size_t n = (size_t)data->n_own * (size_t)data->steps;
     data->in_dim = dim;
     data->features = rows;
-    if (!repeat && !data->row_normalised) return FLIP_OK;
+    bool log = data->s.feature_norm == FLIP_FEATURE_NORM_LOG;
+    if (!repeat && !data->row_normalised && !log) return FLIP_OK;
     FLIP_TRY(flip_alloc(&data->features_owned, n * (size_t)dim, sizeof *rows, "features"));
     for (size_t i = 0; i < n; i++)
         memcpy(data->features_owned + i * (size_t)dim,
                rows + (repeat ? i / (size_t)data->steps : i) * (size_t)dim,
                (size_t)dim * sizeof *rows);
     if (data->row_normalised) normalise_rows(data->features_owned, (int64_t)n, dim);
+    if (log) log_rows(data->features_owned, (int64_t)n * dim);
     data->features = data->features_owned;
     return FLIP_OK;
 }
 
-/* In- and out-degree of every step [n_own, steps, 2]. */
+/* In- and out-degree [n_own, steps, 2], counts of the events of that very step as in TM-GCN: not
+ * over their lives. */
 static flip_status degree_features(flip_data *data) {
     data->in_dim = 2;
     FLIP_TRY(flip_alloc(&data->features_owned, 2 * (size_t)data->n_own * (size_t)data->steps,
                         sizeof *data->features_owned, "degrees"));
-    FLIP_TRY(flip_graph_degrees(data->graph, (int32_t)data->s.edge_life, data->features_owned));
+    FLIP_TRY(flip_graph_degrees(data->graph, 1, data->features_owned));
     if (data->row_normalised)
         normalise_rows(data->features_owned, (int64_t)data->n_own * data->steps, 2);
+    if (data->s.feature_norm == FLIP_FEATURE_NORM_LOG && data->s.features == FLIP_FEATURES_DEGREE)
+        log_rows(data->features_owned, 2 * (int64_t)data->n_own * data->steps);
     data->features = data->features_owned;
     return FLIP_OK;
 }
@@ -90,8 +100,9 @@ flip_status flip_data_features(flip_data *data) {
                          "or train with --features degree",
                          s->graph);
     if (s->feature_norm == FLIP_FEATURE_NORM_AUTO)
-        s->feature_norm = s->features == FLIP_FEATURES_GIVEN && words ? FLIP_FEATURE_NORM_ROW
-                                                                      : FLIP_FEATURE_NORM_NONE;
+        s->feature_norm = s->features == FLIP_FEATURES_DEGREE           ? FLIP_FEATURE_NORM_LOG
+                          : s->features == FLIP_FEATURES_GIVEN && words ? FLIP_FEATURE_NORM_ROW
+                                                                        : FLIP_FEATURE_NORM_NONE;
     data->row_normalised = s->feature_norm == FLIP_FEATURE_NORM_ROW;
     if (s->input_dropout == FLIP_UNSET)
         s->input_dropout =

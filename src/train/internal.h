@@ -90,6 +90,8 @@ void flip_data_note(flip_data *data, const char *format, ...) __attribute__((for
 flip_adjacency_params flip_data_adjacency_params(const flip_data *data);
 flip_model_params flip_data_model_params(const flip_data *data);
 
+/* data->events with sources and destinations exchanged. Collective. */
+flip_status flip_data_reverse(flip_data *data);
 flip_status flip_data_features(flip_data *data);
 flip_status flip_data_node_splits(flip_data *data); /* label, mask, n_items */
 /* a, b, c of settings.split_steps, or shares of the steps. */
@@ -100,5 +102,80 @@ flip_status flip_data_edge_pairs(flip_data *data);
 flip_status flip_data_link_pairs(flip_data *data);
 flip_status flip_data_class_weights(flip_data *data);
 flip_status flip_data_metric(flip_data *data);
+
+/* ---- trainer: data, model and their state ---- */
+
+typedef struct flip_trainer {
+    flip_data data;
+    flip_params *params;
+    flip_model *model;
+    flip_head *head; /* NULL for node tasks */
+    flip_tape *tape;
+    flip_optimiser *optimiser;
+    /* state */
+    int64_t epoch, best_epoch; /* done; 0 = none */
+    double loss;               /* of the last epoch */
+    double best_metric, best_loss;
+    flip_real *best; /* [params size] owned: parameters of the best epoch */
+} flip_trainer;
+
+/* Model, tape and optimiser on opened data. */
+flip_status flip_trainer_build(flip_trainer *trainer);
+/* All of it from a checkpoint, with its best parameters in place. Collective. */
+flip_status flip_trainer_load(flip_trainer *trainer, flip_comm *comm, const flip_settings *settings,
+                              const flip_io *io);
+void flip_trainer_close(flip_trainer *trainer); /* closes the data too */
+/* One epoch: forward, loss, backward, reduce, step; sets epoch and loss. Collective. */
+flip_status flip_trainer_epoch(flip_trainer *trainer);
+/* Forward without training: logits of nodes [n_own, steps, out], or embeddings. */
+flip_status flip_trainer_forward(flip_trainer *trainer, flip_var *y);
+
+/* Estimated bytes of this rank: [held now, adjacency, training]. Collective. */
+typedef struct flip_estimate {
+    size_t base, held, adjacency, training, available, together;
+    int ranks_here; /* ranks of this node */
+} flip_estimate;
+flip_status flip_trainer_estimate(const flip_trainer *trainer, size_t base,
+                                  flip_estimate *estimate);
+
+/* ---- scores ---- */
+
+/* Items of a split with their scores; y is flip_trainer_forward's. Arrays owned. Collective. */
+flip_status flip_score_part(flip_trainer *trainer, flip_var y, flip_part part, flip_scored *items);
+void flip_scored_finish(flip_scored *items);
+/* Metric and mean loss (unweighted) of a split; NaN where it is empty. Collective. */
+flip_status flip_measure_part(flip_trainer *trainer, flip_var y, flip_part part, double *metric,
+                              double *loss);
+
+/* ---- checkpoint ---- */
+flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path, const flip_io *io);
+/* Into a built trainer. state: optimiser and counters too (resume), else the best parameters. */
+flip_status flip_checkpoint_read(flip_trainer *trainer, const char *path, const flip_io *io,
+                                 bool state);
+
+/* ---- report and table ---- */
+
+/* What the run counted: the epochs, the validations, and everything before and after. */
+typedef struct flip_tally {
+    flip_meter train, evaluate, rest; /* sums of this rank */
+    int64_t epochs, evaluations;
+    double *seconds, *cpu; /* [epochs] of this rank */
+    double total_seconds;
+} flip_tally;
+
+typedef struct flip_report flip_report; /* rank 0 only; NULL = none */
+flip_status flip_report_open(flip_report **report, const char *path, int64_t resumed_epoch);
+void flip_report_close(flip_report **report);
+flip_status flip_report_settings(flip_report *report, const char *settings_json,
+                                 const flip_trainer *trainer);
+flip_status flip_report_epoch(flip_report *report, int64_t epoch, double loss, double valid,
+                              double seconds, double eval_seconds);
+flip_status flip_report_summary(flip_report *report, const flip_result *result,
+                                const flip_trainer *trainer, const json_t *counts);
+
+/* Collective: the tallies of all ranks as the report's fields (rank 0; NULL elsewhere). */
+flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip_trainer *trainer);
+/* Collective: prints where time and bytes went, on rank 0. */
+flip_status flip_tally_print(const flip_tally *tally, const flip_trainer *trainer, FILE *out);
 
 #endif

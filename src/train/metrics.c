@@ -236,6 +236,8 @@ static flip_status measure_class(double *value, flip_comm *comm, const flip_scor
                 if (j != class) rest += exp((double)x[j] - top);
             score = (double)x[class] - top - log(rest);
         }
+        /* in float: equal logits in another order are equal, whatever the rounding of the sum */
+        if (class >= 0) score = (double)(float)score;
         list[i] = (ranked){.score = isnan(score) ? -INFINITY : score,
                            .step = by_step ? items->step[i] : 0,
                            .positive = items->label[i] == (class >= 0 ? class : 1)};

@@ -1,0 +1,187 @@
+/* Checkpoints: one container of kind "checkpoint", written by rank 0, read by every rank.
+ *
+ *   / attributes        settings (JSON), graph, fingerprint, real, epoch, best_epoch, loss,
+ *                       best_metric, best_loss, steps (of the optimiser), n_classes, in_dim
+ *   parameters/current  [n]  the slab: parameters, then running statistics of batch norms
+ *   parameters/best     [n]  the slab of the best epoch
+ *   parameters/shape    int64 [p, 3]  rows, columns, offset of each parameter
+ *   parameters/names    text, one line each
+ *   optimiser/moments   [m]
+ *
+ * Everything else that a run depends on (dropout, negatives) is a function of seed and epoch, so a
+ * resumed run gives the bits of the uninterrupted one.
+ */
+#include "train/internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const flip_type real_type = sizeof(flip_real) == 8 ? FLIP_TYPE_F64 : FLIP_TYPE_F32;
+
+static flip_status write_table(flip_writer *writer, const flip_params *params, bool first) {
+    int32_t n = flip_params_count(params), rows, cols;
+    int64_t *shape = NULL, offset;
+    char *names = NULL;
+    size_t bytes = 0;
+    flip_status status;
+    for (int32_t p = 0; p < n; p++)
+        bytes += strlen(flip_params_name(params, p)) + 1;
+    FLIP_TRY_GOTO(flip_alloc(&shape, 3 * (size_t)n, sizeof *shape, "parameter table"));
+    FLIP_TRY_GOTO(flip_alloc(&names, bytes + 1, 1, "parameter names"));
+    names[0] = 0;
+    for (int32_t p = 0; p < n; p++) {
+        flip_params_shape(params, p, &rows, &cols, &offset);
+        shape[3 * p] = rows;
+        shape[3 * p + 1] = cols;
+        shape[3 * p + 2] = offset;
+        strcat(strcat(names, flip_params_name(params, p)), "\n");
+    }
+    FLIP_TRY_GOTO(flip_writer_rows(writer, "parameters/shape", FLIP_TYPE_I64, FLIP_TYPE_I64,
+                                   first ? n : 0, 3, 0, shape));
+    FLIP_TRY_GOTO(flip_writer_rows(writer, "parameters/names", FLIP_TYPE_U8, FLIP_TYPE_U8,
+                                   first ? (int64_t)bytes : 0, 0, 0, names));
+done:
+    flip_free(shape);
+    flip_free(names);
+    return status;
+}
+
+static flip_status write_attributes(flip_writer *writer, const flip_trainer *trainer,
+                                    const char *settings) {
+    const flip_data *data = &trainer->data;
+    const struct {
+        const char *name;
+        int64_t value;
+    } whole[] = {{"fingerprint", (int64_t)flip_graph_fingerprint(data->graph)},
+                 {"epoch", trainer->epoch},
+                 {"best_epoch", trainer->best_epoch},
+                 {"steps", flip_optimiser_steps(trainer->optimiser)},
+                 {"n_classes", data->n_classes},
+                 {"in_dim", data->in_dim}};
+    FLIP_TRY(flip_writer_attribute_text(writer, "/", "settings", settings));
+    FLIP_TRY(flip_writer_attribute_text(writer, "/", "graph", data->s.graph));
+    FLIP_TRY(flip_writer_attribute_text(writer, "/", "real", FLIP_REAL_NAME));
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        FLIP_TRY(flip_writer_attribute_i64(writer, "/", whole[i].name, whole[i].value));
+    FLIP_TRY(flip_writer_attribute_f64(writer, "/", "loss", trainer->loss));
+    FLIP_TRY(flip_writer_attribute_f64(writer, "/", "best_metric", trainer->best_metric));
+    return flip_writer_attribute_f64(writer, "/", "best_loss", trainer->best_loss);
+}
+
+flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path,
+                                  const flip_io *io) {
+    const flip_data *data = &trainer->data;
+    bool first = flip_comm_rank(data->comm) == 0;
+    int64_t n = first ? flip_params_size(trainer->params) : 0, n_moments;
+    const flip_real *moments = flip_optimiser_moments(trainer->optimiser, &n_moments);
+    flip_meter *meter = flip_comm_meter(data->comm);
+    flip_writer *writer = NULL;
+    char *settings = io->to_json(&data->s);
+    flip_status status;
+    flip_meter_begin(meter, FLIP_STAGE_CHECKPOINT);
+    FLIP_TRY_GOTO(flip_writer_create(&writer, data->comm, path, "checkpoint"));
+    FLIP_TRY_GOTO(write_attributes(writer, trainer, settings));
+    FLIP_TRY_GOTO(flip_writer_rows(writer, "parameters/current", real_type, real_type, n, 0, 0,
+                                   flip_params_values(trainer->params)));
+    FLIP_TRY_GOTO(
+        flip_writer_rows(writer, "parameters/best", real_type, real_type, n, 0, 0, trainer->best));
+    FLIP_TRY_GOTO(write_table(writer, trainer->params, first));
+    FLIP_TRY_GOTO(flip_writer_rows(writer, "optimiser/moments", real_type, real_type,
+                                   first ? n_moments : 0, 0, 0, moments));
+    FLIP_TRY_GOTO(flip_writer_commit(writer));
+    if (first)
+        meter->bytes[FLIP_BYTES_CHECKPOINT] += (uint64_t)(2 * n + n_moments) * sizeof *moments;
+done:
+    flip_writer_destroy(&writer);
+    free(settings);
+    flip_meter_end(meter);
+    return status;
+}
+
+/* ---- reading ---- */
+
+static flip_status read_text(const flip_reader *reader, const char *name, char **text) {
+    enum { MOST = 65536 };
+    FLIP_TRY(flip_alloc(text, MOST, 1, name));
+    return flip_reader_attribute_text(reader, "/", name, *text, MOST);
+}
+
+flip_status flip_checkpoint_settings(flip_settings *settings, flip_comm *comm, const char *path,
+                                     const flip_io *io) {
+    flip_reader *reader = NULL;
+    char *json = NULL;
+    flip_status status;
+    FLIP_TRY_GOTO(flip_reader_open(&reader, comm, path, "checkpoint"));
+    FLIP_TRY_GOTO(read_text(reader, "settings", &json));
+    FLIP_TRY_GOTO(io->from_json(settings, json));
+done:
+    flip_free(json);
+    flip_reader_close(&reader);
+    return status;
+}
+
+/* A slab of exactly n values. */
+static flip_status read_slab(const flip_reader *reader, const char *name, int64_t n,
+                             flip_real *out) {
+    int64_t dims[3];
+    flip_type type;
+    FLIP_TRY(flip_reader_shape(reader, name, dims, &type));
+    if (dims[0] != n || dims[1] > 1)
+        return FLIP_FAIL(FLIP_ERROR_INPUT,
+                         "checkpoint '%s', %s: found %" PRId64 " values, this model has %" PRId64,
+                         flip_reader_path(reader), name, dims[0], n);
+    return flip_reader_rows(reader, name, real_type, 0, n, out);
+}
+
+/* The checkpoint must be of this graph, and for resuming of these settings. */
+static flip_status check_origin(const flip_trainer *trainer, const flip_reader *reader,
+                                const flip_io *io, bool resume) {
+    const flip_data *data = &trainer->data;
+    char *json = NULL, *graph = NULL;
+    int64_t fingerprint;
+    flip_status status;
+    FLIP_TRY_GOTO(read_text(reader, "settings", &json));
+    FLIP_TRY_GOTO(read_text(reader, "graph", &graph));
+    FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "fingerprint", &fingerprint));
+    if (resume) FLIP_TRY_GOTO(io->match(&data->s, json, flip_reader_path(reader)));
+    if (resume && (uint64_t)fingerprint != flip_graph_fingerprint(data->graph))
+        status = FLIP_FAIL(FLIP_ERROR_USAGE,
+                           "checkpoint '%s' was trained on '%s' (fingerprint %016" PRIx64
+                           "), not on '%s' (%016" PRIx64 ")",
+                           flip_reader_path(reader), graph, (uint64_t)fingerprint, data->s.graph,
+                           flip_graph_fingerprint(data->graph));
+done:
+    flip_free(json);
+    flip_free(graph);
+    return status;
+}
+
+static flip_status read_state(flip_trainer *trainer, const flip_reader *reader) {
+    int64_t n, steps;
+    flip_real *moments = flip_optimiser_moments(trainer->optimiser, &n);
+    FLIP_TRY(read_slab(reader, "optimiser/moments", n, moments));
+    FLIP_TRY(flip_reader_attribute_i64(reader, "/", "steps", &steps));
+    flip_optimiser_set_steps(trainer->optimiser, steps);
+    FLIP_TRY(flip_reader_attribute_f64(reader, "/", "loss", &trainer->loss));
+    FLIP_TRY(flip_reader_attribute_f64(reader, "/", "best_metric", &trainer->best_metric));
+    return flip_reader_attribute_f64(reader, "/", "best_loss", &trainer->best_loss);
+}
+
+flip_status flip_checkpoint_read(flip_trainer *trainer, const char *path, const flip_io *io,
+                                 bool state) {
+    flip_reader *reader = NULL;
+    int64_t n = flip_params_size(trainer->params);
+    flip_real *values = flip_params_values(trainer->params);
+    flip_status status;
+    FLIP_TRY_GOTO(flip_reader_open(&reader, trainer->data.comm, path, "checkpoint"));
+    FLIP_TRY_GOTO(check_origin(trainer, reader, io, state));
+    FLIP_TRY_GOTO(read_slab(reader, "parameters/best", n, trainer->best));
+    FLIP_TRY_GOTO(read_slab(reader, state ? "parameters/current" : "parameters/best", n, values));
+    FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "epoch", &trainer->epoch));
+    FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "best_epoch", &trainer->best_epoch));
+    if (state) FLIP_TRY_GOTO(read_state(trainer, reader));
+done:
+    flip_reader_close(&reader);
+    return status;
+}

@@ -1,0 +1,314 @@
+/* The training loop: epochs, validation, early stopping, checkpoints, stopping by signal. */
+#include "train/internal.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* ---- stopping by request ---- */
+
+static volatile sig_atomic_t asked_to_stop;
+
+static void on_signal(int signal) {
+    (void)signal;
+    asked_to_stop = 1;
+}
+
+static void watch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- counting: training and evaluation apart ---- */
+
+static double cpu_seconds(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+/* sum += now - before, on everything that is counted. */
+static void add_difference(flip_meter *sum, const flip_meter *now, const flip_meter *before) {
+    for (int i = 0; i < FLIP_BYTES_COUNT; i++)
+        sum->bytes[i] += now->bytes[i] - before->bytes[i];
+    for (int i = 0; i < FLIP_STAGE_COUNT; i++) {
+        sum->seconds[i] += now->seconds[i] - before->seconds[i];
+        sum->traffic[i] += now->traffic[i] - before->traffic[i];
+        sum->flops[i] += now->flops[i] - before->flops[i];
+    }
+}
+
+/* ---- a run ---- */
+
+typedef struct run {
+    flip_trainer trainer;
+    flip_tally tally;
+    flip_report *report; /* rank 0 */
+    const flip_io *io;
+    FILE *out; /* rank 0, or NULL */
+    const char *checkpoint;
+    double started;
+} run;
+
+static void say_estimate(const run *r, const flip_estimate *e) {
+    const double mib = 1.0 / (1 << 20);
+    const flip_settings *s = &r->trainer.data.s;
+    if (!r->out) return;
+    fprintf(
+        r->out,
+        "memory   largest rank: libraries %.0f MiB, graph and features %.0f, adjacency %.0f, "
+        "training %.0f\n         together on this node (%d rank%s): %.0f MiB of %.0f MiB%s: %s\n",
+        (double)e->base * mib, (double)e->held * mib, (double)e->adjacency * mib,
+        (double)e->training * mib, e->ranks_here, e->ranks_here == 1 ? "" : "s",
+        (double)e->together * mib, (double)e->available * mib,
+        s->memory == FLIP_UNSET ? " (80 % of this machine)" : " (--memory)",
+        e->together <= e->available ? "fits" : "does NOT fit");
+}
+
+static flip_status refuse_memory(const run *r, const flip_estimate *e) {
+    bool told = r->trainer.data.s.memory != FLIP_UNSET;
+    if (e->together <= (told ? e->available : e->available / 4 * 5)) return FLIP_OK;
+    return FLIP_FAIL(FLIP_ERROR_MEMORY,
+                     "training needs about %.0f MiB on this node, allowed are %.0f MiB; use more "
+                     "nodes, a smaller --hidden%s",
+                     (double)e->together / (1 << 20), (double)e->available / (1 << 20),
+                     told ? ", or a larger --memory" : "");
+}
+
+static const char *const task_names[] = {"", "node classification", "edge classification",
+                                         "link prediction", "regression"};
+static const char *const item_names[] = {"", "nodes", "events", "pairs", "targets"};
+
+static void say_data(const run *r) {
+    const flip_data *data = &r->trainer.data;
+    const flip_graph_info *info = data->info;
+    if (!r->out) return;
+    fprintf(r->out, "graph    '%s': %lld nodes, %lld events, %d step%s, %d rank%s\n", data->s.graph,
+            (long long)info->n_nodes, (long long)info->n_events, data->steps,
+            data->steps == 1 ? "" : "s", flip_comm_size(data->comm),
+            flip_comm_size(data->comm) == 1 ? "" : "s");
+    fprintf(r->out, "task     %s, ", task_names[data->s.task]);
+    if (data->s.task == FLIP_TASK_NODE || data->s.task == FLIP_TASK_EDGE)
+        fprintf(r->out, "%d classes, ", data->n_classes);
+    fprintf(r->out, "%lld / %lld / %lld %s train / valid / test; %d inputs a node\n",
+            (long long)data->n_items[0], (long long)data->n_items[1], (long long)data->n_items[2],
+            item_names[data->s.task], data->in_dim);
+    if (data->s.task == FLIP_TASK_LINK)
+        fprintf(r->out,
+                "         candidates of %s: the true pairs and %lld sampled non-edges for each\n",
+                data->s.metric, (long long)data->s.eval_negatives);
+    for (const char *note = data->notes; *note; note += strcspn(note, "\n") + 1)
+        fprintf(r->out, "note     %.*s\n", (int)strcspn(note, "\n"), note);
+}
+
+static void say_model(const run *r) {
+    flip_params *params = r->trainer.params;
+    if (!r->out) return;
+    fprintf(r->out, "model    %lld parameters in %d arrays, %s, %s kernels\n\n",
+            (long long)flip_params_trainable(params), flip_params_count(params), FLIP_REAL_NAME,
+            flip_kernels_get()->name);
+    fflush(r->out);
+}
+
+static void say_epoch(const run *r, double valid, bool best, double seconds) {
+    const flip_settings *s = &r->trainer.data.s;
+    if (!r->out) return;
+    fprintf(r->out, "epoch %*lld/%lld  loss %.6f", s->epochs < 1000 ? 3 : 5,
+            (long long)r->trainer.epoch, (long long)s->epochs, r->trainer.loss);
+    if (!isnan(valid)) fprintf(r->out, "  valid %s %.4f%s", s->metric, valid, best ? " *" : "  ");
+    fprintf(r->out, "  %.4f s\n", seconds);
+    fflush(r->out);
+}
+
+/* Validation of the current parameters; keeps them when they are the best so far. */
+static flip_status validate(run *r, double *valid, bool *best) {
+    flip_trainer *t = &r->trainer;
+    flip_var y;
+    double loss;
+    FLIP_TRY(flip_trainer_forward(t, &y));
+    FLIP_TRY(flip_measure_part(t, y, FLIP_PART_VALID, valid, &loss));
+    bool equal = *valid == t->best_metric;
+    *best = t->best_epoch == 0 || isnan(*valid) ||
+            flip_metric_better(&t->data.metric, *valid, t->best_metric) ||
+            (equal && loss < t->best_loss);
+    if (!*best) return FLIP_OK;
+    t->best_metric = *valid;
+    t->best_loss = loss;
+    t->best_epoch = t->epoch;
+    memcpy(t->best, flip_params_values(t->params),
+           (size_t)flip_params_size(t->params) * sizeof *t->best);
+    return FLIP_OK;
+}
+
+static flip_status one_epoch(run *r) {
+    flip_trainer *t = &r->trainer;
+    const flip_settings *s = &t->data.s;
+    flip_meter *meter = flip_comm_meter(t->data.comm), before = *meter;
+    double start = flip_seconds(), cpu = cpu_seconds(), valid = NAN;
+    bool best = false;
+    FLIP_TRY(flip_trainer_epoch(t));
+    double seconds = flip_seconds() - start;
+    r->tally.cpu[r->tally.epochs] = cpu_seconds() - cpu;
+    r->tally.seconds[r->tally.epochs++] = seconds;
+    add_difference(&r->tally.train, meter, &before);
+    before = *meter;
+    if (t->epoch % s->eval_every == 0 || t->epoch == s->epochs) {
+        FLIP_TRY(validate(r, &valid, &best));
+        r->tally.evaluations++;
+    }
+    add_difference(&r->tally.evaluate, meter, &before);
+    say_epoch(r, valid, best, seconds);
+    return flip_report_epoch(r->report, t->epoch, t->loss, valid, seconds,
+                             flip_seconds() - start - seconds);
+}
+
+static flip_status save(run *r) {
+    flip_meter *meter = flip_comm_meter(r->trainer.data.comm), before = *meter;
+    FLIP_TRY(flip_checkpoint_write(&r->trainer, r->checkpoint, r->io));
+    add_difference(&r->tally.train, meter, &before);
+    return FLIP_OK;
+}
+
+/* Has any rank been asked to stop? Then all save and stop. */
+static flip_status stop_if_asked(run *r) {
+    int64_t asked = asked_to_stop;
+    FLIP_TRY(flip_comm_max_i64(r->trainer.data.comm, &asked, 1));
+    if (!asked) return FLIP_OK;
+    if (!r->checkpoint[0]) r->checkpoint = "flipbook-checkpoint.h5";
+    FLIP_TRY(save(r));
+    if (r->out)
+        fprintf(r->out,
+                "stopped by request after epoch %lld; continue with --resume %s --checkpoint %s\n",
+                (long long)r->trainer.epoch, r->checkpoint, r->checkpoint);
+    return FLIP_STOPPED;
+}
+
+static flip_status epochs(run *r) {
+    flip_trainer *t = &r->trainer;
+    const flip_settings *s = &t->data.s;
+    while (t->epoch < s->epochs) {
+        if (s->patience > 0 && t->best_epoch > 0 && t->epoch - t->best_epoch >= s->patience) {
+            if (r->out)
+                fprintf(r->out, "stopped early: no better validation for %lld epochs\n",
+                        (long long)s->patience);
+            break;
+        }
+        FLIP_TRY(one_epoch(r));
+        FLIP_TRY(stop_if_asked(r));
+        bool due = s->checkpoint_every > 0 && t->epoch % s->checkpoint_every == 0;
+        if (due && t->epoch < s->epochs) FLIP_TRY(save(r));
+    }
+    return FLIP_OK;
+}
+
+/* Scores of the three splits with the best parameters; the current ones come back afterwards. */
+static flip_status final_scores(run *r, flip_result *result) {
+    flip_trainer *t = &r->trainer;
+    flip_data *data = &t->data;
+    size_t n = (size_t)flip_params_size(t->params) * sizeof(flip_real);
+    flip_real *values = flip_params_values(t->params), *current = NULL;
+    double *score[FLIP_PARTS] = {&result->train, &result->valid, &result->test}, loss;
+    flip_status status;
+    flip_var y;
+    FLIP_TRY_GOTO(flip_alloc(&current, n, 1, "parameters"));
+    memcpy(current, values, n);
+    memcpy(values, t->best, n);
+    if (data->s.task == FLIP_TASK_LINK) /* the candidates of training: --negatives a pair */
+        FLIP_TRY_GOTO(flip_links_sample(&data->links, &data->set[FLIP_PART_TRAIN], data->comm,
+                                        data->rank_first, FLIP_PART_TRAIN, data->s.negatives,
+                                        (uint64_t)data->s.seed, FLIP_DRAW_EVALUATE, data->lead));
+    FLIP_TRY_GOTO(flip_trainer_forward(t, &y));
+    for (int p = 0; p < FLIP_PARTS; p++)
+        FLIP_TRY_GOTO(flip_measure_part(t, y, (flip_part)p, score[p], &loss));
+    memcpy(values, current, n);
+done:
+    flip_free(current);
+    return status;
+}
+
+static void say_result(const run *r, const flip_result *result) {
+    const char *name = result->metric;
+    if (!r->out) return;
+    fprintf(r->out, "\nbest epoch %lld: %s train %.4f", (long long)result->best_epoch, name,
+            result->train);
+    if (!isnan(result->valid)) fprintf(r->out, ", valid %.4f", result->valid);
+    if (!isnan(result->test)) fprintf(r->out, ", test %.4f", result->test);
+    fprintf(r->out, "\n\n");
+}
+
+static flip_status prepare(run *r, flip_comm *comm, const flip_settings *settings) {
+    flip_trainer *t = &r->trainer;
+    size_t base = flip_memory_now();
+    flip_estimate estimate;
+    FLIP_TRY(flip_data_open(&t->data, comm, settings));
+    const flip_settings *s = &t->data.s;
+    if (r->out && r->io->print) r->io->print(s, r->out);
+    say_data(r);
+    FLIP_TRY(flip_trainer_estimate(t, base, &estimate));
+    say_estimate(r, &estimate);
+    FLIP_TRY(refuse_memory(r, &estimate));
+    FLIP_TRY(flip_data_adjacency(&t->data));
+    FLIP_TRY(flip_trainer_build(t));
+    say_model(r);
+    if (s->resume[0]) FLIP_TRY(flip_checkpoint_read(t, s->resume, r->io, true));
+    if (s->resume[0] && r->out)
+        fprintf(r->out, "resumed  '%s' after epoch %lld\n", s->resume, (long long)t->epoch);
+    r->checkpoint = s->checkpoint[0] ? s->checkpoint : s->resume;
+    if (flip_comm_rank(comm) == 0 && s->report[0]) {
+        FLIP_TRY(flip_report_open(&r->report, s->report, s->resume[0] ? t->epoch : -1));
+        char *json = r->io->to_json(s);
+        flip_status status = flip_report_settings(r->report, json, t);
+        free(json);
+        FLIP_TRY(status);
+    }
+    size_t most = (size_t)(s->epochs > t->epoch ? s->epochs - t->epoch : 0);
+    FLIP_TRY(flip_alloc(&r->tally.seconds, most, sizeof(double), "epoch times"));
+    return flip_alloc(&r->tally.cpu, most, sizeof(double), "epoch times");
+}
+
+static flip_status finish(run *r, flip_result *result) {
+    flip_trainer *t = &r->trainer;
+    json_t *counts = NULL;
+    flip_meter *meter = flip_comm_meter(t->data.comm), before = *meter;
+    FLIP_TRY(final_scores(r, result));
+    add_difference(&r->tally.rest, meter, &before);
+    *result = (flip_result){.epochs = t->epoch,
+                            .best_epoch = t->best_epoch,
+                            .loss = t->loss,
+                            .train = result->train,
+                            .valid = result->valid,
+                            .test = result->test};
+    strcpy(result->metric, t->data.s.metric);
+    say_result(r, result);
+    if (r->checkpoint[0]) FLIP_TRY(save(r));
+    r->tally.total_seconds = flip_seconds() - r->started;
+    FLIP_TRY(flip_tally_json(&counts, &r->tally, t)); /* before the limits are measured */
+    FLIP_TRY(flip_tally_print(&r->tally, t, r->out));
+    flip_status status = flip_report_summary(r->report, result, t, counts);
+    json_decref(counts);
+    return status;
+}
+
+flip_status flip_train(flip_result *result, flip_comm *comm, const flip_settings *settings,
+                       const flip_io *io) {
+    run r = {.io = io, .out = io->out, .checkpoint = "", .started = flip_seconds()};
+    flip_meter before = *flip_comm_meter(comm);
+    flip_status status;
+    watch_signals();
+    FLIP_TRY_GOTO(prepare(&r, comm, settings));
+    add_difference(&r.tally.rest, flip_comm_meter(comm), &before);
+    FLIP_TRY_GOTO(epochs(&r));
+    FLIP_TRY_GOTO(finish(&r, result));
+done:
+    flip_report_close(&r.report);
+    flip_free(r.tally.seconds);
+    flip_free(r.tally.cpu);
+    flip_trainer_close(&r.trainer);
+    return status;
+}

@@ -1,0 +1,376 @@
+/* Predictions as CSV. Every rank writes the lines of its items; lines travel to blocks of the key
+ * (original id, or place of the pair), are sorted there, and rank 0 writes block after block. */
+#include "train/internal.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- lines with keys ---- */
+
+typedef struct keyed {
+    int64_t key[3]; /* order: first, second, third */
+    int64_t length; /* bytes of the line, newline included */
+} keyed;
+
+typedef struct lines {
+    keyed *key;
+    char *text;
+    int64_t n, room;
+    size_t used, size;
+} lines;
+
+static void lines_finish(lines *l) {
+    flip_free(l->key);
+    flip_free(l->text);
+    memset(l, 0, sizeof *l);
+}
+
+static flip_status add_line(lines *l, int64_t a, int64_t b, int64_t c, const char *text) {
+    size_t length = strlen(text);
+    if (l->n == l->room) {
+        l->room = l->room ? 2 * l->room : 1024;
+        FLIP_TRY(flip_grow(&l->key, (size_t)l->n, (size_t)l->room, sizeof *l->key, "predictions"));
+    }
+    if (l->used + length + 1 > l->size) {
+        l->size = 2 * (l->size + length) + 4096;
+        FLIP_TRY(flip_grow(&l->text, l->used, l->size, 1, "predictions"));
+    }
+    memcpy(l->text + l->used, text, length + 1);
+    l->used += length;
+    l->key[l->n++] = (keyed){{a, b, c}, (int64_t)length};
+    return FLIP_OK;
+}
+
+typedef struct ordered {
+    const keyed *key;
+    const char *text;
+} ordered;
+
+static int by_key(const void *a, const void *b) {
+    const int64_t *x = ((const ordered *)a)->key->key, *y = ((const ordered *)b)->key->key;
+    for (int i = 0; i < 3; i++)
+        if (x[i] != y[i]) return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+
+/* Sort by key, in new memory. */
+static flip_status sort_lines(lines *l) {
+    ordered *order = NULL;
+    lines sorted = {.n = l->n, .room = l->n, .used = l->used, .size = l->used};
+    size_t at = 0;
+    flip_status status;
+    FLIP_TRY_GOTO(flip_alloc(&order, (size_t)l->n, sizeof *order, "predictions"));
+    FLIP_TRY_GOTO(flip_alloc(&sorted.key, (size_t)l->n, sizeof *sorted.key, "predictions"));
+    FLIP_TRY_GOTO(flip_alloc(&sorted.text, l->used, 1, "predictions"));
+    for (int64_t i = 0; i < l->n; i++) {
+        order[i] = (ordered){&l->key[i], l->text + at};
+        at += (size_t)l->key[i].length;
+    }
+    qsort(order, (size_t)l->n, sizeof *order, by_key);
+    at = 0;
+    for (int64_t i = 0; i < l->n; i++) {
+        sorted.key[i] = *order[i].key;
+        memcpy(sorted.text + at, order[i].text, (size_t)order[i].key->length);
+        at += (size_t)order[i].key->length;
+    }
+    lines_finish(l);
+    *l = sorted;
+    memset(&sorted, 0, sizeof sorted);
+done:
+    flip_free(order);
+    lines_finish(&sorted);
+    return status;
+}
+
+/* Lines with key[0] in block r of n_keys go to rank r; afterwards each rank's are sorted. */
+static flip_status deal_lines(lines *l, flip_comm *comm, int64_t n_keys) {
+    int size = flip_comm_size(comm);
+    int64_t block = (n_keys + size - 1) / size, n = 0, bytes = 0;
+    int64_t *counts = NULL; /* [5, size]: lines out, in, bytes out, in, ones */
+    lines received = {0};
+    flip_status status;
+    FLIP_TRY(sort_lines(l));
+    if (size == 1) return FLIP_OK;
+    FLIP_TRY_GOTO(flip_alloc_zero(&counts, 5 * (size_t)size, sizeof *counts, "predictions"));
+    int64_t *out = counts, *in = counts + size, *bytes_out = counts + 2 * size;
+    int64_t *bytes_in = counts + 3 * size, *one = counts + 4 * size;
+    for (int64_t i = 0; i < l->n; i++) {
+        out[l->key[i].key[0] / block]++;
+        bytes_out[l->key[i].key[0] / block] += l->key[i].length;
+    }
+    for (int r = 0; r < size; r++)
+        one[r] = 1;
+    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, out, one, in, one, sizeof *out));
+    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, bytes_out, one, bytes_in, one, sizeof *out));
+    for (int r = 0; r < size; r++) {
+        n += in[r];
+        bytes += bytes_in[r];
+    }
+    received = (lines){.n = n, .room = n, .used = (size_t)bytes, .size = (size_t)bytes};
+    FLIP_TRY_GOTO(flip_alloc(&received.key, (size_t)n, sizeof *received.key, "predictions"));
+    FLIP_TRY_GOTO(flip_alloc(&received.text, (size_t)bytes, 1, "predictions"));
+    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, l->key, out, received.key, in, sizeof *l->key));
+    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, l->text, bytes_out, received.text, bytes_in, 1));
+    lines_finish(l);
+    *l = received;
+    memset(&received, 0, sizeof received);
+    FLIP_TRY_GOTO(sort_lines(l));
+done:
+    flip_free(counts);
+    lines_finish(&received);
+    return status;
+}
+
+/* Rank 0 writes its text, then that of every other rank as it comes. */
+static flip_status write_lines(const lines *l, flip_comm *comm, FILE *out, const char *path) {
+    enum { TAG = 77, PIECE = 1 << 24 };
+    int size = flip_comm_size(comm), rank = flip_comm_rank(comm);
+    MPI_Comm mpi = flip_comm_mpi(comm);
+    uint64_t used = l->used;
+    bool failed = false;
+    if (rank > 0) {
+        MPI_Send(&used, 1, MPI_UINT64_T, 0, TAG, mpi);
+        for (size_t at = 0; at < l->used; at += PIECE)
+            MPI_Send(l->text + at, (int)(l->used - at < PIECE ? l->used - at : PIECE), MPI_BYTE, 0,
+                     TAG, mpi);
+        return FLIP_OK;
+    }
+    failed = fwrite(l->text, 1, l->used, out) != l->used;
+    char *piece;
+    FLIP_TRY(flip_alloc(&piece, PIECE, 1, "predictions"));
+    for (int r = 1; r < size; r++) {
+        MPI_Recv(&used, 1, MPI_UINT64_T, r, TAG, mpi, MPI_STATUS_IGNORE);
+        for (uint64_t at = 0; at < used; at += PIECE) {
+            size_t n = used - at < PIECE ? (size_t)(used - at) : PIECE;
+            MPI_Recv(piece, (int)n, MPI_BYTE, r, TAG, mpi, MPI_STATUS_IGNORE);
+            failed = failed || fwrite(piece, 1, n, out) != n;
+        }
+    }
+    flip_free(piece);
+    if (fflush(out) != 0 || failed)
+        return FLIP_FAIL(FLIP_ERROR_IO, "cannot write predictions to '%s'", path);
+    return FLIP_OK;
+}
+
+/* ---- what stands in a line ---- */
+
+/* A name as a CSV field: quoted where it must be. */
+static void csv_field(char *out, size_t size, const char *name) {
+    size_t n = 0;
+    bool quote = strpbrk(name, ",\"\n\r") != NULL;
+    if (quote && n + 2 < size) out[n++] = '"';
+    for (; *name && n + 4 < size; name++) {
+        if (*name == '"') out[n++] = '"';
+        out[n++] = *name;
+    }
+    if (quote) out[n++] = '"';
+    out[n] = 0;
+}
+
+static const char *class_text(const flip_data *data, int32_t c, char *buffer, size_t size) {
+    if (c < 0) return "";
+    if (data->class_name)
+        csv_field(buffer, size, data->class_name[c]);
+    else
+        snprintf(buffer, size, "%d", c);
+    return buffer;
+}
+
+/* ",prediction,p(class 0),…" of a row of logits. */
+static int put_classes(char *out, size_t size, const flip_data *data, const double *logit) {
+    char name[256];
+    int32_t best = 0;
+    double sum = 0;
+    for (int32_t c = 1; c < data->n_classes; c++)
+        if (logit[c] > logit[best]) best = c;
+    for (int32_t c = 0; c < data->n_classes; c++)
+        sum += exp(logit[c] - logit[best]);
+    int n = snprintf(out, size, ",%s", class_text(data, best, name, sizeof name));
+    for (int32_t c = 0; c < data->n_classes && (size_t)n < size; c++)
+        n += snprintf(out + n, size - (size_t)n, ",%.6g", exp(logit[c] - logit[best]) / sum);
+    return n;
+}
+
+static flip_status put_header(lines *l, const flip_data *data, const char *first, bool label) {
+    char line[65536], name[256];
+    int n = snprintf(line, sizeof line, "%s", first);
+    if (data->s.task == FLIP_TASK_REGRESSION) {
+        for (int32_t k = 0; k < data->n_classes && n < 65000; k++)
+            n += snprintf(line + n, sizeof line - (size_t)n, ",value%d", k);
+    } else if (data->s.task == FLIP_TASK_LINK) {
+        n += snprintf(line + n, sizeof line - (size_t)n, ",score");
+    } else {
+        n += snprintf(line + n, sizeof line - (size_t)n, ",prediction");
+        for (int32_t c = 0; c < data->n_classes && n < 65000; c++)
+            n += snprintf(line + n, sizeof line - (size_t)n, ",p(%s)",
+                          class_text(data, c, name, sizeof name));
+    }
+    snprintf(line + n, sizeof line - (size_t)n, "%s\n", label ? ",label" : "");
+    return add_line(l, 0, 0, 0, line);
+}
+
+/* ---- nodes ---- */
+
+static flip_status node_lines(flip_trainer *trainer, flip_var y, lines *l) {
+    const flip_data *data = &trainer->data;
+    const flip_real *value = flip_tape_value(trainer->tape, y);
+    int32_t dim = data->n_classes, stride = data->label_constant ? data->steps : 1;
+    size_t size = 512 + 24 * (size_t)dim;
+    double *row = NULL;
+    char *line = NULL, name[256], field[300];
+    flip_status status;
+    FLIP_TRY_GOTO(flip_alloc(&row, (size_t)dim, sizeof *row, "scores"));
+    FLIP_TRY_GOTO(flip_alloc(&line, size, 1, "line"));
+    for (int64_t i = 0; i < (int64_t)data->n_own * data->steps; i += stride) {
+        int64_t v = i / data->steps, t = i % data->steps;
+        for (int32_t j = 0; j < dim; j++) {
+            row[j] = 0;
+            for (int32_t k = 0; k < stride; k++)
+                row[j] += (double)value[(i + k) * dim + j] / stride;
+        }
+        FLIP_TRY_GOTO(flip_graph_node_name(data->graph, (int32_t)v, name, sizeof name));
+        csv_field(field, sizeof field, name);
+        int n = snprintf(line, size, "%s", field);
+        if (data->steps > 1 && stride == 1)
+            n += snprintf(line + n, size - (size_t)n, ",%" PRId64, t);
+        if (data->target)
+            for (int32_t j = 0; j < dim; j++)
+                n += snprintf(line + n, size - (size_t)n, ",%.9g", row[j]);
+        else
+            n += put_classes(line + n, size - (size_t)n, data, row);
+        snprintf(line + n, size - (size_t)n, "\n");
+        FLIP_TRY_GOTO(add_line(l, data->original[v], t, 0, line));
+    }
+done:
+    flip_free(row);
+    flip_free(line);
+    return status;
+}
+
+/* ---- pairs ---- */
+
+/* Fixed-width names of own nodes, so that a plan can fetch those of others. */
+enum { NAME = 128 };
+
+static int ascending(const void *a, const void *b) {
+    flip_gid x = *(const flip_gid *)a, y = *(const flip_gid *)b;
+    return (x > y) - (x < y);
+}
+
+static flip_status pair_names(const flip_data *data, const flip_pair_set *set, flip_plan **plan,
+                              char **own, char **halo, flip_gid **need, int64_t *n_need) {
+    flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
+    int64_t n = 0, kept = 0;
+    int32_t narrow;
+    FLIP_TRY(flip_alloc(need, 2 * (size_t)set->n, sizeof **need, "ends of pairs"));
+    for (int64_t i = 0; i < 2 * set->n; i++) {
+        flip_gid id = i % 2 ? set->v[i / 2] : set->u[i / 2];
+        if (id < first || id >= first + data->n_own) (*need)[n++] = id;
+    }
+    qsort(*need, (size_t)n, sizeof **need, ascending);
+    for (int64_t i = 0; i < n; i++)
+        if (kept == 0 || (*need)[kept - 1] != (*need)[i]) (*need)[kept++] = (*need)[i];
+    *n_need = kept;
+    FLIP_TRY(flip_narrow(&narrow, kept, "ends of pairs"));
+    FLIP_TRY(flip_alloc(own, (size_t)data->n_own, NAME, "names"));
+    FLIP_TRY(flip_alloc(halo, (size_t)kept, NAME, "names"));
+    for (int32_t v = 0; v < data->n_own; v++) {
+        char name[NAME - 8];
+        memcpy(*own + (size_t)v * NAME, &data->original[v], 8);
+        FLIP_TRY(flip_graph_node_name(data->graph, v, name, sizeof name));
+        memcpy(*own + (size_t)v * NAME + 8, name, sizeof name);
+    }
+    if (flip_comm_size(data->comm) == 1) return FLIP_OK;
+    FLIP_TRY(flip_plan_create(plan, data->comm, data->rank_first, *need, narrow, FLIP_BYTES_HALO));
+    return flip_plan_fetch(*plan, *own, NAME, *halo);
+}
+
+static flip_status pair_lines(flip_trainer *trainer, flip_var y, flip_part part, lines *l) {
+    const flip_data *data = &trainer->data;
+    const flip_pair_set *set = &data->set[part];
+    flip_gid first = data->rank_first[flip_comm_rank(data->comm)], *need = NULL;
+    int64_t n_need = 0;
+    flip_plan *plan = NULL;
+    char *own = NULL, *halo = NULL, *line = NULL, label[256], field[2][300];
+    double *row = NULL;
+    size_t size = 1024 + 24 * (size_t)data->n_classes;
+    flip_scored items = {0};
+    flip_status status;
+    FLIP_TRY_GOTO(flip_score_part(trainer, y, part, &items));
+    FLIP_TRY_GOTO(pair_names(data, set, &plan, &own, &halo, &need, &n_need));
+    FLIP_TRY_GOTO(flip_alloc(&line, size, 1, "line"));
+    FLIP_TRY_GOTO(flip_alloc(&row, (size_t)data->n_classes, sizeof *row, "scores"));
+    for (int64_t i = 0; i < set->n; i++) {
+        int64_t end[2];
+        for (int k = 0; k < 2; k++) {
+            flip_gid id = k ? set->v[i] : set->u[i];
+            bool mine = id >= first && id < first + data->n_own;
+            const flip_gid *at =
+                mine ? NULL : bsearch(&id, need, (size_t)n_need, sizeof id, ascending);
+            const char *entry = mine ? own + (id - first) * NAME : halo + (at - need) * NAME;
+            memcpy(&end[k], entry, 8);
+            csv_field(field[k], sizeof field[k], entry + 8);
+        }
+        int n = snprintf(line, size, "%s,%s,%d", field[0], field[1], set->step[i] + data->lead);
+        for (int32_t j = 0; j < data->n_classes; j++)
+            row[j] = (double)items.score[i * data->n_classes + j];
+        if (data->s.task == FLIP_TASK_LINK)
+            n += snprintf(line + n, size - (size_t)n, ",%.6g,%d\n", 1 / (1 + exp(-row[0])),
+                          set->label[i]);
+        else
+            n += put_classes(line + n, size - (size_t)n, data, row);
+        if (data->s.task == FLIP_TASK_EDGE)
+            snprintf(line + n, size - (size_t)n, ",%s\n",
+                     class_text(data, set->label[i], label, sizeof label));
+        FLIP_TRY_GOTO(add_line(l, end[0], set->step[i], end[1], line));
+    }
+done:
+    flip_scored_finish(&items);
+    flip_plan_destroy(&plan);
+    flip_free(own);
+    flip_free(halo);
+    flip_free(need);
+    flip_free(line);
+    flip_free(row);
+    return status;
+}
+
+/* ---- all ---- */
+
+flip_status flip_predict(flip_comm *comm, const flip_settings *settings, const flip_io *io) {
+    flip_trainer trainer = {0};
+    const flip_data *data = &trainer.data;
+    lines l = {0}, header = {0};
+    FILE *out = stdout;
+    const char *path = settings->output[0] ? settings->output : "standard output";
+    flip_status status;
+    flip_var y;
+    FLIP_TRY_GOTO(flip_trainer_load(&trainer, comm, settings, io));
+    FLIP_TRY_GOTO(flip_trainer_forward(&trainer, &y));
+    if (trainer.head) {
+        FLIP_TRY_GOTO(put_header(&header, data, "source,destination,step", true));
+        int from = data->s.task == FLIP_TASK_LINK ? FLIP_PART_TEST : FLIP_PART_TRAIN;
+        for (int p = from; p < FLIP_PARTS; p++)
+            FLIP_TRY_GOTO(pair_lines(&trainer, y, (flip_part)p, &l));
+    } else {
+        bool steps = data->steps > 1 && !data->label_constant;
+        FLIP_TRY_GOTO(put_header(&header, data, steps ? "node,step" : "node", false));
+        FLIP_TRY_GOTO(node_lines(&trainer, y, &l));
+    }
+    FLIP_TRY_GOTO(deal_lines(&l, comm, data->info->n_nodes));
+    if (flip_comm_rank(comm) == 0 && settings->output[0] && !(out = fopen(settings->output, "w"))) {
+        status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write '%s'", path);
+        goto done;
+    }
+    if (flip_comm_rank(comm) == 0) fwrite(header.text, 1, header.used, out);
+    FLIP_TRY_GOTO(write_lines(&l, comm, out, path));
+done:
+    if (out && out != stdout && fclose(out) != 0 && status == FLIP_OK)
+        status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write '%s'", path);
+    lines_finish(&l);
+    lines_finish(&header);
+    flip_trainer_close(&trainer);
+    return status;
+}

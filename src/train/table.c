@@ -1,0 +1,226 @@
+/* Where the time and the bytes went. */
+#include "train/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What a rank tells at the end. */
+typedef struct rank_counts {
+    flip_meter train, evaluate, rest;
+    double total_seconds;
+    uint64_t peak_bytes, halo_rows;
+} rank_counts;
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *list, int64_t n) {
+    if (n == 0) return 0;
+    qsort(list, (size_t)n, sizeof *list, ascending);
+    return n % 2 ? list[n / 2] : 0.5 * (list[n / 2 - 1] + list[n / 2]);
+}
+
+/* Counts of all ranks [size], from flip_alloc. Collective. */
+static flip_status gather(rank_counts **all, const flip_tally *tally, const flip_trainer *trainer) {
+    const flip_data *data = &trainer->data;
+    rank_counts mine = {.train = tally->train,
+                        .evaluate = tally->evaluate,
+                        .rest = tally->rest,
+                        .total_seconds = tally->total_seconds,
+                        .peak_bytes = flip_memory_peak()};
+    if (data->adjacency->plan)
+        mine.halo_rows = (uint64_t)flip_plan_rows_sent(data->adjacency->plan);
+    FLIP_TRY(flip_alloc(all, (size_t)flip_comm_size(data->comm), sizeof mine, "counts of ranks"));
+    (*all)[0] = mine;
+    flip_status status = flip_comm_gather_all(data->comm, *all, &mine, sizeof mine);
+    if (status != FLIP_OK) flip_free(*all);
+    return status;
+}
+
+/* ---- JSON ---- */
+
+/* Whole numbers stay whole: bytes an epoch are the same every epoch unless pairs are sampled. */
+static json_t *share(uint64_t total, int64_t n) {
+    if (n == 0) return json_integer(0);
+    if (total % (uint64_t)n == 0) return json_integer((json_int_t)(total / (uint64_t)n));
+    return json_real((double)total / (double)n);
+}
+
+static json_t *bytes_json(const rank_counts *all, int size, int64_t n, bool evaluate) {
+    json_t *object = json_object();
+    for (int k = 0; k < FLIP_BYTES_COUNT; k++) {
+        uint64_t sum = 0;
+        for (int r = 0; r < size; r++)
+            sum += evaluate ? all[r].evaluate.bytes[k] : all[r].train.bytes[k];
+        json_object_set_new(object, flip_bytes_name((flip_bytes)k), share(sum, n));
+    }
+    return object;
+}
+
+static json_t *run_bytes_json(const rank_counts *all, int size) {
+    json_t *object = json_object();
+    for (int k = 0; k < FLIP_BYTES_COUNT; k++) {
+        uint64_t sum = 0;
+        for (int r = 0; r < size; r++)
+            sum += all[r].evaluate.bytes[k] + all[r].train.bytes[k] + all[r].rest.bytes[k];
+        json_object_set_new(object, flip_bytes_name((flip_bytes)k), json_integer((json_int_t)sum));
+    }
+    return object;
+}
+
+/* Median seconds of an epoch (rank 0's clock) and median processor seconds summed over ranks. */
+static flip_status epoch_times(json_t *counts, const flip_tally *tally,
+                               const flip_trainer *trainer) {
+    int64_t n = tally->epochs;
+    double *cpu = NULL, *seconds = NULL;
+    flip_status status;
+    FLIP_TRY_GOTO(flip_alloc(&cpu, (size_t)n, sizeof *cpu, "epoch times"));
+    FLIP_TRY_GOTO(flip_alloc(&seconds, (size_t)n, sizeof *seconds, "epoch times"));
+    memcpy(cpu, tally->cpu, (size_t)n * sizeof *cpu);
+    memcpy(seconds, tally->seconds, (size_t)n * sizeof *seconds);
+    FLIP_TRY_GOTO(flip_comm_sum_f64(trainer->data.comm, cpu, (size_t)n));
+    if (counts) {
+        json_object_set_new(counts, "seconds_per_epoch", json_real(median(seconds, n)));
+        json_object_set_new(counts, "cpu_seconds_per_epoch", json_real(median(cpu, n)));
+        json_object_set_new(counts, "seconds", json_real(tally->total_seconds));
+    }
+done:
+    flip_free(cpu);
+    flip_free(seconds);
+    return status;
+}
+
+flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip_trainer *trainer) {
+    rank_counts *all;
+    int size = flip_comm_size(trainer->data.comm);
+    bool first = flip_comm_rank(trainer->data.comm) == 0;
+    FLIP_TRY(gather(&all, tally, trainer));
+    *counts = first ? json_object() : NULL;
+    flip_status status = epoch_times(*counts, tally, trainer);
+    if (first) {
+        uint64_t peak = 0, rows = 0;
+        json_t *peaks = json_array();
+        for (int r = 0; r < size; r++) {
+            peak = all[r].peak_bytes > peak ? all[r].peak_bytes : peak;
+            rows += all[r].halo_rows;
+            json_array_append_new(peaks, json_integer((json_int_t)all[r].peak_bytes));
+        }
+        json_object_set_new(*counts, "peak_rss_bytes", json_integer((json_int_t)peak));
+        json_object_set_new(*counts, "peak_rss_bytes_of_ranks", peaks);
+        json_object_set_new(*counts, "halo_rows", json_integer((json_int_t)rows));
+        json_object_set_new(
+            *counts, "passes",
+            json_pack("{s:i, s:i, s:i}", "forward", 1, "backward", 1, "recomputation", 0));
+        json_object_set_new(*counts, "bytes", bytes_json(all, size, tally->epochs, false));
+        json_object_set_new(*counts, "bytes_evaluation",
+                            bytes_json(all, size, tally->evaluations, true));
+        json_object_set_new(*counts, "bytes_run", run_bytes_json(all, size));
+    }
+    flip_free(all);
+    return status;
+}
+
+/* ---- text ---- */
+
+static void human_bytes(char *text, size_t size, double bytes) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    int u = 0;
+    while (bytes >= 1024 && u < 4) {
+        bytes /= 1024;
+        u++;
+    }
+    snprintf(text, size, bytes < 10 && u ? "%.2f %s" : "%.0f %s", bytes, units[u]);
+}
+
+/* One row: seconds min/avg/max over ranks, share, and the rate reached beside the limit. */
+static void print_stage(FILE *out, const char *name, const double *seconds, int size, double total,
+                        double traffic, double flops, const flip_limits *limits) {
+    double low = seconds[0], high = 0, sum = 0;
+    for (int r = 0; r < size; r++) {
+        low = seconds[r] < low ? seconds[r] : low;
+        high = seconds[r] > high ? seconds[r] : high;
+        sum += seconds[r];
+    }
+    if (high < 5e-5) return;
+    fprintf(out, "  %-12s %9.3f %9.3f %9.3f %6.1f %%", name, low, sum / size, high,
+            100 * sum / size / total);
+    if (flops > 0)
+        fprintf(out, "   %7.1f GFLOP/s %4.0f %%", flops / sum * 1e-9,
+                100 * flops / sum * 1e-9 / limits->multiply_gflops);
+    else if (traffic > 0)
+        fprintf(out, "   %7.1f GB/s    %4.0f %%", traffic / sum * 1e-9,
+                100 * traffic / sum * 1e-9 / limits->copy_gbs);
+    fprintf(out, "\n");
+}
+
+static void print_times(FILE *out, const rank_counts *all, int size, const flip_limits *limits) {
+    double total = 0, seconds[size], counted[size], evaluate[size];
+    for (int r = 0; r < size; r++)
+        total += all[r].total_seconds / size;
+    memset(counted, 0, sizeof counted);
+    memset(evaluate, 0, sizeof evaluate);
+    fprintf(out, "seconds            min       avg       max    share   reached, share of this "
+                 "machine's limit\n");
+    for (int k = 0; k < FLIP_STAGE_COUNT; k++) {
+        double traffic = 0, flops = 0;
+        for (int r = 0; r < size; r++) {
+            seconds[r] = all[r].train.seconds[k] + all[r].rest.seconds[k];
+            counted[r] += seconds[r] + all[r].evaluate.seconds[k];
+            evaluate[r] += all[r].evaluate.seconds[k];
+            traffic += (double)(all[r].train.traffic[k] + all[r].rest.traffic[k]);
+            flops += (double)(all[r].train.flops[k] + all[r].rest.flops[k]);
+        }
+        if (k == FLIP_STAGE_EVALUATE) continue;
+        print_stage(out, flip_stage_name((flip_stage)k), seconds, size, total, traffic, flops,
+                    limits);
+    }
+    print_stage(out, "evaluate", evaluate, size, total, 0, 0, limits);
+    for (int r = 0; r < size; r++)
+        seconds[r] = all[r].total_seconds - counted[r];
+    print_stage(out, "other", seconds, size, total, 0, 0, limits);
+    for (int r = 0; r < size; r++)
+        seconds[r] = all[r].total_seconds;
+    print_stage(out, "total", seconds, size, total, 0, 0, limits);
+}
+
+static void print_bytes(FILE *out, const rank_counts *all, int size, int64_t epochs) {
+    char text[32], run[32];
+    bool any = false;
+    for (int k = 0; k < FLIP_BYTES_COUNT; k++) {
+        double sum = 0, whole = 0;
+        for (int r = 0; r < size; r++) {
+            sum += (double)all[r].train.bytes[k];
+            whole +=
+                (double)(all[r].train.bytes[k] + all[r].evaluate.bytes[k] + all[r].rest.bytes[k]);
+        }
+        if (whole == 0) continue;
+        if (!any) fprintf(out, "bytes, all ranks   an epoch   the run\n");
+        any = true;
+        human_bytes(text, sizeof text, epochs ? sum / (double)epochs : 0);
+        human_bytes(run, sizeof run, whole);
+        fprintf(out, "  %-15s %10s %10s\n", flip_bytes_name((flip_bytes)k), text, run);
+    }
+    fprintf(out, "peak memory of rank");
+    for (int r = 0; r < size && r < 8; r++) {
+        human_bytes(text, sizeof text, (double)all[r].peak_bytes);
+        fprintf(out, "%s %d: %s", r ? "," : "", r, text);
+    }
+    fprintf(out, "%s\n", size > 8 ? ", …" : "");
+}
+
+flip_status flip_tally_print(const flip_tally *tally, const flip_trainer *trainer, FILE *out) {
+    rank_counts *all;
+    int size = flip_comm_size(trainer->data.comm);
+    FLIP_TRY(gather(&all, tally, trainer));
+    if (out) {
+        flip_limits limits = flip_kernels_limits();
+        limits.copy_gbs = limits.copy_gbs > 0 ? limits.copy_gbs : 1;
+        limits.multiply_gflops = limits.multiply_gflops > 0 ? limits.multiply_gflops : 1;
+        print_times(out, all, size, &limits);
+        print_bytes(out, all, size, tally->epochs);
+    }
+    flip_free(all);
+    return FLIP_OK;
+}

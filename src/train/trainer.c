@@ -1,0 +1,166 @@
+/* Data, model, tape and optimiser together: one epoch, one forward, what memory they need. */
+#include "train/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#pragma weak flip_model_bytes /* until the model's estimate is there */
+
+static bool on_pairs(const flip_trainer *trainer) {
+    return trainer->data.s.task == FLIP_TASK_EDGE || trainer->data.s.task == FLIP_TASK_LINK;
+}
+
+flip_status flip_trainer_build(flip_trainer *trainer) {
+    const flip_data *data = &trainer->data;
+    const flip_settings *s = &data->s;
+    flip_model_params model = flip_data_model_params(data);
+    FLIP_TRY(flip_params_create(&trainer->params));
+    FLIP_TRY(flip_model_create(&trainer->model, trainer->params, &model));
+    if (on_pairs(trainer)) {
+        flip_head_params head = {.kind = (flip_head_kind)(s->edge_head - FLIP_EDGE_HEAD_DOT),
+                                 .in_dim = model.out_dim,
+                                 .hidden = (int32_t)s->hidden,
+                                 .out_dim = data->n_classes};
+        FLIP_TRY(flip_head_create(&trainer->head, trainer->params, &head));
+    }
+    FLIP_TRY(flip_params_finish(trainer->params, (uint64_t)s->seed));
+    flip_tape_params tape = {.comm = data->comm,
+                             .params = trainer->params,
+                             .key = data->original,
+                             .n_own = data->n_own,
+                             .seed = (uint64_t)s->seed,
+                             .bf16 = s->precision == 1};
+    FLIP_TRY(flip_tape_create(&trainer->tape, &tape));
+    flip_optimiser_params optimiser = FLIP_OPTIMISER_DEFAULTS;
+    optimiser.kind = (flip_optimiser_kind)s->optimizer;
+    optimiser.lr = s->lr;
+    optimiser.weight_decay = s->weight_decay;
+    optimiser.momentum = s->momentum;
+    optimiser.clip = s->clip;
+    FLIP_TRY(flip_optimiser_create(&trainer->optimiser, trainer->params, &optimiser));
+    size_t n = (size_t)flip_params_size(trainer->params);
+    FLIP_TRY(flip_alloc(&trainer->best, n, sizeof *trainer->best, "best parameters"));
+    memcpy(trainer->best, flip_params_values(trainer->params), n * sizeof *trainer->best);
+    trainer->best_metric = trainer->best_loss = NAN;
+    return FLIP_OK;
+}
+
+void flip_trainer_close(flip_trainer *trainer) {
+    flip_free(trainer->best);
+    flip_optimiser_destroy(&trainer->optimiser);
+    flip_tape_destroy(&trainer->tape);
+    flip_head_destroy(&trainer->head);
+    flip_model_destroy(&trainer->model);
+    flip_params_destroy(&trainer->params);
+    flip_data_close(&trainer->data);
+    memset(trainer, 0, sizeof *trainer);
+}
+
+/* ---- one epoch ---- */
+
+static flip_var task_loss(flip_trainer *trainer, flip_var y) {
+    const flip_data *data = &trainer->data;
+    const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
+    flip_labels labels = {.class_weight = data->class_weight};
+    switch (data->s.task) {
+    case FLIP_TASK_NODE:
+        labels.label = data->label;
+        labels.mask = data->mask[FLIP_PART_TRAIN];
+        return flip_cross_entropy(trainer->tape, y, &labels);
+    case FLIP_TASK_REGRESSION:
+        return flip_squared_error(trainer->tape, y, data->target, data->mask[FLIP_PART_TRAIN]);
+    case FLIP_TASK_EDGE:
+        labels.label = set->label;
+        y = flip_head_forward(trainer->head, trainer->tape, y, set->pairs);
+        return flip_cross_entropy(trainer->tape, y, &labels);
+    default:
+        labels.label = set->label;
+        y = flip_head_forward(trainer->head, trainer->tape, y, set->pairs);
+        return flip_binary_cross_entropy(trainer->tape, y, &labels);
+    }
+}
+
+flip_status flip_trainer_epoch(flip_trainer *trainer) {
+    flip_data *data = &trainer->data;
+    int64_t epoch = trainer->epoch + 1;
+    if (data->s.task == FLIP_TASK_LINK)
+        FLIP_TRY(flip_links_sample(&data->links, &data->set[FLIP_PART_TRAIN], data->comm,
+                                   data->rank_first, FLIP_PART_TRAIN, data->s.negatives,
+                                   (uint64_t)data->s.seed, (uint64_t)epoch, data->lead));
+    flip_tape_reset(trainer->tape, true, epoch);
+    flip_params_clear_gradients(trainer->params);
+    flip_var y = flip_model_forward(trainer->model, trainer->tape, data->adjacency, data->features,
+                                    data->steps);
+    flip_var loss = task_loss(trainer, y);
+    FLIP_TRY(flip_tape_status(trainer->tape));
+    double value = flip_tape_scalar(trainer->tape, loss);
+    FLIP_TRY(flip_tape_backward(trainer->tape, loss));
+    FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
+    if (!isfinite(value))
+        return FLIP_FAIL(FLIP_ERROR_INPUT,
+                         "the loss of epoch %lld is %g: training diverged; try a smaller --lr, "
+                         "--clip 1, or --feature-norm row",
+                         (long long)epoch, value);
+    FLIP_TRY(flip_optimiser_step(trainer->optimiser));
+    trainer->loss = value;
+    trainer->epoch = epoch;
+    return FLIP_OK;
+}
+
+flip_status flip_trainer_forward(flip_trainer *trainer, flip_var *y) {
+    flip_data *data = &trainer->data;
+    flip_tape_reset(trainer->tape, false, trainer->epoch);
+    *y = flip_model_forward(trainer->model, trainer->tape, data->adjacency, data->features,
+                            data->steps);
+    return flip_tape_status(trainer->tape);
+}
+
+/* ---- memory ---- */
+
+static int ascending(const void *a, const void *b) {
+    flip_gid x = *(const flip_gid *)a, y = *(const flip_gid *)b;
+    return (x > y) - (x < y);
+}
+
+/* Distinct sources of other ranks. */
+static flip_status count_halo(const flip_data *data, int64_t *n_halo) {
+    flip_gid first = data->rank_first[flip_comm_rank(data->comm)], *list;
+    int64_t n = 0;
+    FLIP_TRY(flip_alloc(&list, (size_t)data->events.n, sizeof *list, "sources"));
+    for (int64_t e = 0; e < data->events.n; e++)
+        if (data->events.src[e] < first || data->events.src[e] >= first + data->n_own)
+            list[n++] = data->events.src[e];
+    qsort(list, (size_t)n, sizeof *list, ascending);
+    *n_halo = 0;
+    for (int64_t i = 0; i < n; i++)
+        *n_halo += i == 0 || list[i] != list[i - 1];
+    flip_free(list);
+    return FLIP_OK;
+}
+
+flip_status flip_trainer_estimate(const flip_trainer *trainer, size_t base,
+                                  flip_estimate *estimate) {
+    const flip_data *data = &trainer->data;
+    flip_adjacency_params adjacency = flip_data_adjacency_params(data);
+    flip_model_params model = flip_data_model_params(data);
+    int64_t n_halo, pairs = data->set[FLIP_PART_TRAIN].n;
+    FLIP_TRY(count_halo(data, &n_halo));
+    estimate->base = base;
+    estimate->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
+    estimate->adjacency = flip_adjacency_bytes(data->n_own, n_halo, data->events.n,
+                                               data->events.weight != NULL, &adjacency);
+    estimate->training = flip_model_bytes(&model, data->n_own, n_halo, data->events.n, data->steps);
+    if (data->s.task == FLIP_TASK_LINK) pairs = data->links.n * (1 + data->s.negatives);
+    if (on_pairs(trainer)) /* gathered rows and their gradients */
+        estimate->training += (size_t)pairs * 4 * (size_t)model.out_dim * sizeof(flip_real);
+    estimate->available =
+        data->s.memory == FLIP_UNSET ? flip_memory_available() / 5 * 4 : (size_t)data->s.memory;
+    estimate->ranks_here = flip_comm_node_size(data->comm);
+    /* the largest rank times the ranks of a node */
+    int64_t mine =
+        (int64_t)(estimate->base + estimate->held + estimate->adjacency + estimate->training);
+    FLIP_TRY(flip_comm_max_i64(data->comm, &mine, 1));
+    estimate->together = (size_t)mine * (size_t)estimate->ranks_here;
+    return FLIP_OK;
+}

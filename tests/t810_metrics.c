@@ -1,0 +1,309 @@
+/* t810: metrics on 1 to 4 ranks against their plain definitions, computed pair by pair on all
+ * items; scores are drawn from few values, so that ties are everywhere. */
+#include <flipbook/train.h>
+
+#include "ranks.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct items {
+    int64_t n;
+    int32_t dim;
+    flip_real *score, *target;
+    int32_t *label, *step;
+    flip_gid *source;
+} items;
+
+static double drawn(uint64_t a, uint64_t b) {
+    return flip_random_uniform(5, FLIP_STREAM_TEST, a, b);
+}
+
+/* The same items on every rank; values: distinct scores. */
+static items make(uint64_t seed, int64_t n, int32_t dim, int classes, int values, bool pairs) {
+    items x = {.n = n, .dim = dim};
+    x.score = malloc((size_t)(n * dim + 1) * sizeof *x.score);
+    x.target = malloc((size_t)(n * dim + 1) * sizeof *x.target);
+    x.label = malloc((size_t)(n + 1) * sizeof *x.label);
+    x.step = malloc((size_t)(n + 1) * sizeof *x.step);
+    x.source = malloc((size_t)(n + 1) * sizeof *x.source);
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t k = seed * 100000 + (uint64_t)i;
+        x.label[i] = (int32_t)(drawn(k, 1) * classes);
+        if (pairs) x.label[i] = drawn(k, 1) < 0.2;
+        x.step[i] = (int32_t)(drawn(k, 2) * 4);
+        x.source[i] = (flip_gid)(drawn(k, 3) * 12);
+        for (int32_t j = 0; j < dim; j++) {
+            uint64_t c = 10 + (uint64_t)j;
+            x.score[i * dim + j] = (flip_real)(floor(drawn(k, c) * values) / 8 - 1);
+            x.target[i * dim + j] =
+                drawn(k, 100 + c) < 0.1 ? (flip_real)NAN : (flip_real)drawn(k, 200 + c);
+        }
+    }
+    return x;
+}
+
+static void drop(items *x) {
+    free(x->score);
+    free(x->target);
+    free(x->label);
+    free(x->step);
+    free(x->source);
+}
+
+/* This rank's share: link items by source (a source lives on one rank), others dealt unevenly. */
+static flip_scored share(const items *x, bool pairs, int rank, int size, items *own) {
+    *own = make(0, x->n, x->dim, 1, 1, false);
+    own->n = 0;
+    for (int64_t i = 0; i < x->n; i++) {
+        int64_t owner = pairs ? x->source[i] % size : (i * i + i / 3) % size;
+        if (size > 2 && !pairs && owner == 1) owner = 0; /* a rank with nothing */
+        if (owner != rank) continue;
+        int64_t at = own->n++;
+        memcpy(own->score + at * x->dim, x->score + i * x->dim, (size_t)x->dim * sizeof *x->score);
+        memcpy(own->target + at * x->dim, x->target + i * x->dim,
+               (size_t)x->dim * sizeof *x->score);
+        own->label[at] = x->label[i];
+        own->step[at] = x->step[i];
+        own->source[at] = x->source[i];
+    }
+    return (flip_scored){.n = own->n,
+                         .dim = x->dim,
+                         .score = own->score,
+                         .label = own->label,
+                         .target = own->target,
+                         .pairs = pairs,
+                         .step = own->step,
+                         .source = own->source};
+}
+
+/* ---- plain definitions ---- */
+
+static double probability(const items *x, int64_t i, int32_t c) {
+    double sum = 0;
+    if (x->dim == 1) return (double)x->score[i];
+    for (int32_t j = 0; j < x->dim; j++)
+        sum += exp((double)x->score[i * x->dim + j]);
+    return exp((double)x->score[i * x->dim + c]) / sum;
+}
+
+/* Equal within rounding: the softmax of equal logits may differ in the last place. */
+static bool same(double a, double b) {
+    return fabs(a - b) < 1e-12;
+}
+
+static double plain_auc(const items *x, int32_t c) {
+    double wins = 0, pairs = 0;
+    for (int64_t i = 0; i < x->n; i++)
+        for (int64_t j = 0; j < x->n; j++) {
+            if (x->label[i] != c || x->label[j] == c) continue;
+            double p = probability(x, i, x->dim == 1 ? 0 : c);
+            double q = probability(x, j, x->dim == 1 ? 0 : c);
+            wins += same(p, q) ? 0.5 : p > q;
+            pairs++;
+        }
+    return pairs > 0 ? wins / pairs : NAN;
+}
+
+/* Every positive contributes the precision at its own threshold. step < 0: all. */
+static double plain_ap(const items *x, int32_t c, int32_t step, double *positives) {
+    double sum = 0;
+    *positives = 0;
+    for (int64_t i = 0; i < x->n; i++) {
+        if (x->label[i] != c || (step >= 0 && x->step[i] != step)) continue;
+        double above = 0, true_above = 0, p = probability(x, i, x->dim == 1 ? 0 : c);
+        for (int64_t j = 0; j < x->n; j++) {
+            double q = probability(x, j, x->dim == 1 ? 0 : c);
+            if ((step >= 0 && x->step[j] != step) || (q < p && !same(p, q))) continue;
+            above++;
+            true_above += x->label[j] == c;
+        }
+        sum += true_above / above;
+        ++*positives;
+    }
+    return *positives > 0 ? sum / *positives : NAN;
+}
+
+static double plain_map(const items *x) {
+    double sum = 0, weight = 0;
+    for (int32_t t = 0; t < 4; t++) {
+        double positives, ap = plain_ap(x, 1, t, &positives);
+        if (positives == 0) continue;
+        sum += positives * ap;
+        weight += positives;
+    }
+    return sum / weight;
+}
+
+static double plain_mrr(const items *x) {
+    double sum = 0, weight = 0;
+    for (int32_t t = 0; t < 4; t++) {
+        double step_sum = 0, sources = 0, step_pairs = 0;
+        for (flip_gid u = 0; u < 12; u++) {
+            double mean = 0, n = 0;
+            for (int64_t i = 0; i < x->n; i++) {
+                if (x->step[i] != t || x->source[i] != u || !x->label[i]) continue;
+                double above = 0, equal = 0;
+                for (int64_t j = 0; j < x->n; j++) {
+                    if (x->step[j] != t || x->source[j] != u) continue;
+                    above += x->score[j] > x->score[i];
+                    equal += x->score[j] == x->score[i];
+                }
+                mean += 1 / (above + (equal + 1) / 2);
+                n++;
+            }
+            if (n == 0) continue;
+            step_sum += mean / n;
+            sources++;
+            step_pairs += n;
+        }
+        if (sources == 0) continue;
+        sum += step_pairs * step_sum / sources;
+        weight += step_pairs;
+    }
+    return sum / weight;
+}
+
+static int32_t said(const items *x, int64_t i) {
+    int32_t best = 0;
+    for (int32_t j = 1; j < x->dim; j++)
+        if (x->score[i * x->dim + j] > x->score[i * x->dim + best]) best = j;
+    return best;
+}
+
+static double plain_f1(const items *x, int32_t c, bool *seen) {
+    double tp = 0, fp = 0, fn = 0;
+    for (int64_t i = 0; i < x->n; i++) {
+        tp += x->label[i] == c && said(x, i) == c;
+        fp += x->label[i] != c && said(x, i) == c;
+        fn += x->label[i] == c && said(x, i) != c;
+    }
+    *seen = tp + fp + fn > 0;
+    return *seen ? 2 * tp / (2 * tp + fp + fn) : 0;
+}
+
+static double plain(const items *x, const flip_metric *metric, bool pairs) {
+    double sum = 0, n = 0, unused;
+    bool seen;
+    switch (metric->kind) {
+    case FLIP_METRIC_ACCURACY:
+        for (int64_t i = 0; i < x->n; i++)
+            sum += said(x, i) == x->label[i];
+        return sum / (double)x->n;
+    case FLIP_METRIC_F1:
+        return plain_f1(x, metric->class_index, &seen);
+    case FLIP_METRIC_MACRO_F1:
+        for (int32_t c = 0; c < x->dim; c++) {
+            double f = plain_f1(x, c, &seen);
+            sum += seen ? f : 0;
+            n += seen;
+        }
+        return sum / n;
+    case FLIP_METRIC_RMSE:
+        for (int64_t i = 0; i < x->n * x->dim; i++) {
+            if (isnan(x->target[i])) continue;
+            sum += pow((double)x->score[i] - (double)x->target[i], 2);
+            n++;
+        }
+        return sqrt(sum / n);
+    case FLIP_METRIC_MRR:
+        if (pairs) return plain_mrr(x);
+        for (int64_t i = 0; i < x->n; i++) {
+            double above = 0, equal = 0;
+            for (int32_t j = 0; j < x->dim; j++) {
+                above += x->score[i * x->dim + j] > x->score[i * x->dim + x->label[i]];
+                equal += x->score[i * x->dim + j] == x->score[i * x->dim + x->label[i]];
+            }
+            sum += 1 / (above + (equal + 1) / 2);
+        }
+        return sum / (double)x->n;
+    default:
+        break;
+    }
+    bool auc = metric->kind == FLIP_METRIC_AUC;
+    if (pairs && metric->kind == FLIP_METRIC_MAP) return plain_map(x);
+    if (x->dim <= 2) return auc ? plain_auc(x, 1) : plain_ap(x, 1, -1, &unused);
+    for (int32_t c = 0; c < x->dim; c++) {
+        double one = auc ? plain_auc(x, c) : plain_ap(x, c, -1, &unused);
+        sum += isnan(one) ? 0 : one;
+        n += !isnan(one);
+    }
+    return sum / n;
+}
+
+/* ---- the comparison ---- */
+
+static flip_comm *comm;
+
+static void compare(int64_t n, int32_t dim, int values, bool pairs, uint64_t seed) {
+    static const flip_metric metrics[] = {{FLIP_METRIC_ACCURACY, 0}, {FLIP_METRIC_F1, 1},
+                                          {FLIP_METRIC_MACRO_F1, 0}, {FLIP_METRIC_AUC, 0},
+                                          {FLIP_METRIC_AP, 0},       {FLIP_METRIC_MAP, 0},
+                                          {FLIP_METRIC_MRR, 0},      {FLIP_METRIC_RMSE, 0}};
+    int rank = flip_comm_rank(comm), size = flip_comm_size(comm);
+    items all = make(seed, n, dim, dim == 1 ? 2 : dim, values, pairs), own;
+    flip_scored scored = share(&all, pairs, rank, size, &own);
+    for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++) {
+        double value, expected;
+        bool counts = metrics[k].kind < FLIP_METRIC_AUC;
+        if (dim == 1 && counts) continue;
+        if (dim == 1 && !pairs && metrics[k].kind == FLIP_METRIC_MRR) continue;
+        CHECK_OK(flip_metric_measure(&value, &metrics[k], comm, &scored));
+        expected = plain(&all, &metrics[k], pairs);
+        CHECK(fabs(value - expected) < 1e-12 * fmax(1, fabs(expected)),
+              "metric %d, dim %d: %.17g, plainly %.17g", (int)metrics[k].kind, dim, value,
+              expected);
+    }
+    drop(&all);
+    drop(&own);
+}
+
+static void nothing_to_measure(void) {
+    double value = 0;
+    flip_scored none = {.dim = 2};
+    flip_metric auc = {FLIP_METRIC_AUC, 0}, accuracy = {FLIP_METRIC_ACCURACY, 0};
+    CHECK_OK(flip_metric_measure(&value, &auc, comm, &none));
+    CHECK(isnan(value), "%g of nothing", value);
+    CHECK_OK(flip_metric_measure(&value, &accuracy, comm, &none));
+    CHECK(isnan(value), "%g of nothing", value);
+}
+
+static void better(void) {
+    flip_metric accuracy = {FLIP_METRIC_ACCURACY, 0}, rmse = {FLIP_METRIC_RMSE, 0};
+    CHECK(flip_metric_better(&accuracy, 0.9, 0.8) && !flip_metric_better(&accuracy, 0.8, 0.8),
+          "order of scores");
+    CHECK(flip_metric_better(&rmse, 0.1, 0.2) && !flip_metric_better(&rmse, 0.2, 0.1),
+          "order of scores");
+    CHECK(flip_metric_better(&rmse, 0.1, NAN) && !flip_metric_better(&rmse, NAN, 0.1),
+          "order of scores");
+}
+
+static void against_definitions(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        compare(300, 2, 9, false, seed);
+        compare(300, 5, 4, false, seed);
+        compare(400, 1, 11, true, seed);
+        compare(400, 1, 1000000, true, seed);
+        compare(3, 2, 2, false, seed);  /* fewer items than ranks */
+        compare(200, 1, 1, true, seed); /* all scores equal */
+    }
+}
+
+static void edges(void **state) {
+    (void)state;
+    nothing_to_measure();
+    better();
+}
+
+int main(int argc, char **argv) {
+    MPI_Init(&argc, &argv);
+    if (flip_comm_create(&comm, MPI_COMM_WORLD) != FLIP_OK) return 1;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_definitions),
+                                       cmocka_unit_test(edges)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    flip_comm_destroy(&comm);
+    MPI_Finalize();
+    return failed;
+}

@@ -174,6 +174,10 @@ flip_var flip_linear2(flip_tape *tape, flip_var x1, flip_param w1, flip_var x2, 
  * consumed: not to be used again. */
 flip_var flip_aggregate(flip_tape *tape, const flip_adjacency *adjacency, flip_var x, flip_var y,
                         flip_param b, flip_act act);
+/* act(x w_self + A (x w_neigh) + b), for w_neigh with fewer columns than rows; w_self and b may be
+ * FLIP_PARAM_NONE */
+flip_var flip_linear_aggregate(flip_tape *tape, const flip_adjacency *adjacency, flip_var x,
+                               flip_param w_self, flip_param w_neigh, flip_param b, flip_act act);
 /* y[v] = Σ w_e x[u] over the entries e = (v, u), weights a variable [entries, 1, 1] */
 flip_var flip_aggregate_edges(flip_tape *tape, const flip_adjacency *adjacency, flip_var w,
                               flip_var x);

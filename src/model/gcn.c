@@ -13,19 +13,11 @@ static void gcn_add(flip_model *model, flip_params *params, int32_t l) {
 static flip_var gcn_layer(const pass *p) {
     flip_tape *tape = p->tape;
     const layer *k = layer_of(p);
-    bool residual = k->w_residual != FLIP_PARAM_NONE;
-    flip_var y;
-    if (model_multiply_first(p)) { /* Â (H W) */
-        flip_var skip =
-            residual ? flip_linear(tape, p->h, k->w_residual, k->b, FLIP_ACT_NONE) : FLIP_VAR_NONE;
-        flip_var z = flip_linear(tape, p->h, k->w, FLIP_PARAM_NONE, FLIP_ACT_NONE);
-        y = flip_aggregate(tape, p->adjacency, z, skip, residual ? FLIP_PARAM_NONE : k->b,
-                           model_act(p));
-        flip_tape_release(tape, z);
-        return y;
-    }
-    flip_var z = model_aggregate(p); /* (Â H) W */
-    if (residual)
+    if (model_multiply_first(p)) /* Â (H W) + H Wres + b */
+        return flip_linear_aggregate(tape, p->adjacency, p->h, k->w_residual, k->w, k->b,
+                                     model_act(p));
+    flip_var y, z = model_aggregate(p); /* (Â H) W + H Wres + b */
+    if (k->w_residual != FLIP_PARAM_NONE)
         y = flip_linear2(tape, z, k->w, p->h, k->w_residual, k->b, model_act(p));
     else
         y = flip_linear(tape, z, k->w, k->b, model_act(p));

@@ -31,16 +31,10 @@ static flip_var pool(const pass *p) {
 static flip_var convolve(const pass *p, flip_act act) {
     flip_tape *tape = p->tape;
     const layer *k = layer_of(p);
-    flip_var y;
-    if (!p->model->p.pool && model_multiply_first(p)) { /* H Wself + b + mean(H Wneigh) */
-        flip_var z = flip_linear(tape, p->h, k->w_neigh, FLIP_PARAM_NONE, FLIP_ACT_NONE);
-        flip_var self = flip_linear(tape, p->h, k->w_self, k->b, FLIP_ACT_NONE);
-        y = flip_aggregate(tape, p->adjacency, z, self, FLIP_PARAM_NONE, act);
-        flip_tape_release(tape, z);
-        return y;
-    }
+    if (!p->model->p.pool && model_multiply_first(p)) /* H Wself + mean(H Wneigh) + b */
+        return flip_linear_aggregate(tape, p->adjacency, p->h, k->w_self, k->w_neigh, k->b, act);
     flip_var z = p->model->p.pool ? pool(p) : model_aggregate(p);
-    y = flip_linear2(tape, p->h, k->w_self, z, k->w_neigh, k->b, act);
+    flip_var y = flip_linear2(tape, p->h, k->w_self, z, k->w_neigh, k->b, act);
     flip_tape_release(tape, z);
     return y;
 }

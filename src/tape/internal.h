@@ -24,6 +24,7 @@ typedef enum op {
     OP_LINEAR,
     OP_LINEAR2,
     OP_AGGREGATE,
+    OP_LINEAR_AGGREGATE,
     OP_AGGREGATE_EDGES,
     OP_MAX_POOL,
     OP_ATTENTION,
@@ -100,10 +101,11 @@ typedef struct operator_row {
     flip_status (*backward)(flip_tape *tape, record *r);
 } operator_row;
 
-extern const operator_row op_linear, op_linear2, op_aggregate, op_aggregate_edges, op_max_pool,
-    op_attention, op_head_mean, op_bias, op_elu, op_mask, op_add, op_scaled_add, op_concat,
-    op_layer_norm, op_batch_norm, op_l2_normalise, op_band, op_gather_pairs, op_pair_dot,
-    op_cross_entropy, op_binary_cross_entropy, op_squared_error, op_inner;
+extern const operator_row op_linear, op_linear2, op_aggregate, op_linear_aggregate,
+    op_aggregate_edges, op_max_pool, op_attention, op_head_mean, op_bias, op_elu, op_mask, op_add,
+    op_scaled_add, op_concat, op_layer_norm, op_batch_norm, op_l2_normalise, op_band,
+    op_gather_pairs, op_pair_dot, op_cross_entropy, op_binary_cross_entropy, op_squared_error,
+    op_inner;
 
 struct flip_tape {
     flip_comm *comm;
@@ -175,10 +177,28 @@ uint64_t tape_draw(flip_tape *tape);
 /* The epilogue of r's act on its output, for gemm_nn: makes r->bits when backward will come. */
 flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *epilogue);
 
+/* r's act on its output in place, after adding bias (or NULL): an operator that acts calls it. */
+flip_status tape_act_in_place(flip_tape *tape, record *r, const flip_real *bias);
+
+/* ---- products, for operators that multiply (op_dense.c) ---- */
+/* Weight r->param[i] fits an input of so many columns; *out: its own. Checks the bias param[2]. */
+flip_status tape_weight_shape(const flip_tape *tape, const record *r, int i, int32_t columns,
+                              int32_t *out);
+/* y[m,n] = epilogue(x[m,k] w) */
+void tape_product(flip_tape *tape, int64_t m, int64_t n, int64_t k, const flip_real *x,
+                  flip_param w, flip_real *y, const flip_epilogue *e);
+/* w's gradient += x[m,k]^T dy[m,n] */
+void tape_product_weight(flip_tape *tape, int64_t m, int64_t n, int64_t k, const flip_real *x,
+                         const flip_real *dy, flip_param w);
+/* Gradient of input i: dy w^T (+ dy2 w2^T; dy2 may be NULL), masked by the ReLU and dropout that
+ * made the input when no other share is missing. */
+flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_real *dy, flip_param w,
+                               const flip_real *dy2, flip_param w2);
+/* b's gradient += sums of the columns of the output's gradient; b may be FLIP_PARAM_NONE. */
+flip_status tape_bias_gradient(flip_tape *tape, const record *r, flip_param b);
+
 flip_status shape_same(const flip_tape *tape, const record *r, shape *out);  /* as input 0 */
 flip_status shape_equal(const flip_tape *tape, const record *r, shape *out); /* both inputs alike */
-/* g[j] += Σ_i y[i, j], in double, in fixed blocks. */
-flip_status tape_column_sums(flip_tape *tape, int64_t m, int64_t n, const flip_real *y, double *g);
 void tape_traffic(flip_tape *tape, flip_stage stage, uint64_t bytes, uint64_t flops);
 
 #endif

@@ -89,59 +89,70 @@ static int32_t columns_of(const flip_adjacency *g, const variable *x) {
     return g->a.n_steps > 1 ? x->dim : x->steps * x->dim;
 }
 
+/* y (+)= A x. The caller has begun the halo's journey into `halo`. */
+static flip_status pull(flip_tape *tape, const flip_adjacency *g, int32_t dim, flip_real *y,
+                        const flip_real *x, const flip_real *halo, bool add) {
+    int32_t n_interior = g->plan ? g->n_interior : g->n_own;
+    tape->kernels->spmm(&g->a, g->plan ? g->row_order : NULL, n_interior, dim, y, x, NULL, add);
+    FLIP_TRY(edges_halo_end(tape, g));
+    if (g->plan)
+        tape->kernels->spmm(&g->a, g->row_order + n_interior, g->n_own - n_interior, dim, y, x,
+                            halo, add);
+    edges_meter(tape, &g->a, dim, g->n_own);
+    return FLIP_OK;
+}
+
+/* x (+)= A^T y: the halo's rows first, which travel home while the own rows are summed. */
+static flip_status pull_back(flip_tape *tape, const flip_adjacency *g, int32_t dim, size_t width,
+                             flip_real *x, const flip_real *y, bool add) {
+    flip_real *halo = NULL;
+    flip_csr own = edges_rows(&g->at, 0, g->n_own),
+             copies = edges_rows(&g->at, g->n_own, g->n_halo);
+    if (g->plan) {
+        FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)g->n_halo * width * sizeof(flip_real)));
+        tape->kernels->spmm(&copies, NULL, g->n_halo, dim, halo, y, NULL, false);
+    }
+    FLIP_TRY(edges_return_begin(tape, g, halo, width));
+    tape->kernels->spmm(&own, NULL, g->n_own, dim, x, y, NULL, add);
+    FLIP_TRY(edges_return_end(tape, g, x));
+    pool_free(tape->pool, halo);
+    edges_meter(tape, &g->at, dim, g->n_own + g->n_halo);
+    return FLIP_OK;
+}
+
+static size_t width_of(const variable *x) {
+    return (size_t)x->steps * (size_t)x->dim;
+}
+
+static bool acts(const record *r) {
+    return r->act.relu || r->act.dropout > 0;
+}
+
 static flip_status aggregate_forward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
     const variable *x = tape_in(tape, r, 0);
-    size_t width = (size_t)x->steps * (size_t)x->dim;
-    int32_t dim = columns_of(g, x), n_interior = g->plan ? g->n_interior : g->n_own;
     bool add = r->in[1] != FLIP_VAR_NONE;
     flip_real *halo;
-    FLIP_TRY(edges_halo_begin(tape, g, x->value, width, &halo));
+    FLIP_TRY(edges_halo_begin(tape, g, x->value, width_of(x), &halo));
     FLIP_TRY(tape_output(tape, r, add ? 1 : -1));
     variable *y = tape_out(tape, r);
-    tape->kernels->spmm(&g->a, g->plan ? g->row_order : NULL, n_interior, dim, y->value, x->value,
-                        NULL, add);
-    FLIP_TRY(edges_halo_end(tape, g));
-    if (g->plan)
-        tape->kernels->spmm(&g->a, g->row_order + n_interior, g->n_own - n_interior, dim, y->value,
-                            x->value, halo, add);
+    FLIP_TRY(pull(tape, g, columns_of(g, x), y->value, x->value, halo, add));
     pool_free(tape->pool, halo);
-    edges_meter(tape, &g->a, dim, g->n_own);
-    if (r->param[2] == FLIP_PARAM_NONE && !r->act.relu && !(r->act.dropout > 0)) return FLIP_OK;
-    flip_epilogue e = {.accumulate = true, .bias = tape_weight(tape, r->param[2])};
-    FLIP_TRY(tape_epilogue(tape, r, &e));
-    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
-    tape->kernels->gemm_nn(rows_of(y), y->dim, 0, NULL, 1, NULL, y->dim, y->value, y->dim, &e);
-    flip_meter_end(tape->meter);
-    return FLIP_OK;
+    return r->param[2] == FLIP_PARAM_NONE && !acts(r)
+               ? FLIP_OK
+               : tape_act_in_place(tape, r, tape_weight(tape, r->param[2]));
 }
 
 /* dx = A^T dy;  dy0 = dy;  db = Σ dy */
 static flip_status aggregate_backward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
     variable *x = tape_in(tape, r, 0), *y = tape_out(tape, r);
-    int32_t dim = columns_of(g, x);
-    size_t width = (size_t)x->steps * (size_t)x->dim;
-    if (r->param[2] != FLIP_PARAM_NONE)
-        FLIP_TRY(tape_column_sums(tape, rows_of(y), y->dim, y->gradient,
-                                  tape_weight_gradient(tape, r->param[2])));
-    if (x->needs_gradient) {
-        target to;
-        flip_real *halo = NULL;
-        flip_csr own = edges_rows(&g->at, 0, g->n_own),
-                 copies = edges_rows(&g->at, g->n_own, g->n_halo);
-        if (g->plan) {
-            FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)g->n_halo * width * sizeof(flip_real)));
-            tape->kernels->spmm(&copies, NULL, g->n_halo, dim, halo, y->gradient, NULL, false);
-        }
-        FLIP_TRY(edges_return_begin(tape, g, halo, width));
-        FLIP_TRY(tape_gradient(tape, r, 0, &to));
-        tape->kernels->spmm(&own, NULL, g->n_own, dim, to.gradient, y->gradient, NULL,
-                            to.accumulate);
-        FLIP_TRY(edges_return_end(tape, g, to.gradient));
-        pool_free(tape->pool, halo);
-        edges_meter(tape, &g->at, dim, g->n_own + g->n_halo);
-    }
+    target to;
+    FLIP_TRY(tape_bias_gradient(tape, r, r->param[2]));
+    FLIP_TRY(tape_gradient(tape, r, 0, &to));
+    if (to.gradient)
+        FLIP_TRY(pull_back(tape, g, columns_of(g, x), width_of(x), to.gradient, y->gradient,
+                           to.accumulate));
     return r->in[1] == FLIP_VAR_NONE ? FLIP_OK : tape_pass_gradient(tape, r, 1);
 }
 
@@ -164,101 +175,79 @@ flip_var flip_aggregate(flip_tape *tape, const flip_adjacency *adjacency, flip_v
     return tape_apply(tape, &r);
 }
 
-/* ---- y[v] = Σ w_e x[u] with weights that need gradients ---- */
+/* ---- y = act(x W0 + A (x W1) + b), the narrower way where W1 has fewer columns than rows ---- */
 
-static flip_status weighted_shape(const flip_tape *tape, const record *r, shape *out) {
-    const variable *w = tape_in(tape, r, 0);
-    const flip_adjacency *g = r->adjacency;
-    FLIP_TRY(edges_shape(tape, r, 1, out));
-    if (!g->to_transposed || g->a.run_ptr || w->rows != g->a.n_entries || w->dim != 1)
-        return FLIP_FAIL(FLIP_ERROR_INTERNAL,
-                         "weights of edges need a static adjacency of kind ATTENTION with %d "
-                         "entries, got %lld",
-                         w->rows, (long long)g->a.n_entries);
+static flip_status narrow_shape(const flip_tape *tape, const record *r, shape *out) {
+    FLIP_TRY(edges_shape(tape, r, 0, out));
+    FLIP_TRY(tape_weight_shape(tape, r, 1, out->dim, &out->dim));
+    int32_t cols = out->dim;
+    if (r->param[0] != FLIP_PARAM_NONE)
+        FLIP_TRY(tape_weight_shape(tape, r, 0, tape_in(tape, r, 0)->dim, &cols));
+    if (cols != out->dim)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "the two products have %d and %d columns", cols,
+                         out->dim);
     return FLIP_OK;
 }
 
-/* saved[0]: the halo's rows, which dw reads */
-static flip_status weighted_forward(flip_tape *tape, record *r) {
+/* z = x W1 travels while x W0 + b is taken. */
+static flip_status narrow_forward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
-    const variable *w = tape_in(tape, r, 0), *x = tape_in(tape, r, 1);
-    int64_t width = (int64_t)x->steps * x->dim;
-    flip_real *halo;
-    FLIP_TRY(edges_halo_begin(tape, g, x->value, (size_t)width, &halo));
-    r->saved[0] = halo;
+    const variable *x = tape_in(tape, r, 0);
     FLIP_TRY(tape_output(tape, r, -1));
-    FLIP_TRY(edges_halo_end(tape, g));
-    flip_real *y = tape_out(tape, r)->value;
-    flip_csr weighted = g->a;
-    weighted.value = w->value;
-    weighted.n_values = weighted.n_entries;
-    weighted.row_scale = weighted.col_scale = NULL;
-    tape->kernels->spmm(&weighted, NULL, g->n_own, (int32_t)width, y, x->value, halo, false);
-    edges_meter(tape, &weighted, width, g->n_own);
-    return FLIP_OK;
-}
-
-/* dw_e = dy[v] . x[u] */
-static void weight_gradients(const flip_adjacency *g, int64_t width, const flip_real *dy,
-                             const flip_real *x, const flip_real *halo, target to) {
-#pragma omp parallel for schedule(dynamic, 64)
-    for (int32_t v = 0; v < g->n_own; v++)
-        for (int64_t e = g->a.row_ptr[v]; e < g->a.row_ptr[v + 1]; e++) {
-            const flip_real *row = edges_row(g, g->a.col[e], width, x, halo);
-            flip_real sum = 0;
-            for (int64_t j = 0; j < width; j++)
-                sum += dy[v * width + j] * row[j];
-            to.gradient[e] = (to.accumulate ? to.gradient[e] : 0) + sum;
-        }
-}
-
-static flip_status weighted_backward(flip_tape *tape, record *r) {
-    const flip_adjacency *g = r->adjacency;
-    variable *w = tape_in(tape, r, 0), *x = tape_in(tape, r, 1), *y = tape_out(tape, r);
-    int64_t width = (int64_t)x->steps * x->dim;
-    target to;
-    FLIP_TRY(tape_gradient(tape, r, 0, &to));
-    if (to.gradient) weight_gradients(g, width, y->gradient, x->value, r->saved[0], to);
-    if (!x->needs_gradient) return FLIP_OK;
-    flip_real *value, *halo = NULL;
-    FLIP_TRY(pool_alloc(tape->pool, &value, (size_t)g->a.n_entries * sizeof *value));
-    for (int64_t e = 0; e < g->a.n_entries; e++)
-        value[g->to_transposed[e]] = w->value[e];
-    flip_csr transposed = g->at;
-    transposed.value = value;
-    transposed.n_values = transposed.n_entries;
-    transposed.row_scale = transposed.col_scale = NULL;
-    flip_csr own = edges_rows(&transposed, 0, g->n_own),
-             copies = edges_rows(&transposed, g->n_own, g->n_halo);
-    if (g->plan) {
-        FLIP_TRY(
-            pool_alloc(tape->pool, &halo, (size_t)g->n_halo * (size_t)width * sizeof(flip_real)));
-        tape->kernels->spmm(&copies, NULL, g->n_halo, (int32_t)width, halo, y->gradient, NULL,
-                            false);
-    }
-    FLIP_TRY(edges_return_begin(tape, g, halo, (size_t)width));
-    FLIP_TRY(tape_gradient(tape, r, 1, &to));
-    tape->kernels->spmm(&own, NULL, g->n_own, (int32_t)width, to.gradient, y->gradient, NULL,
-                        to.accumulate);
-    FLIP_TRY(edges_return_end(tape, g, to.gradient));
+    variable *y = tape_out(tape, r);
+    int64_t m = rows_of(x), n = y->dim, k = x->dim;
+    bool self = r->param[0] != FLIP_PARAM_NONE;
+    flip_epilogue e = {.bias = tape_weight(tape, r->param[2])};
+    flip_real *z, *halo;
+    FLIP_TRY(pool_alloc(tape->pool, &z, (size_t)(m * n) * sizeof(flip_real)));
+    tape_product(tape, m, n, k, x->value, r->param[1], z, NULL);
+    FLIP_TRY(edges_halo_begin(tape, g, z, width_of(y), &halo));
+    if (self) tape_product(tape, m, n, k, x->value, r->param[0], y->value, &e);
+    FLIP_TRY(pull(tape, g, columns_of(g, y), y->value, z, halo, self));
     pool_free(tape->pool, halo);
-    pool_free(tape->pool, value);
+    pool_free(tape->pool, z);
+    bool bias_later = !self && r->param[2] != FLIP_PARAM_NONE;
+    return bias_later || acts(r)
+               ? tape_act_in_place(tape, r, bias_later ? tape_weight(tape, r->param[2]) : NULL)
+               : FLIP_OK;
+}
+
+/* dz = A^T dy;  dW0 = x^T dy,  dW1 = x^T dz,  dx = dy W0^T + dz W1^T in one pass */
+static flip_status narrow_backward(flip_tape *tape, record *r) {
+    const flip_adjacency *g = r->adjacency;
+    const variable *x = tape_in(tape, r, 0), *y = tape_out(tape, r);
+    bool self = r->param[0] != FLIP_PARAM_NONE;
+    flip_real *dz;
+    FLIP_TRY(tape_bias_gradient(tape, r, r->param[2]));
+    FLIP_TRY(pool_alloc(tape->pool, &dz, (size_t)size_of(y) * sizeof(flip_real)));
+    FLIP_TRY(pull_back(tape, g, columns_of(g, y), width_of(y), dz, y->gradient, false));
+    if (self)
+        tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, y->gradient, r->param[0]);
+    tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, dz, r->param[1]);
+    tape_done_with(tape, r, 0);
+    FLIP_TRY(
+        tape_product_input(tape, r, 0, dz, r->param[1], self ? y->gradient : NULL, r->param[0]));
+    pool_free(tape->pool, dz);
     return FLIP_OK;
 }
 
-const operator_row op_aggregate_edges = {.name = "aggregate edges",
-                                         .stage = FLIP_STAGE_AGGREGATE,
-                                         .inputs = 2,
-                                         .saves = SAVES_IN0 | SAVES_IN1,
-                                         .shape = weighted_shape,
-                                         .forward = weighted_forward,
-                                         .backward = weighted_backward};
+const operator_row op_linear_aggregate = {.name = "linear, then aggregate",
+                                          .stage = FLIP_STAGE_AGGREGATE,
+                                          .inputs = 1,
+                                          .saves = SAVES_IN0,
+                                          .acts = true,
+                                          .shape = narrow_shape,
+                                          .forward = narrow_forward,
+                                          .backward = narrow_backward};
 
-flip_var flip_aggregate_edges(flip_tape *tape, const flip_adjacency *adjacency, flip_var w,
-                              flip_var x) {
-    record r = tape_record(OP_AGGREGATE_EDGES);
-    r.in[0] = w;
-    r.in[1] = x;
+flip_var flip_linear_aggregate(flip_tape *tape, const flip_adjacency *adjacency, flip_var x,
+                               flip_param w_self, flip_param w_neigh, flip_param b, flip_act act) {
+    record r = tape_record(OP_LINEAR_AGGREGATE);
+    r.in[0] = x;
+    r.param[0] = w_self;
+    r.param[1] = w_neigh;
+    r.param[2] = b;
+    r.act = act;
     r.adjacency = adjacency;
     return tape_apply(tape, &r);
 }

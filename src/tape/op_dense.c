@@ -1,18 +1,20 @@
 /* Dense products: linear maps with bias, ReLU and dropout in the product's epilogue. */
 #include "internal.h"
 
-static flip_status weight_shape(const flip_tape *tape, const record *r, int i, int32_t *cols) {
+#include <string.h>
+
+flip_status tape_weight_shape(const flip_tape *tape, const record *r, int i, int32_t columns,
+                              int32_t *out) {
     int32_t rows, bias_cols;
-    flip_params_shape(tape->params, r->param[i], &rows, cols, NULL);
-    const variable *x = tape_in(tape, r, i);
-    if (rows != x->dim)
+    flip_params_shape(tape->params, r->param[i], &rows, out, NULL);
+    if (rows != columns)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "'%s' is %d x %d but its input has %d columns",
-                         flip_params_name(tape->params, r->param[i]), rows, *cols, x->dim);
+                         flip_params_name(tape->params, r->param[i]), rows, *out, columns);
     if (r->param[2] == FLIP_PARAM_NONE) return FLIP_OK;
     flip_params_shape(tape->params, r->param[2], NULL, &bias_cols, NULL);
-    if (bias_cols != *cols)
+    if (bias_cols != *out)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "'%s' has %d columns, expected %d",
-                         flip_params_name(tape->params, r->param[2]), bias_cols, *cols);
+                         flip_params_name(tape->params, r->param[2]), bias_cols, *out);
     return FLIP_OK;
 }
 
@@ -22,44 +24,97 @@ static void meter_product(flip_tape *tape, int64_t m, int64_t n, int64_t k) {
                  2 * (uint64_t)m * (uint64_t)n * (uint64_t)k);
 }
 
-/* dW_i += X_i^T dY;  dX_i = dY W_i^T, masked by the ReLU and dropout that made X_i when no other
- * share of its gradient is missing. X_i's memory serves dX_i where nobody else needs it. */
-static flip_status product_backward(flip_tape *tape, record *r, int i) {
-    const variable *out = tape_out(tape, r);
-    int64_t m = rows_of(out), n = out->dim, k = tape_in(tape, r, i)->dim;
-    tape->gemm_tn(m, n, k, tape_in(tape, r, i)->value, k, out->gradient, n,
-                  tape_weight_gradient(tape, r->param[i]), n);
+void tape_product(flip_tape *tape, int64_t m, int64_t n, int64_t k, const flip_real *x,
+                  flip_param w, flip_real *y, const flip_epilogue *e) {
+    flip_meter_begin(tape->meter, FLIP_STAGE_DENSE);
+    tape->gemm_nn(m, n, k, x, k, tape_weight(tape, w), n, y, n, e);
+    flip_meter_end(tape->meter);
     meter_product(tape, m, n, k);
-    tape_done_with(tape, r, i);
+    if (e && e->plus_a) meter_product(tape, m, n, e->plus_k);
+}
+
+void tape_product_weight(flip_tape *tape, int64_t m, int64_t n, int64_t k, const flip_real *x,
+                         const flip_real *dy, flip_param w) {
+    flip_meter_begin(tape->meter, FLIP_STAGE_DENSE);
+    tape->gemm_tn(m, n, k, x, k, dy, n, tape_weight_gradient(tape, w), n);
+    flip_meter_end(tape->meter);
+    meter_product(tape, m, n, k);
+}
+
+flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_real *dy, flip_param w,
+                               const flip_real *dy2, flip_param w2) {
     target to;
     FLIP_TRY(tape_gradient(tape, r, i, &to));
     if (!to.gradient) return FLIP_OK;
+    const variable *x = tape_in(tape, r, i);
+    int64_t m = rows_of(x), k = x->dim, n = tape_out(tape, r)->dim;
     flip_epilogue e = {.accumulate = to.accumulate};
-    int32_t producer = tape_in(tape, r, i)->producer;
-    record *made = to.last && producer >= 0 ? &tape->records[producer] : NULL;
-    if (made && made->bits) {
+    if (dy2) {
+        e.plus_a = dy2;
+        e.plus_b = tape_weight(tape, w2);
+        e.plus_k = e.plus_lda = e.plus_ldb = n;
+        meter_product(tape, m, k, n);
+    }
+    record *made = to.last && x->producer >= 0 ? &tape->records[x->producer] : NULL;
+    if (made && made->bits) { /* the gradient through the ReLU and dropout that made x */
         e.mask = made->bits;
         e.mask_scale = (flip_real)(1 / (1 - made->act.dropout));
         made->masked = true;
     }
-    tape->gemm_nt(m, k, n, out->gradient, n, tape_weight(tape, r->param[i]), n, to.gradient, k, &e);
+    flip_meter_begin(tape->meter, FLIP_STAGE_DENSE);
+    tape->gemm_nt(m, k, n, dy, n, tape_weight(tape, w), n, to.gradient, k, &e);
+    flip_meter_end(tape->meter);
     meter_product(tape, m, k, n);
     return FLIP_OK;
 }
 
-/* db += Σ_rows dY */
-static flip_status bias_backward(flip_tape *tape, record *r) {
-    if (r->param[2] == FLIP_PARAM_NONE) return FLIP_OK;
+/* dW_i += X_i^T dY;  dX_i = dY W_i^T. X_i's memory serves dX_i where nobody else needs it. */
+static flip_status product_backward(flip_tape *tape, record *r, int i) {
+    const variable *x = tape_in(tape, r, i), *y = tape_out(tape, r);
+    tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, y->gradient, r->param[i]);
+    tape_done_with(tape, r, i);
+    return tape_product_input(tape, r, i, y->gradient, r->param[i], NULL, FLIP_PARAM_NONE);
+}
+
+enum { SUM_BLOCK = 2048 }; /* rows; fixed, so that sums do not depend on threads */
+
+static flip_status column_sums(flip_tape *tape, int64_t m, int64_t n, const flip_real *y,
+                               double *g) {
+    int64_t blocks = (m + SUM_BLOCK - 1) / SUM_BLOCK;
+    double *partial;
+    FLIP_TRY(pool_alloc(tape->pool, &partial, (size_t)(blocks * n) * sizeof(double)));
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks; b++) {
+        double *sum = partial + b * n;
+        memset(sum, 0, (size_t)n * sizeof *sum);
+        int64_t end = (b + 1) * SUM_BLOCK < m ? (b + 1) * SUM_BLOCK : m;
+        for (int64_t i = b * SUM_BLOCK; i < end; i++)
+            for (int64_t j = 0; j < n; j++)
+                sum[j] += (double)y[i * n + j];
+    }
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t j = 0; j < n; j++)
+            g[j] += partial[b * n + j];
+    pool_free(tape->pool, partial);
+    return FLIP_OK;
+}
+
+flip_status tape_bias_gradient(flip_tape *tape, const record *r, flip_param b) {
+    if (b == FLIP_PARAM_NONE) return FLIP_OK;
     const variable *out = tape_out(tape, r);
-    return tape_column_sums(tape, rows_of(out), out->dim, out->gradient,
-                            tape_weight_gradient(tape, r->param[2]));
+    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
+    flip_status status =
+        column_sums(tape, rows_of(out), out->dim, out->gradient, tape_weight_gradient(tape, b));
+    flip_meter_end(tape->meter);
+    tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * sizeof(flip_real), 0);
+    return status;
 }
 
 /* ---- Y = act(X W + b) ---- */
 
 static flip_status linear_shape(const flip_tape *tape, const record *r, shape *out) {
     FLIP_TRY(shape_same(tape, r, out));
-    return weight_shape(tape, r, 0, &out->dim);
+    return tape_weight_shape(tape, r, 0, out->dim, &out->dim);
 }
 
 static flip_status linear_forward(flip_tape *tape, record *r) {
@@ -68,14 +123,12 @@ static flip_status linear_forward(flip_tape *tape, record *r) {
     flip_epilogue e = {.bias = tape_weight(tape, r->param[2])};
     FLIP_TRY(tape_output(tape, r, -1));
     FLIP_TRY(tape_epilogue(tape, r, &e));
-    tape->gemm_nn(rows_of(x), y->dim, x->dim, x->value, x->dim, tape_weight(tape, r->param[0]),
-                  y->dim, y->value, y->dim, &e);
-    meter_product(tape, rows_of(x), y->dim, x->dim);
+    tape_product(tape, rows_of(x), y->dim, x->dim, x->value, r->param[0], y->value, &e);
     return FLIP_OK;
 }
 
 static flip_status linear_backward(flip_tape *tape, record *r) {
-    FLIP_TRY(bias_backward(tape, r));
+    FLIP_TRY(tape_bias_gradient(tape, r, r->param[2]));
     return product_backward(tape, r, 0);
 }
 
@@ -103,8 +156,8 @@ static flip_status linear2_shape(const flip_tape *tape, const record *r, shape *
     const variable *x1 = tape_in(tape, r, 0), *x2 = tape_in(tape, r, 1);
     int32_t cols;
     FLIP_TRY(shape_same(tape, r, out));
-    FLIP_TRY(weight_shape(tape, r, 0, &out->dim));
-    FLIP_TRY(weight_shape(tape, r, 1, &cols));
+    FLIP_TRY(tape_weight_shape(tape, r, 0, x1->dim, &out->dim));
+    FLIP_TRY(tape_weight_shape(tape, r, 1, x2->dim, &cols));
     if (cols != out->dim || x1->rows != x2->rows || x1->steps != x2->steps)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "the two products are [%d, %d, %d] and [%d, %d, %d]",
                          x1->rows, x1->steps, out->dim, x2->rows, x2->steps, cols);
@@ -114,20 +167,20 @@ static flip_status linear2_shape(const flip_tape *tape, const record *r, shape *
 static flip_status linear2_forward(flip_tape *tape, record *r) {
     const variable *x1 = tape_in(tape, r, 0), *x2 = tape_in(tape, r, 1);
     variable *y = tape_out(tape, r);
-    flip_epilogue e = {.accumulate = true, .bias = tape_weight(tape, r->param[2])};
+    flip_epilogue e = {.plus_a = x2->value,
+                       .plus_b = tape_weight(tape, r->param[1]),
+                       .plus_k = x2->dim,
+                       .plus_lda = x2->dim,
+                       .plus_ldb = y->dim,
+                       .bias = tape_weight(tape, r->param[2])};
     FLIP_TRY(tape_output(tape, r, -1));
     FLIP_TRY(tape_epilogue(tape, r, &e));
-    tape->gemm_nn(rows_of(x1), y->dim, x1->dim, x1->value, x1->dim, tape_weight(tape, r->param[0]),
-                  y->dim, y->value, y->dim, NULL);
-    tape->gemm_nn(rows_of(x2), y->dim, x2->dim, x2->value, x2->dim, tape_weight(tape, r->param[1]),
-                  y->dim, y->value, y->dim, &e);
-    meter_product(tape, rows_of(x1), y->dim, x1->dim);
-    meter_product(tape, rows_of(x2), y->dim, x2->dim);
+    tape_product(tape, rows_of(x1), y->dim, x1->dim, x1->value, r->param[0], y->value, &e);
     return FLIP_OK;
 }
 
 static flip_status linear2_backward(flip_tape *tape, record *r) {
-    FLIP_TRY(bias_backward(tape, r));
+    FLIP_TRY(tape_bias_gradient(tape, r, r->param[2]));
     FLIP_TRY(product_backward(tape, r, 0));
     return product_backward(tape, r, 1);
 }

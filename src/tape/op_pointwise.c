@@ -24,19 +24,11 @@ static flip_status bias_shape(const flip_tape *tape, const record *r, shape *out
 
 static flip_status bias_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, 0));
-    variable *y = tape_out(tape, r);
-    flip_epilogue e = {.accumulate = true, .bias = tape_weight(tape, r->param[0])};
-    FLIP_TRY(tape_epilogue(tape, r, &e));
-    tape->kernels->gemm_nn(rows_of(y), y->dim, 0, NULL, 1, NULL, y->dim, y->value, y->dim, &e);
-    tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(y, 2), 0);
-    return FLIP_OK;
+    return tape_act_in_place(tape, r, tape_weight(tape, r->param[0]));
 }
 
 static flip_status bias_backward(flip_tape *tape, record *r) {
-    const variable *y = tape_out(tape, r);
-    if (r->param[0] != FLIP_PARAM_NONE)
-        FLIP_TRY(tape_column_sums(tape, rows_of(y), y->dim, y->gradient,
-                                  tape_weight_gradient(tape, r->param[0])));
+    FLIP_TRY(tape_bias_gradient(tape, r, r->param[0]));
     return tape_pass_gradient(tape, r, 0);
 }
 

@@ -7,6 +7,7 @@ static const operator_row *const table[] = {
     [OP_LINEAR] = &op_linear,
     [OP_LINEAR2] = &op_linear2,
     [OP_AGGREGATE] = &op_aggregate,
+    [OP_LINEAR_AGGREGATE] = &op_linear_aggregate,
     [OP_AGGREGATE_EDGES] = &op_aggregate_edges,
     [OP_MAX_POOL] = &op_max_pool,
     [OP_ATTENTION] = &op_attention,
@@ -290,6 +291,19 @@ flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *e) {
     return FLIP_OK;
 }
 
+/* The epilogue of an empty product. */
+flip_status tape_act_in_place(flip_tape *tape, record *r, const flip_real *bias) {
+    variable *out = tape_out(tape, r);
+    flip_epilogue e = {.accumulate = true, .bias = bias};
+    FLIP_TRY(tape_epilogue(tape, r, &e));
+    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
+    tape->kernels->gemm_nn(rows_of(out), out->dim, 0, NULL, 1, NULL, out->dim, out->value, out->dim,
+                           &e);
+    flip_meter_end(tape->meter);
+    tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * 2 * sizeof(flip_real), 0);
+    return FLIP_OK;
+}
+
 flip_status shape_same(const flip_tape *tape, const record *r, shape *out) {
     const variable *x = tape_in(tape, r, 0);
     *out = (shape){x->rows, x->steps, x->dim};
@@ -302,28 +316,6 @@ flip_status shape_equal(const flip_tape *tape, const record *r, shape *out) {
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "[%d, %d, %d] and [%d, %d, %d] have no sum", x->rows,
                          x->steps, x->dim, y->rows, y->steps, y->dim);
     return shape_same(tape, r, out);
-}
-
-enum { SUM_BLOCK = 2048 }; /* rows; fixed, so that sums do not depend on threads */
-
-flip_status tape_column_sums(flip_tape *tape, int64_t m, int64_t n, const flip_real *y, double *g) {
-    int64_t blocks = (m + SUM_BLOCK - 1) / SUM_BLOCK;
-    double *partial;
-    FLIP_TRY(pool_alloc(tape->pool, &partial, (size_t)(blocks * n) * sizeof(double)));
-#pragma omp parallel for schedule(static)
-    for (int64_t b = 0; b < blocks; b++) {
-        double *sum = partial + b * n;
-        memset(sum, 0, (size_t)n * sizeof *sum);
-        int64_t end = (b + 1) * SUM_BLOCK < m ? (b + 1) * SUM_BLOCK : m;
-        for (int64_t i = b * SUM_BLOCK; i < end; i++)
-            for (int64_t j = 0; j < n; j++)
-                sum[j] += (double)y[i * n + j];
-    }
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t j = 0; j < n; j++)
-            g[j] += partial[b * n + j];
-    pool_free(tape->pool, partial);
-    return FLIP_OK;
 }
 
 void tape_traffic(flip_tape *tape, flip_stage stage, uint64_t bytes, uint64_t flops) {
@@ -379,20 +371,6 @@ static void count_readers(flip_tape *tape, record *r) {
     if (row->saves & SAVES_OUT) tape_out(tape, r)->saved_by++;
 }
 
-/* An act that the operator does not apply itself: the epilogue of an empty product, in place. */
-static flip_status apply_act(flip_tape *tape, record *r) {
-    variable *out = tape_out(tape, r);
-    flip_epilogue e = {.accumulate = true};
-    if (!r->act.relu && !(r->act.dropout > 0)) return FLIP_OK;
-    FLIP_TRY(tape_epilogue(tape, r, &e));
-    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
-    tape->kernels->gemm_nn(rows_of(out), out->dim, 0, NULL, 1, NULL, out->dim, out->value, out->dim,
-                           &e);
-    flip_meter_end(tape->meter);
-    tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * 2 * sizeof(flip_real), 0);
-    return FLIP_OK;
-}
-
 static flip_status apply(flip_tape *tape, record *r) {
     const operator_row *row = table[r->op];
     shape s;
@@ -408,7 +386,8 @@ static flip_status apply(flip_tape *tape, record *r) {
     flip_meter_begin(tape->meter, row->stage);
     flip_status status = row->forward(tape, r);
     flip_meter_end(tape->meter);
-    if (status == FLIP_OK && !row->acts) status = apply_act(tape, r);
+    if (status == FLIP_OK && !row->acts && (r->act.relu || r->act.dropout > 0))
+        status = tape_act_in_place(tape, r, NULL);
     if (status != FLIP_OK || !r->recorded) return status;
     count_readers(tape, r);
     return add_record(tape, r);

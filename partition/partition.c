@@ -307,20 +307,20 @@ done:
 void flip_partition_ranks(int32_t n_parts, const flip_gid *part_first, int size,
                           flip_gid *rank_first) {
     int64_t n = part_first[n_parts];
-    int32_t k = 0;
-    for (int r = 0; r <= size; r++) {
-        /* the part boundary nearest to the r-th equal share; no rank without a part while there
-         * are enough */
+    int32_t k = 0, before = 0;
+    rank_first[0] = 0;
+    for (int r = 1; r < size; r++) {
+        /* the part boundary nearest to the r-th equal share */
         int64_t wanted = flip_share(n, r, size);
         while (k < n_parts && part_first[k + 1] <= wanted)
             k++;
         if (k < n_parts && part_first[k + 1] - wanted < wanted - part_first[k]) k++;
-        if (n_parts >= size) {
-            if (k < r) k = r;
+        if (n_parts >= size) { /* a part for each rank, behind this one too */
+            if (k <= before) k = before + 1;
             if (k > n_parts - (size - r)) k = n_parts - (size - r);
         }
-        if (r == size) k = n_parts;
-        rank_first[r] = part_first[r == 0 ? 0 : k];
+        rank_first[r] = part_first[k];
+        before = k;
     }
-    rank_first[0] = 0;
+    rank_first[size] = n;
 }

@@ -150,7 +150,9 @@ flip_status flip_trainer_estimate(const flip_trainer *trainer, size_t base,
     estimate->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
     estimate->adjacency = flip_adjacency_bytes(data->n_own, n_halo, data->events.n,
                                                data->events.weight != NULL, &adjacency);
-    estimate->training = flip_model_bytes(&model, data->n_own, n_halo, data->events.n, data->steps);
+    estimate->training = flip_model_bytes ? flip_model_bytes(&model, data->n_own, n_halo,
+                                                             data->events.n, data->steps)
+                                          : 0;
     if (data->s.task == FLIP_TASK_LINK) pairs = data->links.n * (1 + data->s.negatives);
     if (on_pairs(trainer)) /* gathered rows and their gradients */
         estimate->training += (size_t)pairs * 4 * (size_t)model.out_dim * sizeof(flip_real);

@@ -38,7 +38,10 @@ static flip_status flush(flip_edge_reader *r) {
             }
         } else {
             FLIP_TRY(flip_ids_map(r->ids, r->src, n, chunk->src + chunk->n));
+            flip_id_kind kind = r->ids->kind;
             FLIP_TRY(flip_ids_map(r->ids, r->dst, n, chunk->dst + chunk->n));
+            if (r->ids->kind != kind) /* a target ended direct mode: the sources' codes too */
+                FLIP_TRY(flip_ids_map(r->ids, r->src, n, chunk->src + chunk->n));
         }
         if (chunk->time && r->step < 0)
             time_range(r->edges, chunk->time + chunk->n, n, r->edges->n == 0);

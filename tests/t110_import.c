@@ -1,0 +1,455 @@
+/* import: small inputs of every kind with the exact container they make; packed, shuffled and
+ * mutated inputs; and the public data sets, where they are at hand, with their published counts. */
+#include "edges_from_bytes.h"
+#include "import_files.h"
+
+#include <zlib.h>
+#include <zstd.h>
+
+#define P(...) ((flip_import_params){__VA_ARGS__})
+
+/* ---- edge lists ---- */
+
+typedef struct kind {
+    const char *what, *text, *container;
+    flip_import_params params;
+} kind;
+
+static const kind kinds[] = {
+    {"two columns, blanks", "0 1\n1 2\n", "N3 T1 C0 U0 | 1<0 2<1", {0}},
+    {"tabs, comments of both kinds, empty lines, no end of the last line",
+     "# Nodes: 3\n% asym\n\n0\t1\n\n1\t2",
+     "N3 T1 C0 U0 | 1<0 2<1",
+     {0}},
+    {"CRLF", "0,1\r\n1,2\r\n", "N3 T1 C0 U0 | 1<0 2<1", {0}},
+    {"CR alone", "0,1\r1,2\r", "N3 T1 C0 U0 | 1<0 2<1", {0}},
+    {"a byte-order mark and a header",
+     "\xEF\xBB\xBFsource;target;weight\n0;1;2.5\n2;1;-1e-1\n",
+     "N3 T1 C0 U0 | 1<0*2.5 1<2*-0.100000001",
+     {0}},
+    {"blanks around commas", " 0 , 1 \n1 ,2\n", "N3 T1 C0 U0 | 1<0 2<1", {0}},
+    {"runs of blanks and tabs", "  0 \t 1\n1    2  \n", "N3 T1 C0 U0 | 1<0 2<1", {0}},
+    {"numbers between tabs and blanks",
+     "0 1\t1\t5\n1 2\t1\t6\n",
+     "N3 T2 C0 U0 | 1<0@0 2<1@1",
+     {.step = "1"}},
+    {"a bar", "0|1\n1|2\n", "N3 T1 C0 U0 | 1<0 2<1", {0}},
+    {"a delimiter by name", "0:1\n1:2\n", "N3 T1 C0 U0 | 1<0 2<1", {.delimiter = ":"}},
+    {"weights that are all 1 are no weights", "0 1 1\n1 2 1.0\n", "N3 T1 C0 U0 | 1<0 2<1", {0}},
+    {"three columns with a step are times",
+     "0 1 7\n1 2 9\n",
+     "N3 T3 C0 U0 | 1<0@0 2<1@2",
+     {.step = "1"}},
+    {"four columns", "0 1 2 70\n1 2 3 90\n", "N3 T3 C0 U0 | 1<0@0*2 2<1@2*3", {.step = "10"}},
+    {"any order, a column left out",
+     "9;x;1;0\n9;y;2;1\n",
+     "N3 T1 C0 U0 | 1<0 2<1",
+     {.columns = "time,-,dst,src", .n_steps = 1}},
+    {"by the header's names",
+     "when,a,b\n5,0,1\n6,1,2\n",
+     "N3 T2 C0 U0 | 1<0@0 2<1@1",
+     {.columns = "src=a,dst=b,time=when", .step = "1"}},
+    {"by number",
+     "5,0,1\n6,1,2\n",
+     "N3 T2 C0 U0 | 1<0@0 2<1@1",
+     {.columns = "src=2,dst=3,time=1", .step = "1"}},
+    {"usual header names in any order",
+     "timestamp,to,from\n5,1,0\n6,2,1\n",
+     "N3 T2 C0 U0 | 1<0@0 2<1@1",
+     {.step = "1"}},
+    {"events by destination, step, source; duplicates and self loops stay",
+     "2 0 5\n1 0 5\n1 0 1\n1 0 5\n2 2 3\n0 1 5\n",
+     "N3 T5 C0 U0 | 0<1@0 0<1@4 0<1@4 0<2@4 1<0@4 2<2@2",
+     {.step = "1"}},
+    {"duplicates keep the order of their lines",
+     "0 1 5\n0 1 3\n0 1 9\n",
+     "N2 T1 C0 U0 | 1<0*5 1<0*3 1<0*9",
+     {0}},
+    {"both ways, self loops once",
+     "0 1 2\n2 2 3\n",
+     "N3 T1 C0 U1 | 0<1*2 1<0*2 2<2*3",
+     {.undirected = true}},
+    {"symmetric as it stands", "0 1\n1 0\n1 1\n", "N2 T1 C0 U1 | 0<1 1<0 1<1", {0}},
+    /* ids */
+    {"ids from 1", "1 2\n2 3\n", "N3 T1 C0 U0 | 1<0 2<1 | nodes/number 1 2 3", {0}},
+    {"ids with gaps", "10 1000\n1000 70\n", "N3 T1 C0 U0 | 1<2 2<0 | nodes/number 10 70 1000", {0}},
+    {"negative ids", "-5 0\n0 5\n", "N3 T1 C0 U0 | 1<0 2<1 | nodes/number -5 0 5", {0}},
+    {"large ids",
+     "9007199254740993 1\n1 3000000000\n",
+     "N3 T1 C0 U0 | 0<2 1<0 | nodes/number 1 3e+09 9.00719925e+15",
+     {0}},
+    {"large ids that are 0 to N-1 after all",
+     "0 1\n1 2\n",
+     "N3 T1 C0 U0 | 1<0 2<1",
+     {.ids = "number"}},
+    {"far-apart ids",
+     "0 2000000000\n2000000000 7\n",
+     "N3 T1 C0 U0 | 1<2 2<0 | nodes/number 0 7 2e+09",
+     {0}},
+    {"text",
+     "bob,alice\nalice,carol\n",
+     "N3 T1 C0 U0 | 0<1 2<0"
+     " | nodes/name_ptr 0 5 8 13 | nodes/name alicebobcarol",
+     {.header = "no"}},
+    {"text in quotes, with the delimiter and quotes inside",
+     "\"a,b\",\"say \"\"x\"\"\"\nc,\"a,b\"\n",
+     "N3 T1 C0 U0 | 0<1 2<0 | nodes/name_ptr 0 3 4 11 | nodes/name a,bcsay \"x\"",
+     {.header = "no"}},
+    {"mixed ids: one text makes all text",
+     "10 9\n9 x\n007 10\n",
+     "N4 T1 C0 U0 | 1<0 2<1 3<2 | nodes/name_ptr 0 3 5 6 7 | nodes/name 007109x",
+     {0}},
+    {"numbers as text",
+     "2,10\n10,1\n",
+     "N3 T1 C0 U0 | 0<2 2<1 | nodes/name_ptr 0 1 2 4 | nodes/name 1210",
+     {.ids = "text"}},
+    {"UTF-8 names",
+     "\xC3\xA9t\xC3\xA9\tna\xC3\xAFve\n",
+     "N2 T1 C0 U0 | 0<1 | nodes/name_ptr 0 6 11 | nodes/name na\xC3\xAFve\xC3\xA9t\xC3\xA9",
+     {0}},
+    {"nodes without an edge", "0 1\n", "N4 T1 C0 U0 | 1<0", {.n_nodes = 4}},
+    /* times */
+    {"14 days",
+     "0 1 100\n1 2 1209699\n2 0 1209700\n",
+     "N3 T2 C0 U0 | 0<2@1 1<0@0 2<1@0",
+     {.step = "14d"}},
+    {"half a second",
+     "0 1 100\n1 2 100.25\n2 0 100.5\n",
+     "N3 T2 C0 U0 | 0<2@1 1<0@0 2<1@0",
+     {.step = "500ms"}},
+    {"milliseconds",
+     "0 1 1000\n1 2 1999\n2 0 2000\n",
+     "N3 T2 C0 U0 | 0<2@1 1<0@0 2<1@0",
+     {.step = "1s", .time_format = "ms"}},
+    {"fractions after whole numbers",
+     "0 1 7\n1 2 8.5\n2 0 9\n",
+     "N3 T3 C0 U0 | 0<2@2 1<0@0 2<1@1",
+     {.step = "1"}},
+    {"equal steps of whole numbers",
+     "0 1 0\n1 2 4\n2 0 5\n0 2 9\n",
+     "N3 T2 C0 U0 | 0<2@1 1<0@0 2<1@0 2<0@1",
+     {.n_steps = 2}},
+    {"equal steps of fractions: the last time is in the last step",
+     "0 1 0.0\n1 2 0.49\n2 0 0.5\n0 2 1.0\n",
+     "N3 T2 C0 U0 | 0<2@1 1<0@0 2<1@0 2<0@1",
+     {.n_steps = 2}},
+    {"small whole numbers are steps themselves",
+     "3\t0\t1\n5\t1\t2\n",
+     "N3 T3 C0 U0 | 1<0@0 2<1@2",
+     {.columns = "time,src,dst"}},
+    {"a start before the first time",
+     "0 1 7\n1 2 9\n",
+     "N3 T5 C0 U0 | 1<0@2 2<1@4",
+     {.step = "1", .start = "5"}},
+    {"negative times", "0 1 -5\n1 2 -3\n", "N3 T2 C0 U0 | 1<0@0 2<1@1", {.step = "2"}},
+    {"dates",
+     "0,1,2010-11-08\n1,2,2010-11-09\n2,0,2010-11-22\n",
+     "N3 T3 C0 U0 | 0<2@2 1<0@0 2<1@0",
+     {.step = "7d"}},
+    {"dates with a clock and zones",
+     "0,1,2010-11-08T23:00:00Z\n1,2,2010-11-09 01:30:00+02:00\n2,0,2010-11-09T00:00:00.5\n",
+     "N3 T2 C0 U0 | 0<2@1 1<0@0 2<1@0",
+     {.step = "1h"}},
+    {"dates of another form",
+     "0;1;08.11.2010\n1;2;10.11.2010\n",
+     "N3 T3 C0 U0 | 1<0@0 2<1@2",
+     {.step = "1d", .time_format = "%d.%m.%Y", .columns = "src,dst,time"}},
+    {"one step is a static graph",
+     "0 1 70\n1 2 90\n",
+     "N3 T1 C0 U0 | 1<0 2<1",
+     {.n_steps = 1, .columns = "src,dst,time"}},
+    /* labels of edges */
+    {"sign",
+     "0,1,-3,5\n1,2,10,6\n2,0,1,7\n",
+     "N3 T3 C2 U0 | 0<2@2:1 1<0@0:0 2<1@1:1 | events/label_names -1/1/",
+     {.label = "sign", .step = "1"}},
+    {"a column of text",
+     "0,1,spam\n1,2,ham\n2,0,\n",
+     "N3 T1 C2 U0 | 0<2:-1 1<0:1 2<1:0 | events/label_names ham/spam/",
+     {.columns = "src,dst,kind", .label = "kind"}},
+    {"a column of numbers, by value",
+     "0,1,10\n1,2,9\n2,0,10\n",
+     "N3 T1 C2 U0 | 0<2:1 1<0:1 2<1:0 | events/label_names 9/10/",
+     {.columns = "src,dst,label"}},
+    {"the weight itself: the weight of every edge is then 1",
+     "0,1,5\n1,2,4\n",
+     "N3 T1 C2 U0 | 1<0:1 2<1:0 | events/label_names 4/5/",
+     {.label = "weight"}},
+    {"a label and a weight",
+     "0,1,5,x\n1,2,4,y\n",
+     "N3 T1 C2 U0 | 1<0*5:0 2<1*4:1 | events/label_names x/y/",
+     {.columns = "src,dst,weight,label"}},
+    {"classes of nodes on every edge",
+     "5 7 0 A B\n7 9 1 B A\n",
+     "N3 T2 C2 U0 | 1<0@0 2<1@1 | labels/class 0 1 0 | nodes/number 5 7 9 | labels/names A/B/",
+     {.columns = "src,dst,time,src_class,dst_class"}},
+};
+
+static void every_kind(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        put_text("e.txt", kinds[i].text);
+        const char *got = import_as_text("e.txt", kinds[i].params);
+        if (strcmp(got, kinds[i].container) != 0)
+            fail_msg("%s\n  made     %s\n  expected %s", kinds[i].what, got, kinds[i].container);
+    }
+}
+
+/* ---- the same, packed ---- */
+
+static size_t gzip(const char *text, size_t size, uint8_t *out, size_t room) {
+    z_stream z = {0};
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    z.next_in = (uint8_t *)text;
+    z.avail_in = (uInt)size;
+    z.next_out = out;
+    z.avail_out = (uInt)room;
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    deflateEnd(&z);
+    return room - z.avail_out;
+}
+
+static void packed_files(void **state) {
+    (void)state;
+    uint8_t packed[4096];
+    char plain[4096] = "", many[2][2048] = {"", ""};
+    for (int i = 0; i < 200; i++)
+        snprintf(many[i / 100] + strlen(many[i / 100]), 2048 - strlen(many[i / 100]), "%d\t%d\n",
+                 i % 17, i % 13);
+    snprintf(plain, sizeof plain, "%s%s", many[0], many[1]);
+    put_text("e.txt", plain);
+    char *expected = strdup(import_as_text("e.txt", P(0)));
+    size_t first = gzip(many[0], strlen(many[0]), packed, sizeof packed); /* two members */
+    size_t both = first + gzip(many[1], strlen(many[1]), packed + first, sizeof packed - first);
+    put_file("e.gz", packed, both);
+    assert_string_equal(import_as_text("e.gz", P(0)), expected);
+    size_t a = ZSTD_compress(packed, sizeof packed, many[0], strlen(many[0]), 3); /* two frames */
+    size_t b = ZSTD_compress(packed + a, sizeof packed - a, many[1], strlen(many[1]), 3);
+    put_file("named.txt", packed, a + b); /* the name says nothing */
+    assert_string_equal(import_as_text("named.txt", P(0)), expected);
+    free(expected);
+}
+
+/* Every way of cutting a packed file short is refused. */
+static void cut_packed_files(void **state) {
+    (void)state;
+    uint8_t packed[2][512];
+    char text[300] = "";
+    for (int i = 0; i < 40; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%d %d\n", i * i % 11, i);
+    size_t size[2] = {gzip(text, strlen(text), packed[0], 512),
+                      ZSTD_compress(packed[1], 512, text, strlen(text), 3)};
+    for (int k = 0; k < 2; k++)
+        for (size_t n = 4; n < size[k]; n++) {
+            const char *input = "cut";
+            flip_import_report report;
+            put_file(input, packed[k], n);
+            flip_import_params params = {.inputs = &input, .n_inputs = 1, .output = "cut.h5"};
+            assert_int_equal(flip_import(&params, &report), FLIP_ERROR_INPUT);
+            assert_non_null(strstr(flip_error_message(), "'cut': its "));
+            assert_non_null(strstr(flip_error_message(), "packed bytes ("));
+            flip_error_clear();
+            assert_int_not_equal(access("cut.h5", F_OK), 0);
+        }
+}
+
+/* ---- the order of the lines does not matter, beyond duplicates ---- */
+
+static void lines_in_any_order(void **state) {
+    (void)state;
+    enum { LINES = 3000 };
+    static char text[2][LINES * 24];
+    static int order[LINES];
+    size_t used[2] = {0, 0};
+    for (int i = 0; i < LINES; i++)
+        order[i] = i;
+    for (int i = LINES - 1; i > 0; i--) {
+        int j = (int)flip_random_below(7, FLIP_STREAM_TEST, 1, (uint64_t)i, (uint64_t)i + 1);
+        int swap = order[i];
+        order[i] = order[j];
+        order[j] = swap;
+    }
+    for (int k = 0; k < 2; k++)
+        for (int at = 0; at < LINES; at++) {
+            int i = k ? order[at] : at; /* a hub of many hundred events, others of few */
+            int src = i * 37 % 211 + 1, dst = i % 3 ? i % 97 * 1000 : 5000, time = i;
+            used[k] += (size_t)snprintf(text[k] + used[k], sizeof text[k] - used[k],
+                                        "%d,%d,%d,%d\n", src, dst, i % 7, time);
+        }
+    put_text("a.csv", text[0]);
+    put_text("b.csv", text[1]);
+    flip_import_report report;
+    const char *inputs[] = {"a.csv", "b.csv"};
+    flip_import_params params = {.n_inputs = 1, .step = "300"};
+    for (int k = 0; k < 2; k++) {
+        params.inputs = &inputs[k];
+        params.output = k ? "b.h5" : "a.h5";
+        assert_int_equal(flip_import(&params, &report), FLIP_OK);
+    }
+    flip_reader *a, *b;
+    assert_int_equal(flip_reader_open(&a, NULL, "a.h5", "graph"), FLIP_OK);
+    assert_int_equal(flip_reader_open(&b, NULL, "b.h5", "graph"), FLIP_OK);
+    static const char *const names[] = {"events/src", "events/step"};
+    for (int k = 0; k < 2; k++) {
+        static int32_t x[LINES], y[LINES];
+        assert_int_equal(flip_reader_rows(a, names[k], FLIP_TYPE_I32, 0, LINES, x), FLIP_OK);
+        assert_int_equal(flip_reader_rows(b, names[k], FLIP_TYPE_I32, 0, LINES, y), FLIP_OK);
+        assert_memory_equal(x, y, sizeof x);
+    }
+    flip_reader_close(&a);
+    flip_reader_close(&b);
+}
+
+/* A hub with weights and labels against a plain stable sort by (step, source). */
+typedef struct event {
+    int step, src, line;
+    float weight;
+} event;
+
+static int plain_order(const void *a, const void *b) {
+    const event *x = a, *y = b;
+    return x->step != y->step ? x->step - y->step
+           : x->src != y->src ? x->src - y->src
+                              : x->line - y->line;
+}
+
+static void hub_with_payload(void **state) {
+    enum { EVENTS = 5000 };
+    static event events[EVENTS];
+    static char text[EVENTS * 32];
+    static float weight[EVENTS];
+    static int32_t src[EVENTS], label[EVENTS];
+    const char *input = "hub.txt";
+    size_t used = 0;
+    flip_reader *reader;
+    flip_import_report report;
+    (void)state;
+    for (int i = 0; i < EVENTS; i++) {
+        flip_random4 r = flip_random(3, FLIP_STREAM_TEST, 2, (uint64_t)i);
+        events[i] = (event){(int)(r.v[0] % 9), (int)(r.v[1] % 50), i, (float)i + 0.5f};
+        used += (size_t)snprintf(text + used, sizeof text - used, "%d 0 %g %d c%02d\n",
+                                 events[i].src, (double)events[i].weight, events[i].step, i % 13);
+    }
+    put_text(input, text);
+    flip_import_params params = {.inputs = &input,
+                                 .n_inputs = 1,
+                                 .output = "hub.h5",
+                                 .columns = "src,dst,weight,time,label",
+                                 .step = "1",
+                                 .n_nodes = 50};
+    if (flip_import(&params, &report) != FLIP_OK) fail_msg("%s", flip_error_message());
+    qsort(events, EVENTS, sizeof *events, plain_order);
+    assert_int_equal(flip_reader_open(&reader, NULL, "hub.h5", "graph"), FLIP_OK);
+    assert_int_equal(flip_reader_rows(reader, "events/src", FLIP_TYPE_I32, 0, EVENTS, src),
+                     FLIP_OK);
+    assert_int_equal(flip_reader_rows(reader, "events/weight", FLIP_TYPE_F32, 0, EVENTS, weight),
+                     FLIP_OK);
+    assert_int_equal(flip_reader_rows(reader, "events/label", FLIP_TYPE_I32, 0, EVENTS, label),
+                     FLIP_OK);
+    for (int i = 0; i < EVENTS; i++) {
+        assert_int_equal(src[i], events[i].src);
+        assert_true(weight[i] == events[i].weight);
+        assert_int_equal(label[i], events[i].line % 13);
+    }
+    flip_reader_close(&reader);
+}
+
+/* Ids that leave direct mode in the middle of a batch, as sources and as targets; and text ids late
+ * in the file, against numbers given at once. */
+static void ids_change_kind_late(void **state) {
+    (void)state;
+    static char text[1 << 16];
+    for (int late = 0; late < 3; late++) {
+        size_t used = 0;
+        for (int i = 0; i < 1500; i++)
+            used +=
+                (size_t)snprintf(text + used, sizeof text - used, "%d %d\n", i % 40, i % 39 + 1);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s\n",
+                                 late == 0   ? "3 -1"
+                                 : late == 1 ? "5000000000 3"
+                                             : "3 zebra");
+        snprintf(text + used, sizeof text - used, "7 8\n");
+        const char *input = "late.txt";
+        flip_import_report report;
+        flip_reader *reader;
+        int64_t indptr[42];
+        put_text(input, text);
+        flip_import_params params = {.inputs = &input, .n_inputs = 1, .output = "late.h5"};
+        if (flip_import(&params, &report) != FLIP_OK) fail_msg("%s", flip_error_message());
+        assert_int_equal(report.n_nodes, 41);
+        assert_int_equal(report.n_events, 1502);
+        assert_int_equal(flip_reader_open(&reader, NULL, "late.h5", "graph"), FLIP_OK);
+        assert_int_equal(flip_reader_rows(reader, "events/indptr", FLIP_TYPE_I64, 0, 42, indptr),
+                         FLIP_OK);
+        /* targets 1 to 39 have 38 or 39 events, 8 (and in one case 3) has one more */
+        int64_t least = 1 << 20, most = 0;
+        for (int v = 0; v < 41; v++) {
+            int64_t n = indptr[v + 1] - indptr[v];
+            if (n > 1 && n < least) least = n;
+            if (n > most) most = n;
+        }
+        assert_int_equal(least, 38);
+        assert_int_equal(most, 40);
+        flip_reader_close(&reader);
+    }
+}
+
+/* ---- mutations: damaged text is read or refused, never worse ---- */
+
+static const char *const seeds[] = {
+    "\x00"
+    "0 1\n1 2\n2 0\n",
+    "\x40"
+    "# c\n1\t2\t100\n2\t3\t90\n",
+    "\x0csrc,dst,weight,time\r\n1,2,-3,5.5\r\n2,1,4,7\r\n",
+    "\x01"
+    "\xEF\xBB\xBF\"a b\",\"c\"\"d\"\na b,e",
+    "\x00%% asym\n-5 9223372036854775807\n007 1e5\nnan 3\n",
+    "\x03"
+    "2;3;2010-11-08T18:45:11Z\n3;2;2010-11-09\n",
+    "\x05"
+    "1291597340\t1098\t1784\tMED\tADM\r\n",
+};
+static const size_t seed_size[] = {13, 25, 54, 25, 51, 42, 34};
+
+static void mutations(void **state) {
+    static const char spice[] = "\n\r\t ,;|\"#%-+.e019aN\0\xFF\x1F\x8B";
+    (void)state;
+    int read = 0, refused = 0;
+    for (uint64_t trial = 0; trial < 20000; trial++) {
+        uint8_t bytes[256];
+        size_t which = trial % (sizeof seeds / sizeof *seeds), size = seed_size[which];
+        memcpy(bytes, seeds[which], size);
+        for (uint64_t m = 0; m <= trial % 4; m++) {
+            flip_random4 r = flip_random(1, FLIP_STREAM_TEST, trial, m);
+            size_t at = r.v[1] % (size + 1);
+            if (r.v[0] % 4 == 0 && at < size) { /* drop a byte */
+                memmove(bytes + at, bytes + at + 1, size - at - 1);
+                size--;
+            } else if (r.v[0] % 4 == 1) { /* add one */
+                memmove(bytes + at + 1, bytes + at, size - at);
+                bytes[at] = (uint8_t)spice[r.v[2] % (sizeof spice - 1)];
+                size++;
+            } else if (r.v[0] % 4 == 2 && at < size) { /* flip a bit */
+                bytes[at] ^= (uint8_t)(1u << r.v[2] % 8);
+            } else { /* cut */
+                size = at ? at : 1;
+            }
+        }
+        if (edges_from_bytes(bytes, size) == FLIP_OK)
+            read++;
+        else
+            refused++;
+    }
+    assert_true(read > 1000 && refused > 1000);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind),       cmocka_unit_test(packed_files),
+        cmocka_unit_test(cut_packed_files), cmocka_unit_test(lines_in_any_order),
+        cmocka_unit_test(hub_with_payload), cmocka_unit_test(ids_change_kind_late),
+        cmocka_unit_test(mutations),
+    };
+    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+}

@@ -485,8 +485,11 @@ done:
 
 /* ---- the mover ---- */
 
+size_t flip_move_window = 0;
+
 /* The same on every machine with as much memory, whatever the number of ranks on it. */
 static size_t window_bytes(const flip_comm *comm) {
+    if (flip_move_window > 0) return flip_move_window;
     size_t memory = flip_memory_available() / 8, least = (size_t)128 << 20, most = (size_t)4 << 30;
     size_t machines = (size_t)(flip_comm_size(comm) / flip_comm_node_size(comm));
     memory = memory < least ? least : memory > most ? most : memory;

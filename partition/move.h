@@ -56,6 +56,9 @@ typedef struct flip_mover {
     int64_t n_own;
 } flip_mover;
 
+/* Bytes a window; 0 = by memory. Tests lower it. The same on every rank. */
+extern size_t flip_move_window;
+
 /* Collective: the mover's own arrays; finish frees them. */
 flip_status flip_mover_init(flip_mover *mover, int64_t n_nodes);
 void flip_mover_finish(flip_mover *mover);

@@ -129,10 +129,11 @@ static flip_status copy_attributes(flip_mover *m) {
     static const struct {
         const char *object, *name;
         enum { WHOLE, REAL, TEXT } kind;
-    } all[] = {{"/", "n_nodes", WHOLE},   {"/", "n_steps", WHOLE},
-               {"/", "n_classes", WHOLE}, {"/", "undirected", WHOLE},
-               {"/", "step_zero", REAL},  {"/", "step_width", REAL},
-               {"/", "creator", TEXT},    {"features", "n_columns", WHOLE}};
+    } all[] = {{"/", "n_nodes", WHOLE},         {"/", "n_steps", WHOLE},
+               {"/", "n_classes", WHOLE},       {"/", "undirected", WHOLE},
+               {"/", "step_zero", REAL},        {"/", "step_width", REAL},
+               {"/", "creator", TEXT},          {"features", "n_columns", WHOLE},
+               {"features", "allow_nan", WHOLE}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         const char *object = all[i].object, *name = all[i].name;
         int64_t whole = 0;

@@ -5,6 +5,7 @@
 #include <flipbook/import.h>
 #include <flipbook/partition.h>
 #include <partition/internal.h>
+#include <partition/move.h>
 
 #include <math.h>
 #include <stdlib.h>
@@ -516,12 +517,14 @@ static void graphs(void **state) {
                                        .balance_train = i % 3 == 1,
                                        .imbalance = 1.1,
                                        .seed = i};
+            flip_move_window = tried % 3 == 1 ? 2000 : 0; /* several windows */
             toy_make(&t, cases[i].n, cases[i].n_events, cases[i].n_steps);
             if (flip_comm_rank(world) == 0) toy_write(&t, in);
             MPI_Barrier(flip_comm_mpi(world));
             try_graph(&t, &p, in);
             tried++;
         }
+    flip_move_window = 0;
     if (flip_comm_rank(world) == 0) printf("# %d graphs and methods\n", tried);
 }
 

@@ -1,0 +1,58 @@
+/* How much memory training a model takes, from counts alone. */
+#include "internal.h"
+
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* Values a row that layer l keeps for its backward pass, besides its input (which is the kept
+ * output of the layer before); `first`: its aggregation is an input of the pass. */
+static int64_t kept_columns(const flip_model_params *p, int64_t in, int64_t out, bool first,
+                            bool last, int64_t heads) {
+    bool reads_input = p->kind != FLIP_MODEL_GCN && p->kind != FLIP_MODEL_TMGCN;
+    bool multiply_first = out < in && !first && !p->pool;
+    int64_t columns = 0;
+    switch (p->kind) {
+    case FLIP_MODEL_SAGE:
+        if (p->pool) /* the pooled rows and who attained them (4 bytes) */
+            columns = 2 * (p->pool_width > 0 ? p->pool_width : in);
+        else
+            columns = multiply_first || first ? 0 : in;
+        break;
+    case FLIP_MODEL_GAT: /* Z, its scores; Y before the mean over heads */
+        columns = (last ? 2 * heads * out : out) + 2 * heads;
+        break;
+    case FLIP_MODEL_GIN: /* S, and the hidden rows of the MLP */
+        columns = in + larger(p->hidden, 1);
+        break;
+    default: /* A H takes H's place; with a residual both stay */
+        columns = !multiply_first && !first && p->residual ? in : 0;
+    }
+    if (p->input_dropout > 0 && first) columns += in + (reads_input ? in : 0);
+    if (p->norm != FLIP_NORM_NONE && !last) columns += out;
+    return columns;
+}
+
+size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_halo,
+                        int64_t n_entries, int32_t steps) {
+    int64_t columns = 0, widest = larger(p->out_dim, 1), per_entry = 0, bits = 0, cache = 0;
+    bool aggregates = p->kind != FLIP_MODEL_GAT && !p->pool;
+    for (int32_t l = 0; l < p->layers; l++) {
+        bool last = l == p->layers - 1;
+        int64_t in = l == 0 ? p->in_dim : p->hidden, out = last ? p->out_dim : p->hidden;
+        int64_t heads = !last ? larger(p->heads, 1) : larger(p->heads_last, 1);
+        bool first = l == 0 && aggregates;
+        columns += kept_columns(p, in, out, first, last, heads) + out;
+        if (p->kind == FLIP_MODEL_GAT) per_entry += heads;
+        if (!last) bits += (out + 7) / 8;
+        if (first) cache = in;
+        widest = larger(
+            widest, larger(l == 0 ? 0 : in, p->kind == FLIP_MODEL_GAT && last ? heads * out : out));
+    }
+    int64_t rows = n_own * steps;
+    /* backward: the gradients of one output and one input; attention: two more values an entry */
+    columns += p->out_dim + widest + cache;
+    if (p->kind == FLIP_MODEL_GAT) per_entry += 2 * larger(p->heads, p->heads_last);
+    int64_t values = rows * columns + n_halo * steps * widest + n_entries * steps * per_entry;
+    return (size_t)values * sizeof(flip_real) + (size_t)(rows * bits);
+}

@@ -31,6 +31,12 @@ static int8_t splits[S][N];
 static int64_t number[N];
 static char name[N][24];
 
+/* What the next file lies about; the seal is whole. */
+static const char *lie = "";
+static bool lies(const char *what) {
+    return strcmp(lie, what) == 0;
+}
+
 static uint64_t draw(uint64_t what, uint64_t i, uint64_t below) {
     return flip_random_below(11, FLIP_STREAM_TEST, what, i, below);
 }
@@ -77,7 +83,7 @@ static void make_truth(void) {
 typedef struct shape {
     const char *name;
     int parts; /* 0 = as it is; else renumbered at random into this many parts */
-    enum { DENSE, SPARSE, CHANGING } features;
+    enum features { DENSE, SPARSE, CHANGING } features;
     bool labels_change, target_rows, text, plain; /* plain: one step, no weights, labels, numbers */
 } shape;
 
@@ -114,11 +120,17 @@ static void write_events(flip_writer *w, const shape *s, const int64_t *new_id) 
     }
     for (int v = 0; v < N; v++)
         indptr[v + 1] += indptr[v];
+    if (lies("indptr falls")) indptr[20] = indptr[19] - 1;
+    if (lies("indptr beyond")) indptr[N] = E + 1;
+    if (lies("src")) src[11] = N;
+    if (lies("src negative")) src[11] = -1;
+    if (lies("step")) step[300] = T;
+    if (lies("label")) label[5] = -2;
     ROWS("events/indptr", FLIP_TYPE_I64, FLIP_TYPE_I64, N + 1, 0, 0, indptr);
     ROWS("events/src", s->plain ? FLIP_TYPE_I32 : FLIP_TYPE_I64, FLIP_TYPE_I64, E, 0, 0, src);
     if (s->plain) return;
     ROWS("events/step", FLIP_TYPE_I32, FLIP_TYPE_I32, E, 0, 0, step);
-    ROWS("events/weight", FLIP_TYPE_F32, FLIP_TYPE_F32, E, 0, 0, weight);
+    ROWS("events/weight", FLIP_TYPE_F32, FLIP_TYPE_F32, lies("weights") ? E - 1 : E, 0, 0, weight);
     ROWS("events/label", FLIP_TYPE_I32, FLIP_TYPE_I32, E, 0, 0, label);
 }
 
@@ -135,6 +147,8 @@ static void write_features(flip_writer *w, const shape *s, const int64_t *old_id
                 node[n] = v;
                 step[n++] = t;
             }
+        if (lies("feature node")) node[40] = N;
+        if (lies("feature step")) step[40] = T;
         ROWS("features/node", FLIP_TYPE_I64, FLIP_TYPE_I64, n, 0, 0, node);
         ROWS("features/step", FLIP_TYPE_I32, FLIP_TYPE_I32, n, 0, 0, step);
         ROWS("features/values", FLIP_TYPE_F32, FLIP_TYPE_F32, n, F, 0, rows);
@@ -154,6 +168,8 @@ static void write_features(flip_writer *w, const shape *s, const int64_t *old_id
         }
         indptr[v + 1] = n;
     }
+    if (lies("feature column")) index[9] = F;
+    if (lies("feature indptr")) indptr[9] = indptr[12];
     ROWS("features/indptr", FLIP_TYPE_I64, FLIP_TYPE_I64, N + 1, 0, 0, indptr);
     ROWS("features/indices", FLIP_TYPE_I32, FLIP_TYPE_I32, n, 0, 0, index);
     ROWS("features/values", FLIP_TYPE_F32, FLIP_TYPE_F32, n, 0, 0, values);
@@ -172,6 +188,7 @@ static void write_labels(flip_writer *w, const shape *s, const int64_t *old_id) 
             class[n++] =
                 s->labels_change ? label_changing[old_id[v]][t] : label_constant[old_id[v]];
         }
+    if (lies("class")) class[17] = CLASSES;
     if (s->labels_change) {
         ROWS("labels/node", FLIP_TYPE_I64, FLIP_TYPE_I64, n, 0, 0, node);
         ROWS("labels/step", FLIP_TYPE_I32, FLIP_TYPE_I32, n, 0, 0, step);
@@ -243,7 +260,7 @@ static void write_file(const char *path, const shape *s) {
     CHECK_OK(flip_writer_create(&w, comm, path, "graph"));
     flip_writer_attribute_i64(w, "/", "version", 1);
     flip_writer_attribute_i64(w, "/", "n_nodes", N);
-    flip_writer_attribute_i64(w, "/", "n_steps", s->plain ? 1 : T);
+    flip_writer_attribute_i64(w, "/", "n_steps", lies("steps") ? 0 : s->plain ? 1 : T);
     flip_writer_attribute_i64(w, "/", "n_classes", CLASSES);
     flip_writer_attribute_i64(w, "/", "undirected", 0);
     write_events(w, s, new_id);
@@ -257,6 +274,9 @@ static void write_file(const char *path, const shape *s) {
     ROWS("splits", FLIP_TYPE_I8, FLIP_TYPE_I8, S, N, 0, split);
     if (s->parts > 0) {
         memcpy(two, old_id, sizeof old_id);
+        if (lies("original")) two[3] = N;
+        if (lies("parts fall")) first[1] = N;
+        if (lies("parts short")) first[s->parts] = N - 1;
         ROWS("nodes/original", FLIP_TYPE_I64, FLIP_TYPE_I64, N, 0, 0, two);
         ROWS("parts/first", FLIP_TYPE_I64, FLIP_TYPE_I64, s->parts + 1, 0, 0, first);
     }
@@ -469,6 +489,52 @@ static void test_last_step(void **state) {
     flip_error_clear();
 }
 
+/* Files that are whole and wrong: the same refusal on every rank, in words. */
+static void test_lies(void **state) {
+    (void)state;
+    static const struct {
+        const char *lie, *message;
+        int features; /* -1: any */
+    } cases[] = {
+        {"indptr falls", "events/indptr: item 20 is ", -1},
+        {"indptr beyond", "events/indptr: item 61 is 401, expected 0 to 400", -1},
+        {"src", "events/src: item 11 is 61, expected 0 to 60", -1},
+        {"src negative", "events/src: item 11 is -1, expected 0 to 60", -1},
+        {"step", "events/step: item 300 is 5, expected 0 to 4", -1},
+        {"label", "events/label: -2, expected -1 or a class from 0", -1},
+        {"weights", "events/weight has 399 rows, expected 400", -1},
+        {"feature node", "features/node: row 40 is node 61 at step ", CHANGING},
+        {"feature step", "features/node: row 40 is node ", CHANGING},
+        {"feature column", "features/indices of node ", SPARSE},
+        {"feature indptr", "features/indptr falls", SPARSE},
+        {"class", "labels/class: 4, expected -1 to 3", -1},
+        {"original", "nodes/original: 61, expected 0 to 60", -1},
+        {"parts fall", "a bound of parts/first is ", -1},
+        {"parts short", "a bound of parts/first is ", -1},
+        {"steps", "n_steps is 0, expected 1 or more", -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[512];
+        flip_graph *g;
+        shape s = {.name = "lie", .parts = 6, .features = DENSE};
+        if (cases[i].features >= 0) s.features = (enum features)cases[i].features;
+        shape_path(&s, path, sizeof path);
+        lie = cases[i].lie;
+        write_file(path, &s);
+        lie = "";
+        flip_error_clear();
+        flip_status status = flip_graph_open(&g, comm, path, NULL);
+        CHECK(status == FLIP_ERROR_INPUT && !g, "%s: status %d, %s", cases[i].lie, status,
+              flip_error_message());
+        CHECK(strstr(flip_error_message(), cases[i].message) &&
+                  strstr(flip_error_message(), "it again"),
+              "%s: %s", cases[i].lie, flip_error_message());
+        flip_error_clear();
+        if (rank == 0) unlink(path);
+        MPI_Barrier(MPI_COMM_WORLD);
+    }
+}
+
 /* The same adjacency from the shard of any form: row sums of A x by original id. */
 static void test_adjacency(void **state) {
     (void)state;
@@ -558,7 +624,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes),    cmocka_unit_test(test_windows),
         cmocka_unit_test(test_last_step), cmocka_unit_test(test_adjacency),
-        cmocka_unit_test(test_small),     cmocka_unit_test(test_generated),
+        cmocka_unit_test(test_lies),      cmocka_unit_test(test_small),
+        cmocka_unit_test(test_generated),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     for (int i = 0; rank == 0 && i < N_SHAPES; i++) {

@@ -29,9 +29,10 @@
  *
  *   features/values   float32 [N, F] constant dense rows; or
  *   features/indptr   int64 [N+1], features/indices int32 [nnz], features/values float32 [nnz]
- *                     (absent = all 1): constant CSR, attribute n_columns; or
+ *                     (absent = all 1): constant CSR, attribute n_columns of the group; or
  *   features/node     int64 [R], features/step int32 [R], features/values float32 [R, F]:
- *                     rows that change, by (node, step)
+ *                     rows that change, by (node, step).
+ *                     Attribute allow_nan of the group: NaN and infinities are meant
  *
  *   labels/class      int32 [N], -1 none; or labels/node int64 [R], labels/step, labels/class [R]
  *   labels/names      uint8 [bytes]  the class names, a line each

@@ -148,7 +148,7 @@ if [ "$quick" = no ]; then
         export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_stack_use_after_return=0
         export LSAN_OPTIONS=suppressions=$PWD/tests/sanitizer/lsan.supp:print_suppressions=0
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-        programs build-asan "$single|_np2$"
+        programs build-asan "$single|_np[12]$"
     fi
 fi
 

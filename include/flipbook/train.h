@@ -165,8 +165,9 @@ bool flip_metric_better(const flip_metric *metric, double a, double b); /* a str
 /* What the library needs of the caller's settings table, and where its words go. The functions are
  * src/cli/settings.h's. */
 typedef struct flip_io {
-    FILE *out; /* lines for people, on rank 0; NULL = silent */
-    void (*print)(const flip_settings *settings, FILE *out);
+    FILE *out;                  /* lines for people, on rank 0; NULL = silent */
+    const flip_settings *asked; /* as the user gave them, before anything was decided */
+    void (*print)(const flip_settings *settings, const flip_settings *asked, FILE *out);
     char *(*to_json)(const flip_settings *settings); /* one object; caller frees with free() */
     /* Take the settings that shape the result from JSON made by to_json. */
     flip_status (*from_json)(flip_settings *settings, const char *json);

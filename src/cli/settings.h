@@ -58,7 +58,8 @@ json_t *flip_settings_json(const flip_settings *settings); /* new reference; eve
 /* Keys of a JSON object made above; others in it are refused, absent ones keep their value. Only
  * keys with `result` set are taken. */
 flip_status flip_settings_from_json(flip_settings *settings, const char *json);
-void flip_settings_print(const flip_settings *settings, FILE *out);
+/* Three columns; what the user asked for is marked. */
+void flip_settings_print(const flip_settings *settings, const flip_settings *asked, FILE *out);
 void flip_settings_help(FILE *out, int command);
 /* Collective. Every rank must run the same program with the same settings. */
 flip_status flip_settings_agree(const flip_settings *settings, flip_comm *comm);

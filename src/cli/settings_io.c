@@ -249,26 +249,28 @@ flip_status flip_settings_from_json(flip_settings *settings, const char *json) {
 
 /* ---- printed ---- */
 
-/* Two columns of `key value`; what differs from the default is marked. */
-void flip_settings_print(const flip_settings *settings, FILE *out) {
+void flip_settings_print(const flip_settings *settings, const flip_settings *asked, FILE *out) {
     const flip_key *table;
     size_t n = flip_settings_table(&table);
     flip_settings standard;
     flip_settings_default(&standard);
     int column = 0;
-    fprintf(out, "settings (* = not the default)\n");
+    fprintf(out, "settings (* = asked for)\n");
     for (size_t i = 0; i < n; i++) {
-        char text[FLIP_PATH_SIZE], usual[FLIP_PATH_SIZE];
+        char text[FLIP_PATH_SIZE], usual[FLIP_PATH_SIZE], wish[FLIP_PATH_SIZE];
         if (!table[i].name || !(table[i].commands & FLIP_FOR_TRAIN)) continue;
         flip_settings_format(settings, &table[i], text, sizeof text);
         flip_settings_format(&standard, &table[i], usual, sizeof usual);
-        bool changed = strcmp(text, usual) != 0;
-        bool odd = table[i].ready != NULL && !changed; /* one value only: not worth a place */
-        if (!text[0] || (odd && table[i].type != FLIP_KEY_CHOICE)) continue;
-        fprintf(out, "%s %c %-17s%-12s", column ? "" : " ", changed ? '*' : ' ', table[i].name,
-                text);
-        column = (column + 1) % 3;
-        if (strlen(text) > 12) column = 0;
+        flip_settings_format(asked, &table[i], wish, sizeof wish);
+        bool marked = strcmp(wish, usual) != 0;
+        /* keys that have one value in this version are not worth a place */
+        bool only =
+            table[i].ready && strcmp(table[i].name, "model") != 0 && strcmp(text, usual) == 0;
+        if (!text[0] || only) continue;
+        bool wide = strlen(text) > 12;
+        if (wide && column) fprintf(out, "\n");
+        fprintf(out, "  %c %-17s%-12s", marked ? '*' : ' ', table[i].name, text);
+        column = wide ? 0 : (column + 1) % 3;
         if (!column) fprintf(out, "\n");
     }
     if (column) fprintf(out, "\n");

@@ -111,8 +111,10 @@ int flip_command_train(int argc, char **argv) {
     FLIP_TRY_GOTO(flip_settings_parse(&settings, argc, argv, FLIP_FOR_TRAIN));
     FLIP_TRY_GOTO(flip_settings_check(&settings));
     FLIP_TRY_GOTO(flip_settings_agree(&settings, comm));
+    const flip_settings asked = settings;
     settle_threads(&settings, comm);
     flip_io io = make_io(comm, stdout);
+    io.asked = &asked;
     FLIP_TRY_GOTO(flip_train(&result, comm, &settings, &io));
 done:
     flip_comm_destroy(&comm);

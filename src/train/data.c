@@ -156,16 +156,21 @@ flip_status flip_data_class_weights(flip_data *data) {
 
 /* ---- tasks ---- */
 
+static bool has_labels(const flip_data *data) {
+    const flip_reader *reader = flip_graph_reader(data->graph);
+    return flip_reader_has(reader, "labels/class");
+}
+
 static flip_status choose_task(flip_data *data) {
     flip_settings *s = &data->s;
     const flip_graph_info *info = data->info;
     if (s->task == FLIP_TASK_AUTO) {
-        s->task = info->n_classes > 0   ? FLIP_TASK_NODE
+        s->task = has_labels(data)      ? FLIP_TASK_NODE
                   : info->edge_labels   ? FLIP_TASK_EDGE
                   : info->n_targets > 0 ? FLIP_TASK_REGRESSION
                                         : FLIP_TASK_LINK;
     }
-    if (s->task == FLIP_TASK_NODE && info->n_classes == 0)
+    if (s->task == FLIP_TASK_NODE && !has_labels(data))
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "--task node: '%s' has no node labels; import it with --labels L.npy%s",
                          s->graph, info->edge_labels ? ", or use --task edge" : "");

@@ -158,6 +158,8 @@ flip_status flip_checkpoint_read(flip_trainer *trainer, const char *path, const 
 /* What the run counted: the epochs, the validations, and everything before and after. */
 typedef struct flip_tally {
     flip_meter train, evaluate, rest; /* sums of this rank */
+    flip_meter first;                 /* the first epoch, part of train: it aggregates the
+                                         constant first layer, once */
     int64_t epochs, evaluations;
     double *seconds, *cpu; /* [epochs] of this rank */
     double total_seconds;

@@ -157,6 +157,7 @@ static flip_status one_epoch(run *r) {
     r->tally.cpu[r->tally.epochs] = cpu_seconds() - cpu;
     r->tally.seconds[r->tally.epochs++] = seconds;
     add_difference(&r->tally.train, meter, &before);
+    if (r->tally.epochs == 1) add_difference(&r->tally.first, meter, &before);
     before = *meter;
     if (t->epoch % s->eval_every == 0 || t->epoch == s->epochs) {
         FLIP_TRY(validate(r, &valid, &best));
@@ -248,7 +249,7 @@ static flip_status prepare(run *r, flip_comm *comm, const flip_settings *setting
     flip_estimate estimate;
     FLIP_TRY(flip_data_open(&t->data, comm, settings));
     const flip_settings *s = &t->data.s;
-    if (r->out && r->io->print) r->io->print(s, r->out);
+    if (r->out && r->io->print) r->io->print(s, r->io->asked, r->out);
     say_data(r);
     FLIP_TRY(flip_trainer_estimate(t, base, &estimate));
     say_estimate(r, &estimate);

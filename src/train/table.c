@@ -6,9 +6,9 @@
 
 /* What a rank tells at the end. */
 typedef struct rank_counts {
-    flip_meter train, evaluate, rest;
+    flip_meter train, evaluate, rest, first;
     double total_seconds;
-    uint64_t peak_bytes, halo_rows;
+    uint64_t peak_bytes, halo_rows, pair_rows; /* rows sent in one forward pass */
 } rank_counts;
 
 static int ascending(const void *a, const void *b) {
@@ -28,10 +28,13 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
     rank_counts mine = {.train = tally->train,
                         .evaluate = tally->evaluate,
                         .rest = tally->rest,
+                        .first = tally->first,
                         .total_seconds = tally->total_seconds,
                         .peak_bytes = flip_memory_peak()};
     if (data->adjacency->plan)
         mine.halo_rows = (uint64_t)flip_plan_rows_sent(data->adjacency->plan);
+    if (data->set[FLIP_PART_TRAIN].pairs)
+        mine.pair_rows = (uint64_t)flip_pairs_rows_sent(data->set[FLIP_PART_TRAIN].pairs);
     FLIP_TRY(flip_alloc(all, (size_t)flip_comm_size(data->comm), sizeof mine, "counts of ranks"));
     (*all)[0] = mine;
     flip_status status = flip_comm_gather_all(data->comm, *all, &mine, sizeof mine);
@@ -48,12 +51,54 @@ static json_t *share(uint64_t total, int64_t n) {
     return json_real((double)total / (double)n);
 }
 
-static json_t *bytes_json(const rank_counts *all, int size, int64_t n, bool evaluate) {
+/* Bytes of all epochs and of one. The first epoch of a run also aggregates the constant first
+ * layer, so an epoch is what the others did; what the first did more is told as "bytes_once". */
+static void epoch_bytes(const rank_counts *all, int size, int64_t epochs, int kind,
+                        uint64_t *others, int64_t *n_others, uint64_t *first) {
+    *others = *first = 0;
+    for (int r = 0; r < size; r++) {
+        *first += all[r].first.bytes[kind];
+        *others += all[r].train.bytes[kind] - all[r].first.bytes[kind];
+    }
+    *n_others = epochs - 1;
+    if (epochs > 1 || kind == FLIP_BYTES_CHECKPOINT) return;
+    *others = *first;
+    *n_others = epochs;
+}
+
+static json_t *bytes_json(const rank_counts *all, int size, int64_t epochs) {
+    json_t *object = json_object();
+    for (int k = 0; k < FLIP_BYTES_COUNT; k++) {
+        uint64_t others, first;
+        int64_t n;
+        epoch_bytes(all, size, epochs, k, &others, &n, &first);
+        if (k == FLIP_BYTES_CHECKPOINT) others += first;
+        json_object_set_new(object, flip_bytes_name((flip_bytes)k),
+                            share(others, k == FLIP_BYTES_CHECKPOINT ? epochs : n));
+    }
+    return object;
+}
+
+static json_t *once_bytes_json(const rank_counts *all, int size, int64_t epochs) {
+    json_t *object = json_object();
+    for (int k = 0; k < FLIP_BYTES_COUNT; k++) {
+        uint64_t others, first;
+        int64_t n;
+        epoch_bytes(all, size, epochs, k, &others, &n, &first);
+        uint64_t usual = n > 0 ? others / (uint64_t)n : 0;
+        bool more = epochs > 1 && k != FLIP_BYTES_CHECKPOINT && first > usual;
+        json_object_set_new(object, flip_bytes_name((flip_bytes)k),
+                            json_integer(more ? (json_int_t)(first - usual) : 0));
+    }
+    return object;
+}
+
+static json_t *evaluation_bytes_json(const rank_counts *all, int size, int64_t n) {
     json_t *object = json_object();
     for (int k = 0; k < FLIP_BYTES_COUNT; k++) {
         uint64_t sum = 0;
         for (int r = 0; r < size; r++)
-            sum += evaluate ? all[r].evaluate.bytes[k] : all[r].train.bytes[k];
+            sum += all[r].evaluate.bytes[k];
         json_object_set_new(object, flip_bytes_name((flip_bytes)k), share(sum, n));
     }
     return object;
@@ -100,11 +145,12 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
     *counts = first ? json_object() : NULL;
     flip_status status = epoch_times(*counts, tally, trainer);
     if (first) {
-        uint64_t peak = 0, rows = 0;
+        uint64_t peak = 0, rows = 0, pair_rows = 0;
         json_t *peaks = json_array();
         for (int r = 0; r < size; r++) {
             peak = all[r].peak_bytes > peak ? all[r].peak_bytes : peak;
             rows += all[r].halo_rows;
+            pair_rows += all[r].pair_rows;
             json_array_append_new(peaks, json_integer((json_int_t)all[r].peak_bytes));
         }
         json_object_set_new(*counts, "peak_rss_bytes", json_integer((json_int_t)peak));
@@ -113,9 +159,10 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
         json_object_set_new(
             *counts, "passes",
             json_pack("{s:i, s:i, s:i}", "forward", 1, "backward", 1, "recomputation", 0));
-        json_object_set_new(*counts, "bytes", bytes_json(all, size, tally->epochs, false));
+        json_object_set_new(*counts, "bytes", bytes_json(all, size, tally->epochs));
+        json_object_set_new(*counts, "bytes_once", once_bytes_json(all, size, tally->epochs));
         json_object_set_new(*counts, "bytes_evaluation",
-                            bytes_json(all, size, tally->evaluations, true));
+                            evaluation_bytes_json(all, size, tally->evaluations));
         json_object_set_new(*counts, "bytes_run", run_bytes_json(all, size));
     }
     flip_free(all);
@@ -189,16 +236,18 @@ static void print_bytes(FILE *out, const rank_counts *all, int size, int64_t epo
     char text[32], run[32];
     bool any = false;
     for (int k = 0; k < FLIP_BYTES_COUNT; k++) {
-        double sum = 0, whole = 0;
-        for (int r = 0; r < size; r++) {
-            sum += (double)all[r].train.bytes[k];
+        uint64_t others, first;
+        int64_t n;
+        double whole = 0;
+        epoch_bytes(all, size, epochs, k, &others, &n, &first);
+        double sum = n > 0 ? (double)others / (double)n : 0;
+        for (int r = 0; r < size; r++)
             whole +=
                 (double)(all[r].train.bytes[k] + all[r].evaluate.bytes[k] + all[r].rest.bytes[k]);
-        }
         if (whole == 0) continue;
         if (!any) fprintf(out, "bytes, all ranks   an epoch   the run\n");
         any = true;
-        human_bytes(text, sizeof text, epochs ? sum / (double)epochs : 0);
+        human_bytes(text, sizeof text, sum);
         human_bytes(run, sizeof run, whole);
         fprintf(out, "  %-15s %10s %10s\n", flip_bytes_name((flip_bytes)k), text, run);
     }

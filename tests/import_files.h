@@ -150,7 +150,8 @@ static inline const char *dump_container(const char *path) {
                                          "labels/step",     "labels/class",     "targets/values",
                                          "splits",          "nodes/number",     "nodes/name_ptr"};
     static dump d;
-    int64_t nodes, steps, classes, undirected;
+    int64_t nodes, steps, classes, undirected, n_checks;
+    if (flip_container_check(path, &n_checks) != FLIP_OK) fail_msg("%s", flip_error_message());
     d = (dump){0};
     if (flip_reader_open(&d.reader, NULL, path, "graph") != FLIP_OK)
         fail_msg("%s", flip_error_message());

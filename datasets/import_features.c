@@ -29,6 +29,11 @@ flip_status flip_import_check_finite(flip_import_state *s, const char *path, con
     return FLIP_OK;
 }
 
+flip_status flip_import_kept_nan(flip_import_state *s, int64_t n_bad) {
+    flip_import_note(s, "features hold %lld values that are not finite", (long long)n_bad);
+    return flip_writer_attribute_i64(s->writer, "features", "allow_nan", 1);
+}
+
 static flip_status write_constant_rows(flip_import_state *s, flip_npy *npy, const float *all,
                                        float *buffer) {
     int64_t n = npy->shape[0], width = npy->n_dims == 1 ? 1 : npy->shape[1], n_bad = 0;
@@ -43,8 +48,7 @@ static flip_status write_constant_rows(flip_import_state *s, flip_npy *npy, cons
                                   width, 0, values));
         flip_import_progress(s, "features", (double)(first + some) / (double)n);
     }
-    if (n_bad)
-        flip_import_note(s, "features hold %lld values that are not finite", (long long)n_bad);
+    if (n_bad) FLIP_TRY(flip_import_kept_nan(s, n_bad));
     snprintf(s->report->features, sizeof s->report->features, "%lld columns, dense, constant",
              (long long)width);
     return FLIP_OK;
@@ -147,8 +151,7 @@ static flip_status write_changing(flip_import_state *s) {
                                            0, shape[2], &n_bad));
     FLIP_TRY_GOTO(flip_import_write_changes(s, "features", "values", FLIP_TYPE_F32, values, shape,
                                             shape[2], &n_rows));
-    if (n_bad)
-        flip_import_note(s, "features hold %lld values that are not finite", (long long)n_bad);
+    if (n_bad) FLIP_TRY_GOTO(flip_import_kept_nan(s, n_bad));
     snprintf(s->report->features, sizeof s->report->features,
              "%lld columns, changing: %lld rows kept of %lld nodes × %lld steps",
              (long long)shape[2], (long long)n_rows, (long long)shape[1], (long long)shape[0]);
@@ -231,8 +234,7 @@ flip_status flip_import_write_csr(flip_import_state *s, const flip_csr *x, const
     if (!ones)
         FLIP_TRY(flip_writer_rows(s->writer, "features/values", FLIP_TYPE_F32, FLIP_TYPE_F32,
                                   x->nnz, 0, 0, x->values));
-    if (n_bad)
-        flip_import_note(s, "features hold %lld values that are not finite", (long long)n_bad);
+    if (n_bad) FLIP_TRY(flip_import_kept_nan(s, n_bad));
     snprintf(s->report->features, sizeof s->report->features,
              "%lld columns, sparse, %lld non-zeros%s", (long long)x->n_columns, (long long)x->nnz,
              ones ? ", all 1" : "");

@@ -362,9 +362,11 @@ done:
 /* ---- writing, by node ---- */
 
 static flip_status write_features(flip_import_state *s, const int64_t *row_of) {
-    int64_t n = s->numbering.n_nodes, width = s->n_table_features, nnz = 0;
-    for (int64_t i = 0; i < s->n_table * width; i++)
+    int64_t n = s->numbering.n_nodes, width = s->n_table_features, nnz = 0, n_bad = 0;
+    for (int64_t i = 0; i < s->n_table * width; i++) {
         nnz += s->table_values[i] != 0;
+        n_bad += !isfinite(s->table_values[i]);
+    }
     if (8 * nnz + 8 * n >= 4 * n * width) { /* dense is smaller */
         int64_t rows = flip_import_window(width, sizeof(float));
         float *buffer;
@@ -379,7 +381,7 @@ static flip_status write_features(flip_import_state *s, const int64_t *row_of) {
                                       some, width, 0, buffer);
         }
         flip_free(buffer);
-        return status;
+        return status == FLIP_OK && n_bad ? flip_import_kept_nan(s, n_bad) : status;
     }
     flip_csr x = {.n = n, .nnz = nnz, .n_columns = width};
     flip_status status;

@@ -74,6 +74,8 @@ flip_status flip_import_write_csr(flip_import_state *s, const flip_csr *x, const
  * value 0 is element `first` of the file. Adds to *n_bad. */
 flip_status flip_import_check_finite(flip_import_state *s, const char *path, const float *values,
                                      int64_t n, int64_t first, int64_t width, int64_t *n_bad);
+/* --allow-nan: the container says that such values are there on purpose. */
+flip_status flip_import_kept_nan(flip_import_state *s, int64_t n_bad);
 /* NAME/node, NAME/step, NAME/LAST: the rows of [T, N, width] values that differ from the step
  * before, by (node, step). */
 flip_status flip_import_write_changes(flip_import_state *s, const char *name, const char *last,

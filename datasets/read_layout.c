@@ -143,10 +143,25 @@ static char kind_of(flip_field field) {
     return flip_parse_date(field.at, field.length, &integer, &number) ? 'd' : 't';
 }
 
-static char join_kinds(char a, char b) {
-    if (!a || a == b) return b;
-    if (!b) return a;
-    return (a == 'i' && b == 'f') || (a == 'f' && b == 'i') ? 'f' : 't';
+/* What the fields of a column were, by kind; the majority names the column, so that one bad field
+ * among numbers is met by the reader, which tells its line, and does not make the column text. */
+typedef struct tally {
+    int32_t integers, decimals, dates, texts;
+} tally;
+
+static void count_kind(tally *t, char kind) {
+    t->integers += kind == 'i';
+    t->decimals += kind == 'f';
+    t->dates += kind == 'd';
+    t->texts += kind == 't';
+}
+
+static char kind_of_column(const tally *t) {
+    int32_t numbers = t->integers + t->decimals;
+    if (numbers + t->dates + t->texts == 0) return 0;
+    if (t->dates > numbers && t->dates >= t->texts) return 'd';
+    if (numbers >= t->texts) return t->decimals ? 'f' : 'i';
+    return 't';
 }
 
 static flip_status bad_quote(const flip_text *text, int64_t line) {
@@ -157,8 +172,8 @@ static flip_status bad_quote(const flip_text *text, int64_t line) {
 }
 
 /* Kinds of the first line alone and of all the others together, [n_columns] each. */
-static flip_status judge_columns(flip_layout *layout, const flip_text *text, sample *sample,
-                                 flip_field *names, flip_field *fields, char *first) {
+static flip_status judge_columns(const flip_layout *layout, const flip_text *text, sample *sample,
+                                 flip_field *names, flip_field *fields, char *first, tally *below) {
     for (int32_t i = 0; i < sample->n; i++) {
         int32_t n;
         flip_field *row = i == 0 ? names : fields;
@@ -170,7 +185,7 @@ static flip_status judge_columns(flip_layout *layout, const flip_text *text, sam
             if (i == 0)
                 first[c] = kind;
             else
-                layout->kinds[c] = join_kinds(layout->kinds[c], kind);
+                count_kind(&below[c], kind);
         }
     }
     return FLIP_OK;
@@ -200,15 +215,19 @@ static flip_status keep_names(flip_layout *layout, const flip_field *fields) {
 }
 
 static flip_status judge(flip_layout *layout, flip_text *text, sample *sample,
-                         const flip_layout_params *params, flip_field *fields, char *first) {
+                         const flip_layout_params *params, flip_field *fields, char *first,
+                         tally *below) {
     flip_field *names = fields + layout->n_columns; /* the first line's */
     const char *header = params->header ? params->header : "auto";
-    FLIP_TRY(judge_columns(layout, text, sample, names, fields, first));
+    FLIP_TRY(judge_columns(layout, text, sample, names, fields, first, below));
+    for (int32_t c = 0; c < layout->n_columns; c++)
+        layout->kinds[c] = kind_of_column(&below[c]);
     layout->header = !strcmp(header, "yes") ||
                      (!strcmp(header, "auto") && looks_like_header(layout, first, names));
     if (layout->header) FLIP_TRY(keep_names(layout, names));
     for (int32_t c = 0; c < layout->n_columns; c++) {
-        if (!layout->header) layout->kinds[c] = join_kinds(layout->kinds[c], first[c]);
+        if (!layout->header) count_kind(&below[c], first[c]);
+        layout->kinds[c] = kind_of_column(&below[c]);
         if (!layout->kinds[c]) layout->kinds[c] = 't';
     }
     layout->n_sample = sample->n - layout->header;
@@ -228,6 +247,7 @@ flip_status flip_layout_detect(flip_layout *layout, flip_text *text,
     flip_status status;
     flip_field *fields = NULL;
     char *first = NULL;
+    tally *below = NULL;
     sample *sample = NULL;
     *layout = (flip_layout){0};
     FLIP_TRY(parse_params(layout, params));
@@ -268,12 +288,14 @@ flip_status flip_layout_detect(flip_layout *layout, flip_text *text,
     FLIP_TRY_GOTO(flip_alloc(&fields, 2 * (size_t)n, sizeof *fields, "fields"));
     FLIP_TRY_GOTO(flip_alloc_zero(&first, (size_t)n, 1, "column kinds"));
     FLIP_TRY_GOTO(flip_alloc_zero(&layout->kinds, (size_t)n, 1, "column kinds"));
-    FLIP_TRY_GOTO(judge(layout, text, sample, params, fields, first));
+    FLIP_TRY_GOTO(flip_alloc_zero(&below, (size_t)n, sizeof *below, "column kinds"));
+    FLIP_TRY_GOTO(judge(layout, text, sample, params, fields, first, below));
 done:
     flip_free(sample->copy);
     flip_free(sample);
     flip_free(fields);
     flip_free(first);
+    flip_free(below);
     if (status != FLIP_OK) flip_layout_finish(layout);
     return status;
 }

@@ -90,20 +90,38 @@ static flip_status take_sample(sample *sample, const flip_layout *layout, const 
     return FLIP_OK;
 }
 
-/* Fields a line, or 0 when lines differ or there is one only. */
-static int32_t even_fields(const sample *sample, char delimiter) {
-    int32_t fields = 0;
-    for (int32_t i = 0; i < sample->n; i++) {
-        int32_t n = 1;
-        bool quoted = false;
-        for (char *p = sample->at[i]; p < sample->end[i]; p++) {
-            quoted ^= *p == '"';
-            n += *p == delimiter && !quoted;
-        }
-        if (n < 2 || (fields && n != fields)) return 0;
-        fields = n;
+/* Fields of a line; delimiters inside quotes do not count. */
+static int32_t count_fields(const char *p, const char *end, char delimiter) {
+    bool quoted = false, blanks = delimiter == ' ';
+    int32_t n = 1;
+    while (blanks && end > p && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    while (blanks && p < end && (*p == ' ' || *p == '\t'))
+        p++;
+    for (; p < end; p++) {
+        bool here = *p == delimiter || (blanks && *p == '\t');
+        quoted ^= *p == '"';
+        if (!here || quoted) continue;
+        n++;
+        while (blanks && p + 1 < end && (p[1] == ' ' || p[1] == '\t'))
+            p++;
     }
-    return fields;
+    return n;
+}
+
+/* Fields a line by a vote of the lines (Boyer and Moore's), 0 without a majority: a short or long
+ * line here and there does not hide the table, the reader tells its number. */
+static int32_t usual_fields(const sample *sample, char delimiter) {
+    int32_t usual = 0, lead = 0, agree = 0;
+    for (int32_t i = 0; i < sample->n; i++) {
+        int32_t n = count_fields(sample->at[i], sample->end[i], delimiter);
+        if (lead == 0) usual = n;
+        lead += n == usual ? 1 : -1;
+    }
+    for (int32_t i = 0; i < sample->n; i++)
+        agree += count_fields(sample->at[i], sample->end[i], delimiter) == usual;
+    bool half_is_enough = delimiter != '\t'; /* of two lines, that is */
+    return 2 * agree + half_is_enough > sample->n ? usual : 0;
 }
 
 /* Does a field between tabs hold several numbers, as in KONECT's "1 2<TAB>1<TAB>99"? */
@@ -124,14 +142,14 @@ static char guess_delimiter(const sample *sample) {
     char best = 0;
     int32_t most = 0;
     for (size_t i = 0; i < sizeof single; i++) {
-        int32_t n = even_fields(sample, single[i]);
-        if (n > most) {
+        int32_t n = usual_fields(sample, single[i]);
+        if (n > 1 && n > most) {
             best = single[i];
             most = n;
         }
     }
     if (best) return best;
-    return even_fields(sample, '\t') && !blanks_in_numbers(sample) ? '\t' : ' ';
+    return usual_fields(sample, '\t') > 1 && !blanks_in_numbers(sample) ? '\t' : ' ';
 }
 
 static char kind_of(flip_field field) {
@@ -175,7 +193,7 @@ static flip_status bad_quote(const flip_text *text, int64_t line) {
 static flip_status judge_columns(const flip_layout *layout, const flip_text *text, sample *sample,
                                  flip_field *names, flip_field *fields, char *first, tally *below) {
     for (int32_t i = 0; i < sample->n; i++) {
-        int32_t n;
+        int32_t n = 0;
         flip_field *row = i == 0 ? names : fields;
         if (!flip_split(sample->at[i], sample->end[i], layout->delimiter, row, layout->n_columns,
                         &n))
@@ -219,11 +237,19 @@ static flip_status judge(flip_layout *layout, flip_text *text, sample *sample,
                          tally *below) {
     flip_field *names = fields + layout->n_columns; /* the first line's */
     const char *header = params->header ? params->header : "auto";
+    int32_t names_found =
+        count_fields(sample->at[0], sample->end[0], layout->delimiter); /* before quotes go */
     FLIP_TRY(judge_columns(layout, text, sample, names, fields, first, below));
     for (int32_t c = 0; c < layout->n_columns; c++)
         layout->kinds[c] = kind_of_column(&below[c]);
     layout->header = !strcmp(header, "yes") ||
                      (!strcmp(header, "auto") && looks_like_header(layout, first, names));
+    if (layout->header && names_found != layout->n_columns)
+        return FLIP_FAIL(FLIP_ERROR_INPUT,
+                         "%s:%lld: the header has %d names, but most lines below have %d fields; "
+                         "mend the header",
+                         flip_text_path(text), (long long)sample->line[0], names_found,
+                         layout->n_columns);
     if (layout->header) FLIP_TRY(keep_names(layout, names));
     for (int32_t c = 0; c < layout->n_columns; c++) {
         if (!layout->header) count_kind(&below[c], first[c]);
@@ -267,25 +293,15 @@ flip_status flip_layout_detect(flip_layout *layout, flip_text *text,
             text->line += text->buffer[text->begin] == '\n';
     }
     if (!layout->delimiter) layout->delimiter = guess_delimiter(sample);
-    int32_t n;
-    char *copy = strndup(sample->at[0], (size_t)(sample->end[0] - sample->at[0]));
-    if (!copy) {
-        status = FLIP_FAIL(FLIP_ERROR_MEMORY, "cannot allocate the first line");
-        goto done;
-    }
-    bool whole = flip_split(copy, copy + strlen(copy), layout->delimiter, NULL, 0, &n);
-    free(copy);
-    if (!whole) {
-        status = bad_quote(text, sample->line[0]);
-        goto done;
-    }
+    int32_t n = usual_fields(sample, layout->delimiter);
+    if (n == 0) n = count_fields(sample->at[0], sample->end[0], layout->delimiter);
     if (n > COLUMNS_MOST) {
         status = FLIP_FAIL(FLIP_ERROR_INPUT, "%s:%lld: %d columns, more than %d",
                            flip_text_path(text), (long long)sample->line[0], n, COLUMNS_MOST);
         goto done;
     }
     layout->n_columns = n;
-    FLIP_TRY_GOTO(flip_alloc(&fields, 2 * (size_t)n, sizeof *fields, "fields"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&fields, 2 * (size_t)n, sizeof *fields, "fields"));
     FLIP_TRY_GOTO(flip_alloc_zero(&first, (size_t)n, 1, "column kinds"));
     FLIP_TRY_GOTO(flip_alloc_zero(&layout->kinds, (size_t)n, 1, "column kinds"));
     FLIP_TRY_GOTO(flip_alloc_zero(&below, (size_t)n, sizeof *below, "column kinds"));

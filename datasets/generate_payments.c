@@ -14,6 +14,7 @@ enum {
     RING_LOW = 4, /* accounts a ring */
     RING_HIGH = 10,
     ROUND_STEPS = RING_HIGH, /* a round lasts at most so long */
+    CLUBS = 2,               /* for each ring */
     HABITS = 4,
     FIXED_FEATURES = 4
 };
@@ -108,14 +109,20 @@ static void emit_account(const payments *s, int32_t step, flip_gid account, flip
 /* ---- rings ------------------------------------------------------------------------------------
  */
 
+/* Rings 0 … n_rings-1 launder; the next CLUBS * n_rings are clubs, groups that pay each other in
+ * the same patterns for honest reasons, so that the pattern alone convicts nobody. */
 typedef struct ring {
-    int32_t kind, n;
+    int32_t kind, n, label;
+    double scale;               /* of the amounts, logarithm */
     flip_gid member[RING_HIGH]; /* distinct */
 } ring;
 
-/* Members come from the region of the first, one in three from anywhere. */
+/* Members come from one region, one in three from anywhere; the best-known accounts of a region do
+ * not take part, so that the number of payers does not give a ring away. */
 static void ring_make(const payments *s, int64_t index, ring *out) {
     int64_t k = 0;
+    out->label = index < s->n_rings;
+    out->scale = out->label ? 1.2 : .6;
     out->kind = (int32_t)flip_draw_below(s->seed, FLIP_DRAW_RING, 0, index, k++, KINDS);
     int32_t want = (int32_t)(RING_LOW + flip_draw_below(s->seed, FLIP_DRAW_RING, 0, index, k++,
                                                         RING_HIGH - RING_LOW + 1));
@@ -125,8 +132,8 @@ static void ring_make(const payments *s, int64_t index, ring *out) {
         int64_t region = home;
         if (flip_draw_uniform(s->seed, FLIP_DRAW_RING, 0, index, k) < 1. / 3)
             region = flip_draw_below(s->seed, FLIP_DRAW_RING, 0, index, k + 1, s->n_regions);
-        int64_t rank =
-            flip_draw_below(s->seed, FLIP_DRAW_RING, 0, index, k + 2, region_size(s, region));
+        int64_t known = region_size(s, region) / 4, unknown = region_size(s, region) - known;
+        int64_t rank = known + flip_draw_below(s->seed, FLIP_DRAW_RING, 0, index, k + 2, unknown);
         flip_gid account = account_at(s, region, rank);
         bool twice = false;
         for (int32_t i = 0; i < out->n; i++)
@@ -145,30 +152,30 @@ static void emit_round(const payments *s, int64_t index, const ring *r, int32_t 
                        flip_made_sink *sink) {
     int32_t age = step - start, n = r->n;
     double z = flip_draw_normal(s->seed, FLIP_DRAW_ROUND, start, index, 1);
-    double amount = exp(.4 + .4 * z), loss = .97;
+    double amount = exp(r->scale + .4 * z), loss = .97;
     int32_t lead = (int32_t)flip_draw_below(s->seed, FLIP_DRAW_ROUND, start, index, 2, n);
     flip_gid hub = r->member[0];
     if (r->kind == CYCLE && age < n)
         pay(sink, step, r->member[(lead + age) % n], r->member[(lead + age + 1) % n],
-            amount * pow(loss, age), 1);
+            amount * pow(loss, age), r->label);
     if (r->kind == CYCLE || age > 1) return;
     int32_t other = 1 + lead % (n - 1);
     bool spread = (r->kind == FAN_IN) == (age == 0); /* the step of the many payments */
     if (!spread) {
         double whole = amount * (n - 1) * (age ? loss : 1 / loss) * .5;
         if (r->kind == FAN_IN)
-            pay(sink, step, hub, r->member[other], whole, 1);
+            pay(sink, step, hub, r->member[other], whole, r->label);
         else
-            pay(sink, step, r->member[other], hub, whole, 1);
+            pay(sink, step, r->member[other], hub, whole, r->label);
         return;
     }
     for (int32_t i = 1; i < n; i++) {
         double noise = flip_draw_normal(s->seed, FLIP_DRAW_ROUND, start, index, 3 + i);
         double part = amount * (1 + .05 * noise) * .5;
         if (r->kind == FAN_IN)
-            pay(sink, step, r->member[i], hub, fmax(part, .01), 1);
+            pay(sink, step, r->member[i], hub, fmax(part, .01), r->label);
         else
-            pay(sink, step, hub, r->member[i], fmax(part, .01), 1);
+            pay(sink, step, hub, r->member[i], fmax(part, .01), r->label);
     }
 }
 
@@ -178,7 +185,7 @@ static void emit_round(const payments *s, int64_t index, const ring *r, int32_t 
 static int64_t n_items(void *self, int32_t step) {
     const payments *s = self;
     (void)step;
-    return s->n + s->n_rings;
+    return s->n + (1 + CLUBS) * (int64_t)s->n_rings;
 }
 
 static void emit(void *self, int32_t step, int64_t item, flip_made_sink *sink) {
@@ -259,9 +266,10 @@ flip_status flip_generate_payments(flip_comm *comm, const char *path,
                         .class_names = "normal\nfraud",
                         .event_label_names = "ordinary\nlaundering",
                         .weighted = true,
-                        .expected_events = ((double)s.n * params->payments +
-                                            (double)s.n_rings * params->ring_activity * RING_HIGH) *
-                                           params->common.n_steps,
+                        .expected_events =
+                            ((double)s.n * params->payments +
+                             (1. + CLUBS) * s.n_rings * params->ring_activity * RING_HIGH) *
+                            params->common.n_steps,
                         .self = &s,
                         .n_items = n_items,
                         .emit = emit,

@@ -95,7 +95,8 @@ typedef struct flip_rmat_params {
  * A ring is 4 to 10 accounts of one kind: cycle (money goes round, a few per cent lost at each hop,
  * one hop a step), fan-in (all pay a collector within a step, who pays one on in the next) or
  * fan-out (the reverse). Rings run again and again over the whole timeline, beside the ordinary
- * payments of their accounts.
+ * payments of their accounts. For each ring two clubs pay in the same patterns for honest reasons,
+ * so that the pattern alone convicts nobody.
  *
  * Events: payer -> payee, weight = amount in hundreds, label 0 ordinary, 1 laundering. Nodes: class
  * normal or fraud (in a ring); features (8, or more columns of noise): business, activity, age,
@@ -116,8 +117,8 @@ typedef struct flip_payments_params {
                    .n_splits = 1,                                                                  \
                    .train = .5,                                                                    \
                    .valid = .2,                                                                    \
-                   .signal = .5},                                                                  \
-        .n_rings = 0, .payments = .25, .ring_activity = .2                                         \
+                   .signal = .45},                                                                 \
+        .n_rings = 0, .payments = .25, .ring_activity = .35                                        \
     }
 
 /* What was written; equal on every rank. */

@@ -492,3 +492,11 @@ void flip_writer_destroy(flip_writer **writer) {
     flip_free(w);
     *writer = NULL;
 }
+
+flip_status flip_container_writable(flip_comm *comm, const char *path) {
+    flip_temporary probe = {.fd = -1};
+    flip_status status = FLIP_OK;
+    if (flip_comm_rank(comm) == 0 && *path) status = flip_temporary_create(&probe, path);
+    flip_temporary_finish(&probe);
+    return flip_comm_agree(comm, status);
+}

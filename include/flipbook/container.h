@@ -95,6 +95,9 @@ flip_status flip_writer_rows(flip_writer *writer, const char *name, flip_type di
  * the temporary file. */
 flip_status flip_writer_commit(flip_writer *writer);
 void flip_writer_destroy(flip_writer **writer);
+/* Collective. Could a writer begin there? Asked before hours of work whose result goes to `path`.
+ * "" is no output: fine. */
+flip_status flip_container_writable(flip_comm *comm, const char *path);
 
 /* ---- reading -------------------------------------------------------------------------------- */
 typedef struct flip_reader flip_reader;

@@ -113,6 +113,13 @@ static flip_status parse(command *c, int argc, char **argv) {
     if (c->objective) FLIP_TRY(choice("--objective", c->objective, objectives, 2, &which));
     c->params.volume = which == 1;
     if (c->balance) FLIP_TRY(parse_balance(&c->params, c->balance));
+    if (c->params.n_parts < 1 || c->params.n_parts > FLIP_PARTITION_MOST_PARTS)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--parts is %d; it must be from 1 to %d",
+                         c->params.n_parts, FLIP_PARTITION_MOST_PARTS);
+    if (!(c->params.imbalance >= 1.001 && c->params.imbalance <= 1000))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--imbalance is %g; it must be from 1.001 to 1000 (largest part / mean)",
+                         c->params.imbalance);
     return FLIP_OK;
 }
 
@@ -237,9 +244,11 @@ static flip_status run(command *c, flip_comm *comm) {
     flip_partition *partition = NULL;
     flip_partition_row rows[FLIP_PARTITION_ROWS], random[FLIP_PARTITION_ROWS];
     int32_t n_rows = 0;
+    double at = 0;
     FLIP_TRY_GOTO(flip_reader_open(&reader, comm, c->graph, "graph"));
+    FLIP_TRY_GOTO(flip_container_writable(comm, c->path));
     FLIP_TRY_GOTO(tell_memory(c, reader));
-    double at = stage(c, "cutting", 0);
+    at = stage(c, "cutting", 0);
     FLIP_TRY_GOTO(flip_partition_compute(&partition, comm, reader, &c->params));
     at = stage(c, "counting halo rows", at);
     FLIP_TRY_GOTO(flip_partition_measure(rows, &n_rows, comm, reader, partition));
@@ -249,7 +258,7 @@ static flip_status run(command *c, flip_comm *comm) {
     stage(c, NULL, at);
     if (c->rank == 0) (c->json ? tell_json : tell)(c, partition, rows, random, n_rows);
 done:
-    if (status != FLIP_OK && partition == NULL && c->rank == 0) fflush(stdout);
+    if (status != FLIP_OK && at > 0 && c->rank == 0) fputc('\n', stderr);
     flip_partition_destroy(&partition);
     flip_reader_close(&reader);
     return status;

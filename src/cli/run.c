@@ -29,9 +29,16 @@ static bool meet(const int64_t mine[2], int64_t lowest[2], int64_t highest[2]) {
     }
 }
 
+/* A message that came from another rank begins with it: "rank 3: …" (flip_comm_agree). */
+static const char *bare(const char *message, int *rank) {
+    int length = 0;
+    if (sscanf(message, "rank %d: %n", rank, &length) == 1 && length > 0) return message + length;
+    return message;
+}
+
 int flip_run_end(int code) {
-    const char *message = flip_error_message();
-    int running = 0, finished = 0, rank = 0, size = 1;
+    int running = 0, finished = 0, rank = 0, size = 1, origin = -1;
+    const char *message = bare(flip_error_message(), &origin);
     MPI_Initialized(&running);
     if (running) MPI_Finalized(&finished);
     running = running && !finished;
@@ -48,8 +55,10 @@ int flip_run_end(int code) {
         if (together && highest[0] > code) code = (int)highest[0];
     }
     if (message[0]) {
-        if (size == 1 || (same && rank == 0)) fprintf(stderr, "flipbook: %s\n", message);
-        if (!same) fprintf(stderr, "flipbook: [rank %d] %s\n", rank, message);
+        bool one_voice = size == 1 || same;
+        if (one_voice && rank == 0 && origin < 0) fprintf(stderr, "flipbook: %s\n", message);
+        if (!one_voice || (rank == 0 && origin >= 0))
+            fprintf(stderr, "flipbook: [rank %d] %s\n", origin < 0 ? rank : origin, message);
     }
     fflush(stdout);
     fflush(stderr);

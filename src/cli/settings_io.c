@@ -4,11 +4,37 @@
 #include "cli/settings.h"
 
 #include <cyaml/cyaml.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
 enum { MOST_KEYS = 96 };
+
+/* ---- names ---- */
+
+/* What other programs call our keys: for suggestions only. */
+static const char *const other_names[][2] = {
+    {"learning-rate", "lr"},        {"num-layers", "layers"},    {"n-layers", "layers"},
+    {"hidden-dim", "hidden"},       {"hidden-size", "hidden"},   {"num-epochs", "epochs"},
+    {"batch-size", "batch"},        {"optimiser", "optimizer"},  {"num-heads", "heads"},
+    {"fanouts", "fanout"},          {"num-neighbors", "fanout"}, {"gpu", "device"},
+    {"wd", "weight-decay"},         {"l2", "weight-decay"},      {"config", "settings"},
+    {"early-stopping", "patience"}, {"num-threads", "threads"},
+};
+enum { N_OTHER = sizeof other_names / sizeof *other_names };
+
+static const char *nearest(const char *word, const char *const *names, size_t n) {
+    const char *others[N_OTHER], *near = flip_suggest(word, names, n);
+    if (near) return near;
+    for (size_t i = 0; i < N_OTHER; i++)
+        others[i] = other_names[i][0];
+    near = flip_suggest(word + strspn(word, "-"), others, N_OTHER);
+    for (size_t i = 0; near && i < N_OTHER; i++)
+        for (size_t k = 0; strcmp(near, others[i]) == 0 && k < n; k++)
+            if (strcmp(names[k] + strspn(names[k], "-"), other_names[i][1]) == 0) return names[k];
+    return NULL;
+}
 
 /* ---- command line ---- */
 
@@ -36,6 +62,12 @@ static flip_status unknown_key(const line *l, const char *word) {
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "%s belongs to flipbook train; flipbook %s takes it from the checkpoint",
                          word, l->argv[0]);
+    const char *near = nearest(word, names, n);
+    if (near && near != flip_suggest(word, names, n))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "unknown option '%s' of flipbook %s; did you mean '%s'? (flipbook %s "
+                         "--help lists them)",
+                         word, l->argv[0], near, l->argv[0]);
     return flip_unknown_option(l->argv[0], word, names, n);
 }
 
@@ -127,12 +159,13 @@ static flip_status yaml_failed(const char *path, const yaml_log *log, cyaml_err_
     char word[64] = "";
     const char *at = strstr(log->text, "Unexpected key: ");
     if (error == CYAML_ERR_FILE_OPEN)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--settings: cannot open '%s'", path);
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--settings: cannot open '%s': %s", path,
+                         strerror(errno));
     if (at && sscanf(at, "Unexpected key: %63s", word) == 1) {
         const char *names[MOST_KEYS];
         for (size_t i = 0; i < n; i++)
             names[i] = fields[i].key;
-        const char *near = flip_suggest(word, names, n);
+        const char *near = nearest(word, names, n);
         return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' line %d: unknown key '%s'%s%s%s", path,
                          line_of(path, word), word, near ? "; did you mean '" : "",
                          near ? near : "", near ? "'?" : "");

@@ -261,6 +261,7 @@ static flip_status prepare(run *r, flip_comm *comm, const flip_settings *setting
     if (s->resume[0] && r->out)
         fprintf(r->out, "resumed  '%s' after epoch %lld\n", s->resume, (long long)t->epoch);
     r->checkpoint = s->checkpoint[0] ? s->checkpoint : s->resume;
+    FLIP_TRY(flip_container_writable(comm, r->checkpoint));
     if (flip_comm_rank(comm) == 0 && s->report[0]) {
         FLIP_TRY(flip_report_open(&r->report, s->report, s->resume[0] ? t->epoch : -1));
         char *json = r->io->to_json(s);

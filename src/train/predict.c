@@ -2,6 +2,7 @@
  * (original id, or place of the pair), are sorted there, and rank 0 writes block after block. */
 #include "train/internal.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -361,14 +362,14 @@ flip_status flip_predict(flip_comm *comm, const flip_settings *settings, const f
     }
     FLIP_TRY_GOTO(deal_lines(&l, comm, data->info->n_nodes));
     if (flip_comm_rank(comm) == 0 && settings->output[0] && !(out = fopen(settings->output, "w"))) {
-        status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write '%s'", path);
+        status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
         goto done;
     }
     if (flip_comm_rank(comm) == 0) fwrite(header.text, 1, header.used, out);
     FLIP_TRY_GOTO(write_lines(&l, comm, out, path));
 done:
     if (out && out != stdout && fclose(out) != 0 && status == FLIP_OK)
-        status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write '%s'", path);
+        status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
     lines_finish(&l);
     lines_finish(&header);
     flip_trainer_close(&trainer);

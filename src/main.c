@@ -20,6 +20,8 @@ static const flip_command commands[] = {
      true},
     {"evaluate", "measure a trained model on a graph", NULL, flip_command_evaluate, true},
     {"predict", "write a trained model's predictions as CSV", NULL, flip_command_predict, true},
+    {"bench", "measure kernels, transfers and exchanges beside this machine's limits",
+     flip_help_bench, flip_command_bench, true},
     {"completion", "print shell completion: eval \"$(flipbook completion bash)\"", NULL,
      flip_command_completion, false},
 };

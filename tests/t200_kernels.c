@@ -574,6 +574,129 @@ static void gradients(void **state) {
     }
 }
 
+/* ---- rows and columns ----------------------------------------------------------------------- */
+
+/* The epilogue alone does what it does after a product with nothing. */
+static void epilogues_alone(void **state) {
+    (void)state;
+    for (int way = 0; way < WAYS; way++)
+        for (int w = 0; w < N_WIDTHS; w++) {
+            product_data d;
+            product_case shape = {33, widths[w], 0, w % 3};
+            draw_product(&d, shape, false);
+            int64_t size = shape.m * d.ldc, bytes = shape.m * ((shape.n + 7) / 8);
+            uint8_t *bits = get((size_t)bytes, 1), *expected_bits = get((size_t)bytes, 1);
+            uint8_t *loose = get((size_t)(shape.m * shape.n), 1);
+            flip_epilogue e;
+            const flip_epilogue *epilogue = epilogue_way(way, &d, bits, &e);
+            e.plus_a = NULL;
+            e.plus_k = 0;
+            e.accumulate = true;
+            flip_real *expected = copy_of(d.c, size);
+            plain_product(&d, false, false, epilogue ? &e : &(flip_epilogue){.accumulate = true},
+                          expected, expected_bits, loose);
+            for (int t = 0; t < n_tables; t++)
+                for (int product = 0; product < 2; product++) {
+                    flip_real *c = copy_of(d.c, size);
+                    omp_set_num_threads(1 + product);
+                    if (product)
+                        list[t]->gemm_nn(shape.m, shape.n, 0, NULL, 0, NULL, 0, c, d.ldc,
+                                         epilogue ? &e : &(flip_epilogue){.accumulate = true});
+                    else
+                        list[t]->epilogue(shape.m, shape.n, c, d.ldc, epilogue);
+                    omp_set_num_threads(1);
+                    near(list[t]->name, c, expected, size, 20 * ROUNDING);
+                    if (epilogue && e.relu_bits)
+                        same_bits(list[t]->name, bits, expected_bits, loose, shape.m, shape.n);
+                    flip_free(c);
+                }
+            flip_free(bits);
+            flip_free(expected_bits);
+            flip_free(loose);
+            flip_free(expected);
+            free_product(&d);
+        }
+}
+
+static void check_columns(int64_t m, int64_t n, int64_t ld) {
+    flip_real *y = noise(m * ld + 1, 61);
+    double *expected = get((size_t)n, sizeof *expected);
+    double *g = get((size_t)n, sizeof *g), *other = get((size_t)n, sizeof *g);
+    for (int64_t j = 0; j < n; j++) {
+        expected[j] = 0.5;
+        for (int64_t i = 0; i < m; i++)
+            expected[j] += (double)y[i * ld + j];
+    }
+    for (int t = 0; t < n_tables; t++) {
+        for (int64_t j = 0; j < n; j++)
+            g[j] = other[j] = 0.5;
+        list[t]->column_sums(m, n, y, ld, g);
+        omp_set_num_threads(2);
+        list[t]->column_sums(m, n, y, ld, other);
+        omp_set_num_threads(1);
+        near_double(list[t]->name, g, expected, n, ROUNDING * (20 + 20 * sqrt((double)m)));
+        assert_memory_equal(g, other, (size_t)n * sizeof *g);
+    }
+    flip_free(y);
+    flip_free(expected);
+    flip_free(g);
+    flip_free(other);
+}
+
+static void columns(void **state) {
+    (void)state;
+    for (int w = 0; w < N_WIDTHS; w++) {
+        check_columns(0, widths[w], widths[w]);
+        check_columns(3001, widths[w], widths[w] + w % 3);
+    }
+    check_columns(40, 1100, 1100);
+}
+
+static void check_softmax(int64_t n, double spread, bool in_place) {
+    int64_t m = 29, ld = n + n % 3;
+    flip_real *x = noise(m * ld + 1, 71);
+    double expected[300], sums[29];
+    for (int64_t i = 0; i < m * ld; i++)
+        x[i] *= (flip_real)spread;
+    for (int t = 0; t < n_tables; t++) {
+        flip_real *p = copy_of(x, m * ld);
+        list[t]->softmax(m, n, in_place ? p : x, ld, p, ld, sums);
+        for (int64_t i = 0; i < m; i++) {
+            double most = -1e300, sum = 0;
+            for (int64_t j = 0; j < n; j++)
+                most = fmax(most, (double)x[i * ld + j]);
+            for (int64_t j = 0; j < n; j++)
+                sum += expected[j] = exp((double)x[i * ld + j] - most);
+            for (int64_t j = 0; j < n; j++) {
+                double got = (double)p[i * ld + j], want = expected[j] / sum;
+                double least = ROUNDING * (10 + log(1 / (want + 1e-37))); /* x - max rounds */
+                if (!(fabs(got - want) <= least * want + 1e-37))
+                    fail_msg("%s softmax of %lld: %.9g, not %.9g", list[t]->name, (long long)n, got,
+                             want);
+            }
+            assert_true(fabs(sums[i] - (most + log(sum))) <= 10 * ROUNDING * (1 + fabs(most)));
+        }
+        flip_free(p);
+    }
+    x[n / 2] = (flip_real)NAN; /* must be seen, not swallowed */
+    for (int t = 0; t < n_tables; t++) {
+        flip_real *p = copy_of(x, m * ld);
+        list[t]->softmax(m, n, x, ld, p, ld, sums);
+        assert_true(isnan(p[n / 2]) && isnan(sums[0]) && !isnan(sums[1]));
+        flip_free(p);
+    }
+    flip_free(x);
+}
+
+static void softmaxes(void **state) {
+    (void)state;
+    for (int w = 0; w < N_WIDTHS; w++)
+        for (int in_place = 0; in_place < 2; in_place++) {
+            check_softmax(widths[w], 3, in_place);
+            check_softmax(widths[w], 60, in_place);
+        }
+}
+
 /* ---- element by element --------------------------------------------------------------------- */
 
 static void dropouts(void **state) {
@@ -698,7 +821,7 @@ static void table_is_full(void **state) {
         const flip_kernels *k = list[t];
         assert_true(k->name && k->spmm && k->gemm_nn && k->gemm_nt && k->gemm_tn &&
                     k->gemm_nn_bf16 && k->gemm_nt_bf16 && k->gemm_tn_bf16 && k->dropout &&
-                    k->mask_bits && k->adam);
+                    k->mask_bits && k->adam && k->epilogue && k->column_sums && k->softmax);
     }
 }
 
@@ -724,6 +847,9 @@ int main(void) {
         cmocka_unit_test(products_nn_bf16),
         cmocka_unit_test(products_nt_bf16),
         cmocka_unit_test(gradients),
+        cmocka_unit_test(epilogues_alone),
+        cmocka_unit_test(columns),
+        cmocka_unit_test(softmaxes),
         cmocka_unit_test(dropouts),
         cmocka_unit_test(masks),
         cmocka_unit_test(adams),

@@ -77,7 +77,7 @@ typedef struct flip_kernels {
     void (*spmm)(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t dim, flip_real *y,
                  const flip_real *x_own, const flip_real *x_halo, bool accumulate);
 
-    /* C[m,n] (ldc) = epilogue(A[m,k] (lda) * B[k,n] (ldb)) */
+    /* C[m,n] (ldc) = epilogue(A[m,k] (lda) * B[k,n] (ldb)); with k = 0, A and B may be NULL */
     void (*gemm_nn)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                     const flip_real *b, int64_t ldb, flip_real *c, int64_t ldc,
                     const flip_epilogue *epilogue /* or NULL */);
@@ -99,6 +99,15 @@ typedef struct flip_kernels {
                          const flip_epilogue *epilogue);
     void (*gemm_tn_bf16)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                          const flip_real *b, int64_t ldb, double *g, int64_t ldg);
+
+    /* The epilogue alone, in place on C; accumulate and plus_* are not looked at. */
+    void (*epilogue)(int64_t m, int64_t n, flip_real *c, int64_t ldc,
+                     const flip_epilogue *epilogue);
+    /* g[j] += sum_i y[i,j], in fixed blocks of rows as gemm_tn: bias gradients */
+    void (*column_sums)(int64_t m, int64_t n, const flip_real *y, int64_t ldy, double *g);
+    /* p[i,:] = exp(x[i,:] - log_sum_exp[i]), n >= 1; log_sum_exp [m] or NULL. p may be x. */
+    void (*softmax)(int64_t m, int64_t n, const flip_real *x, int64_t ldx, flip_real *p,
+                    int64_t ldp, double *log_sum_exp);
 
     /* dropout forward on [m,n]: y = keep ? x / (1-p) : 0; the backward pass calls it on gradients.
      * y may be x. */

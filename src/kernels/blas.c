@@ -15,23 +15,31 @@ enum {
     TILE = 256   /* rows and columns of a weight gradient summed at once, on the stack */
 };
 
+/* C = beta C + A B for a block of rows; BLAS refuses k = 0. */
+static void multiply(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
+                     enum CBLAS_TRANSPOSE transpose, const flip_real *b, int64_t ldb,
+                     flip_real beta, flip_real *c, int64_t ldc) {
+    if (k > 0)
+        BLAS_GEMM(CblasRowMajor, CblasNoTrans, transpose, (int)m, (int)n, (int)k, 1, a, (int)lda, b,
+                  (int)ldb, beta, c, (int)ldc);
+    for (int64_t i = 0; k == 0 && beta == 0 && i < m; i++)
+        memset(c + i * ldc, 0, (size_t)n * sizeof *c);
+}
+
 static void product(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                     enum CBLAS_TRANSPOSE transpose, const flip_real *b, int64_t ldb, flip_real *c,
-                    int64_t ldc, const flip_epilogue *epilogue) {
-    flip_real beta = epilogue && epilogue->accumulate ? 1 : 0;
+                    int64_t ldc, const flip_epilogue *e) {
+    flip_real beta = e && e->accumulate ? 1 : 0;
     if (n == 0) return;
 #pragma omp parallel for schedule(static)
     for (int64_t first = 0; first < m; first += BLOCK) {
         int64_t rows = flip_min64(BLOCK, m - first);
         flip_real *out = c + first * ldc;
-        BLAS_GEMM(CblasRowMajor, CblasNoTrans, transpose, (int)rows, (int)n, (int)k, 1,
-                  a + first * lda, (int)lda, b, (int)ldb, beta, out, (int)ldc);
-        if (epilogue && epilogue->plus_a)
-            BLAS_GEMM(CblasRowMajor, CblasNoTrans, transpose, (int)rows, (int)n,
-                      (int)epilogue->plus_k, 1, epilogue->plus_a + first * epilogue->plus_lda,
-                      (int)epilogue->plus_lda, epilogue->plus_b, (int)epilogue->plus_ldb, 1, out,
-                      (int)ldc);
-        flip_epilogue_apply(epilogue, first, rows, n, out, ldc);
+        multiply(rows, n, k, k > 0 ? a + first * lda : a, lda, transpose, b, ldb, beta, out, ldc);
+        if (e && e->plus_a)
+            multiply(rows, n, e->plus_k, e->plus_a + first * e->plus_lda, e->plus_lda, transpose,
+                     e->plus_b, e->plus_ldb, 1, out, ldc);
+        flip_epilogue_apply(e, first, rows, n, out, ldc);
     }
 }
 

@@ -189,6 +189,46 @@ static void gemm_tn_bf16(int64_t m, int64_t n, int64_t k, const flip_real *a, in
     gradient(m, n, k, a, lda, b, ldb, g, ldg, flip_bf16_round);
 }
 
+static void epilogue(int64_t m, int64_t n, flip_real *c, int64_t ldc, const flip_epilogue *e) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++)
+        flip_epilogue_apply(e, i, 1, n, c + i * ldc, ldc);
+}
+
+/* g[j] += sum over blocks, in double, of (sum over the block's rows i of y[i,j]) */
+static void column_sums(int64_t m, int64_t n, const flip_real *y, int64_t ldy, double *g) {
+    int64_t block = flip_gradient_block(m);
+#pragma omp parallel for schedule(static)
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t first = 0; first < m; first += block) {
+            flip_real sum = 0;
+            for (int64_t i = first; i < flip_min64(m, first + block); i++)
+                sum += y[i * ldy + j];
+            g[j] += (double)sum;
+        }
+}
+
+/* p = exp(x - max) / sum exp(x - max); log_sum_exp = max + log sum exp(x - max) */
+static void softmax(int64_t m, int64_t n, const flip_real *x, int64_t ldx, flip_real *p,
+                    int64_t ldp, double *log_sum_exp) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++) {
+        const flip_real *from = x + i * ldx;
+        flip_real *to = p + i * ldp;
+        double most = (double)from[0], sum = 0;
+        for (int64_t j = 1; j < n; j++)
+            most = (double)from[j] > most ? (double)from[j] : most;
+        for (int64_t j = 0; j < n; j++) {
+            double e = exp((double)from[j] - most);
+            to[j] = (flip_real)e;
+            sum += e;
+        }
+        for (int64_t j = 0; j < n; j++)
+            to[j] = (flip_real)((double)to[j] / sum);
+        if (log_sum_exp) log_sum_exp[i] = most + log(sum);
+    }
+}
+
 /* ---- element by element --------------------------------------------------------------------- */
 
 /* y = keep ? x / (1-p) : 0 */
@@ -242,6 +282,9 @@ static const flip_kernels reference = {
     .gemm_nn_bf16 = gemm_nn_bf16,
     .gemm_nt_bf16 = gemm_nt_bf16,
     .gemm_tn_bf16 = gemm_tn_bf16,
+    .epilogue = epilogue,
+    .column_sums = column_sums,
+    .softmax = softmax,
     .dropout = dropout,
     .mask_bits = mask_bits,
     .adam = adam,

@@ -61,6 +61,21 @@ INLINE unsigned v_alive(vec x) {
 INLINE vec v_keep(vec x, unsigned bits) {
     return _mm512_maskz_mov_ps((__mmask16)bits, x);
 }
+INLINE float v_sum(vec x) {
+    return _mm512_reduce_add_ps(x);
+}
+INLINE float v_largest(vec x) {
+    return _mm512_reduce_max_ps(x);
+}
+INLINE vec v_max(vec a, vec b) { /* b where either is NaN */
+    return _mm512_max_ps(a, b);
+}
+INLINE vec v_whole(vec x) {
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+INLINE vec v_times_power(vec x, vec n) { /* x 2^n, n whole */
+    return _mm512_scalef_ps(x, n);
+}
 INLINE vec v_round_bf16(vec x) {
     __m512i u = _mm512_castps_si512(x);
     __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
@@ -111,6 +126,27 @@ INLINE vec v_keep(vec x, unsigned bits) {
     __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     __m256i on = _mm256_and_si256(_mm256_set1_epi32((int)bits), each);
     return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_cmpeq_epi32(on, each)));
+}
+INLINE float v_sum(vec x) {
+    __m128 y = _mm256_castps256_ps128(x) + _mm256_extractf128_ps(x, 1);
+    y += _mm_movehl_ps(y, y);
+    return y[0] + y[1];
+}
+INLINE float v_largest(vec x) {
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    return y[0] > y[1] ? y[0] : y[1];
+}
+INLINE vec v_max(vec a, vec b) {
+    return _mm256_max_ps(a, b);
+}
+INLINE vec v_whole(vec x) {
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+INLINE vec v_times_power(vec x, vec n) { /* x 2^n, n whole, -126 … 127 */
+    __m256i power =
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return x * _mm256_castsi256_ps(power);
 }
 INLINE vec v_round_bf16(vec x) {
     __m256i u = _mm256_castps_si256(x);

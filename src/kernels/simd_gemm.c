@@ -337,11 +337,48 @@ static bool product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
     return true;
 }
 
+/* Rows finished in place, in vectors of columns. */
+static void finish_rows(int64_t m, int64_t n, float *c, int64_t ldc, const flip_epilogue *e) {
+    flip_epilogue alone = *e;
+    alone.accumulate = false;
+    finish f = {.e = &alone, .n = n, .ldc = ldc, .c = c};
+    if (e->dropout > 0) f.keep = keep_begin(e->seed, e->draw, n, e->dropout);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++) {
+        uint64_t keep[WORDS] = {0};
+        if (e->dropout > 0) keep_row(&f.keep, e->key ? e->key[i] : i, keep);
+        for (int64_t j = 0; j < n; j += LANES) {
+            int64_t lanes = flip_min64(LANES, n - j);
+            float *out = c + i * ldc + j;
+            vec x = finish_vector(&f, i, j, lanes, v_load_some(out, v_first(lanes)),
+                                  keep[j / 64 % WORDS], v_first(lanes));
+            v_store_some(out, v_first(lanes), x);
+        }
+    }
+}
+
+static void epilogue(int64_t m, int64_t n, float *c, int64_t ldc, const flip_epilogue *e) {
+    if (!e || plain(e)) return;
+    if (e->dropout > 0 && n > 64 * WORDS)
+        flip_kernels_reference()->epilogue(m, n, c, ldc, e);
+    else
+        finish_rows(m, n, c, ldc, e);
+}
+
+/* k = 0: what C held or nothing, finished. */
+static void no_product(int64_t m, int64_t n, float *c, int64_t ldc, const flip_epilogue *e) {
+    for (int64_t i = 0; !(e && e->accumulate) && i < m; i++)
+        memset(c + i * ldc, 0, (size_t)n * sizeof *c);
+    epilogue(m, n, c, ldc, e);
+}
+
 /* What does not fit is left to the reference. */
 #define PRODUCT(name, transposed, rounded)                                                         \
     static void name(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, \
                      int64_t ldb, float *c, int64_t ldc, const flip_epilogue *e) {                 \
-        if (!product(m, n, k, a, lda, b, ldb, transposed, c, ldc, e, rounded))                     \
+        if (k == 0 && !(e && e->plus_a))                                                           \
+            no_product(m, n, c, ldc, e);                                                           \
+        else if (!product(m, n, k, a, lda, b, ldb, transposed, c, ldc, e, rounded))                \
             flip_kernels_reference()->name(m, n, k, a, lda, b, ldb, c, ldc, e);                    \
     }
 #ifndef __AVX512BF16__
@@ -355,6 +392,7 @@ void SIMD_NAME(flip_use_gemm)(flip_kernels *table) {
 #ifndef __AVX512BF16__
     table->gemm_nn = gemm_nn;
     table->gemm_nt = gemm_nt;
+    table->epilogue = epilogue;
 #endif
     table->gemm_nn_bf16 = gemm_nn_bf16;
     table->gemm_nt_bf16 = gemm_nt_bf16;

@@ -142,6 +142,92 @@ static void mask_bits(int64_t m, int64_t n, float *dx, const float *dy, const ui
         mask_row(n, dx + i * n, dy + i * n, bits + i * bytes, v_set(scale));
 }
 
+/* ---- sums and softmax -------------------------------------------------------------------------
+ */
+
+enum { COLUMNS = 512 }; /* of Y summed at once */
+
+static void sum_block(int64_t rows, int64_t n, const float *y, int64_t ldy, float *sum) {
+    for (int64_t j = 0; j < n; j += LANES)
+        v_store(sum + j, v_zero());
+    for (int64_t i = 0; i < rows; i++, y += ldy) {
+        int64_t j = 0;
+        for (; j + LANES <= n; j += LANES)
+            v_store(sum + j, v_add(v_load(sum + j), v_load(y + j)));
+        if (j < n) v_store(sum + j, v_add(v_load(sum + j), v_load_some(y + j, v_first(n - j))));
+    }
+}
+
+static void sum_columns(int64_t m, int64_t n, const float *y, int64_t ldy, double *g) {
+    int64_t block = flip_gradient_block(m);
+#pragma omp parallel for ordered schedule(static, 1)
+    for (int64_t first = 0; first < m; first += block) {
+        float sum[COLUMNS];
+        sum_block(flip_min64(block, m - first), n, y + first * ldy, ldy, sum);
+#pragma omp ordered
+        for (int64_t j = 0; j < n; j++)
+            g[j] += (double)sum[j];
+    }
+}
+
+static void column_sums(int64_t m, int64_t n, const float *y, int64_t ldy, double *g) {
+    for (int64_t j = 0; j < n; j += COLUMNS)
+        sum_columns(m, flip_min64(COLUMNS, n - j), y + j, ldy, g + j);
+}
+
+/* exp(x) for x <= 0, to about one unit in the last place; 0 below -87, NaN for NaN. x = n ln 2 + r
+ * with ln 2 in two parts, exp(r) by its series. */
+INLINE vec v_exp(vec x) {
+    x = v_max(v_set(-87.0f), x);
+    vec n = v_whole(v_mul(x, v_set(1.44269504f)));
+    vec r = v_fma(n, v_set(-0.693359375f), x);
+    r = v_fma(n, v_set(2.12194440e-4f), r);
+    vec p = v_set(1.0f / 5040);
+    p = v_fma(p, r, v_set(1.0f / 720));
+    p = v_fma(p, r, v_set(1.0f / 120));
+    p = v_fma(p, r, v_set(1.0f / 24));
+    p = v_fma(p, r, v_set(1.0f / 6));
+    p = v_fma(p, r, v_set(0.5f));
+    p = v_fma(p, r, v_set(1.0f));
+    p = v_fma(p, r, v_set(1.0f));
+    return v_times_power(p, n);
+}
+
+static void softmax_row(int64_t n, const float *x, float *p, double *log_sum_exp) {
+    int64_t whole = n / LANES * LANES;
+    lanes_mask some = v_first(n - whole);
+    unsigned bits = (1u << (n - whole)) - 1;
+    vec most = v_set(x[0]), sum = v_zero();
+    for (int64_t j = 0; j < whole; j += LANES)
+        most = v_max(most, v_load(x + j));
+    float top = v_largest(most);
+    for (int64_t j = whole; j < n; j++)
+        top = x[j] > top ? x[j] : top;
+    for (int64_t j = 0; j < whole; j += LANES) {
+        vec e = v_exp(v_load(x + j) - v_set(top));
+        v_store(p + j, e);
+        sum = v_add(sum, e);
+    }
+    if (bits) {
+        vec e = v_keep(v_exp(v_load_some(x + whole, some) - v_set(top)), bits);
+        v_store_some(p + whole, some, e);
+        sum = v_add(sum, e);
+    }
+    float total = v_sum(sum);
+    vec scale = v_set(1 / total);
+    for (int64_t j = 0; j < whole; j += LANES)
+        v_store(p + j, v_mul(v_load(p + j), scale));
+    if (bits) v_store_some(p + whole, some, v_mul(v_load_some(p + whole, some), scale));
+    if (log_sum_exp) *log_sum_exp = (double)top + log((double)total);
+}
+
+static void softmax(int64_t m, int64_t n, const float *x, int64_t ldx, float *p, int64_t ldp,
+                    double *log_sum_exp) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++)
+        softmax_row(n, x + i * ldx, p + i * ldp, log_sum_exp ? log_sum_exp + i : NULL);
+}
+
 /* The reference's equations; the compiler's vectors are as good as ours. */
 static void adam(int64_t n, float *p, const double *g, float *m, float *v,
                  const flip_adam_step *s) {
@@ -162,6 +248,8 @@ static void adam(int64_t n, float *p, const double *g, float *m, float *v,
 }
 
 void SIMD_NAME(flip_use_pointwise)(flip_kernels *table) {
+    table->column_sums = column_sums;
+    table->softmax = softmax;
     table->dropout = dropout;
     table->mask_bits = mask_bits;
     table->adam = adam;

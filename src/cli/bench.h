@@ -1,0 +1,22 @@
+/* What the benchmarks share: repeated timing and lines for people or programs. */
+#ifndef FLIPBOOK_CLI_BENCH_H
+#define FLIPBOOK_CLI_BENCH_H
+
+#include <flipbook/comm.h>
+#include <flipbook/kernels.h>
+
+typedef struct flip_bench {
+    bool json; /* one object a line instead of a table */
+    int32_t threads;
+    int64_t rows;
+    double seconds; /* a measurement takes at least this long, and three runs */
+    flip_limits limits;
+} flip_bench;
+
+/* Seconds of the fastest of the runs: processor time on one thread (others may use the machine),
+ * wall time on more. */
+double flip_bench_time(const flip_bench *b, void (*run)(void *), void *argument);
+
+flip_status flip_bench_kernels(const flip_bench *b);
+
+#endif

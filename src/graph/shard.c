@@ -152,7 +152,7 @@ static int64_t file_row(const flip_graph *g, int32_t v) {
 
 /* order [n_own]: own nodes by ascending row of the file. */
 static flip_status read_numbers(flip_graph *g, const int32_t *order) {
-    const int64_t most = 1 << 20;
+    const int64_t most = flip_window_rows(sizeof(int64_t));
     int64_t *window, from = 0, until = 0;
     FLIP_TRY(flip_alloc(&g->number, (size_t)g->n_own, sizeof *g->number, "names of nodes"));
     FLIP_TRY(flip_alloc(&window, (size_t)most, sizeof *window, "names of nodes"));
@@ -173,7 +173,7 @@ static flip_status read_numbers(flip_graph *g, const int32_t *order) {
 
 /* Where the text of each own node's name begins and how long it is; text itself follows. */
 static flip_status read_name_pointers(flip_graph *g, const int32_t *order, int64_t *at) {
-    const int64_t most = 1 << 20;
+    const int64_t most = flip_window_rows(sizeof(int64_t));
     int64_t *window, from = 0, until = 0;
     FLIP_TRY(flip_alloc(&window, (size_t)most + 1, sizeof *window, "names of nodes"));
     flip_status status = FLIP_OK;
@@ -197,9 +197,9 @@ static flip_status read_name_pointers(flip_graph *g, const int32_t *order, int64
     return status;
 }
 
-/* Text of own nodes, read in runs of neighbouring names of up to 4 MiB. */
+/* Text of own nodes, read in runs of neighbouring names of up to a window. */
 static flip_status read_name_text(flip_graph *g, const int32_t *order, const int64_t *at) {
-    const int64_t most = 4 << 20, gap = 4096;
+    const int64_t most = flip_window_rows(1), gap = most / 1024; /* bytes */
     char *window = NULL;
     flip_status status = FLIP_OK;
     for (int32_t i = 0, j; i < g->n_own && status == FLIP_OK; i = j) {

@@ -76,6 +76,33 @@ static void fortran_order_turns(void **state) {
     flip_free(values);
 }
 
+/* Every bit of a small file flipped, and every way of cutting it short: read or refused. */
+static void damaged_npy(void **state) {
+    static const float f4[] = {1, 2, 3, 4, 5, 6};
+    uint8_t bytes[256];
+    (void)state;
+    put_npy("whole.npy", "<f4", "(3, 2)", f4, sizeof f4);
+    FILE *file = fopen("whole.npy", "rb");
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    for (size_t bit = 0; bit < 9 * size; bit++) {
+        double *values;
+        int32_t n_dims;
+        int64_t shape[FLIP_NPY_DIMS];
+        size_t kept = bit < 8 * size ? size : bit - 8 * size;
+        if (bit < 8 * size) bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        put_file("hurt.npy", bytes, kept);
+        if (bit < 8 * size) bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        if (flip_npy_load("hurt.npy", FLIP_TYPE_F64, &values, &n_dims, shape) == FLIP_OK) {
+            assert_true(kept == size && n_dims >= 0 && n_dims <= FLIP_NPY_DIMS);
+            flip_free(values);
+        } else {
+            assert_non_null(strstr(flip_error_message(), "hurt.npy"));
+            flip_error_clear();
+        }
+    }
+}
+
 /* ---- rows of nodes ---- */
 
 static void dense_features(void **state) {
@@ -324,11 +351,11 @@ static void node_table(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_of_npy), cmocka_unit_test(fortran_order_turns),
-        cmocka_unit_test(dense_features),    cmocka_unit_test(rows_and_ids),
-        cmocka_unit_test(changing_features), cmocka_unit_test(sparse_features),
-        cmocka_unit_test(labels_and_splits), cmocka_unit_test(targets),
-        cmocka_unit_test(static_folder),     cmocka_unit_test(snapshot_folder),
-        cmocka_unit_test(node_table),
+        cmocka_unit_test(damaged_npy),       cmocka_unit_test(dense_features),
+        cmocka_unit_test(rows_and_ids),      cmocka_unit_test(changing_features),
+        cmocka_unit_test(sparse_features),   cmocka_unit_test(labels_and_splits),
+        cmocka_unit_test(targets),           cmocka_unit_test(static_folder),
+        cmocka_unit_test(snapshot_folder),   cmocka_unit_test(node_table),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

@@ -164,6 +164,8 @@ typedef struct target {
     bool last;           /* no other reader's share is missing */
 } target;
 flip_status tape_gradient(flip_tape *tape, record *r, int i, target *to);
+/* `from` (pool memory of input i's size) becomes, or is added to, its gradient. */
+flip_status tape_give_gradient(flip_tape *tape, record *r, int i, flip_real *from);
 /* The output's gradient becomes (or is added to) input i's, unchanged. */
 flip_status tape_pass_gradient(flip_tape *tape, record *r, int i);
 /* Backward will not read input i any more: its memory may serve the gradient. */

@@ -1,8 +1,6 @@
 /* Dense products: linear maps with bias, ReLU and dropout in the product's epilogue. */
 #include "internal.h"
 
-#include <string.h>
-
 flip_status tape_weight_shape(const flip_tape *tape, const record *r, int i, int32_t columns,
                               int32_t *out) {
     int32_t rows, bias_cols;
@@ -76,38 +74,15 @@ static flip_status product_backward(flip_tape *tape, record *r, int i) {
     return tape_product_input(tape, r, i, y->gradient, r->param[i], NULL, FLIP_PARAM_NONE);
 }
 
-enum { SUM_BLOCK = 2048 }; /* rows; fixed, so that sums do not depend on threads */
-
-static flip_status column_sums(flip_tape *tape, int64_t m, int64_t n, const flip_real *y,
-                               double *g) {
-    int64_t blocks = (m + SUM_BLOCK - 1) / SUM_BLOCK;
-    double *partial;
-    FLIP_TRY(pool_alloc(tape->pool, &partial, (size_t)(blocks * n) * sizeof(double)));
-#pragma omp parallel for schedule(static)
-    for (int64_t b = 0; b < blocks; b++) {
-        double *sum = partial + b * n;
-        memset(sum, 0, (size_t)n * sizeof *sum);
-        int64_t end = (b + 1) * SUM_BLOCK < m ? (b + 1) * SUM_BLOCK : m;
-        for (int64_t i = b * SUM_BLOCK; i < end; i++)
-            for (int64_t j = 0; j < n; j++)
-                sum[j] += (double)y[i * n + j];
-    }
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t j = 0; j < n; j++)
-            g[j] += partial[b * n + j];
-    pool_free(tape->pool, partial);
-    return FLIP_OK;
-}
-
 flip_status tape_bias_gradient(flip_tape *tape, const record *r, flip_param b) {
     if (b == FLIP_PARAM_NONE) return FLIP_OK;
     const variable *out = tape_out(tape, r);
     flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
-    flip_status status =
-        column_sums(tape, rows_of(out), out->dim, out->gradient, tape_weight_gradient(tape, b));
+    tape->kernels->column_sums(rows_of(out), out->dim, out->gradient, out->dim,
+                               tape_weight_gradient(tape, b));
     flip_meter_end(tape->meter);
     tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * sizeof(flip_real), 0);
-    return status;
+    return FLIP_OK;
 }
 
 /* ---- Y = act(X W + b) ---- */

@@ -74,26 +74,24 @@ static flip_status check_labels(const record *r, int64_t m, int32_t classes) {
 
 /* ---- cross-entropy: Σ m w[y] (logsumexp(x) - x[y]) / Σ m w[y] (or / Σ m) ---- */
 
-static double log_sum_exp(const flip_real *x, int64_t n) {
-    double most = (double)x[0], sum = 0;
-    for (int64_t j = 1; j < n; j++)
-        most = (double)x[j] > most ? (double)x[j] : most;
-    for (int64_t j = 0; j < n; j++)
-        sum += exp((double)x[j] - most);
-    return most + log(sum);
-}
+enum { SAVED_SOFTMAX, SAVED_LOG_SUM };
 
 static term entropy_term(const record *r, const variable *x, int64_t i) {
     if (!counted(r, i)) return (term){0, 0};
-    const flip_real *row = x->value + i * x->dim;
+    const double *log_sum = r->saved[SAVED_LOG_SUM];
     double w = weight_of(r, i);
-    return (term){w * (log_sum_exp(row, x->dim) - (double)row[r->labels.label[i]]),
+    return (term){w * (log_sum[i] - (double)x->value[i * x->dim + r->labels.label[i]]),
                   r->labels.sample_mean ? 1 : w};
 }
 
+/* Keeps the softmax, whose memory becomes the gradient; the logits are not needed again. */
 static flip_status entropy_forward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
-    FLIP_TRY(check_labels(r, rows_of(x), x->dim));
+    int64_t m = rows_of(x), n = x->dim;
+    FLIP_TRY(check_labels(r, m, x->dim));
+    FLIP_TRY(tape_save(tape, r, SAVED_SOFTMAX, (size_t)(m * n) * sizeof(flip_real)));
+    FLIP_TRY(tape_save(tape, r, SAVED_LOG_SUM, (size_t)m * sizeof(double)));
+    tape->kernels->softmax(m, n, x->value, n, r->saved[SAVED_SOFTMAX], n, r->saved[SAVED_LOG_SUM]);
     return sum_rows(tape, r, entropy_term, true);
 }
 
@@ -102,27 +100,26 @@ static flip_status entropy_backward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
     int64_t m = rows_of(x), n = x->dim;
     double scale = (double)tape_out(tape, r)->gradient[0] * r->number[0];
-    target to;
-    FLIP_TRY(tape_gradient(tape, r, 0, &to));
+    flip_real *softmax = r->saved[SAVED_SOFTMAX];
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < m; i++) {
-        const flip_real *row = x->value + i * n;
-        flip_real *dx = to.gradient + i * n;
-        if (!to.accumulate) memset(dx, 0, (size_t)n * sizeof *dx);
-        if (!counted(r, i)) continue;
-        double w = weight_of(r, i) * scale, total = log_sum_exp(row, n);
+        flip_real *dx = softmax + i * n, w = (flip_real)(weight_of(r, i) * scale);
+        if (!counted(r, i)) {
+            memset(dx, 0, (size_t)n * sizeof *dx);
+            continue;
+        }
+        dx[r->labels.label[i]] -= 1;
         for (int64_t j = 0; j < n; j++)
-            dx[j] +=
-                (flip_real)(w * (exp((double)row[j] - total) - (j == r->labels.label[i] ? 1 : 0)));
+            dx[j] *= w;
     }
     tape_traffic(tape, FLIP_STAGE_LOSS, 2 * (uint64_t)size_of(x) * sizeof(flip_real), 0);
-    return FLIP_OK;
+    r->saved[SAVED_SOFTMAX] = NULL;
+    return tape_give_gradient(tape, r, 0, softmax);
 }
 
 const operator_row op_cross_entropy = {.name = "cross-entropy",
                                        .stage = FLIP_STAGE_LOSS,
                                        .inputs = 1,
-                                       .saves = SAVES_IN0,
                                        .shape = loss_shape,
                                        .forward = entropy_forward,
                                        .backward = entropy_backward};

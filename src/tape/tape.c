@@ -205,22 +205,27 @@ flip_status tape_gradient(flip_tape *tape, record *r, int i, target *to) {
     return FLIP_OK;
 }
 
-flip_status tape_pass_gradient(flip_tape *tape, record *r, int i) {
-    variable *in = tape_in(tape, r, i), *out = tape_out(tape, r);
-    if (in->needs_gradient && !in->gradient && out->gradient) {
+flip_status tape_give_gradient(flip_tape *tape, record *r, int i, flip_real *from) {
+    variable *in = tape_in(tape, r, i);
+    if (in->needs_gradient && !in->gradient) {
         in->readers--;
-        in->gradient = out->gradient;
-        out->gradient = NULL;
+        in->gradient = from;
         return FLIP_OK;
     }
     target to;
     FLIP_TRY(tape_gradient(tape, r, i, &to));
-    if (!to.gradient) return FLIP_OK;
-    int64_t n = size_of(in);
+    int64_t n = to.gradient ? size_of(in) : 0;
 #pragma omp parallel for schedule(static)
     for (int64_t j = 0; j < n; j++)
-        to.gradient[j] = (to.accumulate ? to.gradient[j] : 0) + out->gradient[j];
+        to.gradient[j] += from[j];
+    pool_free(tape->pool, from);
     return FLIP_OK;
+}
+
+flip_status tape_pass_gradient(flip_tape *tape, record *r, int i) {
+    flip_real *gradient = tape_out(tape, r)->gradient;
+    tape_out(tape, r)->gradient = NULL;
+    return tape_give_gradient(tape, r, i, gradient);
 }
 
 void tape_done_with(flip_tape *tape, record *r, int i) {
@@ -291,14 +296,12 @@ flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *e) {
     return FLIP_OK;
 }
 
-/* The epilogue of an empty product. */
 flip_status tape_act_in_place(flip_tape *tape, record *r, const flip_real *bias) {
     variable *out = tape_out(tape, r);
-    flip_epilogue e = {.accumulate = true, .bias = bias};
+    flip_epilogue e = {.bias = bias};
     FLIP_TRY(tape_epilogue(tape, r, &e));
     flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
-    tape->kernels->gemm_nn(rows_of(out), out->dim, 0, NULL, 1, NULL, out->dim, out->value, out->dim,
-                           &e);
+    tape->kernels->epilogue(rows_of(out), out->dim, out->value, out->dim, &e);
     flip_meter_end(tape->meter);
     tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * 2 * sizeof(flip_real), 0);
     return FLIP_OK;
@@ -429,6 +432,7 @@ static flip_status walk_record(flip_tape *tape, record *r) {
         flip_meter_end(tape->meter);
         tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * 2 * sizeof(flip_real), 0);
     }
+    free_value(tape, out); /* its readers have walked back; an operator that reads it has saved it */
     flip_meter_begin(tape->meter, row->stage);
     flip_status status = row->backward(tape, r);
     flip_meter_end(tape->meter);

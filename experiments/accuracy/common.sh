@@ -57,8 +57,10 @@ of() {
     sed -nE '/"record": *"summary"/s/.*"'"$field"'": *([^,}]*).*/\1/p' "$@"
 }
 
-# spread: mean and sample standard deviation of the numbers on standard input, times $1.
+# spread: mean and sample standard deviation of the numbers on standard input, in percent where $1
+# is 100.
 spread() {
     awk -v scale="$1" '{ s += $1; q += $1 * $1; n++ }
-        END { m = s / n; v = n > 1 ? (q - n * m * m) / (n - 1) : 0; printf scale > 1 ? "%.2f ± %.2f" : "%.4f ± %.4f", m * scale, sqrt(v > 0 ? v : 0) * scale }'
+        END { m = s / n; v = n > 1 ? (q - n * m * m) / (n - 1) : 0; f = scale == 100 ? "%.2f ± %.2f" : "%.4f ± %.4f"
+            printf f, m * scale, sqrt(v > 0 ? v : 0) * scale }'
 }

@@ -16,7 +16,7 @@ build=(gcc g++ libc6-dev meson ninja-build pkg-config openmpi-bin libopenmpi-dev
        libmetis-dev libopenblas-dev libcyaml-dev libyaml-dev libjansson-dev libxxhash-dev
        librandom123-dev libhwloc-dev libzstd-dev zlib1g-dev libcmocka-dev)
 plot=(gnuplot-nox fonts-dejavu-core)
-tests=(clang clang-format libomp-dev libclang-rt-14-dev hdf5-tools zstd gzip git procps)
+tests=(libudev-dev clang clang-format libomp-dev libclang-rt-14-dev hdf5-tools zstd gzip git procps)
 slurm=(slurmctld slurmd slurm-client munge)
 
 [ $# -gt 0 ] || set -- build plot

@@ -29,8 +29,8 @@ ninja -C build flipbook
 out=build/quickstart
 mkdir -p $out
 
-step "sixty weeks of payments between 20,000 accounts, with laundering rings hidden in them"
-run build/flipbook generate payments -o $out/payments.h5 --nodes 20000 --seed 1
+step "thirty weeks of payments between 20,000 accounts, with laundering rings hidden in them"
+run build/flipbook generate payments -o $out/payments.h5 --nodes 20000 --steps 30 --seed 1
 run build/flipbook info $out/payments.h5
 
 step "cutting it into 8 parts with METIS"

@@ -75,7 +75,7 @@ programs() {
     local folder=$1 pattern=${2:-.} names log=$logs/$1.tests.log before=$failed
     mapfile -t names < <(meson introspect --tests "$folder" | grep -oE '"name": "[^"]*"' | cut -d'"' -f4 | grep -E "$pattern")
     [ ${#names[@]} -gt 0 ] || return 0
-    meson test -C "$folder" --no-rebuild --print-errorlogs "${names[@]}" >"$log" 2>&1 </dev/null
+    meson test -C "$folder" --no-rebuild --timeout-multiplier 3 --print-errorlogs "${names[@]}" >"$log" 2>&1 </dev/null
     local name result
     # testlog.json holds one JSON object a line, a test each.
     while IFS=$'\t' read -r name result; do

@@ -9,7 +9,7 @@ static int64_t larger(int64_t a, int64_t b) {
  * output of the layer before); `first`: its aggregation is an input of the pass. */
 static int64_t kept_columns(const flip_model_params *p, int64_t in, int64_t out, bool first,
                             bool last, int64_t heads) {
-    bool reads_input = p->kind != FLIP_MODEL_GCN && p->kind != FLIP_MODEL_TMGCN;
+    bool reads_input = p->residual || (p->kind != FLIP_MODEL_GCN && p->kind != FLIP_MODEL_TMGCN);
     bool multiply_first = out < in && !first && !p->pool;
     int64_t columns = 0;
     switch (p->kind) {
@@ -29,7 +29,8 @@ static int64_t kept_columns(const flip_model_params *p, int64_t in, int64_t out,
         columns = !multiply_first && !first && p->residual ? in : 0;
     }
     if (p->input_dropout > 0 && first) columns += in + (reads_input ? in : 0);
-    if (p->norm != FLIP_NORM_NONE && !last) columns += out;
+    if (p->norm != FLIP_NORM_NONE && !last) /* the norm's input, and a row's two statistics */
+        columns += out + 4;
     return columns;
 }
 
@@ -52,6 +53,7 @@ size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_hal
     int64_t rows = n_own * steps;
     /* backward: the gradients of one output and one input; attention: two more values an entry */
     columns += p->out_dim + widest + cache;
+    if (p->pool || (p->kind == FLIP_MODEL_GAT && p->residual)) columns += widest;
     if (p->kind == FLIP_MODEL_GAT) per_entry += 2 * larger(p->heads, p->heads_last);
     int64_t values = rows * columns + n_halo * steps * widest + n_entries * steps * per_entry;
     return (size_t)values * sizeof(flip_real) + (size_t)(rows * bits);

@@ -1,0 +1,431 @@
+/* Every model on 1-4 ranks trains as on one rank; keeping the first aggregation changes no bit;
+ * gradients of all variants against finite differences (double build); memory as announced. */
+#include "ranks.h"
+
+#include <flipbook/model.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NODES = 41, EVENTS = 160, STEPS = 3, IN = 9, CLASSES = 4, PAIRS = 37, EPOCHS = 6 };
+
+static flip_comm *comm;
+static int rank, size;
+static const bool wide = sizeof(flip_real) == 8;
+
+/* ---- the graph, known whole to every rank ---- */
+
+static flip_gid dst[EVENTS], src[EVENTS], first[8], pair_u[PAIRS], pair_v[PAIRS];
+static int32_t step_of[EVENTS], pair_step[PAIRS], label[NODES], pair_label[PAIRS];
+static int64_t original[NODES];
+static flip_real features[NODES * STEPS * IN];
+
+static uint64_t draw(uint64_t what, uint64_t i, uint64_t below) {
+    return flip_random_below(8, FLIP_STREAM_TEST, what, i, below);
+}
+
+static void make_world(void) {
+    for (uint64_t i = 0; i < EVENTS; i++) {
+        dst[i] = (flip_gid)draw(1, i, NODES - 1);
+        src[i] = (flip_gid)draw(2, i, NODES);
+        step_of[i] = (int32_t)draw(3, i, STEPS);
+    }
+    for (uint64_t i = 0; i < PAIRS; i++) {
+        pair_u[i] = (flip_gid)draw(4, i, NODES);
+        pair_v[i] = (flip_gid)draw(5, i, NODES);
+        pair_step[i] = (int32_t)draw(6, i, STEPS);
+        pair_label[i] = (int32_t)draw(7, i, CLASSES);
+    }
+    for (int32_t v = 0; v < NODES; v++) {
+        original[v] = (v * 11 + 5) % NODES;
+        label[v] = (int32_t)draw(8, (uint64_t)v, CLASSES + 1) - 1;
+    }
+    for (uint64_t i = 0; i < NODES * STEPS * IN; i++)
+        features[i] = (flip_real)(flip_random_normal(8, FLIP_STREAM_TEST, 9, i) / 2);
+    for (int r = 0; r <= size; r++)
+        first[r] = (flip_gid)NODES * r * r / ((flip_gid)size * size);
+    if (size >= 3) first[2] = first[1]; /* rank 1 owns nothing */
+}
+
+/* ---- a model on the whole graph or on this rank's part ---- */
+
+typedef struct variant {
+    const char *name;
+    flip_model_params p;
+    bool pairs; /* an edge head on pairs at steps */
+    flip_head_kind head;
+} variant;
+
+typedef struct run {
+    bool whole;
+    int32_t steps, n_own;
+    flip_gid from;
+    flip_params *params;
+    flip_model *model;
+    flip_head *head;
+    flip_tape *tape;
+    flip_adjacency *adjacency;
+    flip_pairs *pairs;
+    int32_t n_pairs, pair_label[PAIRS];
+} run;
+
+static bool mine(const run *r, flip_gid v) {
+    return r->whole || (v >= first[rank] && v < first[rank + 1]);
+}
+
+static void open_graph(run *r, const variant *c) {
+    static flip_gid d[EVENTS], s[EVENTS], all[2] = {0, NODES}, u[PAIRS], v[PAIRS];
+    static int32_t t[EVENTS], at[PAIRS];
+    flip_comm *with = r->whole ? NULL : comm;
+    const flip_gid *ranges = r->whole ? all : first;
+    flip_events events = {.dst = d, .src = s, .step = t};
+    flip_adjacency_params params = {.kind = flip_model_adjacency(&c->p),
+                                    .n_steps = r->steps,
+                                    .edge_life = 2,
+                                    .window = c->p.window};
+    for (int i = 0; i < EVENTS; i++) {
+        if (!mine(r, dst[i])) continue;
+        d[events.n] = dst[i];
+        s[events.n] = src[i];
+        t[events.n++] = r->steps > 1 ? step_of[i] : 0;
+    }
+    CHECK_OK(
+        flip_adjacency_create(&r->adjacency, with, ranges, original + r->from, &events, &params));
+    for (int i = 0; i < PAIRS; i++) {
+        if (!mine(r, pair_v[i])) continue;
+        u[r->n_pairs] = pair_u[i];
+        v[r->n_pairs] = pair_v[i];
+        at[r->n_pairs] = r->steps > 1 ? pair_step[i] : 0;
+        r->pair_label[r->n_pairs++] = c->head == FLIP_HEAD_DOT ? pair_label[i] % 2 : pair_label[i];
+    }
+    CHECK_OK(flip_pairs_create(&r->pairs, with, ranges, r->n_pairs, u, v, at));
+}
+
+static void open_run(run *r, const variant *c, bool whole, bool precompute) {
+    flip_model_params p = c->p;
+    flip_head_params h = {
+        .kind = c->head, .in_dim = CLASSES, .hidden = 5, .out_dim = c->head ? CLASSES : 1};
+    *r = (run){.whole = whole, .steps = c->p.kind == FLIP_MODEL_TMGCN ? STEPS : 1};
+    r->n_own = whole ? NODES : (int32_t)(first[rank + 1] - first[rank]);
+    r->from = whole ? 0 : first[rank];
+    p.in_dim = IN;
+    p.out_dim = CLASSES;
+    p.precompute = precompute;
+    CHECK_OK(flip_params_create(&r->params));
+    CHECK_OK(flip_model_create(&r->model, r->params, &p));
+    CHECK_OK(flip_head_create(&r->head, r->params, &h));
+    CHECK_OK(flip_params_finish(r->params, 4));
+    open_graph(r, c);
+    flip_tape_params settings = {.comm = whole ? NULL : comm,
+                                 .params = r->params,
+                                 .key = original + r->from,
+                                 .n_own = r->n_own,
+                                 .seed = 6};
+    CHECK_OK(flip_tape_create(&r->tape, &settings));
+}
+
+static void close_run(run *r) {
+    flip_pairs_destroy(&r->pairs);
+    flip_adjacency_destroy(&r->adjacency);
+    flip_tape_destroy(&r->tape);
+    flip_head_destroy(&r->head);
+    flip_model_destroy(&r->model);
+    flip_params_destroy(&r->params);
+}
+
+static flip_var forward(run *r, const variant *c, int64_t epoch) {
+    flip_tape_reset(r->tape, true, epoch);
+    flip_var y = flip_model_forward(r->model, r->tape, r->adjacency,
+                                    features + r->from * r->steps * IN, r->steps);
+    flip_labels labels = {.label = label + r->from};
+    if (c->pairs) {
+        y = flip_head_forward(r->head, r->tape, y, r->pairs);
+        labels.label = r->pair_label;
+    }
+    flip_var loss = c->pairs && c->head == FLIP_HEAD_DOT
+                        ? flip_binary_cross_entropy(r->tape, y, &labels)
+                        : flip_cross_entropy(r->tape, y, &labels);
+    CHECK_OK(flip_tape_status(r->tape));
+    return loss;
+}
+
+static void backward(run *r, flip_var loss) {
+    flip_params_clear_gradients(r->params);
+    CHECK_OK(flip_tape_backward(r->tape, loss));
+    CHECK_OK(flip_params_reduce(r->params, r->whole ? NULL : comm));
+}
+
+/* Losses of EPOCHS updates, and the last parameters in r->params. */
+static void train(run *r, const variant *c, double *losses) {
+    flip_optimiser *optimiser;
+    flip_optimiser_params settings = FLIP_OPTIMISER_DEFAULTS;
+    settings.clip = 1;
+    CHECK_OK(flip_optimiser_create(&optimiser, r->params, &settings));
+    for (int epoch = 0; epoch < EPOCHS; epoch++) {
+        flip_var loss = forward(r, c, epoch);
+        losses[epoch] = flip_tape_scalar(r->tape, loss);
+        backward(r, loss);
+        CHECK_OK(flip_optimiser_step(optimiser));
+    }
+    flip_optimiser_destroy(&optimiser);
+}
+
+static const variant variants[] = {
+    {"gcn", {.kind = FLIP_MODEL_GCN, .layers = 2, .hidden = 8}, false, 0},
+    {"gcn, wide, residual, layer norm, dropout",
+     {.kind = FLIP_MODEL_GCN,
+      .layers = 3,
+      .hidden = 12,
+      .residual = true,
+      .norm = FLIP_NORM_LAYER,
+      .dropout = .3,
+      .input_dropout = .2},
+     false,
+     0},
+    {"sage", {.kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 8, .dropout = .5}, false, 0},
+    {"sage, residual, batch norm",
+     {.kind = FLIP_MODEL_SAGE,
+      .layers = 3,
+      .hidden = 16,
+      .residual = true,
+      .norm = FLIP_NORM_BATCH,
+      .dropout = .2,
+      .input_dropout = .1},
+     false,
+     0},
+    {"sage, residual",
+     {.kind = FLIP_MODEL_SAGE, .layers = 3, .hidden = 8, .residual = true},
+     false,
+     0},
+    {"sage pool",
+     {.kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 8, .pool = true, .pool_width = 5},
+     false,
+     0},
+    {"sage, links",
+     {.kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 8, .l2_normalise = true},
+     true,
+     FLIP_HEAD_DOT},
+    {"gat",
+     {.kind = FLIP_MODEL_GAT, .layers = 2, .hidden = 8, .heads = 4, .heads_last = 2, .dropout = .4},
+     false,
+     0},
+    {"gat, residual, layer norm",
+     {.kind = FLIP_MODEL_GAT,
+      .layers = 2,
+      .hidden = 8,
+      .heads = 2,
+      .residual = true,
+      .norm = FLIP_NORM_LAYER,
+      .input_dropout = .3},
+     false,
+     0},
+    {"gin", {.kind = FLIP_MODEL_GIN, .layers = 2, .hidden = 8}, false, 0},
+    {"gin, residual, batch norm",
+     {.kind = FLIP_MODEL_GIN,
+      .layers = 3,
+      .hidden = 8,
+      .residual = true,
+      .norm = FLIP_NORM_BATCH,
+      .dropout = .2,
+      .input_dropout = .2},
+     true,
+     FLIP_HEAD_MLP},
+    {"tmgcn",
+     {.kind = FLIP_MODEL_TMGCN, .layers = 2, .hidden = 6, .window = 2},
+     true,
+     FLIP_HEAD_LINEAR},
+    {"tmgcn, one layer, residual",
+     {.kind = FLIP_MODEL_TMGCN, .layers = 1, .window = 3, .residual = true, .input_dropout = .2},
+     true,
+     FLIP_HEAD_MLP},
+};
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+/* ---- the tests ---- */
+
+static void ranks_equal(void **state) {
+    (void)state;
+    const double tolerance = wide ? 1e-11 : 5e-5, settings_lr = 0.01;
+    for (int i = 0; i < VARIANTS; i++) {
+        const variant *c = &variants[i];
+        double one[EPOCHS], many[EPOCHS];
+        run a, b;
+        open_run(&a, c, true, true);
+        open_run(&b, c, false, true);
+        train(&a, c, one);
+        train(&b, c, many);
+        for (int e = 0; e < EPOCHS; e++)
+            CHECK(fabs(one[e] - many[e]) <= tolerance * fabs(one[e]),
+                  "%s: epoch %d has loss %.12g on one rank, %.12g on %d", c->name, e, one[e],
+                  many[e], size);
+        int64_t n = flip_params_size(a.params);
+        for (int64_t k = 0; k < n; k++) {
+            double x = (double)flip_params_values(a.params)[k],
+                   y = (double)flip_params_values(b.params)[k];
+            /* where a gradient is 0 but for rounding (a bias before batch norm), Adam takes its
+             * sign: a step of lr an epoch either way */
+            CHECK(fabs(x - y) <= (wide ? 1e-7 : 2 * EPOCHS * settings_lr),
+                  "%s: parameter value %lld is %.9g, %.9g", c->name, (long long)k, x, y);
+        }
+        CHECK(one[EPOCHS - 1] < one[0] || c->p.dropout > 0, "%s does not learn", c->name);
+        close_run(&a);
+        close_run(&b);
+    }
+}
+
+static void precompute_equal(void **state) {
+    (void)state;
+    for (int i = 0; i < VARIANTS; i++) {
+        const variant *c = &variants[i];
+        double on[EPOCHS], off[EPOCHS];
+        run a, b;
+        open_run(&a, c, false, true);
+        open_run(&b, c, false, false);
+        train(&a, c, on);
+        train(&b, c, off);
+        CHECK(memcmp(on, off, sizeof on) == 0, "%s: epoch 1 has loss %.17g kept, %.17g not",
+              c->name, on[1], off[1]);
+        CHECK(memcmp(flip_params_values(a.params), flip_params_values(b.params),
+                     (size_t)flip_params_size(a.params) * sizeof(flip_real)) == 0,
+              "%s: parameters differ", c->name);
+        close_run(&a);
+        close_run(&b);
+    }
+}
+
+static void differences(void **state) {
+    (void)state;
+    const double h = 1e-6;
+    for (int i = 0; wide && rank == 0 && i < VARIANTS; i++) {
+        const variant *c = &variants[i];
+        run a;
+        open_run(&a, c, true, true);
+        backward(&a, forward(&a, c, 1));
+        int64_t n = flip_params_trainable(a.params);
+        double most = 0;
+        for (int64_t k = 0; k < n; k++)
+            most = fmax(most, fabs(flip_params_gradients(a.params)[k]));
+        for (int64_t k = 0; k < n; k += 1 + n / 60) {
+            flip_real *p = &flip_params_values(a.params)[k], kept = *p;
+            double side[2], got = flip_params_gradients(a.params)[k];
+            for (int s = 0; s < 2; s++) {
+                *p = kept + (flip_real)(s ? -h : h);
+                side[s] = flip_tape_scalar(a.tape, forward(&a, c, 1));
+            }
+            *p = kept;
+            double slope = (side[0] - side[1]) / (2 * h);
+            CHECK(fabs(slope - got) <= 1e-7 * fmax(1, most),
+                  "%s: gradient %lld is %.9g, difference %.9g", c->name, (long long)k, got, slope);
+        }
+        close_run(&a);
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+}
+
+static void halo_bytes(void **state) {
+    (void)state;
+    const variant *c = &variants[2]; /* sage: layer 2 multiplies first, CLASSES columns travel */
+    run a;
+    open_run(&a, c, false, true);
+    flip_meter *meter = flip_comm_meter(comm);
+    int64_t rows = a.adjacency->plan ? flip_plan_rows_sent(a.adjacency->plan) : 0;
+    for (int epoch = 0; epoch < 2; epoch++) {
+        uint64_t before = meter->bytes[FLIP_BYTES_HALO], want;
+        backward(&a, forward(&a, c, epoch));
+        want = (uint64_t)rows * CLASSES; /* forward */
+        if (epoch == 0) want += (uint64_t)rows * IN;
+        /* backward sends what the halo brought */
+        int64_t halo = a.adjacency->plan ? a.adjacency->n_halo : 0;
+        want += (uint64_t)halo * CLASSES;
+        CHECK(meter->bytes[FLIP_BYTES_HALO] - before == want * sizeof(flip_real),
+              "epoch %d sent %llu bytes, expected %llu", epoch,
+              (unsigned long long)(meter->bytes[FLIP_BYTES_HALO] - before),
+              (unsigned long long)(want * sizeof(flip_real)));
+    }
+    close_run(&a);
+}
+
+/* What the estimate says is at least what the tape takes, and not more than twice that. */
+static void memory(void **state) {
+    (void)state;
+    enum { ROWS = 3000, DEGREE = 4 };
+    static flip_gid d[ROWS * DEGREE], s[ROWS * DEGREE], all[2] = {0, ROWS};
+    static flip_real x[ROWS * STEPS * IN];
+    static int32_t y[ROWS * STEPS];
+    if (rank == 0) {
+        for (int i = 0; i < ROWS * DEGREE; i++) {
+            d[i] = i / DEGREE;
+            s[i] = (flip_gid)draw(30, (uint64_t)i, ROWS);
+        }
+        for (int i = 0; i < VARIANTS; i++) {
+            flip_model_params p = variants[i].p;
+            p.in_dim = IN;
+            p.out_dim = CLASSES;
+            p.hidden *= 4;
+            p.precompute = true;
+            run r = {.whole = true, .steps = p.kind == FLIP_MODEL_TMGCN ? STEPS : 1};
+            flip_events events = {.n = ROWS * DEGREE, .dst = d, .src = s};
+            flip_adjacency_params a = {.kind = flip_model_adjacency(&p), .n_steps = 1};
+            CHECK_OK(flip_params_create(&r.params));
+            CHECK_OK(flip_model_create(&r.model, r.params, &p));
+            CHECK_OK(flip_params_finish(r.params, 0));
+            CHECK_OK(flip_adjacency_create(&r.adjacency, NULL, all, NULL, &events, &a));
+            CHECK_OK(flip_tape_create(&r.tape, &(flip_tape_params){.params = r.params}));
+            for (int epoch = 0; epoch < 2; epoch++) {
+                flip_tape_reset(r.tape, true, epoch);
+                flip_var z = flip_model_forward(r.model, r.tape, r.adjacency, x, r.steps);
+                backward(&r, flip_cross_entropy(r.tape, z, &(flip_labels){.label = y}));
+            }
+            double said = (double)flip_model_bytes(&p, ROWS, 0, r.adjacency->a.n_entries, r.steps);
+            double took = (double)flip_tape_peak(r.tape);
+            bool kept = p.kind != FLIP_MODEL_GAT && !p.pool;
+            if (kept) took += (double)ROWS * r.steps * IN * sizeof(flip_real);
+            CHECK(said >= 0.98 * took && said <= 2 * took, "%s: %.0f bytes announced, %.0f taken",
+                  variants[i].name, said, took);
+            close_run(&r);
+        }
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+}
+
+static void refusals(void **state) {
+    (void)state;
+    static const struct {
+        flip_model_params p;
+        const char *says;
+    } rows[] = {
+        {{.kind = FLIP_MODEL_GAT, .layers = 2, .hidden = 10, .heads = 3}, "multiple of 3 heads"},
+        {{.kind = FLIP_MODEL_GCN, .layers = 2, .hidden = 8, .pool = true}, "--aggregator pool"},
+        {{.kind = FLIP_MODEL_GIN, .layers = 0, .hidden = 8}, "layers 0"},
+        {{.kind = FLIP_MODEL_SAGE, .layers = 1, .dropout = 1}, "dropout 1"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        flip_params *params;
+        flip_model *model = NULL;
+        flip_model_params p = rows[i].p;
+        p.in_dim = p.out_dim = 3;
+        CHECK_OK(flip_params_create(&params));
+        CHECK(flip_model_create(&model, params, &p) == FLIP_ERROR_USAGE && !model, "row %zu", i);
+        CHECK(strstr(flip_error_message(), rows[i].says), "%s", flip_error_message());
+        flip_error_clear();
+        flip_params_destroy(&params);
+    }
+}
+
+int main(int argc, char **argv) {
+    MPI_Init(&argc, &argv);
+    CHECK_OK(flip_comm_create(&comm, MPI_COMM_WORLD));
+    rank = flip_comm_rank(comm);
+    size = flip_comm_size(comm);
+    make_world();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranks_equal), cmocka_unit_test(precompute_equal),
+        cmocka_unit_test(differences), cmocka_unit_test(halo_bytes),
+        cmocka_unit_test(memory),      cmocka_unit_test(refusals),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    flip_comm_destroy(&comm);
+    MPI_Finalize();
+    return failed;
+}

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#pragma weak flip_model_bytes /* until the model's estimate is there */
-
 static bool on_pairs(const flip_trainer *trainer) {
     return trainer->data.s.task == FLIP_TASK_EDGE || trainer->data.s.task == FLIP_TASK_LINK;
 }
@@ -150,9 +148,7 @@ flip_status flip_trainer_estimate(const flip_trainer *trainer, size_t base,
     estimate->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
     estimate->adjacency = flip_adjacency_bytes(data->n_own, n_halo, data->events.n,
                                                data->events.weight != NULL, &adjacency);
-    estimate->training = flip_model_bytes ? flip_model_bytes(&model, data->n_own, n_halo,
-                                                             data->events.n, data->steps)
-                                          : 0;
+    estimate->training = flip_model_bytes(&model, data->n_own, n_halo, data->events.n, data->steps);
     if (data->s.task == FLIP_TASK_LINK) pairs = data->links.n * (1 + data->s.negatives);
     if (on_pairs(trainer)) /* gathered rows and their gradients */
         estimate->training += (size_t)pairs * 4 * (size_t)model.out_dim * sizeof(flip_real);

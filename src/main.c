@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/run.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -70,6 +71,7 @@ static int run(const flip_command *command, int argc, char **argv) {
 
 int main(int argc, char **argv) {
     flip_blas_mend(argv);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write, not the end */
     if (argc < 2) return usage(stderr);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return usage(stdout);
     if (strcmp(argv[1], "--version") == 0)

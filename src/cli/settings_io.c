@@ -140,15 +140,16 @@ static void keep_log(cyaml_log_t level, void *context, const char *format, va_li
         vsnprintf(log->text + used, sizeof log->text - used, format, arguments);
 }
 
-/* The line of the file whose key is `name`; 0 when there is none. */
-static int line_of(const char *path, const char *name) {
+/* The nth line of the file whose key is `name`; 0 when there is none. */
+static int line_of(const char *path, const char *name, int nth) {
     char buffer[4096];
     FILE *file = fopen(path, "r");
     int found = 0;
     for (int at = 1; file && !found && fgets(buffer, sizeof buffer, file); at++) {
         const char *start = buffer + strspn(buffer, " \t\"'");
         size_t n = strlen(name);
-        if (strncmp(start, name, n) == 0 && strspn(start + n, " \"':") > 0) found = at;
+        if (strncmp(start, name, n) == 0 && strspn(start + n, " \"':") > 0 && --nth == 0)
+            found = at;
     }
     if (file) fclose(file);
     return found;
@@ -167,16 +168,23 @@ static flip_status yaml_failed(const char *path, const yaml_log *log, cyaml_err_
             names[i] = fields[i].key;
         const char *near = nearest(word, names, n);
         return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' line %d: unknown key '%s'%s%s%s", path,
-                         line_of(path, word), word, near ? "; did you mean '" : "",
+                         line_of(path, word, 1), word, near ? "; did you mean '" : "",
                          near ? near : "", near ? "'?" : "");
     }
-    /* the first line of the log says what, "(line: 3, column: 1)" of the rest says where */
+    at = strstr(log->text, "already seen: ");
+    if (at && sscanf(at, "already seen: %63s", word) == 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' line %d: key '%s' stands twice; leave one out",
+                         path, line_of(path, word, 2), word);
+    /* the first line of the log says what, "(line: 3, column: 1)" of the rest says where the
+     * mapping stood: a fault of syntax comes after it */
     int line = 0;
     const char *where = strstr(log->text, "line: ");
     if (where) sscanf(where, "line: %d", &line);
     const char *what = strncmp(log->text, "Load: ", 6) == 0 ? log->text + 6 : log->text;
-    return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' line %d: %.*s (expected lines of `key: value`)", path,
-                     line, what[0] ? (int)strcspn(what, "\n") : 64,
+    bool syntax = strncmp(what, "libyaml: ", 9) == 0;
+    if (syntax) what += 9;
+    return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' %sline %d: %.*s (expected lines of `key: value`)",
+                     path, syntax ? "after " : "", line, what[0] ? (int)strcspn(what, "\n") : 64,
                      what[0] ? what : cyaml_strerror(error));
 }
 
@@ -214,7 +222,7 @@ flip_status flip_settings_load(flip_settings *settings, const char *path, int co
     for (size_t i = 0; values && i < n && status == FLIP_OK; i++) {
         char where[FLIP_PATH_SIZE + 64];
         if (!values[i]) continue;
-        snprintf(where, sizeof where, "'%s' line %d, %s", path, line_of(path, fields[i].key),
+        snprintf(where, sizeof where, "'%s' line %d, %s", path, line_of(path, fields[i].key, 1),
                  fields[i].key);
         status = flip_settings_set(settings, flip_settings_find(fields[i].key), values[i], where);
     }

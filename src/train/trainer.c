@@ -97,8 +97,8 @@ flip_status flip_trainer_epoch(flip_trainer *trainer) {
     FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
     if (!isfinite(value))
         return FLIP_FAIL(FLIP_ERROR_INPUT,
-                         "the loss of epoch %lld is %g: training diverged; try a smaller --lr, "
-                         "--clip 1, or --feature-norm row",
+                         "the loss of epoch %lld is %g: training diverged, or the features hold "
+                         "NaN; try a smaller --lr, --clip 1, or --feature-norm row",
                          (long long)epoch, value);
     FLIP_TRY(flip_optimiser_step(trainer->optimiser));
     trainer->loss = value;

@@ -21,6 +21,7 @@ enum { STRIP = 6 }; /* 12 sums of 16 registers */
 enum {
     PANEL = 2 * LANES,
     WORDS = 32,       /* dropout words a row: up to 2048 columns */
+    WIDE_WORDS = 256, /* the same for rows finished in place: up to 16384 columns */
     STREAM = 8 << 20, /* bytes of C from which stores go past the caches */
     LINE = 16         /* floats in a cache line */
 };
@@ -345,13 +346,13 @@ static void finish_rows(int64_t m, int64_t n, float *c, int64_t ldc, const flip_
     if (e->dropout > 0) f.keep = keep_begin(e->seed, e->draw, n, e->dropout);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < m; i++) {
-        uint64_t keep[WORDS] = {0};
+        uint64_t keep[WIDE_WORDS]; /* read where it was drawn */
         if (e->dropout > 0) keep_row(&f.keep, e->key ? e->key[i] : i, keep);
         for (int64_t j = 0; j < n; j += LANES) {
             int64_t lanes = flip_min64(LANES, n - j);
             float *out = c + i * ldc + j;
             vec x = finish_vector(&f, i, j, lanes, v_load_some(out, v_first(lanes)),
-                                  keep[j / 64 % WORDS], v_first(lanes));
+                                  e->dropout > 0 ? keep[j / 64] : 0, v_first(lanes));
             v_store_some(out, v_first(lanes), x);
         }
     }
@@ -359,7 +360,7 @@ static void finish_rows(int64_t m, int64_t n, float *c, int64_t ldc, const flip_
 
 static void epilogue(int64_t m, int64_t n, float *c, int64_t ldc, const flip_epilogue *e) {
     if (!e || plain(e)) return;
-    if (e->dropout > 0 && n > 64 * WORDS)
+    if (e->dropout > 0 && n > 64 * WIDE_WORDS)
         flip_kernels_reference()->epilogue(m, n, c, ldc, e);
     else
         finish_rows(m, n, c, ldc, e);

@@ -466,6 +466,9 @@ static void try_graph(toy *t, const flip_partition_params *params, const char *i
             CHECK_OK(flip_reader_open(&reader, comm, in, "graph"));
             CHECK_OK(flip_partition_compute(&p, comm, reader, params));
             check_shape(t, p, true);
+            CHECK(p->method == params->method || t->n <= params->n_parts, "%s ran, not %s: %s",
+                  flip_partition_method_name(p->method), flip_partition_method_name(params->method),
+                  p->reason);
             CHECK_OK(flip_partition_measure(rows, &n_rows, comm, reader, p));
             CHECK_OK(flip_partition_write(comm, reader, p, params, out));
             if (size == 1) first = digest(p);

@@ -287,6 +287,8 @@ static flip_status wait_for(pid_t pid, char *reason) {
     REFUSE(FLIP_ERROR_LIBRARY, "METIS gave up (it does so when memory runs out)");
 }
 
+bool flip_metis_here = false;
+
 /* One run; part [n] is filled on success. */
 static flip_status run(problem *p, bool recursive, int32_t *part, char *reason) {
     size_t bytes = sizeof(idx_t) * (size_t)p->n;
@@ -294,7 +296,7 @@ static flip_status run(problem *p, bool recursive, int32_t *part, char *reason) 
     if (shared == MAP_FAILED)
         REFUSE(FLIP_ERROR_MEMORY, "no memory for the result of %d nodes", p->n);
     memset(shared, 0xff, bytes); /* -1: METIS may return OK and never have written */
-    pid_t parent = getpid(), pid = fork();
+    pid_t parent = getpid(), pid = flip_metis_here ? -1 : fork();
     if (pid == 0) child(p, recursive, shared, parent);
     flip_status status = FLIP_OK;
     if (pid > 0) {

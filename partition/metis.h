@@ -33,6 +33,9 @@ typedef struct flip_metis_params {
 flip_status flip_metis_partition(int32_t *part, const flip_metis_graph *graph,
                                  const flip_metis_params *params, char reason[FLIP_METIS_REASON]);
 
+/* METIS without a child, as where no process can be forked; for tests. */
+extern bool flip_metis_here;
+
 /* Where a part is empty and another can spare a node, moves nodes (of the largest parts first,
  * those with the fewest entries) until that holds no more; returns how many moved. ptr may be NULL.
  */

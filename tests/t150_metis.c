@@ -388,6 +388,19 @@ static void many_small_graphs(void **state) {
     printf("# %d small graphs: %d mended, %d left to another method\n", tried, mended, refused);
 }
 
+/* Where no child can be had, METIS works here: the wall's checks still hold, and our handler hears
+ * the signal once METIS is done. */
+static void without_a_child(void **state) {
+    flip_metis_here = true;
+    term_while_metis_works(state);
+    heavy_loads(state);
+    stars(state);
+    flip_metis_here = false;
+    struct sigaction now;
+    sigaction(SIGTERM, NULL, &now);
+    assert_true(now.sa_handler == SIG_DFL);
+}
+
 static void filling(void **state) {
     (void)state;
     int32_t p[6] = {0, 0, 0, 0, 0, 2};
@@ -417,6 +430,7 @@ int main(void) {
         cmocka_unit_test(tiny),
         cmocka_unit_test(too_big_to_look_at),
         cmocka_unit_test(term_while_metis_works),
+        cmocka_unit_test(without_a_child),
         cmocka_unit_test(filling)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(part);

@@ -320,9 +320,9 @@ static flip_status take_label(flip_edge_reader *r, const char *line, int32_t col
 /* The class of a node named on an edge: the same on every edge of the node. */
 static flip_status take_class(flip_edge_reader *r, const char *line, int32_t column,
                               uint32_t node) {
-    flip_field field = r->field[column];
     uint32_t code;
-    if (column < 0 || field.length == 0) return FLIP_OK;
+    if (column < 0 || r->field[column].length == 0) return FLIP_OK;
+    flip_field field = r->field[column];
     if (node >= r->node_class_room) {
         int64_t room = 2 * (int64_t)node + 1024;
         FLIP_TRY(flip_grow(&r->node_class, (size_t)r->node_class_room, (size_t)room,

@@ -68,6 +68,7 @@ static flip_status edges_from_bytes(const uint8_t *bytes, size_t size) {
                                           "src=2,dst=1"};
     unsigned choice = size ? bytes[0] : 0;
     const char *names = columns[choice & 7];
+    if (names && choice & 128) names = "time,src,dst,dst_class";
     bool sign = (choice & 8) && (!names || strstr(names, "weight")), both_ways = choice & 16;
     flip_text text = {0};
     flip_layout layout = {0};

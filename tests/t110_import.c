@@ -396,21 +396,20 @@ static void ids_change_kind_late(void **state) {
 
 /* ---- mutations: damaged text is read or refused, never worse ---- */
 
-static const char *const seeds[] = {
-    "\x00"
-    "0 1\n1 2\n2 0\n",
-    "\x40"
-    "# c\n1\t2\t100\n2\t3\t90\n",
-    "\x0csrc,dst,weight,time\r\n1,2,-3,5.5\r\n2,1,4,7\r\n",
-    "\x01"
-    "\xEF\xBB\xBF\"a b\",\"c\"\"d\"\na b,e",
-    "\x00%% asym\n-5 9223372036854775807\n007 1e5\nnan 3\n",
-    "\x03"
-    "2;3;2010-11-08T18:45:11Z\n3;2;2010-11-09\n",
-    "\x05"
-    "1291597340\t1098\t1784\tMED\tADM\r\n",
+/* choice: the first byte of edges_from_bytes */
+static const struct {
+    uint8_t choice;
+    const char *text;
+} seeds[] = {
+    {0x00, "0 1\n1 2\n2 0\n"},
+    {0x40, "# c\n1\t2\t100\n2\t3\t90\n"},
+    {0x0c, "src,dst,weight,time\r\n1,2,-3,5.5\r\n2,1,4,7\r\n"},
+    {0x01, "\xEF\xBB\xBF\"a b\",\"c\"\"d\"\na b,e"},
+    {0x00, "% asym\n-5 9223372036854775807\n007 1e5\nnan 3\n"},
+    {0x03, "2;3;2010-11-08T18:45:11Z\n3;2;2010-11-09\n"},
+    {0x05, "1291597340\t1098\t1784\tMED\tADM\r\n1291597360\t1784\t1098\tADM\tMED\r\n"},
+    {0x16, "1|2|x\n2|3|\n2|2|y\n"},
 };
-static const size_t seed_size[] = {13, 25, 54, 25, 51, 42, 34};
 
 static void mutations(void **state) {
     static const char spice[] = "\n\r\t ,;|\"#%-+.e019aN\0\xFF\x1F\x8B";
@@ -418,8 +417,9 @@ static void mutations(void **state) {
     int read = 0, refused = 0;
     for (uint64_t trial = 0; trial < 20000; trial++) {
         uint8_t bytes[256];
-        size_t which = trial % (sizeof seeds / sizeof *seeds), size = seed_size[which];
-        memcpy(bytes, seeds[which], size);
+        size_t which = trial % (sizeof seeds / sizeof *seeds), size = strlen(seeds[which].text) + 1;
+        bytes[0] = seeds[which].choice;
+        memcpy(bytes + 1, seeds[which].text, size - 1);
         for (uint64_t m = 0; m <= trial % 4; m++) {
             flip_random4 r = flip_random(1, FLIP_STREAM_TEST, trial, m);
             size_t at = r.v[1] % (size + 1);

@@ -157,7 +157,7 @@ static flip_status parse(flip_import_params *p, const char **inputs, int argc, c
     return FLIP_OK;
 }
 
-/* ---- progress: a bar on a terminal, a line a stage elsewhere ---- */
+/* ---- progress: a bar on a terminal, now and then a plain line elsewhere ---- */
 
 typedef struct bar {
     bool terminal;
@@ -168,12 +168,15 @@ typedef struct bar {
 static void show_progress(void *user, const char *stage, double fraction) {
     enum { WIDTH = 40 };
     bar *b = user;
-    if (!b->terminal) return;
     double now = flip_seconds();
     bool fresh = !b->stage || strcmp(b->stage, stage) != 0;
-    if (!fresh && now - b->shown < 0.1) return;
+    if (b->terminal ? !fresh && now - b->shown < 0.1 : now - b->shown < 5) return;
     b->stage = stage;
     b->shown = now;
+    if (!b->terminal) {
+        fprintf(stderr, "import: %s, %.0f %%\n", stage, 100 * fraction);
+        return;
+    }
     int full = (int)(fraction * WIDTH);
     fprintf(stderr, "\r%-9s [%.*s%*s] %3.0f %%", stage, full,
             "########################################", WIDTH - full, "", 100 * fraction);
@@ -256,13 +259,27 @@ static void print_page(const flip_import_params *p, const flip_import_report *r,
            p->output);
 }
 
+/* Import is one process: under mpirun the first one works and the others have nothing to do. */
+static bool is_further_rank(void) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *rank = getenv(names[i]);
+        if (rank) return atoi(rank) > 0;
+    }
+    return false;
+}
+
 int flip_command_import(int argc, char **argv) {
     flip_import_params params = {0};
     flip_import_report report;
-    bar bar = {.terminal = isatty(STDERR_FILENO)};
+    bar bar = {.terminal = isatty(STDERR_FILENO), .shown = flip_seconds()};
     const char **inputs;
     flip_status status = flip_alloc_zero(&inputs, (size_t)argc, sizeof *inputs, "arguments");
     if (status != FLIP_OK) return flip_command_end(status);
+    if (is_further_rank()) {
+        flip_free(inputs);
+        return 0;
+    }
     params.inputs = inputs;
     params.progress = show_progress;
     params.user = &bar;

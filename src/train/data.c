@@ -134,9 +134,34 @@ static flip_status weights_by_frequency(flip_data *data) {
     return status;
 }
 
+/* A word of warning where one class is nearly everything: its share is the accuracy of a model that
+ * has learned nothing. */
+static flip_status note_imbalance(flip_data *data) {
+    int64_t *counts, all = 0;
+    int32_t most = 0;
+    bool classes = data->s.task == FLIP_TASK_NODE || data->s.task == FLIP_TASK_EDGE;
+    if (!classes || data->metric.kind != FLIP_METRIC_ACCURACY) return FLIP_OK;
+    FLIP_TRY(flip_alloc_zero(&counts, (size_t)data->n_classes, sizeof *counts, "class counts"));
+    flip_status status = count_classes(data, counts);
+    for (int32_t c = 0; c < data->n_classes; c++) {
+        all += counts[c];
+        if (counts[c] > counts[most]) most = c;
+    }
+    double share = all ? 100.0 * (double)counts[most] / (double)all : 0;
+    char number[16];
+    snprintf(number, sizeof number, "%d", most);
+    if (share >= 80)
+        flip_data_note(data,
+                       "%.0f %% of the training items are of class %s: consider --class-weights "
+                       "auto and --metric macro-f1 or f1:CLASS",
+                       share, data->class_name ? data->class_name[most] : number);
+    flip_free(counts);
+    return status;
+}
+
 flip_status flip_data_class_weights(flip_data *data) {
     const char *text = data->s.class_weights;
-    if (strcmp(text, "none") == 0) return FLIP_OK;
+    if (strcmp(text, "none") == 0) return note_imbalance(data);
     if (data->s.task != FLIP_TASK_NODE && data->s.task != FLIP_TASK_EDGE)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--class-weights belongs to --task node or edge");
     FLIP_TRY(flip_alloc_zero(&data->class_weight, (size_t)data->n_classes, sizeof(double),
@@ -273,8 +298,8 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     FLIP_TRY(choose_task(data));
     FLIP_TRY(make_items(data));
     FLIP_TRY(flip_data_features(data));
-    FLIP_TRY(flip_data_class_weights(data));
-    return flip_data_metric(data);
+    FLIP_TRY(flip_data_metric(data));
+    return flip_data_class_weights(data);
 }
 
 flip_model_params flip_data_model_params(const flip_data *data) {

@@ -53,7 +53,8 @@ typedef struct run {
     const flip_io *io;
     FILE *out; /* rank 0, or NULL */
     const char *checkpoint;
-    double started;
+    double started, epochs_started;
+    bool terminal; /* out is one */
 } run;
 
 static void say_estimate(const run *r, const flip_estimate *e) {
@@ -110,20 +111,37 @@ static void say_data(const run *r) {
 static void say_model(const run *r) {
     flip_params *params = r->trainer.params;
     if (!r->out) return;
-    fprintf(r->out, "model    %lld parameters in %d arrays, %s, %s kernels\n\n",
+    fprintf(r->out, "model    %lld parameters in %d arrays, %s, %s kernels\n",
             (long long)flip_params_trainable(params), flip_params_count(params), FLIP_REAL_NAME,
             flip_kernels_get()->name);
+    fprintf(r->out, "\n(* = best validation so far)\n");
+    fflush(r->out);
+}
+
+/* On a terminal, a bar under the lines: what is done and about how long the rest takes. */
+static void say_progress(const run *r) {
+    enum { WIDTH = 40 };
+    static const char full[] = "########################################";
+    const flip_settings *s = &r->trainer.data.s;
+    double done = (double)r->trainer.epoch / (double)s->epochs;
+    double each = (flip_seconds() - r->epochs_started) / (double)r->tally.epochs;
+    if (!r->terminal || r->trainer.epoch == s->epochs) return;
+    fprintf(r->out, "[%.*s%*s] %3.0f %%, %.0f s left", (int)(done * WIDTH), full,
+            WIDTH - (int)(done * WIDTH), "", 100 * done,
+            each * (double)(s->epochs - r->trainer.epoch));
     fflush(r->out);
 }
 
 static void say_epoch(const run *r, double valid, bool best, double seconds) {
     const flip_settings *s = &r->trainer.data.s;
     if (!r->out) return;
+    if (r->terminal) fprintf(r->out, "\r\033[K"); /* wipe the bar */
     fprintf(r->out, "epoch %*lld/%lld  loss %.6f", s->epochs < 1000 ? 3 : 5,
             (long long)r->trainer.epoch, (long long)s->epochs, r->trainer.loss);
     if (!isnan(valid)) fprintf(r->out, "  valid %s %.4f%s", s->metric, valid, best ? " *" : "  ");
     fprintf(r->out, "  %.4f s\n", seconds);
     fflush(r->out);
+    say_progress(r);
 }
 
 /* Validation of the current parameters; keeps them when they are the best so far. */
@@ -184,9 +202,8 @@ static flip_status stop_if_asked(run *r) {
     if (!r->checkpoint[0]) r->checkpoint = "flipbook-checkpoint.h5";
     FLIP_TRY(save(r));
     if (r->out)
-        fprintf(r->out,
-                "stopped by request after epoch %lld; continue with --resume %s --checkpoint %s\n",
-                (long long)r->trainer.epoch, r->checkpoint, r->checkpoint);
+        fprintf(r->out, "%sstopped by request after epoch %lld; continue with --resume %s\n",
+                r->terminal ? "\r\033[K" : "", (long long)r->trainer.epoch, r->checkpoint);
     return FLIP_STOPPED;
 }
 
@@ -196,8 +213,8 @@ static flip_status epochs(run *r) {
     while (t->epoch < s->epochs) {
         if (s->patience > 0 && t->best_epoch > 0 && t->epoch - t->best_epoch >= s->patience) {
             if (r->out)
-                fprintf(r->out, "stopped early: no better validation for %lld epochs\n",
-                        (long long)s->patience);
+                fprintf(r->out, "%sstopped early: no better validation for %lld epochs\n",
+                        r->terminal ? "\r\033[K" : "", (long long)s->patience);
             break;
         }
         FLIP_TRY(one_epoch(r));
@@ -300,11 +317,13 @@ static flip_status finish(run *r, flip_result *result) {
 flip_status flip_train(flip_result *result, flip_comm *comm, const flip_settings *settings,
                        const flip_io *io) {
     run r = {.io = io, .out = io->out, .checkpoint = "", .started = flip_seconds()};
+    r.terminal = r.out && isatty(fileno(r.out));
     flip_meter before = *flip_comm_meter(comm);
     flip_status status;
     watch_signals();
     FLIP_TRY_GOTO(prepare(&r, comm, settings));
     add_difference(&r.tally.rest, flip_comm_meter(comm), &before);
+    r.epochs_started = flip_seconds();
     FLIP_TRY_GOTO(epochs(&r));
     FLIP_TRY_GOTO(finish(&r, result));
 done:

@@ -269,6 +269,20 @@ static void nothing_to_measure(void) {
     CHECK(isnan(value), "%g of nothing", value);
 }
 
+/* One score for two classes: its sign decides. */
+static void one_score(void) {
+    const flip_real score[] = {1, -1, (flip_real)0.5, (flip_real)-0.5, -2};
+    const int32_t label[] = {1, 0, 0, 1, 0};
+    int rank = flip_comm_rank(comm);
+    flip_scored mine = {.n = rank == 0 ? 5 : 0, .dim = 1, .score = score, .label = label};
+    flip_metric accuracy = {FLIP_METRIC_ACCURACY, 0}, f1 = {FLIP_METRIC_F1, 1};
+    double value = 0;
+    CHECK_OK(flip_metric_measure(&value, &accuracy, comm, &mine));
+    CHECK(fabs(value - 0.6) < 1e-15, "accuracy %.17g", value);
+    CHECK_OK(flip_metric_measure(&value, &f1, comm, &mine));
+    CHECK(fabs(value - 0.5) < 1e-15, "f1 %.17g", value);
+}
+
 static void better(void) {
     flip_metric accuracy = {FLIP_METRIC_ACCURACY, 0}, rmse = {FLIP_METRIC_RMSE, 0};
     CHECK(flip_metric_better(&accuracy, 0.9, 0.8) && !flip_metric_better(&accuracy, 0.8, 0.8),
@@ -294,6 +308,7 @@ static void against_definitions(void **state) {
 static void edges(void **state) {
     (void)state;
     nothing_to_measure();
+    one_score();
     better();
 }
 

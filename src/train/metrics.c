@@ -14,19 +14,25 @@ static int32_t largest(const flip_real *score, int32_t dim) {
     return best;
 }
 
-/* counts [dim, 3]: true positives, labels, predictions of each class. */
+/* One score decides between two classes by its sign. */
+static int32_t classes_of(const flip_scored *items) {
+    return items->dim == 1 ? 2 : items->dim;
+}
+
+/* counts [classes, 3]: true positives, labels, predictions of each class. */
 static flip_status confusion(int64_t **counts, flip_comm *comm, const flip_scored *items) {
-    FLIP_TRY(flip_alloc_zero(counts, 3 * (size_t)items->dim, sizeof **counts, "class counts"));
+    const int32_t classes = classes_of(items);
+    FLIP_TRY(flip_alloc_zero(counts, 3 * (size_t)classes, sizeof **counts, "class counts"));
     for (int64_t i = 0; i < items->n; i++) {
         int32_t is = items->label[i];
         int32_t said = items->dim == 1 ? items->score[i] > 0
                                        : largest(items->score + i * items->dim, items->dim);
-        if (is < 0 || is >= items->dim) continue;
+        if (is < 0 || is >= classes) continue;
         (*counts)[3 * is] += said == is;
         (*counts)[3 * is + 1]++;
         (*counts)[3 * said + 2]++;
     }
-    flip_status status = flip_comm_sum_i64(comm, *counts, 3 * (size_t)items->dim);
+    flip_status status = flip_comm_sum_i64(comm, *counts, 3 * (size_t)classes);
     if (status != FLIP_OK) flip_free(*counts);
     return status;
 }
@@ -42,7 +48,7 @@ static flip_status measure_counts(double *value, const flip_metric *metric, flip
     double sum = 0;
     int32_t seen = 0;
     FLIP_TRY(confusion(&counts, comm, items));
-    for (int32_t c = 0; c < items->dim; c++) {
+    for (int32_t c = 0; c < classes_of(items); c++) {
         right += counts[3 * c];
         all += counts[3 * c + 1];
         if (counts[3 * c + 1] + counts[3 * c + 2] == 0) continue;
@@ -145,7 +151,6 @@ static flip_status count_steps(tally **total, tally **before, int32_t n_steps, c
         mine[list[i].step].all++;
         mine[list[i].step].positive += list[i].positive;
     }
-    if (size == 1) memcpy(every, mine, width * sizeof *mine);
     FLIP_TRY_GOTO(flip_comm_gather_all(comm, every, mine, width * sizeof *mine));
     for (int r = 0; r < size; r++)
         for (int32_t t = 0; t < n_steps; t++) {

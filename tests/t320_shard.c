@@ -377,7 +377,7 @@ static void check_rows(const flip_graph *g, const shape *s, int32_t steps) {
 static void check_degrees(const flip_graph *g, int32_t steps, int32_t life, bool plain) {
     size_t n = (size_t)flip_graph_n_own(g) * (size_t)steps * 2;
     flip_real *got = calloc(n + 1, sizeof *got);
-    CHECK_OK(flip_graph_degrees(g, life, got));
+    CHECK_OK(flip_graph_degrees(g, NULL, life, got));
     for (int32_t v = 0; v < flip_graph_n_own(g); v++)
         for (int32_t t = 0; t < steps; t++) {
             int in = 0, out = 0;
@@ -391,6 +391,41 @@ static void check_degrees(const flip_graph *g, int32_t steps, int32_t life, bool
                   "degrees of node %d at %d: %g %g, want %d %d", v, t,
                   (double)got[(v * steps + t) * 2], (double)got[(v * steps + t) * 2 + 1], in, out);
         }
+    free(got);
+}
+
+/* Every other event alone: what is left out is in neither degree. */
+static void check_degrees_of_some(const flip_graph *g) {
+    const flip_events *all = flip_graph_events(g);
+    int32_t n_own = flip_graph_n_own(g), steps = flip_graph_about(g)->n_steps;
+    flip_gid first = flip_graph_rank_first(g)[flip_comm_rank(comm)];
+    flip_gid *dst = calloc((size_t)all->n + 1, sizeof *dst),
+             *src = calloc((size_t)all->n + 1, sizeof *src);
+    int32_t *step = calloc((size_t)all->n + 1, sizeof *step);
+    flip_real *got = calloc((size_t)n_own * (size_t)steps * 2 + 1, sizeof *got);
+    flip_events some = {.dst = dst, .src = src, .step = all->step ? step : NULL};
+    double sums[2] = {0, 0};
+    for (int64_t i = 0; i < all->n; i += 2, some.n++) {
+        dst[some.n] = all->dst[i];
+        src[some.n] = all->src[i];
+        step[some.n] = all->step ? all->step[i] : 0;
+    }
+    CHECK_OK(flip_graph_degrees(g, &some, 1, got));
+    for (int32_t v = 0; v < n_own; v++)
+        for (int32_t t = 0; t < steps; t++) {
+            int in = 0;
+            for (int64_t i = 0; i < some.n; i++)
+                in += dst[i] == first + v && step[i] == t;
+            CHECK(got[(v * steps + t) * 2] == in, "in-degree of some is %g, want %d",
+                  (double)got[(v * steps + t) * 2], in);
+            sums[0] += in;
+            sums[1] += (double)got[(v * steps + t) * 2 + 1];
+        }
+    CHECK_OK(flip_comm_sum_f64(comm, sums, 2));
+    CHECK(sums[0] == sums[1], "%g ends and %g beginnings of events", sums[0], sums[1]);
+    free(dst);
+    free(src);
+    free(step);
     free(got);
 }
 
@@ -427,6 +462,7 @@ static uint64_t open_and_check(const shape *s, int32_t last_step) {
     check_rows(g, s, steps);
     check_degrees(g, steps, 1, s->plain);
     check_degrees(g, steps, 3, s->plain);
+    check_degrees_of_some(g);
     uint64_t print = flip_graph_fingerprint(g);
     int64_t same[2] = {(int64_t)(print >> 1), -(int64_t)(print >> 1)};
     CHECK_OK(flip_comm_max_i64(comm, same, 2));

@@ -133,12 +133,15 @@ const int32_t *flip_graph_labels(const flip_graph *graph);
 const flip_real *flip_graph_targets(const flip_graph *graph);
 /* [n_own] 0 train 1 valid 2 test -1 unused; NULL */
 const int8_t *flip_graph_split(const flip_graph *graph, int32_t k);
-/* In- and out-degree (events alive) of own nodes a step: [n_own, steps, 2]. Collective; before
- * flip_graph_release_events. */
-flip_status flip_graph_degrees(const flip_graph *graph, int32_t edge_life, flip_real *out);
-/* Name of a node as the user gave it: text or number, into buffer. Own nodes only. Local; the first
- * call reads the names of all own nodes. */
+/* In- and out-degree (events alive) of own nodes a step: [n_own, steps, 2]. events: those to count,
+ * NULL = the graph's own. Collective; before flip_graph_release_events. */
+flip_status flip_graph_degrees(const flip_graph *graph, const flip_events *events,
+                               int32_t edge_life, flip_real *out);
+/* Name of a node as the user gave it: text or number, into buffer. Own nodes only; a name that does
+ * not fit is refused. Local; the first call reads the names of all own nodes. */
 flip_status flip_graph_node_name(const flip_graph *graph, int32_t own, char *buffer, size_t size);
+/* The size that holds the name of any own node. Local. */
+flip_status flip_graph_name_size(const flip_graph *graph, size_t *size);
 
 #ifdef __cplusplus
 }

@@ -113,8 +113,17 @@ static void spread(const flip_graph *g, double *counts, int32_t life, int which,
     }
 }
 
-flip_status flip_graph_degrees(const flip_graph *g, int32_t edge_life, flip_real *out) {
+flip_status flip_graph_degrees(const flip_graph *graph, const flip_events *events,
+                               int32_t edge_life, flip_real *out) {
     flip_status status;
+    flip_graph view = *graph; /* the same nodes with other events */
+    const flip_graph *g = &view;
+    if (events) {
+        view.events = *events;
+        view.dst = (flip_gid *)events->dst;
+        view.src = (flip_gid *)events->src;
+        view.step = (int32_t *)events->step;
+    }
     flip_plan *plan = NULL;
     int32_t *column = NULL, n_halo;
     double *counts = NULL, *scratch = NULL;
@@ -266,11 +275,21 @@ flip_status flip_graph_node_name(const flip_graph *graph, int32_t own, char *buf
     if (own < 0 || own >= graph->n_own)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "node %d of %d own nodes", own, graph->n_own);
     if (!graph->names_read) FLIP_TRY(read_names((flip_graph *)graph)); /* a cache, not content */
-    if (graph->name)
-        snprintf(buffer, size, "%.*s", (int)graph->name_size[own],
-                 graph->name + graph->name_at[own]);
-    else
-        snprintf(buffer, size, "%lld",
-                 (long long)(graph->number ? graph->number[own] : graph->original[own]));
+    int n = graph->name
+                ? snprintf(buffer, size, "%.*s", (int)graph->name_size[own],
+                           graph->name + graph->name_at[own])
+                : snprintf(buffer, size, "%lld",
+                           (long long)(graph->number ? graph->number[own] : graph->original[own]));
+    if (n < 0 || (size_t)n >= size)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "the name of node %d has %d bytes, %zu fit", own, n,
+                         size);
+    return FLIP_OK;
+}
+
+flip_status flip_graph_name_size(const flip_graph *graph, size_t *size) {
+    *size = 24; /* any number */
+    if (!graph->names_read) FLIP_TRY(read_names((flip_graph *)graph));
+    for (int32_t v = 0; graph->name && v < graph->n_own; v++)
+        if ((size_t)graph->name_size[v] + 1 > *size) *size = (size_t)graph->name_size[v] + 1;
     return FLIP_OK;
 }

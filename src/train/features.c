@@ -50,7 +50,8 @@ static flip_status degree_features(flip_data *data) {
     data->in_dim = 2;
     FLIP_TRY(flip_alloc(&data->features_owned, 2 * (size_t)data->n_own * (size_t)data->steps,
                         sizeof *data->features_owned, "degrees"));
-    FLIP_TRY(flip_graph_degrees(data->graph, 1, data->features_owned));
+    /* data->events: pairs held out for prediction are not to be seen in the degrees either */
+    FLIP_TRY(flip_graph_degrees(data->graph, &data->events, 1, data->features_owned));
     if (data->row_normalised)
         normalise_rows(data->features_owned, (int64_t)data->n_own * data->steps, 2);
     if (data->s.feature_norm == FLIP_FEATURE_NORM_LOG && data->s.features == FLIP_FEATURES_DEGREE)

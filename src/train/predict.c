@@ -157,7 +157,7 @@ static flip_status write_lines(const lines *l, flip_comm *comm, FILE *out, const
 
 /* ---- what stands in a line ---- */
 
-/* A name as a CSV field: quoted where it must be. */
+/* A name as a CSV field: quoted where it must be. 2 length + 3 bytes hold any. */
 static void csv_field(char *out, size_t size, const char *name) {
     size_t n = 0;
     bool quote = strpbrk(name, ",\"\n\r") != NULL;
@@ -218,10 +218,14 @@ static flip_status node_lines(flip_trainer *trainer, flip_var y, lines *l) {
     const flip_data *data = &trainer->data;
     const flip_real *value = flip_tape_value(trainer->tape, y);
     int32_t dim = data->n_classes, stride = data->label_constant ? data->steps : 1;
-    size_t size = 512 + 24 * (size_t)dim;
+    size_t size, name_size;
     double *row = NULL;
-    char *line = NULL, name[256], field[300];
+    char *line = NULL, *name = NULL, *field = NULL;
     flip_status status;
+    FLIP_TRY_GOTO(flip_graph_name_size(data->graph, &name_size));
+    size = 2 * name_size + 512 + 24 * (size_t)dim;
+    FLIP_TRY_GOTO(flip_alloc(&name, name_size, 1, "name"));
+    FLIP_TRY_GOTO(flip_alloc(&field, 2 * name_size + 8, 1, "name"));
     FLIP_TRY_GOTO(flip_alloc(&row, (size_t)dim, sizeof *row, "scores"));
     FLIP_TRY_GOTO(flip_alloc(&line, size, 1, "line"));
     for (int64_t i = 0; i < (int64_t)data->n_own * data->steps; i += stride) {
@@ -231,8 +235,8 @@ static flip_status node_lines(flip_trainer *trainer, flip_var y, lines *l) {
             for (int32_t k = 0; k < stride; k++)
                 row[j] += (double)value[(i + k) * dim + j] / stride;
         }
-        FLIP_TRY_GOTO(flip_graph_node_name(data->graph, (int32_t)v, name, sizeof name));
-        csv_field(field, sizeof field, name);
+        FLIP_TRY_GOTO(flip_graph_node_name(data->graph, (int32_t)v, name, name_size));
+        csv_field(field, 2 * name_size + 8, name);
         int n = snprintf(line, size, "%s", field);
         if (data->steps > 1 && stride == 1)
             n += snprintf(line + n, size - (size_t)n, ",%" PRId64, t);
@@ -247,72 +251,109 @@ static flip_status node_lines(flip_trainer *trainer, flip_var y, lines *l) {
 done:
     flip_free(row);
     flip_free(line);
+    flip_free(name);
+    flip_free(field);
     return status;
 }
 
 /* ---- pairs ---- */
 
-/* Fixed-width names of own nodes, so that a plan can fetch those of others. */
-enum { NAME = 128 };
+/* Original id and name of the ends of this rank's pairs, in entries of `width` bytes, so that a
+ * plan can fetch those of other ranks. All owned. */
+typedef struct ends {
+    size_t width;
+    char *own, *halo; /* [n_own, width], [n_need, width] */
+    flip_gid *need;   /* [n_need] ids of other ranks, ascending */
+    int64_t n_need;
+    flip_plan *plan;
+} ends;
+
+static void ends_finish(ends *e) {
+    flip_plan_destroy(&e->plan);
+    flip_free(e->own);
+    flip_free(e->halo);
+    flip_free(e->need);
+}
 
 static int ascending(const void *a, const void *b) {
     flip_gid x = *(const flip_gid *)a, y = *(const flip_gid *)b;
     return (x > y) - (x < y);
 }
 
-static flip_status pair_names(const flip_data *data, const flip_pair_set *set, flip_plan **plan,
-                              char **own, char **halo, flip_gid **need, int64_t *n_need) {
+/* The ids of other ranks. */
+static flip_status remote_ends(const flip_data *data, const flip_pair_set *set, ends *e) {
     flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
-    int64_t n = 0, kept = 0;
-    int32_t narrow;
-    FLIP_TRY(flip_alloc(need, 2 * (size_t)set->n, sizeof **need, "ends of pairs"));
+    int64_t n = 0;
+    FLIP_TRY(flip_alloc(&e->need, 2 * (size_t)set->n, sizeof *e->need, "ends of pairs"));
     for (int64_t i = 0; i < 2 * set->n; i++) {
         flip_gid id = i % 2 ? set->v[i / 2] : set->u[i / 2];
-        if (id < first || id >= first + data->n_own) (*need)[n++] = id;
+        if (id < first || id >= first + data->n_own) e->need[n++] = id;
     }
-    qsort(*need, (size_t)n, sizeof **need, ascending);
+    qsort(e->need, (size_t)n, sizeof *e->need, ascending);
     for (int64_t i = 0; i < n; i++)
-        if (kept == 0 || (*need)[kept - 1] != (*need)[i]) (*need)[kept++] = (*need)[i];
-    *n_need = kept;
-    FLIP_TRY(flip_narrow(&narrow, kept, "ends of pairs"));
-    FLIP_TRY(flip_alloc(own, (size_t)data->n_own, NAME, "names"));
-    FLIP_TRY(flip_alloc(halo, (size_t)kept, NAME, "names"));
+        if (e->n_need == 0 || e->need[e->n_need - 1] != e->need[i])
+            e->need[e->n_need++] = e->need[i];
+    return FLIP_OK;
+}
+
+/* Entries of own nodes; as wide as the longest name of any rank. */
+static flip_status own_ends(const flip_data *data, ends *e) {
+    FLIP_TRY(flip_graph_name_size(data->graph, &e->width));
+    int64_t widest = 8 + (int64_t)e->width;
+    FLIP_TRY(flip_comm_max_i64(data->comm, &widest, 1));
+    e->width = (size_t)widest;
+    FLIP_TRY(flip_alloc_zero(&e->own, (size_t)data->n_own, e->width, "names"));
     for (int32_t v = 0; v < data->n_own; v++) {
-        char name[NAME - 8];
-        memcpy(*own + (size_t)v * NAME, &data->original[v], 8);
-        FLIP_TRY(flip_graph_node_name(data->graph, v, name, sizeof name));
-        memcpy(*own + (size_t)v * NAME + 8, name, sizeof name);
+        char *entry = e->own + (size_t)v * e->width;
+        memcpy(entry, &data->original[v], 8);
+        FLIP_TRY(flip_graph_node_name(data->graph, v, entry + 8, e->width - 8));
     }
+    return FLIP_OK;
+}
+
+static flip_status find_ends(const flip_data *data, const flip_pair_set *set, ends *e) {
+    int32_t narrow;
+    FLIP_TRY(remote_ends(data, set, e));
+    FLIP_TRY(own_ends(data, e));
+    FLIP_TRY(flip_narrow(&narrow, e->n_need, "ends of pairs"));
+    FLIP_TRY(flip_alloc(&e->halo, (size_t)narrow, e->width, "names"));
     if (flip_comm_size(data->comm) == 1) return FLIP_OK;
-    FLIP_TRY(flip_plan_create(plan, data->comm, data->rank_first, *need, narrow, FLIP_BYTES_HALO));
-    return flip_plan_fetch(*plan, *own, NAME, *halo);
+    FLIP_TRY(
+        flip_plan_create(&e->plan, data->comm, data->rank_first, e->need, narrow, FLIP_BYTES_HALO));
+    return flip_plan_fetch(e->plan, e->own, e->width, e->halo);
+}
+
+/* The entry of node id. */
+static const char *end_of(const flip_data *data, const ends *e, flip_gid id) {
+    flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
+    if (id >= first && id < first + data->n_own) return e->own + (size_t)(id - first) * e->width;
+    const flip_gid *at = bsearch(&id, e->need, (size_t)e->n_need, sizeof id, ascending);
+    return e->halo + (size_t)(at - e->need) * e->width;
 }
 
 static flip_status pair_lines(flip_trainer *trainer, flip_var y, flip_part part, lines *l) {
     const flip_data *data = &trainer->data;
     const flip_pair_set *set = &data->set[part];
-    flip_gid first = data->rank_first[flip_comm_rank(data->comm)], *need = NULL;
-    int64_t n_need = 0;
-    flip_plan *plan = NULL;
-    char *own = NULL, *halo = NULL, *line = NULL, label[256], field[2][300];
+    ends e = {0};
+    char *line = NULL, *field[2] = {NULL, NULL}, label[256];
     double *row = NULL;
-    size_t size = 1024 + 24 * (size_t)data->n_classes;
+    size_t size, room;
     flip_scored items = {0};
     flip_status status;
     FLIP_TRY_GOTO(flip_score_part(trainer, y, part, &items));
-    FLIP_TRY_GOTO(pair_names(data, set, &plan, &own, &halo, &need, &n_need));
+    FLIP_TRY_GOTO(find_ends(data, set, &e));
+    room = 2 * e.width + 8;
+    size = 2 * room + 1024 + 24 * (size_t)data->n_classes;
     FLIP_TRY_GOTO(flip_alloc(&line, size, 1, "line"));
+    FLIP_TRY_GOTO(flip_alloc(&field[0], room, 1, "name"));
+    FLIP_TRY_GOTO(flip_alloc(&field[1], room, 1, "name"));
     FLIP_TRY_GOTO(flip_alloc(&row, (size_t)data->n_classes, sizeof *row, "scores"));
     for (int64_t i = 0; i < set->n; i++) {
         int64_t end[2];
         for (int k = 0; k < 2; k++) {
-            flip_gid id = k ? set->v[i] : set->u[i];
-            bool mine = id >= first && id < first + data->n_own;
-            const flip_gid *at =
-                mine ? NULL : bsearch(&id, need, (size_t)n_need, sizeof id, ascending);
-            const char *entry = mine ? own + (id - first) * NAME : halo + (at - need) * NAME;
+            const char *entry = end_of(data, &e, k ? set->v[i] : set->u[i]);
             memcpy(&end[k], entry, 8);
-            csv_field(field[k], sizeof field[k], entry + 8);
+            csv_field(field[k], room, entry + 8);
         }
         int n = snprintf(line, size, "%s,%s,%d", field[0], field[1], set->step[i] + data->lead);
         for (int32_t j = 0; j < data->n_classes; j++)
@@ -329,11 +370,10 @@ static flip_status pair_lines(flip_trainer *trainer, flip_var y, flip_part part,
     }
 done:
     flip_scored_finish(&items);
-    flip_plan_destroy(&plan);
-    flip_free(own);
-    flip_free(halo);
-    flip_free(need);
+    ends_finish(&e);
     flip_free(line);
+    flip_free(field[0]);
+    flip_free(field[1]);
     flip_free(row);
     return status;
 }

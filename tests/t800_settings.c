@@ -140,8 +140,9 @@ static void bad_command_lines(void **state) {
         {"", "flipbook train needs a graph file, made by flipbook import or flipbook generate "
              "(flipbook train --help has an example)"},
         {"a.h5 b.h5", "flipbook train takes one graph; found 'a.h5' and 'b.h5'"},
-        {"g --lerning-rate 1", "unknown option '--lerning-rate' of flipbook train (flipbook train "
-                               "--help lists them)"},
+        {"g --lerning-rate 1",
+         "unknown option '--lerning-rate' of flipbook train; did you mean '--lr'? (flipbook train "
+         "--help lists them)"},
         {"g --epoch 3", "unknown option '--epoch' of flipbook train; did you mean '--epochs'? "
                         "(flipbook train --help lists them)"},
         {"g --hiden=8", "unknown option '--hiden' of flipbook train; did you mean '--hidden'? "

@@ -1,6 +1,7 @@
 /* flipbook completion bash: a completion script made from the table of commands. The options of a
- * command are the --words of its help text. */
+ * command are the --words of its help text, or its keys in the table of settings. */
 #include "cli/commands.h"
+#include "cli/settings.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -15,6 +16,19 @@ static void print_options(const char *help) {
         if (starts && end > at + 2) printf("%.*s ", (int)(end - at), at);
         at = end;
     }
+}
+
+/* The keys of train, evaluate or predict. */
+static void print_keys(const char *command) {
+    const flip_key *keys;
+    size_t n = flip_settings_table(&keys);
+    int who = strcmp(command, "train") == 0      ? FLIP_FOR_TRAIN
+              : strcmp(command, "evaluate") == 0 ? FLIP_FOR_EVALUATE
+              : strcmp(command, "predict") == 0  ? FLIP_FOR_PREDICT
+                                                 : 0;
+    for (size_t i = 0; i < n; i++)
+        if (keys[i].name && (keys[i].commands & who)) printf("--%s ", keys[i].name);
+    if (who) printf("--settings ");
 }
 
 int flip_command_completion(int argc, char **argv) {
@@ -34,6 +48,7 @@ int flip_command_completion(int argc, char **argv) {
     for (size_t i = 0; i < n; i++) {
         printf("    %s) options='--help ", table[i].name);
         if (table[i].help) print_options(table[i].help);
+        if (!table[i].help) print_keys(table[i].name);
         printf("';;\n");
     }
     printf("  esac; fi\n"

@@ -5,8 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 
-#pragma weak flip_model_bytes /* until the model's estimate is there */
-
 double flip_info_train_bytes(const flip_survey *s, flip_model_kind kind, int ranks_log2) {
     int64_t own = s->rank_nodes[ranks_log2], halo = s->rank_halo[ranks_log2],
             events = s->rank_events[ranks_log2];
@@ -34,9 +32,7 @@ double flip_info_train_bytes(const flip_survey *s, flip_model_kind kind, int ran
         .kind = flip_model_adjacency(&model), .n_steps = (int32_t)s->n_steps, .edge_life = 1};
     return (double)flip_graph_bytes(&about, own, events) +
            (double)flip_adjacency_bytes(own, halo, events, s->weighted, &adjacency) +
-           (flip_model_bytes
-                ? (double)flip_model_bytes(&model, own, halo, events + own, (int32_t)s->n_steps)
-                : 0);
+           (double)flip_model_bytes(&model, own, halo, events + own, (int32_t)s->n_steps);
 }
 
 static json_t *counts(const int64_t *values, int64_t n) {

@@ -157,7 +157,8 @@ static const flip_key keys[] = {
            "row: divided by its sum; log: log(1 + x); auto: row where features are binary or "
            "bag-of-words, log for degrees"),
     WORD("split", split, "auto", "K|random:TRAIN/VALID@SEED", NULL, is_split, T | E, true,
-         "split K of the file, or so many a class; auto: 0, or random:20/30@0 without splits"),
+         "split K of the file, or so many a class (pairs of nodes: percent); auto: 0, or "
+         "random:20/30@0 without splits"),
     WORD("split-steps", split_steps, "auto", "A,B,C", NULL, is_split_steps, T, true,
          "first A steps train, B valid, C test, the rest left out; auto: 70/10/20 percent"),
 

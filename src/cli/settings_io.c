@@ -396,7 +396,7 @@ static uint64_t program_hash(void) {
 flip_status flip_settings_agree(const flip_settings *settings, flip_comm *comm) {
     const flip_key *table;
     size_t n = flip_settings_table(&table);
-    int size = flip_comm_size(comm), rank = flip_comm_rank(comm);
+    int size = flip_comm_size(comm);
     uint64_t mine[MOST_KEYS + 2] = {0}, *all = NULL;
     if (size == 1) return FLIP_OK;
     for (size_t i = 0; i < n; i++) {
@@ -422,7 +422,6 @@ flip_status flip_settings_agree(const flip_settings *settings, flip_comm *comm) 
                                    "settings",
                                    r, i < n ? "--" : "", i < n ? table[i].name : "the graph file");
         }
-    (void)rank;
     flip_free(all);
     return status;
 }

@@ -157,6 +157,21 @@ done:
     return status;
 }
 
+/* As many values may be a model of other shapes: inputs and classes are compared by themselves. */
+static flip_status check_shapes(const flip_trainer *trainer, const flip_reader *reader) {
+    const flip_data *data = &trainer->data;
+    int64_t in_dim, n_classes;
+    FLIP_TRY(flip_reader_attribute_i64(reader, "/", "in_dim", &in_dim));
+    FLIP_TRY(flip_reader_attribute_i64(reader, "/", "n_classes", &n_classes));
+    if (in_dim != data->in_dim || n_classes != data->n_classes)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "checkpoint '%s' has %" PRId64 " inputs a node and %" PRId64
+                         " classes, '%s' has %d and %d",
+                         flip_reader_path(reader), in_dim, n_classes, data->s.graph, data->in_dim,
+                         data->n_classes);
+    return FLIP_OK;
+}
+
 static flip_status read_state(flip_trainer *trainer, const flip_reader *reader) {
     int64_t n, steps;
     flip_real *moments = flip_optimiser_moments(trainer->optimiser, &n);
@@ -176,6 +191,7 @@ flip_status flip_checkpoint_read(flip_trainer *trainer, const char *path, const 
     flip_status status;
     FLIP_TRY_GOTO(flip_reader_open(&reader, trainer->data.comm, path, "checkpoint"));
     FLIP_TRY_GOTO(check_origin(trainer, reader, io, state));
+    FLIP_TRY_GOTO(check_shapes(trainer, reader));
     FLIP_TRY_GOTO(read_slab(reader, "parameters/best", n, trainer->best));
     FLIP_TRY_GOTO(read_slab(reader, state ? "parameters/current" : "parameters/best", n, values));
     FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "epoch", &trainer->epoch));

@@ -220,6 +220,11 @@ static flip_status node_labels(flip_data *data) {
     const int32_t *given = flip_graph_labels(data->graph);
     size_t n = (size_t)data->n_own * (size_t)data->steps;
     data->n_classes = data->info->n_classes;
+    if (data->n_classes < 2)
+        return FLIP_FAIL(FLIP_ERROR_INPUT,
+                         "--task node: the labels of '%s' name %d class%s, at least 2 are needed; "
+                         "import it with --labels L.npy",
+                         data->s.graph, data->n_classes, data->n_classes == 1 ? "" : "es");
     data->label_constant = data->steps > 1 && !data->info->labels_change;
     FLIP_TRY(flip_alloc(&data->label, n, sizeof *data->label, "labels"));
     for (size_t i = 0; i < n; i++)

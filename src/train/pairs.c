@@ -27,6 +27,12 @@ static uint64_t pair_key(int64_t a, int64_t b, int64_t n_nodes) {
 static flip_status part_by_step(flip_data *data, int8_t *part) {
     const flip_events *events = flip_graph_events(data->graph);
     int64_t sizes[3];
+    if (strcmp(data->s.split, "auto") != 0)
+        return FLIP_FAIL(
+            FLIP_ERROR_USAGE,
+            "--split %s: events of a graph with several steps are split by --split-steps "
+            "A,B,C",
+            data->s.split);
     FLIP_TRY(flip_data_step_split(data, sizes));
     for (int64_t e = 0; e < events->n; e++) {
         int64_t t = step_of(events, e);
@@ -84,19 +90,27 @@ done:
     return status;
 }
 
-/* part [n_events] of a static graph: by a seeded draw on the pair. */
-static flip_status part_by_draw(flip_data *data, int8_t *part, const int64_t *source, int train,
-                                int valid) {
+/* part [n_events] of a static graph: by a seeded draw on the pair, train and valid percent or as
+ * --split says. */
+static flip_status part_by_draw(flip_data *data, int8_t *part, const int64_t *source,
+                                long long train, long long valid) {
     const flip_events *events = flip_graph_events(data->graph);
     int64_t first = data->rank_first[flip_comm_rank(data->comm)];
-    long long a, b, seed = 0;
-    (void)sscanf(data->s.split, "random:%lld/%lld@%lld", &a, &b, &seed);
+    long long seed = 0;
+    bool automatic = strcmp(data->s.split, "auto") == 0;
+    if ((!automatic && sscanf(data->s.split, "random:%lld/%lld@%lld", &train, &valid, &seed) < 2) ||
+        train > 100 || valid > 100 - train)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--split %s: pairs of nodes are split by percent, as --split "
+                         "random:60/20@0 (the rest is test)",
+                         data->s.split);
     for (int64_t e = 0; e < events->n; e++) {
         int64_t v = data->original[events->dst[e] - first];
         part[e] = (int8_t)flip_part_drawn(
-            (uint64_t)seed, pair_key(source[e], v, data->info->n_nodes), train, valid);
+            (uint64_t)seed, pair_key(source[e], v, data->info->n_nodes), (int)train, (int)valid);
     }
-    flip_data_note(data, "pairs split at random: %d/%d/%d percent, seed %lld", train, valid,
+    snprintf(data->s.split, sizeof data->s.split, "random:%lld/%lld@%lld", train, valid, seed);
+    flip_data_note(data, "pairs split at random: %lld/%lld/%lld percent, seed %lld", train, valid,
                    100 - train - valid, seed);
     return FLIP_OK;
 }

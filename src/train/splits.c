@@ -86,7 +86,6 @@ static flip_status smallest_of_class(const flip_data *data, uint64_t seed, int32
     for (int64_t k = 0; k < want; k++)
         mine[k] = k < found ? every[k] : (draw){UINT64_MAX, INT64_MAX};
     flip_free(every);
-    if (size == 1) memcpy(chosen, mine, (size_t)want * sizeof *mine);
     FLIP_TRY(flip_comm_gather_all(data->comm, chosen, mine, (size_t)want * sizeof *mine));
     qsort(chosen, (size_t)(size * want), sizeof *chosen, by_key);
     for (*n = 0; *n < want && chosen[*n].node != INT64_MAX;)
@@ -96,6 +95,9 @@ static flip_status smallest_of_class(const flip_data *data, uint64_t seed, int32
 
 /* random:TRAIN/VALID@SEED: so many nodes of every class train, so many valid, the others test. */
 static flip_status split_per_class(flip_data *data, int64_t train, int64_t valid, uint64_t seed) {
+    const int64_t most = data->info->n_nodes; /* more than every node is every node */
+    train = train < most ? train : most;
+    valid = valid < most - train ? valid : most - train;
     int64_t want = train + valid, n;
     draw *chosen;
     flip_status status = FLIP_OK;
@@ -169,9 +171,14 @@ flip_status flip_data_node_splits(flip_data *data) {
     size_t n = (size_t)data->n_own * (size_t)data->steps;
     for (int p = 0; p < FLIP_PARTS; p++)
         FLIP_TRY(flip_alloc_zero(&data->mask[p], n, 1, "split masks"));
+    if (by_steps && !automatic)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--split %s and --split-steps %s: give one of them",
+                         split, data->s.split_steps);
     if (automatic && !by_steps && data->info->n_splits == 0 && changes) by_steps = true;
     if (automatic && !by_steps && data->info->n_splits > 0) split = "0";
     if (by_steps) {
+        data->label_constant =
+            false; /* the same node is for training in one step, for test later */
         FLIP_TRY(split_by_steps(data));
         flip_data_note(data, "split by steps: %s", data->s.split_steps);
     } else if (strcmp(split, "auto") == 0 && data->target) {

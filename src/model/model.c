@@ -229,6 +229,8 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_adjac
              keep_aggregation(model, tape, adjacency, x) == FLIP_OK)
         first = flip_tape_input(tape, rows, steps, dim, model->aggregated, false);
     if (first == FLIP_VAR_NONE) return FLIP_VAR_NONE;
+    if (model->p.kind == FLIP_MODEL_TMGCN && model->p.residual)
+        x = flip_band(tape, x, model->p.window); /* the layer's input is X' = M X */
     return run(model, tape, adjacency, x, first);
 }
 

@@ -49,7 +49,8 @@ flip_var flip_bias(flip_tape *tape, flip_var x, flip_param b, flip_act act) {
 }
 
 flip_var flip_activate(flip_tape *tape, flip_var x, flip_act act) {
-    return flip_bias(tape, x, FLIP_PARAM_NONE, act);
+    bool drops = act.dropout > 0 && tape->training;
+    return act.relu || drops ? flip_bias(tape, x, FLIP_PARAM_NONE, act) : x;
 }
 
 /* ---- y = x > 0 ? x : exp(x) - 1;  dx = y > 0 ? dy : dy (y + 1) ---- */

@@ -10,7 +10,7 @@
 # this script: exactly those it started, by process id.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-build=${1:-$root/build}
+build=$(cd "${1:-$root/build}" && pwd)
 export FLIPBOOK=${FLIPBOOK:-$build/flipbook}
 
 skip() {

@@ -17,7 +17,7 @@ declare -A wanted=([gcn-cora]=81.0 [gcn-citeseer]=69.8 [gcn-pubmed]=78.5
 echo "| model | data | accuracy, % | published | at least |"
 echo "|---|---|---|---|---|"
 for model; do
-    for data in cora citeseer pubmed; do
+    for data in ${SETS:-cora citeseer pubmed}; do
         graph $data "$DATA/$data"
         settings=$here/$model.yaml
         [ ! -f "$here/$model-$data.yaml" ] || settings=$here/$model-$data.yaml

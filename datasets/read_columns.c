@@ -174,6 +174,14 @@ static flip_status take_item(flip_columns *columns, const char *item, int32_t at
     return set_role(columns, column, role, path);
 }
 
+/* Is item `at` of the list '-'? */
+static bool left_out(const char *text, int32_t at) {
+    for (; at > 0; at--)
+        text = strchr(text, ',') + 1;
+    text += strspn(text, " ");
+    return (*text == '-' || *text == '_') && (text[1] == ',' || !text[1]);
+}
+
 static flip_status from_text(flip_columns *columns, const char *text, const char *path) {
     bool by_name = strchr(text, '=') != NULL;
     int32_t n_items = 1;
@@ -192,6 +200,14 @@ static flip_status from_text(flip_columns *columns, const char *text, const char
         while (*item == ' ')
             item++;
         status = take_item(columns, item, at, by_name, path);
+    }
+    /* "source,target": usual names stand for roles that no column was given by its own name */
+    for (int32_t c = 0; c < columns->n && !by_name && status == FLIP_OK; c++) {
+        const char *name = columns->name[c];
+        if (!name || columns->role[c] != FLIP_ROLE_NONE || left_out(text, c)) continue;
+        flip_role role = flip_role_of_name(name, strlen(name));
+        if (role != FLIP_ROLE_NONE && columns->column[role] < 0)
+            status = set_role(columns, c, role, path);
     }
     free(copy);
     return status;

@@ -163,7 +163,9 @@ static flip_status tell_memory(const command *c, const flip_reader *reader) {
     size_t have = limit > used ? limit - used : 0;
     fprintf(stderr, "%s: %s nodes, %s events", c->graph, grouped(rows[0] - 1), grouped(events[0]));
     if (steps > 1) fprintf(stderr, " in %s steps", grouped(steps));
-    fprintf(stderr, "\n%s into %s parts needs at most %s on rank 0; %s are free: %s\n",
+    fputc('\n', stderr);
+    if (c->params.n_parts == 1) return FLIP_OK; /* nothing to cut */
+    fprintf(stderr, "%s into %s parts needs at most %s on rank 0; %s are free: %s\n",
             flip_partition_method_name(c->params.method), grouped(c->params.n_parts), sized(need),
             sized(have),
             need <= have ? "fits"
@@ -185,11 +187,12 @@ static double stage(const command *c, const char *what, double since) {
 
 static void tell(const command *c, const flip_partition *p, const flip_partition_row *rows,
                  const flip_partition_row *random, int32_t n_rows) {
-    printf("%s into %s parts: cut %s of %s events (%.1f %%); largest part / mean: nodes %.3f, "
+    printf("%s into %s part%s: cut %s of %s events (%.1f %%); largest part / mean: nodes %.3f, "
            "events %.3f\n",
-           flip_partition_method_name(p->method), grouped(p->n_parts), grouped(p->cut),
-           grouped(p->n_events), p->n_events ? 100. * (double)p->cut / (double)p->n_events : 0,
-           p->node_balance, p->edge_balance);
+           flip_partition_method_name(p->method), grouped(p->n_parts), p->n_parts == 1 ? "" : "s",
+           grouped(p->cut), grouped(p->n_events),
+           p->n_events ? 100. * (double)p->cut / (double)p->n_events : 0, p->node_balance,
+           p->edge_balance);
     if (p->reason[0]) printf("note: %s\n", p->reason);
     printf("\n         halo rows a rank        random        largest / mean\n"
            "ranks         max        mean        mean        nodes  events\n");

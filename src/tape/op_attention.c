@@ -12,8 +12,8 @@
 #include "edges.h"
 #include "internal.h"
 
-#include <math.h>
 #include <string.h>
+#include <tgmath.h>
 
 static const flip_real slope = (flip_real)0.2;
 /* Columns that an entry's dropout key spans: rows of more than 4 million weights would share draws.
@@ -115,7 +115,7 @@ static void row_softmax(const attention *at, int32_t v, flip_real *sum, flip_rea
     for (int64_t e = first; e < end; e++)
         for (int64_t i = 0; i < n; i++) {
             flip_real *alpha = at->alpha + e * n + i;
-            *alpha = *alpha > -INFINITY ? (flip_real)exp((double)(*alpha - most[i])) : 0;
+            *alpha = *alpha > -INFINITY ? exp(*alpha - most[i]) : 0;
             sum[i] += *alpha;
         }
     for (int64_t e = first; e < end; e++)
@@ -167,6 +167,7 @@ static flip_status attention_forward(flip_tape *tape, record *r) {
         node_scores(&at, at.a_dst, at.z + u * at.width, at.dst + u * at.scores);
     }
     FLIP_TRY(edges_halo_end(tape, g));
+#pragma omp parallel for schedule(static)
     for (int64_t u = 0; u < g->n_halo; u++)
         node_scores(&at, at.a_src, halo + u * at.width, at.src + (g->n_own + u) * at.scores);
     flip_real *scratch; /* [2, scores] a row in work */
@@ -238,12 +239,28 @@ static void pull_row(const attention *at, int32_t u, const flip_real *dy, const 
             dz[i * at->d + j] += src_sum[i] * at->a_src[i % at->heads * at->d + j];
 }
 
-/* g[k, j] += Σ_u sum[u, t, k] z[u, t, k, j], in double, in order. */
-static void vector_gradient(const attention *at, int64_t n, const flip_real *sum,
-                            const flip_real *z, double *g) {
-    for (int64_t i = 0; i < n * at->scores; i++)
-        for (int32_t j = 0; j < at->d; j++)
-            g[i % at->heads * at->d + j] += (double)sum[i] * (double)z[i * at->d + j];
+enum { VECTOR_BLOCK = 1024 }; /* nodes; fixed, so that sums do not depend on threads */
+
+/* g[k, j] += Σ_u sum[u, t, k] z[u, t, k, j], in double */
+static flip_status vector_gradient(flip_tape *tape, const attention *at, int64_t n,
+                                   const flip_real *sum, const flip_real *z, double *g) {
+    int64_t blocks = (n + VECTOR_BLOCK - 1) / VECTOR_BLOCK, width = at->heads * at->d;
+    double *partial;
+    FLIP_TRY(pool_alloc(tape->pool, &partial, (size_t)(blocks * width) * sizeof(double)));
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks; b++) {
+        double *mine = partial + b * width;
+        int64_t end = (b + 1) * VECTOR_BLOCK < n ? (b + 1) * VECTOR_BLOCK : n;
+        memset(mine, 0, (size_t)width * sizeof(double));
+        for (int64_t i = b * VECTOR_BLOCK * at->scores; i < end * at->scores; i++)
+            for (int32_t j = 0; j < at->d; j++)
+                mine[i % at->heads * at->d + j] += (double)sum[i] * (double)z[i * at->d + j];
+    }
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t j = 0; j < width; j++)
+            g[j] += partial[b * width + j];
+    pool_free(tape->pool, partial);
+    return FLIP_OK;
 }
 
 static flip_status attention_backward(flip_tape *tape, record *r) {
@@ -286,10 +303,11 @@ static flip_status attention_backward(flip_tape *tape, record *r) {
                 dz[u * at.width + i * at.d + j] +=
                     dst_sum[u * n + i] * at.a_dst[i % at.heads * at.d + j];
     }
-    vector_gradient(&at, g->n_own, src_sum, at.z, tape_weight_gradient(tape, r->param[0]));
-    vector_gradient(&at, g->n_halo, src_sum + g->n_own * n, at.halo,
-                    tape_weight_gradient(tape, r->param[0]));
-    vector_gradient(&at, g->n_own, dst_sum, at.z, tape_weight_gradient(tape, r->param[1]));
+    double *da_src = tape_weight_gradient(tape, r->param[0]),
+           *da_dst = tape_weight_gradient(tape, r->param[1]);
+    FLIP_TRY(vector_gradient(tape, &at, g->n_own, src_sum, at.z, da_src));
+    FLIP_TRY(vector_gradient(tape, &at, g->n_halo, src_sum + g->n_own * n, at.halo, da_src));
+    FLIP_TRY(vector_gradient(tape, &at, g->n_own, dst_sum, at.z, da_dst));
     FLIP_TRY(edges_return_end(tape, g, dz));
     void *temporary[] = {ds_t, alpha_t, dst_sum, src_sum, dot, halo, to.gradient ? NULL : dz};
     for (size_t i = 0; i < sizeof temporary / sizeof *temporary; i++)

@@ -2,8 +2,8 @@
  */
 #include "internal.h"
 
-#include <math.h>
 #include <string.h>
+#include <tgmath.h>
 
 static uint64_t traffic_of(const variable *x, int passes) {
     return (uint64_t)size_of(x) * (uint64_t)passes * sizeof(flip_real);
@@ -61,7 +61,7 @@ static flip_status elu_forward(flip_tape *tape, record *r) {
     int64_t n = size_of(y);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++)
-        if (!(y->value[i] > 0)) y->value[i] = (flip_real)expm1((double)y->value[i]);
+        if (!(y->value[i] > 0)) y->value[i] = expm1(y->value[i]);
     tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(y, 2), 0);
     return FLIP_OK;
 }

@@ -432,7 +432,8 @@ static flip_status walk_record(flip_tape *tape, record *r) {
         flip_meter_end(tape->meter);
         tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * 2 * sizeof(flip_real), 0);
     }
-    free_value(tape, out); /* its readers have walked back; an operator that reads it has saved it */
+    free_value(tape,
+               out); /* its readers have walked back; an operator that reads it has saved it */
     flip_meter_begin(tape->meter, row->stage);
     flip_status status = row->backward(tape, r);
     flip_meter_end(tape->meter);

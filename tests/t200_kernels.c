@@ -14,8 +14,8 @@
 
 #define ROUNDING (sizeof(flip_real) == 4 ? 1.2e-7 : 2.3e-16)
 
-static const int widths[] = {1, 2, 3, 7, 16, 17, 32, 33, 64, 100, 128, 256};
-enum { N_WIDTHS = sizeof widths / sizeof *widths };
+static const int widths[] = {1, 2, 3, 7, 16, 17, 32, 33, 64, 100, 128, 256, 4150};
+enum { N_WIDTHS = sizeof widths / sizeof *widths - 1, WITH_WIDE };
 
 static const flip_kernels *list[FLIP_KERNEL_TABLES];
 static int n_tables;
@@ -496,6 +496,7 @@ static void products(bool transposed, bool rounded) {
                           transposed, rounded, way);
     }
     check_product((product_case){1500, 32, 40, 0}, transposed, rounded, 6);
+    check_product((product_case){17, 4150, 3, 1}, transposed, rounded, 6);
 }
 
 static void products_nn(void **state) {
@@ -580,7 +581,7 @@ static void gradients(void **state) {
 static void epilogues_alone(void **state) {
     (void)state;
     for (int way = 0; way < WAYS; way++)
-        for (int w = 0; w < N_WIDTHS; w++) {
+        for (int w = 0; w < WITH_WIDE; w++) {
             product_data d;
             product_case shape = {33, widths[w], 0, w % 3};
             draw_product(&d, shape, false);
@@ -703,7 +704,7 @@ static void dropouts(void **state) {
     (void)state;
     static const double chances[] = {0, 0.1, 0.5, 0.999999, 1 - 1e-16};
     for (size_t c = 0; c < sizeof chances / sizeof *chances; c++)
-        for (int w = 0; w < N_WIDTHS; w++)
+        for (int w = 0; w < WITH_WIDE; w++)
             for (int keyed = 0; keyed < 2; keyed++) {
                 int64_t m = 37, n = widths[w];
                 double p = chances[c];

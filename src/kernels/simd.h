@@ -206,17 +206,14 @@ INLINE vec v_multiply_add(vec a, vec b, vec sum) {
 
 /* ---- dropout -------------------------------------------------------------------------------- */
 
-/* Which columns of a row dropout keeps: bit j%64 of words[j/64], words[0 … (n+63)/64-1]. */
 typedef struct keep_draw {
     uint64_t key0[10], key1[10]; /* Philox's round keys */
     uint64_t draw, from;
     int64_t fours; /* draws a row: ceil(n/4) */
-    int64_t words;
 } keep_draw;
 
 INLINE keep_draw keep_begin(uint64_t seed, uint64_t draw, int64_t n, double p) {
-    keep_draw d = {
-        .draw = draw, .from = flip_keep_from(p), .fours = (n + 3) / 4, .words = (n + 63) / 64};
+    keep_draw d = {.draw = draw, .from = flip_keep_from(p), .fours = (n + 3) / 4};
     uint32_t key0 = (uint32_t)seed;
     uint32_t key1 = (uint32_t)(seed >> 32) ^ ((uint32_t)FLIP_STREAM_DROPOUT << 24);
     for (int round = 0; round < 10; round++) {
@@ -225,6 +222,7 @@ INLINE keep_draw keep_begin(uint64_t seed, uint64_t draw, int64_t n, double p) {
     }
     return d;
 }
-void keep_row(const keep_draw *d, int64_t key, uint64_t *words);
+/* Which columns of a row dropout keeps, 64 a word: words first … first+count-1. */
+void keep_row(const keep_draw *d, int64_t key, int64_t first, int64_t count, uint64_t *words);
 
 #endif

@@ -20,10 +20,10 @@ enum { STRIP = 6 }; /* 12 sums of 16 registers */
 #endif
 enum {
     PANEL = 2 * LANES,
-    WORDS = 32,       /* dropout words a row: up to 2048 columns */
-    WIDE_WORDS = 256, /* the same for rows finished in place: up to 16384 columns */
+    WORDS = 32,       /* of dropout bits drawn at once: 2048 columns of a row */
     STREAM = 8 << 20, /* bytes of C from which stores go past the caches */
-    LINE = 16         /* floats in a cache line */
+    WINDOW = 64 * WORDS,
+    LINE = 16 /* floats in a cache line */
 };
 
 /* ---- tiles ---------------------------------------------------------------------------------- */
@@ -204,18 +204,51 @@ static bool prepare(operands *o) {
 
 /* ---- the end of a tile ---------------------------------------------------------------------- */
 
+/* What follows a sum; a copy of the caller's epilogue, so that stores cannot be taken to change it.
+ */
 typedef struct finish {
-    const flip_epilogue *e; /* never NULL */
-    int64_t n, ldc;
+    flip_epilogue e;
+    int64_t n, ldc, bytes; /* bytes: of a row of bits */
     float *c;
     keep_draw keep;
-    bool stream, plain; /* plain: nothing follows the sum */
+    vec kept_scale; /* 1 / (1 - dropout) */
+    bool stream, plain, only_mask;
 } finish;
+
+static bool nothing_but_mask(const flip_epilogue *e) {
+    return !(e->accumulate || e->bias || e->relu || e->relu_bits || e->dropout > 0);
+}
+
+static finish finish_begin(const flip_epilogue *e, int64_t n, float *c, int64_t ldc) {
+    finish f = {.n = n, .ldc = ldc, .c = c, .bytes = (n + 7) / 8};
+    if (e) f.e = *e;
+    f.only_mask = nothing_but_mask(&f.e) && f.e.mask;
+    f.plain = nothing_but_mask(&f.e) && !f.e.mask;
+    if (f.e.dropout > 0) {
+        f.keep = keep_begin(f.e.seed, f.e.draw, n, f.e.dropout);
+        f.kept_scale = v_set((float)(1 / (1 - f.e.dropout)));
+    }
+    return f;
+}
+
+/* Dropout's bits of rows i … i+rows-1 from column j, a multiple of WINDOW, on: WORDS a row. Zeros
+ * where nothing is dropped: they are carried along, and not looked at. */
+static void draw_window(const finish *f, int64_t i, int64_t rows, int64_t j, uint64_t *keep) {
+    int64_t words = flip_min64(WORDS, (f->n - j + 63) / 64);
+    for (int64_t r = 0; r < rows; r++)
+        if (f->e.dropout > 0)
+            keep_row(&f->keep, f->e.key ? f->e.key[i + r] : i + r, j / 64, words, keep + r * WORDS);
+        else
+            memset(keep + r * WORDS, 0, (size_t)words * sizeof *keep);
+}
+
+INLINE vec finish_mask(const finish *f, int64_t i, int64_t j, int64_t lanes, vec x) {
+    return v_keep(v_mul(x, v_set(f->e.mask_scale)), bits_get(f->e.mask + i * f->bytes, j, lanes));
+}
 
 INLINE vec finish_vector(const finish *f, int64_t i, int64_t j, int64_t lanes, vec x,
                          uint64_t kept_word, lanes_mask some) {
-    const flip_epilogue *e = f->e;
-    int64_t bytes = (f->n + 7) / 8;
+    const flip_epilogue *e = &f->e;
     unsigned alive = (1u << LANES) - 1;
     if (e->accumulate) x = v_add(v_load_some(f->c + i * f->ldc + j, some), x);
     if (e->bias) x = v_add(x, v_load_some(e->bias + j, some));
@@ -223,35 +256,48 @@ INLINE vec finish_vector(const finish *f, int64_t i, int64_t j, int64_t lanes, v
         alive = v_alive(x);
         x = v_keep(x, alive);
     }
-    if (e->mask)
-        x = v_keep(v_mul(x, v_set(e->mask_scale)), bits_get(e->mask + i * bytes, j, lanes));
+    if (e->mask) x = finish_mask(f, i, j, lanes, x);
     if (e->dropout > 0) {
         unsigned kept = (unsigned)(kept_word >> (j % 64)) & ((1u << LANES) - 1);
         alive &= kept;
-        x = v_keep(v_mul(x, v_set((float)(1 / (1 - e->dropout)))), kept);
+        x = v_keep(v_mul(x, f->kept_scale), kept);
     }
-    if (e->relu_bits) bits_put(e->relu_bits + i * bytes, j, lanes, alive);
+    if (e->relu_bits) bits_put(e->relu_bits + i * f->bytes, j, lanes, alive);
     return x;
 }
 
-/* Rows i … i+rows-1, columns from j on: at most PANEL. keep: WORDS a row. */
-static void finish_tile(const finish *f, int64_t i, int rows, int64_t j, const float *tile,
-                        const uint64_t *keep) {
+/* Rows i … i+rows-1, columns from j on: at most PANEL. keep: WORDS a row. `kind` is known when
+ * compiling: 0 plain, 1 only a mask, 2 anything. */
+INLINE void finish_as(const int kind, const finish *f, int64_t i, int rows, int64_t j,
+                      const float *tile, const uint64_t *keep) {
+    int64_t n = f->n, ldc = f->ldc;
+    bool stream = f->stream;
     for (int r = 0; r < rows; r++)
-        for (int c = 0; c < 2 && j + c * LANES < f->n; c++) {
-            int64_t at = j + c * LANES, lanes = flip_min64(LANES, f->n - at);
-            float *out = f->c + (i + r) * f->ldc + at;
+        for (int c = 0; c < 2 && j + c * LANES < n; c++) {
+            int64_t at = j + c * LANES, lanes = flip_min64(LANES, n - at);
+            float *out = f->c + (i + r) * ldc + at;
             vec x = v_load(tile + r * PANEL + c * LANES);
-            if (!f->plain)
-                x = finish_vector(f, i + r, at, lanes, x, keep[r * WORDS + at / 64],
+            if (kind == 1) x = finish_mask(f, i + r, at, lanes, x);
+            if (kind == 2)
+                x = finish_vector(f, i + r, at, lanes, x, keep[r * WORDS + at % WINDOW / 64],
                                   v_first(lanes));
             if (lanes < LANES)
                 v_store_some(out, v_first(lanes), x);
-            else if (f->stream)
+            else if (stream)
                 v_stream(out, x);
             else
                 v_store(out, x);
         }
+}
+
+static void finish_tile(const finish *f, int64_t i, int rows, int64_t j, const float *tile,
+                        const uint64_t *keep) {
+    if (f->plain)
+        finish_as(0, f, i, rows, j, tile, keep);
+    else if (f->only_mask)
+        finish_as(1, f, i, rows, j, tile, keep);
+    else
+        finish_as(2, f, i, rows, j, tile, keep);
 }
 
 /* ---- C = A B -------------------------------------------------------------------------------- */
@@ -296,29 +342,21 @@ static void strip(const operands *o, const finish *f, int64_t i, int64_t rows) {
             }
         }
     }
-    if (f->e->dropout > 0)
-        for (int64_t r = 0; r < rows; r++)
-            keep_row(&f->keep, f->e->key ? f->e->key[i + r] : i + r, keep + r * WORDS);
     const float *panel = o->packed;
-    for (int64_t j = 0; j < o->n; j += PANEL)
+    for (int64_t j = 0; j < o->n; j += PANEL) {
+        if (j % WINDOW == 0) draw_window(f, i, rows, j, keep);
         panel = meet_panel(o, f, panel, i, rows, j, staged, keep);
+    }
 }
 
-static bool plain(const flip_epilogue *e) {
-    return !(e->accumulate || e->bias || e->relu || e->relu_bits || e->mask || e->dropout > 0);
-}
-
-/* False when there is no memory, or dropout's rows are too wide. */
+/* False when there is no memory. */
 static bool product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                     int64_t ldb, bool transposed, float *c, int64_t ldc, const flip_epilogue *e,
                     bool rounded) {
-    static const flip_epilogue nothing;
     if (m == 0 || n == 0) return true;
-    e = e ? e : &nothing;
-    if (e->dropout > 0 && n > 64 * WORDS) return false;
     operands o = {.n_terms = 1, .m = m, .n = n, .rounded = rounded};
     o.terms[0] = (term){a, b, lda, k, transposed ? 1 : ldb, transposed ? ldb : 1, 0};
-    if (e->plus_a)
+    if (e && e->plus_a)
         o.terms[o.n_terms++] = (term){e->plus_a,
                                       e->plus_b,
                                       e->plus_lda,
@@ -327,8 +365,7 @@ static bool product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
                                       transposed ? e->plus_ldb : 1,
                                       0};
     if (!prepare(&o)) return false;
-    finish f = {.e = e, .n = n, .ldc = ldc, .c = c, .plain = plain(e)};
-    if (e->dropout > 0) f.keep = keep_begin(e->seed, e->draw, n, e->dropout);
+    finish f = finish_begin(e, n, c, ldc);
     f.stream = ldc % LANES == 0 && (uintptr_t)c % (LANES * sizeof *c) == 0 &&
                m * n * (int64_t)sizeof *c >= STREAM;
 #pragma omp parallel for schedule(static)
@@ -340,30 +377,24 @@ static bool product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
 
 /* Rows finished in place, in vectors of columns. */
 static void finish_rows(int64_t m, int64_t n, float *c, int64_t ldc, const flip_epilogue *e) {
-    flip_epilogue alone = *e;
-    alone.accumulate = false;
-    finish f = {.e = &alone, .n = n, .ldc = ldc, .c = c};
-    if (e->dropout > 0) f.keep = keep_begin(e->seed, e->draw, n, e->dropout);
+    finish f = finish_begin(e, n, c, ldc);
+    f.e.accumulate = false;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < m; i++) {
-        uint64_t keep[WIDE_WORDS]; /* read where it was drawn */
-        if (e->dropout > 0) keep_row(&f.keep, e->key ? e->key[i] : i, keep);
+        uint64_t keep[WORDS];
         for (int64_t j = 0; j < n; j += LANES) {
+            if (j % WINDOW == 0) draw_window(&f, i, 1, j, keep);
             int64_t lanes = flip_min64(LANES, n - j);
             float *out = c + i * ldc + j;
             vec x = finish_vector(&f, i, j, lanes, v_load_some(out, v_first(lanes)),
-                                  e->dropout > 0 ? keep[j / 64] : 0, v_first(lanes));
+                                  keep[j % WINDOW / 64], v_first(lanes));
             v_store_some(out, v_first(lanes), x);
         }
     }
 }
 
 static void epilogue(int64_t m, int64_t n, float *c, int64_t ldc, const flip_epilogue *e) {
-    if (!e || plain(e)) return;
-    if (e->dropout > 0 && n > 64 * WIDE_WORDS)
-        flip_kernels_reference()->epilogue(m, n, c, ldc, e);
-    else
-        finish_rows(m, n, c, ldc, e);
+    if (e && !(nothing_but_mask(e) && !e->mask)) finish_rows(m, n, c, ldc, e);
 }
 
 /* k = 0: what C held or nothing, finished. */
@@ -374,23 +405,42 @@ static void no_product(int64_t m, int64_t n, float *c, int64_t ldc, const flip_e
 }
 
 /* What does not fit is left to the reference. */
-#define PRODUCT(name, transposed, rounded)                                                         \
+#define PRODUCT(name, entry, transposed, rounded)                                                  \
     static void name(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, \
                      int64_t ldb, float *c, int64_t ldc, const flip_epilogue *e) {                 \
         if (k == 0 && !(e && e->plus_a))                                                           \
             no_product(m, n, c, ldc, e);                                                           \
         else if (!product(m, n, k, a, lda, b, ldb, transposed, c, ldc, e, rounded))                \
-            flip_kernels_reference()->name(m, n, k, a, lda, b, ldb, c, ldc, e);                    \
+            flip_kernels_reference()->entry(m, n, k, a, lda, b, ldb, c, ldc, e);                   \
     }
 #ifndef __AVX512BF16__
-PRODUCT(gemm_nn, false, false)
-PRODUCT(gemm_nt, true, false)
+PRODUCT(wide_nn, gemm_nn, false, false)
+PRODUCT(wide_nt, gemm_nt, true, false)
+
+/* One vector of columns costs a load of A a multiplication, more than AVX-512 loads: half vectors
+ * of the table before do these in two columns. AVX2 itself has no table before it. */
+static flip_kernels before;
+
+static bool narrow(int64_t n) {
+    return LANES == 16 && n <= LANES && before.gemm_nn;
+}
+
+static void gemm_nn(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                    int64_t ldb, float *c, int64_t ldc, const flip_epilogue *e) {
+    (narrow(n) ? before.gemm_nn : wide_nn)(m, n, k, a, lda, b, ldb, c, ldc, e);
+}
+
+static void gemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                    int64_t ldb, float *c, int64_t ldc, const flip_epilogue *e) {
+    (narrow(n) ? before.gemm_nt : wide_nt)(m, n, k, a, lda, b, ldb, c, ldc, e);
+}
 #endif
-PRODUCT(gemm_nn_bf16, false, true)
-PRODUCT(gemm_nt_bf16, true, true)
+PRODUCT(gemm_nn_bf16, gemm_nn_bf16, false, true)
+PRODUCT(gemm_nt_bf16, gemm_nt_bf16, true, true)
 
 void SIMD_NAME(flip_use_gemm)(flip_kernels *table) {
 #ifndef __AVX512BF16__
+    before = *table;
     table->gemm_nn = gemm_nn;
     table->gemm_nt = gemm_nt;
     table->epilogue = epilogue;

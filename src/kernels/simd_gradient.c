@@ -14,16 +14,26 @@ enum { STRIP = 6 };
 #endif
 enum { PANEL = 2 * LANES, PART = 128, WIDE = 256 /* rows and columns of G at once */ };
 
-/* sum[r, :] (+)= sum_i a[i,r] b[i,:] over a part's words of rows; asks for the same columns of A
- * `ahead` floats on, when that is not 0. */
-INLINE void tile_sums(const int columns, const int vectors, int64_t words, const float *a,
-                      int64_t lda, const float *b, float *sum, int64_t ldsum, bool add,
-                      int64_t ahead) {
+/* A tile's operands: columns of A and B from here on, `words` of rows; and where the same columns
+ * of the next part's rows stand, asked for from memory on the way. */
+typedef struct corner {
+    const float *a, *b;
+    int64_t words, lda, ldb;
+    const float *next_a, *next_b; /* or NULL */
+    int64_t next_lda, next_ldb;
+} corner;
+
+/* sum[r, :] (+)= sum_i a[i,r] b[i,:] */
+INLINE void tile_sums(const int columns, const int vectors, const corner *at, float *sum,
+                      int64_t ldsum, bool add) {
     vec s[STRIP][2];
+    const float *a = at->a, *b = at->b;
+    const float *next_a = at->next_a, *next_b = at->next_b;
+    int64_t lda = at->lda, ldb = at->ldb;
     UNROLL for (int r = 0; r < columns; r++) {
         UNROLL for (int c = 0; c < vectors; c++) s[r][c] = v_zero();
     }
-    for (int64_t i = 0; i < words; i++, a += lda, b += vectors * LANES) {
+    for (int64_t i = at->words; i > 0; i--, a += lda, b += ldb) {
         vec right[2];
         UNROLL for (int c = 0; c < vectors; c++) right[c] = v_load(b + c * LANES);
         UNROLL for (int r = 0; r < columns; r++) {
@@ -31,7 +41,12 @@ INLINE void tile_sums(const int columns, const int vectors, int64_t words, const
             UNROLL for (int c = 0; c < vectors; c++) s[r][c] =
                 v_multiply_add(left, right[c], s[r][c]);
         }
-        if (ahead) _mm_prefetch((const char *)(a + ahead), _MM_HINT_T1);
+        UNROLL for (int p = 0; next_a && p < PAIR; p++, next_a += at->next_lda)
+            _mm_prefetch((const char *)next_a, _MM_HINT_T1);
+        UNROLL for (int p = 0; next_b && p < PAIR; p++, next_b += at->next_ldb) {
+            UNROLL for (int c = 0; c < vectors * LANES; c += 16)
+                _mm_prefetch((const char *)(next_b + c), _MM_HINT_T1);
+        }
     }
     UNROLL for (int r = 0; r < columns; r++) {
         UNROLL for (int c = 0; c < vectors; c++) {
@@ -41,28 +56,24 @@ INLINE void tile_sums(const int columns, const int vectors, int64_t words, const
     }
 }
 
-typedef void (*tile_function)(int64_t, const float *, int64_t, const float *, float *, int64_t,
-                              bool, int64_t);
-#define TILE(columns)                                                                              \
-    static void tile_##columns##_1(int64_t rows, const float *a, int64_t lda, const float *b,      \
-                                   float *sum, int64_t ldsum, bool add, int64_t ahead) {           \
-        tile_sums(columns, 1, rows, a, lda, b, sum, ldsum, add, ahead);                            \
-    }                                                                                              \
-    static void tile_##columns##_2(int64_t rows, const float *a, int64_t lda, const float *b,      \
-                                   float *sum, int64_t ldsum, bool add, int64_t ahead) {           \
-        tile_sums(columns, 2, rows, a, lda, b, sum, ldsum, add, ahead);                            \
+typedef void (*tile_function)(const corner *, float *, int64_t, bool);
+#define TILE(columns, vectors)                                                                     \
+    static void tile_##columns##_##vectors(const corner *at, float *sum, int64_t ldsum,            \
+                                           bool add) {                                             \
+        tile_sums(columns, vectors, at, sum, ldsum, add);                                          \
     }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
+#define TILES(columns) TILE(columns, 1) TILE(columns, 2)
+TILES(1)
+TILES(2)
+TILES(3)
+TILES(4)
+TILES(5)
+TILES(6)
 #ifdef __AVX512F__
-TILE(8)
-TILE(10)
-TILE(12)
-TILE(14)
+TILES(8)
+TILES(10)
+TILES(12)
+TILES(14)
 #endif
 
 /* The widest tile of at most `columns` columns of A. */
@@ -99,16 +110,14 @@ static vec load_up_to(const float *p, int64_t lanes) {
 }
 
 /* Words [ceil(rows / PAIR), width] of from[rows, real]: rows, rounded when asked, or pairs of rows;
- * zero past `real` and `rows`. Asks for the rows of the next part. */
+ * zero past `real` and `rows`. */
 static void copy_part(float *to, int64_t width, const float *from, int64_t step, int64_t rows,
                       int64_t real, bool rounded) {
     for (int64_t i = 0; i < rows; i += PAIR, from += PAIR * step, to += width)
         for (int64_t c = 0; c < width; c += LANES) {
             vec x = load_up_to(from + c, real - c);
-            _mm_prefetch((const char *)(from + PART * step + c), _MM_HINT_T1);
 #ifdef __AVX512BF16__
             (void)rounded;
-            _mm_prefetch((const char *)(from + (PART + 1) * step + c), _MM_HINT_T1);
             x = v_pairs(x, i + 1 < rows ? load_up_to(from + step + c, real - c) : v_zero());
 #else
             if (rounded) x = v_round_bf16(x);
@@ -117,28 +126,35 @@ static void copy_part(float *to, int64_t width, const float *from, int64_t step,
         }
 }
 
-/* sum [k, ldsum] (+)= A^T B over rows first … first+rows-1. */
+/* sum [k, ldsum] (+)= A^T B over rows first … first+rows-1. Operands in floats stay where they are,
+ * but for a last panel that is not whole. */
 static void add_part(const pair *p, int64_t first, int64_t rows, float *sum, int64_t ldsum,
                      bool add) {
-    float panel[PART / PAIR * PANEL] __attribute__((aligned(64)));
+    float right[PART / PAIR * PANEL] __attribute__((aligned(64)));
     float left[PART / PAIR * WIDE] __attribute__((aligned(64)));
     const float *a = p->a + first * p->lda, *b = p->b + first * p->ldb;
-    int64_t lda = p->lda, ahead = first + 2 * PART <= p->m ? PART * p->lda : 0;
-    int64_t words = (rows + PAIR - 1) / PAIR;
+    bool more = first + 2 * PART <= p->m;
+    corner at = {
+        .words = (rows + PAIR - 1) / PAIR, .lda = p->lda, .next_lda = p->lda, .next_ldb = p->ldb};
     if (p->rounded) {
-        lda = (p->k + LANES - 1) / LANES * LANES;
-        copy_part(left, lda, a, p->lda, rows, p->k, true);
+        at.lda = (p->k + LANES - 1) / LANES * LANES;
+        copy_part(left, at.lda, a, p->lda, rows, p->k, true);
         a = left;
-        ahead = 0;
     }
     for (int64_t j = 0; j < p->n; j += PANEL) {
-        int vectors = p->n - j > LANES ? 2 : 1;
-        copy_part(panel, vectors * LANES, b + j, p->ldb, rows, p->n - j, p->rounded);
-        for (int64_t l = 0; l < p->k;) {
+        int64_t real = flip_min64(PANEL, p->n - j), width = real > LANES ? PANEL : LANES;
+        bool copied = p->rounded || real < width;
+        if (copied) copy_part(right, width, b + j, p->ldb, rows, real, p->rounded);
+        at.b = copied ? right : b + j;
+        at.ldb = copied ? width : p->ldb;
+        at.next_b = more ? b + PART * p->ldb + j : NULL;
+        for (int64_t l = 0; l < p->k; at.next_b = NULL) {
             tile_function run;
-            int width = choose_tile(p->k - l, vectors, &run);
-            run(words, a + l, lda, panel, sum + l * ldsum + j, ldsum, add, j == 0 ? ahead : 0);
-            l += width;
+            int columns = choose_tile(p->k - l, width > LANES ? 2 : 1, &run);
+            at.a = a + l;
+            at.next_a = more && j == 0 ? p->a + (first + PART) * p->lda + l : NULL;
+            run(&at, sum + l * ldsum + j, ldsum, add);
+            l += columns;
         }
     }
 }

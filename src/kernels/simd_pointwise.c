@@ -85,10 +85,10 @@ INLINE uint64_t keep_word(const keep_draw *d, uint64_t first) {
     return word;
 }
 
-void keep_row(const keep_draw *d, int64_t key, uint64_t *words) {
-    uint64_t first = (uint64_t)key * (uint64_t)d->fours;
-    for (int64_t w = 0; w < d->words; w++)
-        words[w] = d->from > UINT32_MAX ? 0 : keep_word(d, first + (uint64_t)w * 16);
+void keep_row(const keep_draw *d, int64_t key, int64_t first, int64_t count, uint64_t *words) {
+    uint64_t counter = (uint64_t)key * (uint64_t)d->fours + (uint64_t)first * 16;
+    for (int64_t w = 0; w < count; w++)
+        words[w] = d->from > UINT32_MAX ? 0 : keep_word(d, counter + (uint64_t)w * 16);
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
@@ -106,12 +106,9 @@ void keep_row(const keep_draw *d, int64_t key, uint64_t *words) {
         }                                                                                          \
     } while (0)
 
-enum { KEEP_WORDS = 64 }; /* columns drawn at once, divided by 64 */
+enum { WORDS = 32, WINDOW = 64 * WORDS }; /* columns drawn at once */
 
-static void dropout_row(const keep_draw *d, int64_t key, int64_t n, float *y, const float *x,
-                        vec scale) {
-    uint64_t words[KEEP_WORDS];
-    keep_row(d, key, words);
+static void dropout_window(const uint64_t *words, int64_t n, float *y, const float *x, vec scale) {
 #define WORD_BITS(j, lanes) ((unsigned)(words[(j) / 64] >> ((j) % 64)) & ((1u << LANES) - 1))
     MASK_ROW(WORD_BITS);
 }
@@ -119,14 +116,15 @@ static void dropout_row(const keep_draw *d, int64_t key, int64_t n, float *y, co
 static void dropout(int64_t m, int64_t n, float *y, const float *x, double p, uint64_t seed,
                     uint64_t draw, const int64_t *key) {
     keep_draw d = keep_begin(seed, draw, n, p);
-    if (d.words > KEEP_WORDS) {
-        flip_kernels_reference()->dropout(m, n, y, x, p, seed, draw, key);
-        return;
-    }
     vec scale = v_set((float)(1 / (1 - p)));
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < m; i++)
-        dropout_row(&d, key ? key[i] : i, n, y + i * n, x + i * n, scale);
+        for (int64_t j = 0; j < n; j += WINDOW) {
+            uint64_t words[WORDS];
+            int64_t columns = flip_min64(WINDOW, n - j);
+            keep_row(&d, key ? key[i] : i, j / 64, (columns + 63) / 64, words);
+            dropout_window(words, columns, y + i * n + j, x + i * n + j, scale);
+        }
 }
 
 static void mask_row(int64_t n, float *y, const float *x, const uint8_t *row, vec scale) {

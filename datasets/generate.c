@@ -63,8 +63,8 @@ void flip_class_features(const flip_generate_common *common, flip_gid node, int3
 
 flip_status flip_generate_range(const char *option, double value, double low, double high) {
     if (value >= low && value <= high) return FLIP_OK;
-    return FLIP_FAIL(FLIP_ERROR_USAGE, "--%s is %.15g; it must be from %.15g to %.15g", option, value, low,
-                     high);
+    return FLIP_FAIL(FLIP_ERROR_USAGE, "--%s is %.15g; it must be from %.15g to %.15g", option,
+                     value, low, high);
 }
 
 flip_status flip_generate_check(const flip_generate_common *c, const char *name) {

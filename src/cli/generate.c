@@ -20,7 +20,7 @@ const char flip_help_generate[] =
     "  --nodes N             sbm 10000, rmat 16384, payments 20000\n"
     "  --steps T             1 = static; payments: 60\n"
     "  --features F          columns, 0 = none; 16, payments: 8\n"
-    "  --signal X            how far apart classes are, in units of the noise; 0.4, payments: 0.45\n"
+    "  --signal X            how far apart classes are, in units of noise; 0.4, payments: 0.45\n"
     "  --train X --valid X   shares of the nodes, the rest is test; .2 .2, payments: .5 .2\n"
     "  --splits S            independent draws of them; 1\n"
     "\n"

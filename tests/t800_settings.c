@@ -195,7 +195,8 @@ static void bad_command_lines(void **state) {
         {"g --checkpoint-every 5", "--checkpoint-every needs --checkpoint FILE"},
         {"g --task edge --edge-head dot",
          "--edge-head dot gives one score; --task edge needs linear or mlp"},
-        {"g --settings nowhere.yaml", "--settings: cannot open 'nowhere.yaml'"},
+        {"g --settings nowhere.yaml",
+         "--settings: cannot open 'nowhere.yaml': No such file or directory"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refused(cases[i][0], NULL, cases[i][1]);
@@ -225,9 +226,10 @@ static void bad_files(void **state) {
             snprintf(message, sizeof message, "'%s' %s", path, cases[i][1]);
             assert_string_equal(flip_error_message(), message);
         } else { /* libcyaml's words, but always with file and line */
-            snprintf(message, sizeof message, "'%s' line ", path);
+            snprintf(message, sizeof message, "'%s' ", path);
+            const char *line = strstr(flip_error_message(), "line ");
             assert_memory_equal(flip_error_message(), message, strlen(message));
-            assert_string_not_equal(flip_error_message() + strlen(message), "0");
+            assert_true(line && atoi(line + 5) >= 1);
         }
     }
 }

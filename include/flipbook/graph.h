@@ -82,8 +82,8 @@ typedef struct flip_graph_info {
     int32_t n_steps, n_features, n_targets, n_splits, n_parts;
     int32_t n_classes;      /* of nodes */
     int32_t n_edge_classes; /* largest event label + 1 */
-    bool weighted, undirected, edge_labels, features_sparse, features_binary, features_change,
-        labels_change;
+    bool weighted, undirected, edge_labels, features_sparse, features_change, labels_change;
+    bool features_binary, features_negative; /* all 0 or 1; one is below 0 */
 } flip_graph_info;
 
 typedef struct flip_graph_params {

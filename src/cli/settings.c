@@ -176,7 +176,7 @@ static const flip_key keys[] = {
     HEADING("Running", T | E | P),
     CHOICE("device", device, "auto", "auto|cpu|cuda", "|auto|cpu|", false, "where to compute"),
     INT_AUTO("threads", threads, 1, 4096, T | E | P, false,
-             "a rank, BLAS included; auto: cores of the node / ranks on it"),
+             "a rank, BLAS included; auto: OMP_NUM_THREADS, or cores of the node / ranks on it"),
     WORD("batch", batch, "full", "full|N", "|full|", is_batch, T, true, "nodes a step"),
     WORD("fanout", fanout, "all", "all|10,10", "|all|", is_fanout, T, true, "neighbours a layer"),
     CHOICE("distribute", distribute, "auto", "auto|nodes|time|wavefront|window|grid",

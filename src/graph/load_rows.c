@@ -247,10 +247,18 @@ done:
     return status;
 }
 
-static bool binary(const flip_real *x, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (x[i] != 0 && x[i] != 1) return false;
-    return true;
+/* Of all ranks' values: are some neither 0 nor 1, are some below 0? */
+static flip_status judge_values(flip_loader *l, size_t n) {
+    flip_graph *g = l->g;
+    int64_t some[2] = {0, 0};
+    for (size_t i = 0; i < n; i++) {
+        some[0] |= g->features[i] != 0 && g->features[i] != 1;
+        some[1] |= g->features[i] < 0;
+    }
+    FLIP_TRY(flip_comm_max_i64(g->comm, some, 2));
+    g->info.features_binary = !some[0];
+    g->info.features_negative = some[1];
+    return FLIP_OK;
 }
 
 static flip_status load_features(flip_loader *l) {
@@ -273,10 +281,7 @@ static flip_status load_features(flip_loader *l) {
         FLIP_TRY(flip_load_node_rows(l, g->info.features_sparse ? read_sparse : read_dense, NULL,
                                      width * sizeof *g->features, g->features));
     }
-    int64_t other = !binary(g->features, n);
-    FLIP_TRY(flip_comm_max_i64(g->comm, &other, 1));
-    g->info.features_binary = other == 0;
-    return FLIP_OK;
+    return judge_values(l, n);
 }
 
 /* ---- labels, targets, splits ---- */

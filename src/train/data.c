@@ -275,14 +275,6 @@ static flip_status describe_steps(flip_data *data) {
                        "the file is not partitioned: partitioned in memory into %d parts "
                        "(flipbook partition does it once for all)",
                        data->info->n_parts);
-    bool one_step = data->s.model == FLIP_MODEL_GAT ||
-                    (data->s.model == FLIP_MODEL_SAGE && data->s.aggregator == 1);
-    if (one_step && data->steps > 1)
-        return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "--model %s works on one step; '%s' has %d (use gcn, sage, gin or tmgcn, "
-                         "or import without --step)",
-                         data->s.model == FLIP_MODEL_GAT ? "gat" : "sage --aggregator pool",
-                         data->s.graph, data->steps);
     return FLIP_OK;
 }
 

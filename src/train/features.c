@@ -91,7 +91,8 @@ done:
 
 flip_status flip_data_features(flip_data *data) {
     bool given = flip_graph_features(data->graph) != NULL || data->info->n_features > 0;
-    bool words = data->info->features_binary || data->info->features_sparse;
+    bool words = data->info->features_binary ||
+                 (data->info->features_sparse && !data->info->features_negative);
     flip_settings *s = &data->s;
     if (s->features == FLIP_FEATURES_AUTO)
         s->features = given ? FLIP_FEATURES_GIVEN : FLIP_FEATURES_DEGREE;

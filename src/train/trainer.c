@@ -149,6 +149,10 @@ flip_status flip_trainer_estimate(const flip_trainer *trainer, size_t base,
     estimate->adjacency = flip_adjacency_bytes(data->n_own, n_halo, data->events.n,
                                                data->events.weight != NULL, &adjacency);
     estimate->training = flip_model_bytes(&model, data->n_own, n_halo, data->events.n, data->steps);
+    /* the first layer's halo, and rows packed for others (about as many as are received) */
+    int64_t widest = model.in_dim > model.hidden ? model.in_dim : model.hidden;
+    estimate->training +=
+        (size_t)n_halo * (size_t)data->steps * (size_t)(model.in_dim + widest) * sizeof(flip_real);
     if (data->s.task == FLIP_TASK_LINK) pairs = data->links.n * (1 + data->s.negatives);
     if (on_pairs(trainer)) /* gathered rows and their gradients */
         estimate->training += (size_t)pairs * 4 * (size_t)model.out_dim * sizeof(flip_real);

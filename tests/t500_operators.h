@@ -161,7 +161,9 @@ static flip_var build_edges(setup *s, flip_var x) {
 typedef struct scores {
     const setup *s;
     int32_t v, head;
+    int64_t position; /* of the entry in its row */
     double total, sum[IN];
+    double dropout;
 } scores;
 
 static double score(const setup *s, int32_t v, int32_t u, int32_t t, int32_t k) {
@@ -176,7 +178,10 @@ static void attend(const setup *s, int32_t u, double a, int32_t t, void *state) 
     (void)a;
     scores *w = state;
     double weight = exp(score(s, w->v, u, t, w->head));
+    int64_t place = (w->position++ * s->steps + t) * HEADS + w->head;
     w->total += weight;
+    if (w->dropout > 0 && !flip_dropout_keep(3, 2 << 8, original[w->v], 1 << 22, place, w->dropout))
+        return;
     for (int32_t j = 0; j < IN / HEADS; j++)
         w->sum[j] += weight * value(s, u, t, w->head * (IN / HEADS) + j);
 }
@@ -184,17 +189,24 @@ static void attend(const setup *s, int32_t u, double a, int32_t t, void *state) 
 static flip_var build_attention(setup *s, flip_var x) {
     return flip_attention(s->tape, s->adjacency, x, s->a_src, s->a_dst, HEADS, 0);
 }
-static void plain_attention(const setup *s, int32_t v, int32_t t, double *y) {
+static void plain_weights(const setup *s, int32_t v, int32_t t, double dropout, double *y) {
     for (int32_t k = 0; k < HEADS; k++) {
-        scores w = {.s = s, .v = v, .head = k};
+        scores w = {.s = s, .v = v, .head = k, .dropout = dropout};
         visit(s, v, t, attend, &w);
         for (int32_t j = 0; j < IN / HEADS; j++)
-            y[k * (IN / HEADS) + j] = w.total > 0 ? w.sum[j] / w.total : 0;
+            y[k * (IN / HEADS) + j] = w.total > 0 ? w.sum[j] / w.total / (1 - dropout) : 0;
     }
+}
+static void plain_attention(const setup *s, int32_t v, int32_t t, double *y) {
+    plain_weights(s, v, t, 0, y);
 }
 
 static flip_var build_attention_dropped(setup *s, flip_var x) {
     return flip_attention(s->tape, s->adjacency, x, s->a_src, s->a_dst, HEADS, 0.4);
+}
+
+static void plain_attention_dropped(const setup *s, int32_t v, int32_t t, double *y) {
+    plain_weights(s, v, t, 0.4, y);
 }
 
 static flip_var build_head_mean(setup *s, flip_var x) {
@@ -340,7 +352,10 @@ static const test_case cases[] = {
     {"attention", STATIC(ATTENTION), false, build_attention, plain_attention, true},
     {"attention, steps", WIDE(ATTENTION), false, build_attention, plain_attention, true},
     {"attention, snapshots", SNAPSHOTS(ATTENTION), false, build_attention, plain_attention, true},
-    {"attention, dropped", SNAPSHOTS(ATTENTION), false, build_attention_dropped, NULL, true},
+    {"attention, dropped", WIDE(ATTENTION), false, build_attention_dropped, plain_attention_dropped,
+     true},
+    {"attention, dropped, snapshots", SNAPSHOTS(ATTENTION), false, build_attention_dropped, NULL,
+     true},
     {"mean over heads", WIDE(MEAN), false, build_head_mean, plain_head_mean, false},
     {"relu and dropout", WIDE(MEAN), false, build_activate, plain_activate, true},
     {"elu", WIDE(MEAN), false, build_elu, plain_elu, true},

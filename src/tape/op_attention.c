@@ -86,11 +86,25 @@ static void node_scores(const attention *at, const flip_real *a, const flip_real
     }
 }
 
-/* Does dropout keep score i of the row's entry number `position`? */
-static bool kept(const attention *at, int32_t v, int64_t position, int64_t i) {
+/* Which weights of row v dropout keeps, by the rule of flip_dropout_keep over rows of KEY_WIDTH
+ * columns: weight j of the row is score j % scores of its entry number j / scores. Four share a
+ * draw, so the last one is held. */
+typedef struct keeper {
+    const attention *at;
+    int32_t v;
+    int64_t quad; /* j / 4 of `drawn`; -1 none */
+    flip_random4 drawn;
+} keeper;
+
+static bool kept(keeper *k, int64_t j) {
+    const attention *at = k->at;
     if (!(at->dropout > 0)) return true;
-    return flip_dropout_keep(at->seed, at->draw, at->key[v], KEY_WIDTH, position * at->scores + i,
-                             at->dropout);
+    if (k->quad != j / 4) {
+        k->quad = j / 4;
+        k->drawn = flip_random(at->seed, FLIP_STREAM_DROPOUT, at->draw,
+                               (uint64_t)at->key[k->v] * (KEY_WIDTH / 4) + (uint64_t)k->quad);
+    }
+    return (double)k->drawn.v[j % 4] >= at->dropout * 0x1p32;
 }
 
 /* alpha of the entries of row v: softmax of the scores, column by column of [entries, scores]. */
@@ -127,12 +141,13 @@ static void row_softmax(const attention *at, int32_t v, flip_real *sum, flip_rea
 static void row_sum(const attention *at, int32_t v, flip_real *y) {
     const flip_csr *a = &at->g->a;
     flip_real scale = (flip_real)(1 / (1 - at->dropout));
+    keeper keep = {.at = at, .v = v, .quad = -1};
     memset(y, 0, (size_t)at->width * sizeof *y);
     for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
         const flip_real *z = edges_row(at->g, a->col[e], at->width, at->z, at->halo);
         for (int64_t i = 0; i < at->scores; i++) {
             flip_real alpha = at->alpha[e * at->scores + i] * scale;
-            if (alpha == 0 || !kept(at, v, e - a->row_ptr[v], i)) continue;
+            if (alpha == 0 || !kept(&keep, (e - a->row_ptr[v]) * at->scores + i)) continue;
             for (int32_t j = 0; j < at->d; j++)
                 y[i * at->d + j] += alpha * z[i * at->d + j];
         }
@@ -189,6 +204,7 @@ static void row_gradients(const attention *at, int32_t v, const flip_real *dy, f
     const flip_csr *a = &at->g->a;
     int64_t n = at->scores, first = a->row_ptr[v];
     flip_real scale = (flip_real)(1 / (1 - at->dropout));
+    keeper keep = {.at = at, .v = v, .quad = -1};
     for (int64_t i = 0; i < n; i++)
         dot[i] = dst_sum[i] = 0;
     for (int64_t e = first; e < a->row_ptr[v + 1]; e++) {
@@ -196,11 +212,11 @@ static void row_gradients(const attention *at, int32_t v, const flip_real *dy, f
         const flip_real *z = edges_row(at->g, a->col[e], at->width, at->z, at->halo);
         for (int64_t i = 0; i < n; i++) {
             flip_real alpha = at->alpha[e * n + i], sum = 0;
-            bool keep = alpha > 0 && kept(at, v, e - first, i);
-            if (keep)
+            bool alive = alpha > 0 && kept(&keep, (e - first) * n + i);
+            if (alive)
                 for (int32_t j = 0; j < at->d; j++)
                     sum += dy[i * at->d + j] * z[i * at->d + j];
-            alpha_t[place + i] = keep ? alpha * scale : 0;
+            alpha_t[place + i] = alive ? alpha * scale : 0;
             ds_t[place + i] = sum * scale; /* d_e for now */
             dot[i] += alpha * sum * scale;
         }

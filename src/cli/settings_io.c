@@ -183,8 +183,10 @@ static flip_status yaml_failed(const char *path, const yaml_log *log, cyaml_err_
     const char *what = strncmp(log->text, "Load: ", 6) == 0 ? log->text + 6 : log->text;
     bool syntax = strncmp(what, "libyaml: ", 9) == 0;
     if (syntax) what += 9;
+    bool after = syntax && line > 0; /* no mapping has begun: the first line */
     return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' %sline %d: %.*s (expected lines of `key: value`)",
-                     path, syntax ? "after " : "", line, what[0] ? (int)strcspn(what, "\n") : 64,
+                     path, after ? "after " : "", line > 0 ? line : 1,
+                     what[0] ? (int)strcspn(what, "\n") : 64,
                      what[0] ? what : cyaml_strerror(error));
 }
 

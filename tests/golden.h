@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-enum { GOLDEN_VARS = 16, GOLDEN_MEMORY = 256 };
+enum { GOLDEN_VARS = 16, GOLDEN_MEMORY = 1024 };
 
 typedef struct golden_tensor {
     int32_t n_dims;

@@ -76,6 +76,9 @@ INLINE vec v_whole(vec x) {
 INLINE vec v_times_power(vec x, vec n) { /* x 2^n, n whole */
     return _mm512_scalef_ps(x, n);
 }
+INLINE vec v_pick(vec x, const int32_t *lane) { /* x[lane[0]], x[lane[1]], … */
+    return _mm512_permutexvar_ps(_mm512_loadu_si512(lane), x);
+}
 INLINE vec v_round_bf16(vec x) {
     __m512i u = _mm512_castps_si512(x);
     __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
@@ -147,6 +150,9 @@ INLINE vec v_times_power(vec x, vec n) { /* x 2^n, n whole, -126 … 127 */
     __m256i power =
         _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return x * _mm256_castsi256_ps(power);
+}
+INLINE vec v_pick(vec x, const int32_t *lane) {
+    return _mm256_permutevar8x32_ps(x, _mm256_loadu_si256((const __m256i *)lane));
 }
 INLINE vec v_round_bf16(vec x) {
     __m256i u = _mm256_castps_si256(x);

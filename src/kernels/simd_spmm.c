@@ -3,16 +3,20 @@
 #include "kernels/simd.h"
 
 enum {
-    AHEAD = 24, /* entries */
-    MOST = 16,  /* vectors of a row summed at once */
-    CHUNK = 64, /* rows a thread takes at once */
-    LINE = 16   /* floats in a cache line */
+    AHEAD = 24,      /* entries */
+    MOST = 16,       /* vectors of a row summed at once */
+    AHEAD_RUNS = 2,  /* entries, where a run may be many lines */
+    MOST_LINES = 8, /* of a run asked for */
+    CHUNK = 64,      /* rows a thread takes at once */
+    LINE = 16        /* floats in a cache line */
 };
 
 typedef struct gather {
     const flip_csr *a;
     const float *own, *halo; /* halo moved back by n_own rows: indexed by column */
-    int64_t width;           /* floats in a row of x */
+    int64_t dim, width;      /* floats in a row of x: of one step, of all */
+    /* For dim < LANES: which step lane l belongs to, the first lane being column c of step 0 */
+    int32_t lane_step[LANES][LANES]; /* [c][l] */
 } gather;
 
 INLINE const float *gather_row(const gather *g, int64_t e) {
@@ -100,35 +104,73 @@ INLINE void add_scaled(int64_t n, float weight, const float *x, float *out) {
     }
 }
 
+/* A run's steps stand side by side: out[0 … steps * dim) += weight[i / dim] * x[i]. */
+INLINE void add_run(const gather *g, int64_t steps, const float *weight, const float *x,
+                    float *out) {
+    for (int64_t t = 0; t < steps; t++)
+        add_scaled(g->dim, weight ? weight[t] : 1, x + t * g->dim, out + t * g->dim);
+}
+
+/* Rows narrower than a vector: a vector holds several steps, each lane picks its step's weight. */
+INLINE void add_narrow_run(const gather *g, int64_t steps, const float *weight, const float *x,
+                           float *out) {
+    int64_t n = steps * g->dim, step = 0, inside = 0; /* of the vector's first lane */
+    for (int64_t i = 0; i < n; i += LANES) {
+        lanes_mask some = v_first(flip_min64(LANES, n - i));
+        vec w = v_set(1);
+        if (weight)
+            w = v_pick(v_load_some(weight + step, v_first(flip_min64(LANES, steps - step))),
+                       g->lane_step[inside]);
+        v_store_some(out + i, some, v_fma(w, v_load_some(x + i, some), v_load_some(out + i, some)));
+        step += (inside + LANES) / g->dim;
+        inside = (inside + LANES) % g->dim;
+    }
+}
+
+/* Ask for the rows of entry e's first run, up to MOST_LINES. */
+INLINE void ask_run(const gather *g, int64_t e) {
+    const flip_csr *a = g->a;
+    int64_t r = a->run_ptr[e];
+    if (r == a->run_ptr[e + 1]) return;
+    const float *x = gather_row(g, e) + (int64_t)a->run_first[r] * g->dim;
+    int64_t lines = (a->value_ptr[r + 1] - a->value_ptr[r]) * g->dim / LINE + 1;
+    for (int64_t c = 0; c < flip_min64(lines, MOST_LINES); c++)
+        _mm_prefetch((const char *)(x + c * LINE), _MM_HINT_T0);
+}
+
 /* One gather of a neighbour's row serves all its steps. */
-static void row_steps(const gather *g, int64_t v, int32_t dim, float *y, bool accumulate) {
+static void row_steps(const gather *g, int64_t v, float *y, bool accumulate) {
     const flip_csr *a = g->a;
     float *out = y + v * g->width;
     if (!accumulate) memset(out, 0, (size_t)g->width * sizeof *out);
     int64_t end = a->row_ptr[a->n_rows] - 1;
     for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
-        int64_t soon = e + 2 < end ? e + 2 : end;
-        const float *next = gather_row(g, soon) + (int64_t)a->run_first[a->run_ptr[soon]] * dim;
-        for (int c = 0; c < 8; c++)
-            _mm_prefetch((const char *)(next + c * LINE), _MM_HINT_T0);
+        if (e + AHEAD_RUNS <= end) ask_run(g, e + AHEAD_RUNS);
         const float *x = gather_row(g, e);
         for (int64_t r = a->run_ptr[e]; r < a->run_ptr[e + 1]; r++) {
-            int64_t at = (int64_t)a->run_first[r] * dim;
-            for (int64_t i = a->value_ptr[r]; i < a->value_ptr[r + 1]; i++, at += dim)
-                add_scaled(dim, a->value ? a->value[i] : 1, x + at, out + at);
+            int64_t at = (int64_t)a->run_first[r] * g->dim, first = a->value_ptr[r];
+            int64_t steps = a->value_ptr[r + 1] - first;
+            const float *weight = a->value ? a->value + first : NULL;
+            if (g->dim < LANES)
+                add_narrow_run(g, steps, weight, x + at, out + at);
+            else
+                add_run(g, steps, weight, x + at, out + at);
         }
     }
 }
 
 static void spmm(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t dim, float *y,
                  const float *x_own, const float *x_halo, bool accumulate) {
-    gather g = {.a = a, .own = x_own, .width = (int64_t)a->n_steps * dim};
+    gather g = {.a = a, .own = x_own, .dim = dim, .width = (int64_t)a->n_steps * dim};
+    for (int c = 0; c < dim && dim < LANES; c++)
+        for (int l = 0; l < LANES; l++)
+            g.lane_step[c][l] = (c + l) / dim;
     g.halo = x_halo ? x_halo - a->n_own * g.width : x_own;
 #pragma omp parallel for schedule(dynamic, CHUNK)
     for (int32_t i = 0; i < n_rows; i++) {
         int64_t v = rows ? rows[i] : i;
         if (a->run_ptr)
-            row_steps(&g, v, dim, y, accumulate);
+            row_steps(&g, v, y, accumulate);
         else
             row_static(&g, v, y, accumulate);
     }

@@ -17,26 +17,32 @@ static flip_status allocate_columns(const flip_edges *edges, flip_edge_chunk *ch
     return FLIP_OK;
 }
 
+flip_status flip_edges_adopt(flip_edges *edges, flip_edge_chunk **chunk) {
+    if (edges->n_chunks == edges->chunk_capacity) {
+        int32_t more = edges->chunk_capacity ? 2 * edges->chunk_capacity : 64;
+        FLIP_TRY(flip_grow(&edges->chunk, (size_t)edges->n_chunks, (size_t)more,
+                           sizeof *edges->chunk, "list of edge chunks"));
+        edges->chunk_capacity = more;
+    }
+    *chunk = &edges->chunk[edges->n_chunks++];
+    **chunk = (flip_edge_chunk){0};
+    return FLIP_OK;
+}
+
 flip_status flip_edges_room(flip_edges *edges, int64_t room, flip_edge_chunk **chunk) {
     flip_edge_chunk *last = edges->n_chunks ? &edges->chunk[edges->n_chunks - 1] : NULL;
     if (!last || last->capacity - last->n < room) {
         int64_t capacity = last ? 2 * last->capacity : chunk_least;
-        if (edges->n_chunks == edges->chunk_capacity) {
-            int32_t more = edges->chunk_capacity ? 2 * edges->chunk_capacity : 64;
-            FLIP_TRY(flip_grow(&edges->chunk, (size_t)edges->n_chunks, (size_t)more,
-                               sizeof *edges->chunk, "list of edge chunks"));
-            edges->chunk_capacity = more;
-        }
         if (capacity > chunk_most) capacity = chunk_most;
-        last = &edges->chunk[edges->n_chunks++];
-        *last = (flip_edge_chunk){.capacity = capacity > room ? capacity : room};
+        FLIP_TRY(flip_edges_adopt(edges, &last));
+        last->capacity = capacity > room ? capacity : room;
         FLIP_TRY(allocate_columns(edges, last));
     }
     *chunk = last;
     return FLIP_OK;
 }
 
-static void free_chunk(flip_edge_chunk *chunk) {
+void flip_edge_chunk_free(flip_edge_chunk *chunk) {
     flip_free(chunk->src);
     flip_free(chunk->dst);
     flip_free(chunk->time);
@@ -48,7 +54,7 @@ static void free_chunk(flip_edge_chunk *chunk) {
 
 void flip_edges_finish(flip_edges *edges) {
     for (int32_t i = 0; i < edges->n_chunks; i++)
-        free_chunk(&edges->chunk[i]);
+        flip_edge_chunk_free(&edges->chunk[i]);
     flip_free(edges->chunk);
     *edges = (flip_edges){0};
 }
@@ -93,22 +99,30 @@ static flip_status times_to_steps(flip_edge_chunk *chunk, const flip_binning *bi
     return FLIP_OK;
 }
 
-/* Codes to numbers, times to steps, labels to classes; counts per destination. */
-static flip_status prepare_chunk(flip_edge_chunk *chunk, int64_t *count,
-                                 const flip_sort_params *p) {
+static flip_status settle_chunk(flip_edge_chunk *chunk, const flip_sort_params *p) {
     const uint32_t *node = *p->node;
     for (int64_t i = 0; i < chunk->n && node; i++) {
         chunk->src[i] = node[chunk->src[i]];
         chunk->dst[i] = node[chunk->dst[i]];
     }
-    FLIP_TRY(times_to_steps(chunk, p->binning));
     for (int64_t i = 0; i < chunk->n && chunk->label && p->label_class; i++)
         if (chunk->label[i] >= 0) chunk->label[i] = p->label_class[chunk->label[i]];
-    for (int64_t i = 0; i < chunk->n; i++)
-        count[chunk->dst[i]]++;
-    for (int64_t i = 0; i < chunk->n && p->both_ways; i++)
-        count[chunk->src[i]] += chunk->src[i] != chunk->dst[i];
+    return times_to_steps(chunk, p->binning);
+}
+
+flip_status flip_edges_settle(flip_edges *edges, const flip_sort_params *p) {
+    for (int32_t c = 0; c < edges->n_chunks; c++)
+        FLIP_TRY(settle_chunk(&edges->chunk[c], p));
+    flip_free(*p->node);
+    *p->node = NULL;
     return FLIP_OK;
+}
+
+static void count_chunk(const flip_edge_chunk *chunk, int64_t *count, const flip_sort_params *p) {
+    for (int64_t i = 0; i < chunk->n; i++)
+        count[chunk->dst[i] - p->first_node]++;
+    for (int64_t i = 0; i < chunk->n && p->both_ways; i++)
+        count[chunk->src[i] - p->first_node] += chunk->src[i] != chunk->dst[i];
 }
 
 static uint64_t mix(uint64_t x) { /* finaliser of splitmix64 */
@@ -119,7 +133,7 @@ static uint64_t mix(uint64_t x) { /* finaliser of splitmix64 */
 
 /* A hash of the unordered pair and the step, plus for one direction and minus for the other: the
  * sum is 0 when every event has its reverse at the same step. */
-static uint64_t pair_balance(uint64_t src, uint64_t dst, uint64_t step) {
+uint64_t flip_pair_balance(uint64_t src, uint64_t dst, uint64_t step) {
     uint64_t least = src < dst ? src : dst, most = src < dst ? dst : src;
     uint64_t hash =
         mix(least * 0x9E3779B97F4A7C15u + most * 0xD1B54A32D192ED03u + step * 0x8CB92BA72F3D8DD7u);
@@ -133,10 +147,11 @@ static void put(flip_events *events, int64_t at, const flip_edge_chunk *chunk, i
     if (events->label) events->label[at] = chunk->label[i];
 }
 
-/* next[v]: where the next event of destination v goes. */
+/* next[v]: where the next event of row v goes. */
 static void scatter_chunk(flip_events *events, int64_t *next, const flip_edge_chunk *chunk,
-                          bool both_ways, uint64_t *balance) {
-    if (!both_ways && !chunk->step && !events->weight && !events->label) {
+                          const flip_sort_params *p) {
+    next -= p->first_node;
+    if (!p->both_ways && !chunk->step && !events->weight && !events->label) {
         for (int64_t i = 0; i < chunk->n; i++)
             events->key[next[chunk->dst[i]]++] = chunk->src[i];
         return;
@@ -144,9 +159,10 @@ static void scatter_chunk(flip_events *events, int64_t *next, const flip_edge_ch
     for (int64_t i = 0; i < chunk->n; i++) {
         uint32_t src = chunk->src[i], dst = chunk->dst[i];
         put(events, next[dst]++, chunk, i, src);
-        if (!both_ways || src == dst) continue;
+        if (!p->both_ways || src == dst) continue;
         put(events, next[src]++, chunk, i, dst);
-        *balance += pair_balance(src, dst, chunk->step ? (uint64_t)chunk->step[i] : 0);
+        events->balance_before +=
+            flip_pair_balance(src, dst, chunk->step ? (uint64_t)chunk->step[i] : 0);
     }
 }
 
@@ -294,58 +310,56 @@ static flip_status sort_row(flip_events *events, scratch *s, int64_t first, int6
 static flip_status sort_rows(flip_events *events, const flip_sort_params *p) {
     scratch s = {0};
     flip_status status = FLIP_OK;
-    uint64_t balance = 0;
     for (int64_t v = 0; v < events->n_nodes && status == FLIP_OK; v++) {
         int64_t first = events->indptr[v], n = events->indptr[v + 1] - first;
-        const uint64_t *key = events->key + first;
+        const uint64_t *key = events->key + first, own = (uint64_t)(p->first_node + v);
         status = sort_row(events, &s, first, n);
         if (n > events->degree_most) events->degree_most = n;
         for (int64_t i = 0; i < n; i++) {
             uint64_t src = key[i] & UINT32_MAX;
-            events->n_self_loops += src == (uint64_t)v;
+            events->n_self_loops += src == own;
             events->n_duplicates += i > 0 && key[i] == key[i - 1];
-            balance += pair_balance(src, (uint64_t)v, key[i] >> 32);
+            events->balance += flip_pair_balance(src, own, key[i] >> 32);
         }
         if (p->progress && (v & 0xFFFF) == 0)
             p->progress(p->user, 0.5 + 0.5 * (double)v / (double)events->n_nodes);
     }
     scratch_finish(&s);
-    events->symmetric = balance == 0;
     return status;
+}
+
+/* Counts per row become row starts. */
+static int64_t starts_from_counts(int64_t *count, int64_t n) {
+    int64_t sum = 0;
+    for (int64_t v = 0; v <= n; v++) {
+        int64_t here = count[v];
+        count[v] = sum;
+        sum += here;
+    }
+    return sum;
 }
 
 flip_status flip_events_sort(flip_events *events, flip_edges *edges, const flip_sort_params *p) {
     flip_status status = FLIP_OK;
-    int64_t *next = NULL;
-    uint64_t balance = 0;
-    *events = (flip_events){.n_nodes = p->n_nodes};
+    *events = (flip_events){.n_nodes = p->n_nodes, .balance_before = !p->both_ways};
     FLIP_TRY_GOTO(
         flip_alloc_zero(&events->indptr, (size_t)p->n_nodes + 1, sizeof(int64_t), "row starts"));
     for (int32_t c = 0; c < edges->n_chunks; c++)
-        FLIP_TRY_GOTO(prepare_chunk(&edges->chunk[c], events->indptr, p));
-    flip_free(*p->node);
-    *p->node = NULL;
-    /* counts become starts; while scattering, indptr[v] runs from the start to the end of row v */
-    next = events->indptr;
-    for (int64_t v = 0, sum = 0; v <= p->n_nodes; v++) {
-        int64_t count = next[v];
-        next[v] = sum;
-        sum += count;
-        events->n = sum;
-    }
+        count_chunk(&edges->chunk[c], events->indptr, p);
+    /* while scattering, indptr[v] runs from the start to the end of row v */
+    events->n = starts_from_counts(events->indptr, p->n_nodes);
     FLIP_TRY_GOTO(flip_alloc(&events->key, (size_t)events->n, sizeof(uint64_t), "events"));
     if (edges->has_weight)
         FLIP_TRY_GOTO(flip_alloc(&events->weight, (size_t)events->n, sizeof(float), "weights"));
     if (edges->has_label)
         FLIP_TRY_GOTO(flip_alloc(&events->label, (size_t)events->n, sizeof(int32_t), "labels"));
     for (int32_t c = 0; c < edges->n_chunks; c++) {
-        scatter_chunk(events, next, &edges->chunk[c], p->both_ways, &balance);
-        free_chunk(&edges->chunk[c]);
+        scatter_chunk(events, events->indptr, &edges->chunk[c], p);
+        flip_edge_chunk_free(&edges->chunk[c]);
         if (p->progress) p->progress(p->user, 0.5 * (c + 1) / edges->n_chunks);
     }
-    memmove(next + 1, next, (size_t)p->n_nodes * sizeof *next); /* ends become starts again */
-    next[0] = 0;
-    events->was_symmetric = p->both_ways && balance == 0;
+    memmove(events->indptr + 1, events->indptr, (size_t)p->n_nodes * sizeof(int64_t));
+    events->indptr[0] = 0; /* ends are starts again */
     flip_edges_finish(edges);
     FLIP_TRY_GOTO(sort_rows(events, p));
 done:
@@ -353,10 +367,18 @@ done:
     return status;
 }
 
-void flip_events_finish(flip_events *events) {
+void flip_events_release(flip_events *events) {
     flip_free(events->indptr);
     flip_free(events->key);
     flip_free(events->weight);
     flip_free(events->label);
+    events->indptr = NULL;
+    events->key = NULL;
+    events->weight = NULL;
+    events->label = NULL;
+}
+
+void flip_events_finish(flip_events *events) {
+    flip_events_release(events);
     *events = (flip_events){0};
 }

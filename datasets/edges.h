@@ -36,6 +36,9 @@ typedef struct flip_edges {
 
 /* A chunk with room for at least `room` edges more: the last, or a new one. */
 flip_status flip_edges_room(flip_edges *edges, int64_t room, flip_edge_chunk **chunk);
+/* An empty chunk behind the last one. */
+flip_status flip_edges_adopt(flip_edges *edges, flip_edge_chunk **chunk);
+void flip_edge_chunk_free(flip_edge_chunk *chunk);
 void flip_edges_finish(flip_edges *edges);
 /* Integer times become doubles; false if one is not exact as a double (beyond 2^53). */
 bool flip_edges_times_to_double(flip_edges *edges);
@@ -58,13 +61,15 @@ typedef struct flip_events {
     float *weight;   /* [n] owned, NULL = all 1 */
     int32_t *label;  /* [n] owned, NULL = none */
     int64_t n_self_loops, n_duplicates;
-    bool symmetric;     /* every event has its reverse at the same step */
-    bool was_symmetric; /* so had the edges before they were stored both ways */
+    /* 0: every event has its reverse at the same step; so had the edges before they were stored
+     * both ways (1 where they were not). Sums over ranks tell it of all. */
+    uint64_t balance, balance_before;
     int64_t degree_most;
 } flip_events;
 
 typedef struct flip_sort_params {
-    int64_t n_nodes;
+    int64_t n_nodes; /* rows: destinations first_node … first_node + n_nodes - 1 */
+    int64_t first_node;
     uint32_t **node; /* [codes] number of a code, freed once used; *node NULL = the code itself */
     const flip_binning *binning; /* NULL = one step, or times are steps already */
     const int32_t *label_class;  /* [codes] class of a label's code; NULL = the code */
@@ -73,9 +78,13 @@ typedef struct flip_sort_params {
     void *user;
 } flip_sort_params;
 
-/* Takes the edges (they are empty afterwards). */
+/* Codes become numbers, times steps, labels classes, in place. */
+flip_status flip_edges_settle(flip_edges *edges, const flip_sort_params *params);
+uint64_t flip_pair_balance(uint64_t src, uint64_t dst, uint64_t step);
+/* Takes the edges, settled (they are empty afterwards). */
 flip_status flip_events_sort(flip_events *events, flip_edges *edges,
                              const flip_sort_params *params);
+void flip_events_release(flip_events *events); /* the arrays; counts stay */
 void flip_events_finish(flip_events *events);
 
 #endif

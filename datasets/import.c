@@ -56,6 +56,16 @@ static bool every_edge_once(const flip_import_state *s) {
     return true;
 }
 
+static flip_status choose_ways(flip_import_state *s, bool *both_ways) {
+    int64_t other = 0; /* some edge is not named smaller end first */
+    *both_ways = s->p->undirected;
+    if (s->p->undirected || !s->upper || s->p->directed) return FLIP_OK;
+    other = !every_edge_once(s);
+    FLIP_TRY(flip_comm_max_i64(s->p->comm, &other, 1));
+    *both_ways = !other;
+    return FLIP_OK;
+}
+
 /* Rows of the node table and classes named on edges: from codes to nodes, while codes are known. */
 static flip_status settle_nodes(flip_import_state *s) {
     for (int64_t i = 0; i < s->n_table; i++)
@@ -94,7 +104,12 @@ static flip_status settle_steps(flip_import_state *s) {
 }
 
 static flip_status number_nodes(flip_import_state *s) {
-    FLIP_TRY(flip_ids_number(&s->ids, &s->numbering, s->n_known, s->known_by));
+    FLIP_TRY(flip_ids_number(&s->ids, &s->numbering,
+                             &(flip_number_params){.n_known = s->n_known,
+                                                   .who = s->known_by,
+                                                   .n_edges = s->n_edges,
+                                                   .join = flip_import_or,
+                                                   .user = s}));
     describe_ids(s);
     if (s->n_known >= 0 && (s->numbering.number || s->numbering.name_ptr))
         flip_import_note(s, "row i of %s stands for the i-th id in ascending order", s->known_by);
@@ -115,33 +130,47 @@ static flip_status label_order(flip_import_state *s, int32_t **class_of) {
     return status;
 }
 
+/* Codes become nodes, times steps; edges go to the ranks that own their destinations and are sorted
+ * there. */
 static flip_status sort_edges(flip_import_state *s) {
+    flip_comm *comm = s->p->comm;
     int32_t *class_of = NULL;
-    bool both_ways = s->p->undirected || (s->upper && !s->p->directed && every_edge_once(s));
+    int me = flip_comm_rank(comm);
+    bool several = flip_comm_size(comm) > 1, both_ways;
     flip_status status;
+    FLIP_TRY_GOTO(choose_ways(s, &both_ways));
     FLIP_TRY_GOTO(label_order(s, &class_of));
     if (s->edges.has_weight && !s->reader.weights_differ)
         s->edges.has_weight = false; /* all are 1 */
-    FLIP_TRY_GOTO(flip_events_sort(
-        &s->events, &s->edges,
-        &(flip_sort_params){.n_nodes = s->numbering.n_nodes,
-                            .node = &s->numbering.node,
-                            .binning = s->stepped && !s->snapshots ? &s->binning : NULL,
-                            .label_class = class_of,
-                            .both_ways = both_ways,
-                            .progress = sort_progress,
-                            .user = s}));
+    s->weighted = s->edges.has_weight;
+    s->labelled = s->edges.has_label;
     s->report->both_ways = both_ways;
-    s->report->symmetric = s->events.symmetric;
-    s->report->n_nodes = s->events.n_nodes;
-    s->report->n_events = s->events.n;
+    s->node_first[1] = s->numbering.n_nodes; /* one rank owns all */
+    flip_sort_params p = {.node = &s->numbering.node,
+                          .binning = s->stepped && !s->snapshots ? &s->binning : NULL,
+                          .label_class = class_of,
+                          .both_ways = both_ways && !several,
+                          .progress = sort_progress,
+                          .user = s};
+    FLIP_TRY_GOTO(flip_edges_settle(&s->edges, &p));
+    if (several) FLIP_TRY_GOTO(flip_import_exchange(s, both_ways));
+    p.first_node = s->node_first[me];
+    p.n_nodes = s->node_first[me + 1] - p.first_node;
+    status = flip_comm_agree(comm, flip_events_sort(&s->events, &s->edges, &p));
+    if (status == FLIP_OK) status = flip_import_join_events(s);
+done:
+    flip_free(class_of);
+    return status;
+}
+
+static void describe_events(flip_import_state *s) {
+    s->report->symmetric = s->events.balance == 0;
+    s->report->n_nodes = s->numbering.n_nodes;
+    s->report->n_events = s->n_events;
     s->report->n_self_loops = s->events.n_self_loops;
     s->report->n_duplicates = s->events.n_duplicates;
     s->report->degree_most = s->events.degree_most;
     s->report->n_steps = s->n_steps;
-done:
-    flip_free(class_of);
-    return status;
 }
 
 /* ---- attributes and end ---- */
@@ -149,12 +178,12 @@ done:
 static flip_status write_attributes(flip_import_state *s) {
     flip_writer *w = s->writer;
     int64_t edge_classes = s->has_sign ? 2 : s->edge_labels.n;
-    FLIP_TRY(flip_writer_attribute_i64(w, "/", "n_nodes", s->events.n_nodes));
+    FLIP_TRY(flip_writer_attribute_i64(w, "/", "n_nodes", s->numbering.n_nodes));
     FLIP_TRY(flip_writer_attribute_i64(w, "/", "n_steps", s->n_steps));
     FLIP_TRY(
         flip_writer_attribute_i64(w, "/", "n_classes", s->n_classes ? s->n_classes : edge_classes));
     FLIP_TRY(flip_writer_attribute_i64(w, "/", "undirected",
-                                       s->report->both_ways || s->events.symmetric));
+                                       s->report->both_ways || s->report->symmetric));
     if (s->stepped && !s->snapshots) {
         FLIP_TRY(flip_writer_attribute_f64(w, "/", "step_zero", s->binning.start));
         FLIP_TRY(flip_writer_attribute_f64(w, "/", "step_width", s->binning.width));
@@ -163,7 +192,7 @@ static flip_status write_attributes(flip_import_state *s) {
 }
 
 static void final_notes(flip_import_state *s) {
-    if (s->p->undirected && s->events.was_symmetric &&
+    if (s->p->undirected && s->events.balance_before == 0 &&
         s->report->n_events > s->report->n_self_loops)
         flip_import_note(
             s, "the file holds every edge in both directions already, and --undirected stored each "
@@ -180,31 +209,40 @@ static void final_notes(flip_import_state *s) {
                          (long long)s->reader.last_comment);
 }
 
+/* What rank 0 does alone: rows of nodes, attributes, the end. */
+static flip_status write_rest(flip_import_state *s) {
+    FLIP_TRY(flip_import_write_rows(s));
+    FLIP_TRY(flip_import_write_table(s));
+    FLIP_TRY(write_attributes(s));
+    return flip_writer_commit(s->writer);
+}
+
 static flip_status run(flip_import_state *s) {
     flip_import_report *r = s->report;
+    flip_comm *comm = s->p->comm;
+    bool writes = flip_comm_rank(comm) == 0;
     double begin = flip_seconds();
     FLIP_TRY(flip_import_find_inputs(s));
     FLIP_TRY(flip_import_look_at_rows(s));
-    FLIP_TRY(flip_writer_create(&s->writer, NULL, s->p->output, "graph"));
-    FLIP_TRY(flip_import_read_edges(s));
-    FLIP_TRY(flip_import_read_table(s));
+    FLIP_TRY(flip_comm_agree(
+        comm, writes ? flip_writer_create(&s->writer, NULL, s->p->output, "graph") : FLIP_OK));
+    flip_status status = flip_import_read_edges(s);
+    if (status == FLIP_OK) status = flip_import_read_table(s);
+    FLIP_TRY(flip_import_join(s, status));
+    if (s->n_edges == 0)
+        return FLIP_FAIL(FLIP_ERROR_INPUT,
+                         "'%s' holds no edges, only a header; expected one edge a line",
+                         s->file[0]);
     FLIP_TRY(flip_import_bin_times(s));
     FLIP_TRY(number_nodes(s));
     FLIP_TRY(settle_steps(s));
     r->read_seconds = flip_seconds() - begin;
     FLIP_TRY(sort_edges(s));
+    describe_events(s);
     r->sort_seconds = flip_seconds() - begin - r->read_seconds;
     FLIP_TRY(flip_import_write_events(s));
-    flip_events finished = s->events; /* its arrays go before features come */
-    flip_events_finish(&finished);
-    s->events.indptr = NULL;
-    s->events.key = NULL;
-    s->events.weight = NULL;
-    s->events.label = NULL;
-    FLIP_TRY(flip_import_write_rows(s));
-    FLIP_TRY(flip_import_write_table(s));
-    FLIP_TRY(write_attributes(s));
-    FLIP_TRY(flip_writer_commit(s->writer));
+    flip_events_release(&s->events); /* before features come */
+    FLIP_TRY(flip_comm_agree(comm, writes ? write_rest(s) : FLIP_OK));
     final_notes(s);
     r->write_seconds = flip_seconds() - begin - r->read_seconds - r->sort_seconds;
     return FLIP_OK;

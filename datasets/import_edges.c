@@ -134,9 +134,25 @@ static void file_progress(void *user, double fraction) {
     flip_import_progress(s, "reading", ((double)s->report->n_files + fraction) / s->n_files);
 }
 
-static flip_status read_one(flip_import_state *s, const char *path, flip_text *text,
+/* Several files are dealt whole, in runs, so that ranks hold the lines in their order. */
+static bool is_mine(const flip_import_state *s, int32_t number) {
+    int64_t size = flip_comm_size(s->p->comm);
+    return s->n_files == 1 || number * size / s->n_files == flip_comm_rank(s->p->comm);
+}
+
+/* This rank's part of the file: all of it, or lines of an equal share of its bytes. */
+static flip_status open_part(flip_import_state *s, const char *path, flip_text *text) {
+    int size = flip_comm_size(s->p->comm);
+    if (size == 1 || s->n_files > 1) return FLIP_OK; /* as it is open for its layout */
+    bool bare_cr = text->bare_cr;
+    flip_text_close(text);
+    return flip_text_open_part(text, path, flip_comm_rank(s->p->comm), size, bare_cr);
+}
+
+static flip_status read_one(flip_import_state *s, int32_t number, flip_text *text,
                             flip_layout *layout, flip_columns *columns) {
     const flip_import_params *p = s->p;
+    const char *path = s->file[number];
     FLIP_TRY(flip_text_open(text, path));
     FLIP_TRY(flip_layout_detect(layout, text,
                                 &(flip_layout_params){.delimiter = p->delimiter,
@@ -151,9 +167,11 @@ static flip_status read_one(flip_import_state *s, const char *path, flip_text *t
         FLIP_TRY(begin_columns(s, layout, columns));
     else
         FLIP_TRY(same_columns(s, columns, path));
-    s->reader.step = s->snapshots ? (int64_t)s->report->n_files : -1;
+    s->reader.step = s->snapshots ? number : -1;
     snprintf(s->report->packing, sizeof s->report->packing, "%s",
              flip_packing_name(flip_source_packing(text->source)));
+    if (!is_mine(s, number)) return FLIP_OK;
+    FLIP_TRY(open_part(s, path, text));
     return flip_edges_read(&s->reader, text, layout, columns);
 }
 
@@ -192,8 +210,9 @@ flip_status flip_import_read_edges(flip_import_state *s) {
         flip_layout layout = {0};
         flip_columns columns = {0};
         flip_status status = FLIP_OK;
-        if (!s->snapshots || has_rows(s->file[i]))
-            status = read_one(s, s->file[i], &text, &layout, &columns);
+        bool needed = is_mine(s, i) || !s->begun; /* the first one tells the columns to all */
+        if (needed && (!s->snapshots || has_rows(s->file[i])))
+            status = read_one(s, i, &text, &layout, &columns);
         flip_columns_finish(&columns);
         flip_layout_finish(&layout);
         flip_text_close(&text);
@@ -205,10 +224,6 @@ flip_status flip_import_read_edges(flip_import_state *s) {
     s->report->first_comment = s->reader.first_comment;
     s->report->last_comment = s->reader.last_comment;
     s->report->n_empty = s->reader.n_empty;
-    if (s->edges.n == 0)
-        return FLIP_FAIL(FLIP_ERROR_INPUT,
-                         "'%s' holds no edges, only a header; expected one edge a line",
-                         s->file[0]);
     return FLIP_OK;
 }
 
@@ -338,11 +353,11 @@ static flip_status count_steps(flip_import_state *s) {
     last = s->edges.time_most;
     if (b->in_double) memcpy(&last, &s->edges.double_most, sizeof last);
     b->n_steps = b->count ? b->count : flip_binning_step(b, last) + 1;
-    if (b->n_steps > 100 * s->edges.n + 1000)
+    if (b->n_steps > 100 * s->n_edges + 1000)
         flip_import_note(s,
                          "%lld steps for %lld edges: nearly all steps are empty; is the step (%s) "
                          "meant in another unit?",
-                         (long long)b->n_steps, (long long)s->edges.n,
+                         (long long)b->n_steps, (long long)s->n_edges,
                          s->p->step ? s->p->step : "1");
     return FLIP_OK;
 }

@@ -24,12 +24,19 @@ typedef struct flip_import_state {
     flip_edge_reader reader;
     bool begun; /* the first file has told the columns */
     bool has_sign;
-    bool upper;  /* the list may hold every edge once (edges.tsv) */
-    double unit; /* seconds in one unit of the file's times */
+    bool weighted, labelled; /* what the events have in the end */
+    bool upper;              /* the list may hold every edge once (edges.tsv) */
+    double unit;             /* seconds in one unit of the file's times */
     flip_binning binning;
     bool stepped; /* times became steps */
     flip_events events;
     flip_numbering numbering;
+
+    /* several ranks */
+    int64_t n_edges, n_events; /* of all */
+    int64_t node_first[1025];  /* [size + 1] destinations of each rank */
+    int64_t event_first[1025]; /* [size + 1] their events */
+    uint64_t balance_before;   /* of this rank's edges, see flip_events */
 
     /* rows of nodes */
     int64_t n_known;    /* nodes as the .npy files tell it; -1 = not */
@@ -87,6 +94,19 @@ flip_status flip_import_write_events(flip_import_state *s);
 /* Text lines (class names) as uint8. */
 flip_status flip_import_write_text(flip_import_state *s, const char *name, const char *text,
                                    size_t bytes);
+
+/* import_ranks.c: each does nothing on one rank */
+/* `read`: how reading went on this rank; then one numbering of names, ids and times for all. */
+flip_status flip_import_join(flip_import_state *s, flip_status read);
+/* Settled edges go to the owners of their destinations, both ways if so. */
+flip_status flip_import_exchange(flip_import_state *s, bool both_ways);
+flip_status flip_import_join_events(flip_import_state *s); /* counts of sorted events */
+/* Rows first … first+n-1 of the array of which `mine` is this rank's piece (cuts [size + 1]) come
+ * to rank 0. */
+flip_status flip_import_gather(flip_import_state *s, const int64_t *cuts, const void *mine,
+                               size_t item, int64_t first, int64_t n, void *out);
+flip_status flip_import_or(void *state, uint64_t *bits, size_t n_words);
+flip_status flip_import_range_f64(flip_import_state *s, double *least, double *most);
 
 void flip_import_note(flip_import_state *s, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

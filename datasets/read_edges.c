@@ -398,17 +398,19 @@ static flip_status careful_line(flip_edge_reader *r, char *line, char **next) {
 
 /* ---- the loop ---- */
 
+/* Lines up to the header, which need not be in this part of the file. */
 static flip_status skip_header(flip_edge_reader *r) {
     flip_text *text = r->text;
-    while (r->layout->header) {
+    while (text->line <= r->layout->header_line) {
+        if (text->begin == text->limit) FLIP_TRY(flip_text_fill(text));
+        if (text->begin == text->limit) break;
         bool comment;
         char *next, *line = text->buffer + text->begin, *end = flip_line_end(line, &next);
         bool skipped = flip_line_skipped(r->layout, line, end, &comment);
         r->n_comments += skipped && comment;
+        if (skipped && comment && !r->first_comment) r->first_comment = text->line;
         text->begin += (size_t)(next - line);
         text->line++;
-        if (!skipped) return FLIP_OK;
-        if (text->begin == text->limit) FLIP_TRY(flip_text_fill(text));
     }
     return FLIP_OK;
 }

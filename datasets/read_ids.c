@@ -111,7 +111,7 @@ flip_status flip_ids_map(flip_ids *ids, const int64_t *id, int64_t n, uint32_t *
 
 /* ---- text ---- */
 
-static flip_status ids_of_codes(const flip_ids *ids, int64_t **id) {
+flip_status flip_ids_list(const flip_ids *ids, int64_t **id) {
     FLIP_TRY(flip_alloc(id, (size_t)ids->n, sizeof **id, "ids of codes"));
     for (size_t i = 0; i < ids->n_slots; i++)
         if (ids->slot[i].code) (*id)[ids->slot[i].code - 1] = ids->slot[i].id;
@@ -123,7 +123,7 @@ flip_status flip_ids_to_text(flip_ids *ids) {
     int64_t *id;
     flip_status status = FLIP_OK;
     FLIP_TRY(flip_ids_to_number(ids));
-    FLIP_TRY(ids_of_codes(ids, &id));
+    FLIP_TRY(flip_ids_list(ids, &id));
     for (int64_t code = 0; code < ids->n && status == FLIP_OK; code++) {
         char text[24];
         uint32_t same; /* codes stay */
@@ -154,27 +154,23 @@ void flip_numbering_finish(flip_numbering *numbering) {
     *numbering = (flip_numbering){0};
 }
 
-static flip_status wrong_count(const flip_ids *ids, int64_t n, int64_t n_known, const char *who) {
+static flip_status wrong_count(const flip_ids *ids, int64_t n, const flip_number_params *p) {
     if (ids->kind == FLIP_IDS_DIRECT)
         return FLIP_FAIL(FLIP_ERROR_INPUT,
                          "the edges have %lld different ids up to %lld, but %s has %lld rows; row "
                          "i belongs to id i, so ids must be below %lld (or there must be exactly "
                          "as many ids as rows, in ascending order)",
-                         (long long)n, (long long)ids->direct_most, who, (long long)n_known,
-                         (long long)n_known);
+                         (long long)n, (long long)ids->direct_most, p->who, (long long)p->n_known,
+                         (long long)p->n_known);
     return FLIP_FAIL(FLIP_ERROR_INPUT,
                      "the edges have %lld different ids, but %s has %lld rows; rows stand for the "
                      "ids in ascending order, so the two must be equal",
-                     (long long)n, who, (long long)n_known);
+                     (long long)n, p->who, (long long)p->n_known);
 }
 
 /* Direct mode: which ids occur, and how many lie before each 64. */
-static flip_status number_direct(flip_ids *ids, flip_numbering *out, int64_t n_known,
-                                 const char *who) {
-    size_t n_words = (size_t)(ids->direct_most + 1 + 63) / 64;
-    uint64_t *seen;
-    int64_t n = 0;
-    FLIP_TRY(flip_alloc_zero(&seen, n_words, sizeof *seen, "ids seen"));
+static flip_status mark_seen(const flip_ids *ids, uint64_t *seen, size_t n_words,
+                             const flip_number_params *p) {
     for (int32_t c = 0; c < ids->edges->n_chunks; c++) {
         const flip_edge_chunk *chunk = &ids->edges->chunk[c];
         for (int64_t i = 0; i < chunk->n; i++) {
@@ -182,24 +178,33 @@ static flip_status number_direct(flip_ids *ids, flip_numbering *out, int64_t n_k
             seen[chunk->dst[i] / 64] |= 1ull << chunk->dst[i] % 64;
         }
     }
+    return p->join ? p->join(p->user, seen, n_words) : FLIP_OK;
+}
+
+static flip_status number_seen(const flip_ids *ids, flip_numbering *out, const uint64_t *seen) {
+    size_t n_ids = (size_t)ids->direct_most + 1;
+    FLIP_TRY(flip_alloc(&out->number, (size_t)out->n_nodes, sizeof *out->number, "ids of nodes"));
+    FLIP_TRY(flip_alloc(&out->node, n_ids, sizeof *out->node, "numbers of ids"));
+    int64_t n = 0;
+    for (int64_t id = 0; id <= ids->direct_most; id++)
+        if (seen[id / 64] >> id % 64 & 1) {
+            out->number[n] = id;
+            out->node[id] = (uint32_t)n++;
+        }
+    return FLIP_OK;
+}
+
+static flip_status number_direct(flip_ids *ids, flip_numbering *out, const flip_number_params *p) {
+    size_t n_words = (size_t)(ids->direct_most + 1 + 63) / 64;
+    uint64_t *seen;
+    FLIP_TRY(flip_alloc_zero(&seen, n_words, sizeof *seen, "ids seen"));
+    flip_status status = mark_seen(ids, seen, n_words, p);
     for (size_t w = 0; w < n_words; w++)
-        n += __builtin_popcountll(seen[w]);
-    out->n_nodes = n;
-    flip_status status = FLIP_OK;
-    if (n_known >= 0 && n != n_known) {
-        status = wrong_count(ids, n, n_known, who);
-    } else if (n != ids->direct_most + 1) {
-        status = flip_alloc(&out->number, (size_t)n, sizeof *out->number, "ids of nodes");
-        if (status == FLIP_OK)
-            status = flip_alloc(&out->node, (size_t)ids->direct_most + 1, sizeof *out->node,
-                                "numbers of ids");
-        n = 0;
-        for (int64_t id = 0; id <= ids->direct_most && status == FLIP_OK; id++)
-            if (seen[id / 64] >> id % 64 & 1) {
-                out->number[n] = id;
-                out->node[id] = (uint32_t)n++;
-            }
-    }
+        out->n_nodes += __builtin_popcountll(seen[w]);
+    if (status == FLIP_OK && p->n_known >= 0 && out->n_nodes != p->n_known)
+        status = wrong_count(ids, out->n_nodes, p);
+    else if (status == FLIP_OK && out->n_nodes != ids->direct_most + 1)
+        status = number_seen(ids, out, seen);
     flip_free(seen);
     return status;
 }
@@ -255,17 +260,20 @@ static flip_status number_text(flip_ids *ids, flip_numbering *out) {
     return status;
 }
 
-flip_status flip_ids_number(flip_ids *ids, flip_numbering *out, int64_t n_known, const char *who) {
+bool flip_ids_far_apart(const flip_ids *ids, const flip_number_params *p) {
+    return ids->kind == FLIP_IDS_DIRECT && ids->direct_most >= p->n_known &&
+           ids->direct_most > 2 * p->n_edges + (1 << 20);
+}
+
+flip_status flip_ids_number(flip_ids *ids, flip_numbering *out, const flip_number_params *p) {
     *out = (flip_numbering){0};
-    if (ids->kind == FLIP_IDS_DIRECT && ids->direct_most < n_known) {
-        out->n_nodes = n_known; /* ids are row numbers, some perhaps without an edge */
+    if (ids->kind == FLIP_IDS_DIRECT && ids->direct_most < p->n_known) {
+        out->n_nodes = p->n_known; /* ids are row numbers, some perhaps without an edge */
         return FLIP_OK;
     }
-    /* far-apart ids: a table of all of them would be larger than the edges */
-    if (ids->kind == FLIP_IDS_DIRECT && ids->direct_most > 2 * ids->edges->n + (1 << 20))
-        FLIP_TRY(flip_ids_to_number(ids));
-    if (ids->kind == FLIP_IDS_DIRECT) return number_direct(ids, out, n_known, who);
-    if (n_known >= 0 && ids->n != n_known) return wrong_count(ids, ids->n, n_known, who);
+    if (flip_ids_far_apart(ids, p)) FLIP_TRY(flip_ids_to_number(ids));
+    if (ids->kind == FLIP_IDS_DIRECT) return number_direct(ids, out, p);
+    if (p->n_known >= 0 && ids->n != p->n_known) return wrong_count(ids, ids->n, p);
     out->n_nodes = ids->n;
     return ids->kind == FLIP_IDS_NUMBER ? number_integers(ids, out) : number_text(ids, out);
 }

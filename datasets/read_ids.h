@@ -39,6 +39,8 @@ void flip_ids_finish(flip_ids *ids);
 flip_status flip_ids_map(flip_ids *ids, const int64_t *id, int64_t n, uint32_t *code);
 flip_status flip_ids_to_number(flip_ids *ids);
 flip_status flip_ids_to_text(flip_ids *ids);
+/* The id of every code, [n] (number mode). */
+flip_status flip_ids_list(const flip_ids *ids, int64_t **id);
 flip_status flip_ids_text(flip_ids *ids, const char *text, size_t length, uint32_t *code);
 
 typedef struct flip_numbering {
@@ -53,8 +55,19 @@ typedef struct flip_numbering {
 /* n_known >= 0: the number of nodes as another file tells it (rows of features, labels …); ids in
  * [0, n_known) are then kept as they are, and other ids need exactly n_known different values.
  * `who` names that file. */
-flip_status flip_ids_number(flip_ids *ids, flip_numbering *numbering, int64_t n_known,
-                            const char *who);
+typedef struct flip_number_params {
+    int64_t n_known; /* see above; -1 = not known */
+    const char *who; /* tells it */
+    int64_t n_edges; /* of all ranks */
+    /* Several ranks: the bitwise or of `bits` [n_words] over them; NULL = one process. Codes must
+     * be the same on all ranks already where ids are not direct. */
+    flip_status (*join)(void *user, uint64_t *bits, size_t n_words);
+    void *user;
+} flip_number_params;
+flip_status flip_ids_number(flip_ids *ids, flip_numbering *numbering,
+                            const flip_number_params *params);
+/* Direct ids so far apart that a table of all of them would be larger than the edges. */
+bool flip_ids_far_apart(const flip_ids *ids, const flip_number_params *params);
 void flip_numbering_finish(flip_numbering *numbering);
 
 #endif

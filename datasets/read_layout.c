@@ -257,6 +257,7 @@ static flip_status judge(flip_layout *layout, flip_text *text, sample *sample,
         if (!layout->kinds[c]) layout->kinds[c] = 't';
     }
     layout->n_sample = sample->n - layout->header;
+    layout->header_line = layout->header ? sample->line[0] : 0;
     layout->first_line = sample->line[layout->header && sample->n > 1 ? 1 : 0];
     return FLIP_OK;
 }

@@ -7,13 +7,13 @@ static const size_t block = 4u << 20, line_most = 64u << 20; /* bytes */
 enum { SLACK = 64 };
 
 flip_status flip_text_open(flip_text *text, const char *path) {
-    *text = (flip_text){.line = 1};
+    *text = (flip_text){.line = 1, .stop = -1};
     return flip_source_open(&text->source, path);
 }
 
 flip_status flip_text_open_memory(flip_text *text, const char *name, const void *bytes,
                                   size_t size) {
-    *text = (flip_text){.line = 1};
+    *text = (flip_text){.line = 1, .stop = -1};
     return flip_source_open_memory(&text->source, name, bytes, size);
 }
 
@@ -50,6 +50,7 @@ static flip_status make_room(flip_text *text) {
     } else if (kept) {
         memmove(text->buffer, text->buffer + text->begin, kept);
     }
+    text->offset += (int64_t)text->begin;
     text->begin = text->limit = 0;
     text->end = kept;
     return FLIP_OK;
@@ -72,11 +73,22 @@ static void look_at_start(flip_text *text) {
     text->started = true;
     if (text->end >= 3 && !memcmp(text->buffer, "\xEF\xBB\xBF", 3)) {
         text->end -= 3;
+        text->offset = 3;
         memmove(text->buffer, text->buffer + 3, text->end);
     }
     char *cr = memchr(text->buffer, '\r', text->end);
     text->bare_cr =
         cr && !memchr(text->buffer, '\n', text->end) && cr + 1 < text->buffer + text->end;
+}
+
+/* The last line of a part is the one that holds the byte before the next part. */
+static void stop_at_part(flip_text *text) {
+    int64_t last = text->stop - 1 - text->offset;
+    if (last >= (int64_t)text->limit) return;
+    char *end = last < 0 ? NULL : memchr(text->buffer + last, '\n', text->limit - (size_t)last);
+    text->limit = end ? (size_t)(end + 1 - text->buffer) : text->begin;
+    text->end = text->limit;
+    text->ended = true;
 }
 
 flip_status flip_text_fill(flip_text *text) {
@@ -99,10 +111,77 @@ flip_status flip_text_fill(flip_text *text) {
         char *last = text->end ? memrchr(text->buffer, '\n', text->end) : NULL;
         if (last) {
             text->limit = (size_t)(last + 1 - text->buffer);
+            if (text->stop >= 0) stop_at_part(text);
             return FLIP_OK;
         }
     }
     text->begin = text->limit = text->end;
+    return FLIP_OK;
+}
+
+/* ---- parts ---- */
+
+static flip_status unpacked_size(const char *path, int64_t *size) {
+    enum { BLOCK = 1 << 18 };
+    flip_source *source;
+    char *buffer = NULL;
+    size_t got = 1;
+    FLIP_TRY(flip_source_open(&source, path));
+    flip_status status = FLIP_OK;
+    *size = flip_source_size(source);
+    if (flip_source_packing(source) != FLIP_PACKING_PLAIN || *size < 0) {
+        *size = 0;
+        status = flip_alloc(&buffer, BLOCK, 1, "read buffer");
+        while (status == FLIP_OK && got > 0) {
+            status = flip_source_read(source, buffer, BLOCK, &got);
+            *size += (int64_t)got;
+        }
+    }
+    flip_free(buffer);
+    flip_source_close(&source);
+    return status;
+}
+
+/* Reads over the first `bytes` bytes, counting lines; *at_start: the next byte begins a line. */
+static flip_status read_over(flip_text *text, int64_t bytes, bool *at_start) {
+    enum { BLOCK = 1 << 18 };
+    char *buffer, line_end = text->bare_cr ? '\r' : '\n';
+    FLIP_TRY(flip_alloc(&buffer, BLOCK, 1, "read buffer"));
+    flip_status status = FLIP_OK;
+    *at_start = true;
+    while (bytes > 0 && status == FLIP_OK) {
+        size_t got, want = bytes < BLOCK ? (size_t)bytes : BLOCK;
+        status = flip_source_read(text->source, buffer, want, &got);
+        if (status != FLIP_OK || got == 0) break;
+        for (char *p = buffer; (p = memchr(p, line_end, (size_t)(buffer + got - p))); p++)
+            text->line++;
+        *at_start = buffer[got - 1] == line_end;
+        bytes -= (int64_t)got;
+        text->offset += (int64_t)got;
+    }
+    flip_free(buffer);
+    return status;
+}
+
+flip_status flip_text_open_part(flip_text *text, const char *path, int part, int parts,
+                                bool bare_cr) {
+    int64_t size;
+    bool at_start;
+    *text = (flip_text){.line = 1, .stop = -1};
+    FLIP_TRY(unpacked_size(path, &size));
+    FLIP_TRY(flip_text_open(text, path));
+    int64_t first = (int64_t)((__int128)size * part / parts);
+    text->stop = (int64_t)((__int128)size * (part + 1) / parts);
+    if (first == 0) return FLIP_OK;
+    text->started = true; /* the byte-order mark is behind */
+    text->bare_cr = bare_cr;
+    FLIP_TRY(read_over(text, first, &at_start));
+    if (at_start) return FLIP_OK;
+    FLIP_TRY(flip_text_fill(text)); /* the rest of a line that began in another part */
+    char *end = text->begin < text->limit ? memchr(text->buffer, '\n', text->limit) : NULL;
+    if (!end) return FLIP_OK;
+    text->begin = (size_t)(end + 1 - text->buffer);
+    text->line++;
     return FLIP_OK;
 }
 

@@ -14,13 +14,19 @@ typedef struct flip_text {
     flip_source *source; /* owned */
     char *buffer;        /* owned, [capacity + 64]; readable past end */
     size_t capacity, begin, limit, end;
-    int64_t line; /* number of the line at begin, counted from 1 */
+    int64_t line;   /* number of the line at begin, counted from 1 */
+    int64_t offset; /* of buffer[0] in the unpacked file, bytes */
+    int64_t stop;   /* lines that begin at this offset or later are another part's; -1 = none */
     bool started, ended, bare_cr;
 } flip_text;
 
 flip_status flip_text_open(flip_text *text, const char *path);
 flip_status flip_text_open_memory(flip_text *text, const char *name, const void *bytes,
                                   size_t size);
+/* Part `part` of `parts` about equal ones: the lines that begin in it, with their numbers. The
+ * whole beginning of the file is read over. bare_cr as flip_text_fill found it at the beginning. */
+flip_status flip_text_open_part(flip_text *text, const char *path, int part, int parts,
+                                bool bare_cr);
 void flip_text_close(flip_text *text);
 const char *flip_text_path(const flip_text *text);
 /* More whole lines: [begin, limit) afterwards, empty only at the end of the data. Call it when
@@ -44,10 +50,11 @@ typedef struct flip_layout {
     bool header;
     char comment[16];
     int32_t n_columns;
-    char **names;       /* [n_columns] of the header, or NULL; owned */
-    int64_t first_line; /* line of the first row of data */
-    int32_t n_sample;   /* rows seen, header not counted */
-    char *kinds;        /* [n_columns] 'i' integers, 'f' numbers, 'd' dates, 't' text; owned */
+    char **names;        /* [n_columns] of the header, or NULL; owned */
+    int64_t first_line;  /* line of the first row of data */
+    int64_t header_line; /* line of the header */
+    int32_t n_sample;    /* rows seen, header not counted */
+    char *kinds;         /* [n_columns] 'i' integers, 'f' numbers, 'd' dates, 't' text; owned */
 } flip_layout;
 
 /* Looks at the first lines without using them up. A file without any row is refused. */

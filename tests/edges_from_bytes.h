@@ -29,6 +29,12 @@ static void must_be_sorted(const flip_events *e, int64_t n_rows, bool both_ways)
     }
 }
 
+static flip_status settle_and_sort(flip_events *events, flip_edges *edges,
+                                   const flip_sort_params *params) {
+    FLIP_TRY(flip_edges_settle(edges, params));
+    return flip_events_sort(events, edges, params);
+}
+
 static flip_status sort_read(flip_edges *edges, flip_ids *ids, bool both_ways) {
     flip_numbering numbering = {0};
     flip_events events = {0};
@@ -43,14 +49,15 @@ static flip_status sort_read(flip_edges *edges, flip_ids *ids, bool both_ways) {
                          ? most < 1e9
                          : !__builtin_sub_overflow(edges->time_most, edges->time_least, &span) &&
                                span < 1000000000;
-    flip_status status = flip_ids_number(ids, &numbering, -1, "");
+    flip_status status =
+        flip_ids_number(ids, &numbering, &(flip_number_params){.n_known = -1, .n_edges = n_rows});
     MUST(status != FLIP_OK || n_rows == 0 || numbering.n_nodes > 0);
     if (status == FLIP_OK && (!edges->has_time || countable))
-        status = flip_events_sort(&events, edges,
-                                  &(flip_sort_params){.n_nodes = numbering.n_nodes,
-                                                      .node = &numbering.node,
-                                                      .binning = &binning,
-                                                      .both_ways = both_ways});
+        status = settle_and_sort(&events, edges,
+                                 &(flip_sort_params){.n_nodes = numbering.n_nodes,
+                                                     .node = &numbering.node,
+                                                     .binning = &binning,
+                                                     .both_ways = both_ways});
     if (status == FLIP_OK && events.indptr) must_be_sorted(&events, n_rows, both_ways);
     flip_events_finish(&events);
     flip_numbering_finish(&numbering);

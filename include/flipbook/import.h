@@ -21,6 +21,7 @@ extern "C" {
 #endif
 
 typedef struct flip_import_params {
+    flip_comm *comm;           /* borrowed; NULL = one process */
     const char *const *inputs; /* [n_inputs] files of one edge list, or one folder */
     int32_t n_inputs;
     const char *output;
@@ -77,7 +78,10 @@ typedef struct flip_import_report {
     size_t memory_base, memory_peak; /* bytes resident at the start, and the most */
 } flip_import_report;
 
-/* One process. Writes params->output at once at the end, or not at all. */
+/* Collective over params->comm: every rank reads a part of the edges and sorts those of its range
+ * of destinations; rank 0 reads the rows of nodes and writes, the same bytes for any number of
+ * ranks. params->output appears at once at the end, or not at all. The report is whole on rank 0.
+ */
 flip_status flip_import(const flip_import_params *params, flip_import_report *report);
 
 #ifdef __cplusplus

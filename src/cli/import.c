@@ -1,5 +1,6 @@
 /* flipbook import: text edge lists, snapshot folders and .npy files into one container. */
 #include "cli/commands.h"
+#include "cli/run.h"
 
 #include <flipbook/import.h>
 
@@ -56,6 +57,8 @@ const char flip_help_import[] =
     "\n"
     "Three columns of numbers without names are src,dst,time when a step is given, else\n"
     "src,dst,weight; four are src,dst,weight,time.\n"
+    "\n"
+    "Several ranks (mpirun -n 4 flipbook import …) share the edges and write the same bytes.\n"
     "\n"
     "Example: a signed trust network, a graph for every two weeks, the sign as edge class:\n"
     "  flipbook import soc-sign-bitcoinotc.csv -o otc.h5 --columns src,dst,weight,time \\\n"
@@ -259,37 +262,39 @@ static void print_page(const flip_import_params *p, const flip_import_report *r,
            p->output);
 }
 
-/* Import is one process: under mpirun the first one works and the others have nothing to do. */
-static bool is_further_rank(void) {
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *rank = getenv(names[i]);
-        if (rank) return atoi(rank) > 0;
-    }
-    return false;
+/* Under mpirun or srun the ranks share the work; alone, MPI need not start at all. */
+static flip_status join_ranks(flip_comm **comm, int *argc, char ***argv) {
+    *comm = NULL;
+    if (!getenv("OMPI_COMM_WORLD_SIZE") && !getenv("PMIX_RANK")) return FLIP_OK;
+    flip_run_begin(argc, argv);
+    return flip_comm_create(comm, MPI_COMM_WORLD);
 }
 
-int flip_command_import(int argc, char **argv) {
-    flip_import_params params = {0};
+static flip_status run(int argc, char **argv, const char **inputs) {
+    flip_import_params params = {.inputs = inputs, .progress = show_progress};
     flip_import_report report;
+    flip_comm *comm;
+    FLIP_TRY(join_ranks(&comm, &argc, &argv));
     bar bar = {.terminal = isatty(STDERR_FILENO), .shown = flip_seconds()};
-    const char **inputs;
-    flip_status status = flip_alloc_zero(&inputs, (size_t)argc, sizeof *inputs, "arguments");
-    if (status != FLIP_OK) return flip_command_end(status);
-    if (is_further_rank()) {
-        flip_free(inputs);
-        return 0;
-    }
-    params.inputs = inputs;
-    params.progress = show_progress;
+    bool speaks = flip_comm_rank(comm) == 0;
+    params.comm = comm;
     params.user = &bar;
-    status = parse(&params, inputs, argc, argv);
+    if (!speaks) params.progress = NULL;
+    flip_status status = parse(&params, inputs, argc, argv);
     if (status == FLIP_OK) {
         double user = user_seconds();
         status = flip_import(&params, &report);
-        end_progress(&bar);
-        if (status == FLIP_OK) print_page(&params, &report, user_seconds() - user);
+        if (speaks) end_progress(&bar);
+        if (speaks && status == FLIP_OK) print_page(&params, &report, user_seconds() - user);
     }
+    flip_comm_destroy(&comm);
+    return status;
+}
+
+int flip_command_import(int argc, char **argv) {
+    const char **inputs;
+    flip_status status = flip_alloc_zero(&inputs, (size_t)argc, sizeof *inputs, "arguments");
+    if (status == FLIP_OK) status = run(argc, argv, inputs);
     flip_free(inputs);
     return flip_command_end(status);
 }

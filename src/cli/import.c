@@ -256,7 +256,8 @@ static void print_page(const flip_import_params *p, const flip_import_report *r,
     double extra = r->memory_peak > r->memory_base ? (double)(r->memory_peak - r->memory_base) : 0;
     printf("wrote %s: %.1f MB in %.2f s, memory %.1f MB", p->output, (double)r->bytes / 1e6,
            r->seconds, extra / 1e6);
-    if (user > 0.2) printf("; %.1f million edges a second of CPU", (double)r->n_rows / user / 1e6);
+    if (user > 0.2 && flip_comm_size(p->comm) == 1)
+        printf("; %.1f million edges a second of CPU", (double)r->n_rows / user / 1e6);
     printf("\n");
     printf("next: flipbook info %s   or: flipbook partition %s -o parts.h5 --parts 8\n", p->output,
            p->output);

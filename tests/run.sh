@@ -6,8 +6,9 @@
 #   tests/run.sh --quick    the float build with gcc, its tests, and the checks of the sources
 #
 # Builds go to build (float, gcc: the product), build-double, build-clang and build-asan. A test is
-# a program of tests/meson.build on one number of ranks, a script tests/*.sh (called with the build
-# folder; exit 77 = cannot run here, its last line says why), or a check named below.
+# a program or script tNNN of tests/meson.build on one number of ranks, another script tests/*.sh
+# (called with the build folder; exit 77 = cannot run here, its last line says why), or a check named
+# below.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 quick=no
@@ -15,7 +16,7 @@ case "${1-}" in
 '') ;;
 --quick) quick=yes ;;
 -h | --help)
-    sed -n '2,10s/^# \{0,1\}//p' "$0"
+    sed -n '2,11s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 *)
@@ -141,7 +142,7 @@ if [ "$quick" = no ]; then
     check 'build float clang' env CC=clang bash -c "$(declare -f compile); compile build-clang" &&
         programs build-clang "$single"
     for script in tests/*.sh; do
-        [ "$script" = tests/run.sh ] || check "$script" timeout 900 "$script" "$PWD/build"
+        [[ $script == tests/run.sh || $script == tests/t[0-9]* ]] || check "$script" timeout 900 "$script" "$PWD/build"
     done
     if check 'build float gcc, address and undefined-behaviour sanitizers' \
         compile build-asan -Dwerror=false -Db_sanitize=address,undefined -Dbuildtype=debugoptimized; then

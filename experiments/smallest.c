@@ -41,6 +41,8 @@ static flip_status train(flip_comm *comm, const char *path) {
 
     /* the loss counts the nodes that split 0 of the file says are for training */
     const int8_t *split = flip_graph_split(graph, 0);
+    if (!split || !flip_graph_labels(graph) || !flip_graph_features(graph))
+        FLIP_TRY_GOTO(FLIP_FAIL(FLIP_ERROR_INPUT, "'%s' lacks features, labels or splits", path));
     FLIP_TRY_GOTO(flip_alloc(&train, (size_t)on.n_own, 1, "training mask"));
     for (int32_t i = 0; i < on.n_own; i++)
         train[i] = split[i] == 0;

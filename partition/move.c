@@ -23,7 +23,7 @@ enum { BLOCK_BYTES = 8 << 20 };
 
 typedef flip_mover mover;
 typedef flip_table table;
-typedef flip_column column;
+typedef flip_moved_column column;
 typedef flip_move_header header;
 
 /* ---- tables -----------------------------------------------------------------------------------

@@ -6,13 +6,13 @@
 
 enum { FLIP_MOVE_COLUMNS = 4 };
 
-typedef struct flip_column {
+typedef struct flip_moved_column {
     const char *name;
     flip_type type; /* on disk and in memory */
     int64_t dim2, dim3;
     size_t bytes;  /* an item */
     size_t offset; /* in a packed item */
-} flip_column;
+} flip_moved_column;
 
 typedef enum flip_table_kind {
     FLIP_TABLE_NODES,
@@ -23,7 +23,7 @@ typedef enum flip_table_kind {
 typedef struct flip_table {
     flip_table_kind kind; /* one item a node; a row of items a node; items that name their node */
     const char *index;    /* ROWS: row pointers; NAMED: the column that names the node */
-    flip_column columns[FLIP_MOVE_COLUMNS];
+    flip_moved_column columns[FLIP_MOVE_COLUMNS];
     int n_columns;
     size_t item_bytes;
     int64_t n_items;

@@ -175,19 +175,54 @@ size_t flip_memory_peak(void) {
     return status_kilobytes("VmHWM:");
 }
 
-size_t flip_memory_available(void) {
-    static const char *const limits[] = {"/sys/fs/cgroup/memory.max",
-                                         "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    size_t total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        char text[64] = "";
-        FILE *file = fopen(limits[i], "r");
-        if (!file) continue;
-        if (fgets(text, sizeof text, file)) {
-            size_t limit = strtoull(text, NULL, 10); /* "max" gives 0 */
-            if (limit > 0 && limit < total) total = limit;
+/* A limit of a control group: "max" and unreadable files are none. */
+static size_t limit_in(const char *path) {
+    char text[64] = "";
+    FILE *file = fopen(path, "r");
+    if (!file) return SIZE_MAX;
+    size_t limit = fgets(text, sizeof text, file) ? strtoull(text, NULL, 10) : 0;
+    fclose(file);
+    return limit > 0 ? limit : SIZE_MAX;
+}
+
+/* The smallest limit on the way from group `path` up to the root: a job's stands some levels up. */
+static size_t limit_above(const char *root, char *path, const char *name) {
+    size_t least = SIZE_MAX;
+    for (;;) {
+        char file[1024];
+        int length = snprintf(file, sizeof file, "%s%s/%s", root, path, name);
+        if (length > 0 && length < (int)sizeof file) {
+            size_t limit = limit_in(file);
+            least = limit < least ? limit : least;
         }
-        fclose(file);
+        char *slash = strrchr(path, '/');
+        if (!slash) return least;
+        *slash = 0;
     }
-    return total;
+}
+
+/* Lines "0::/group" (version 2) and "7:memory:/group" (version 1). */
+static size_t group_limit(void) {
+    char line[768];
+    size_t least = SIZE_MAX;
+    FILE *file = fopen("/proc/self/cgroup", "r");
+    while (file && fgets(line, sizeof line, file)) {
+        char *path = strchr(line, '/');
+        if (!path) continue;
+        path[strcspn(path, "\n")] = 0;
+        size_t limit = strncmp(line, "0::", 3) == 0
+                           ? limit_above("/sys/fs/cgroup", path, "memory.max")
+                       : strstr(line, ":memory:")
+                           ? limit_above("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+                           : SIZE_MAX;
+        least = limit < least ? limit : least;
+    }
+    if (file) fclose(file);
+    return least;
+}
+
+size_t flip_memory_available(void) {
+    size_t total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    size_t limit = group_limit();
+    return limit < total ? limit : total;
 }

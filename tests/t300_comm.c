@@ -137,6 +137,16 @@ static void check_all_to_all_chunked(flip_comm *comm) {
         for (int r = 0; r < size; r++)
             for (size_t i = 0; i < (size_t)receive_count[r] * item; i++)
                 CHECK(in[at++] == byte(r * 100 + rank, i), "from %d byte %zu", r, i);
+        /* the same without knowing what comes */
+        unsigned char *dealt;
+        int64_t n = -1, dealt_count[64];
+        CHECK_OK(flip_comm_deal(comm, &dealt, &n, dealt_count, out, send_count, item));
+        CHECK(n == received && memcmp(dealt, in, (size_t)n * item) == 0, "%lld items dealt",
+              (long long)n);
+        for (int r = 0; r < size; r++)
+            CHECK(dealt_count[r] == receive_count[r], "%lld items of %d", (long long)dealt_count[r],
+                  r);
+        flip_free(dealt);
         free(out);
         free(in);
     }

@@ -44,6 +44,12 @@ flip_status flip_comm_gather_all(flip_comm *comm, void *all, const void *mine, s
 /* Items of `item` bytes; counts and displacements in items, [size] each. */
 flip_status flip_comm_all_to_all(flip_comm *comm, const void *send, const int64_t *send_count,
                                  void *receive, const int64_t *receive_count, size_t item);
+/* Items that stand in the order of the ranks they go to, send_count [size] for each rank. *received
+ * (owned by the caller, flip_free) has those that come, by sender, *n_received of them;
+ * receive_count [size] from each, or NULL. */
+flip_status flip_comm_deal(flip_comm *comm, void *received_pointer, int64_t *n_received,
+                           int64_t *receive_count, const void *items, const int64_t *send_count,
+                           size_t item);
 /* Worst status of all ranks, so that an error anywhere is an error everywhere (message: lowest
  * failing rank's). */
 flip_status flip_comm_agree(flip_comm *comm, flip_status mine);

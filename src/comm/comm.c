@@ -249,6 +249,32 @@ flip_status flip_comm_all_to_all(flip_comm *comm, const void *send, const int64_
     return FLIP_OK;
 }
 
+flip_status flip_comm_deal(flip_comm *comm, void *received_pointer, int64_t *n_received,
+                           int64_t *receive_count, const void *items, const int64_t *send_count,
+                           size_t item) {
+    flip_status status;
+    size_t size = (size_t)flip_comm_size(comm);
+    int64_t *from = NULL, *one, total = 0;
+    *(void **)received_pointer = NULL;
+    status = flip_alloc(&from, 2 * size, sizeof *from, "counts of items");
+    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    one = from + size;
+    for (size_t r = 0; r < size; r++)
+        one[r] = 1;
+    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, send_count, one, from, one, sizeof *from));
+    for (size_t r = 0; r < size; r++)
+        total += from[r];
+    status = flip_alloc(received_pointer, (size_t)total, item, "items of other ranks");
+    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    FLIP_TRY_GOTO(
+        flip_comm_all_to_all(comm, items, send_count, *(void **)received_pointer, from, item));
+    *n_received = total;
+    if (receive_count) memcpy(receive_count, from, size * sizeof *from);
+done:
+    flip_free(from);
+    return status;
+}
+
 /* ---- errors ---- */
 
 /* "function (file:line)" back into its parts. */

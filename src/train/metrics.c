@@ -97,38 +97,29 @@ static flip_status sort_over_ranks(ranked **list, int64_t *n, flip_comm *comm) {
     int size = flip_comm_size(comm);
     qsort(*list, (size_t)*n, sizeof **list, order);
     if (size == 1) return FLIP_OK;
-    ranked mine[SAMPLES], *all = NULL, *received = NULL;
-    int64_t *counts = NULL, total = 0; /* to send, to receive, and ones: [3, size] */
+    ranked mine[SAMPLES], *all = NULL, *received;
+    int64_t *send = NULL, total = 0;
     flip_status status;
     /* a rank without items samples "after everything" */
     for (int i = 0; i < SAMPLES; i++)
         mine[i] = *n ? (*list)[*n * i / SAMPLES] : (ranked){.step = INT32_MAX, .score = -INFINITY};
     FLIP_TRY_GOTO(flip_alloc(&all, (size_t)size * SAMPLES, sizeof *all, "samples"));
-    FLIP_TRY_GOTO(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "counts"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&send, (size_t)size, sizeof *send, "counts"));
     FLIP_TRY_GOTO(flip_comm_gather_all(comm, all, mine, sizeof mine));
     qsort(all, (size_t)size * SAMPLES, sizeof *all, order);
-    int64_t *send = counts, *receive = counts + size, *one = counts + 2 * size;
     for (int64_t i = 0, to = 0; i < *n; i++) {
         while (to < size - 1 && order(&(*list)[i], &all[(to + 1) * SAMPLES]) >= 0)
             to++;
         send[to]++;
     }
-    for (int r = 0; r < size; r++)
-        one[r] = 1;
-    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, send, one, receive, one, sizeof *send));
-    for (int r = 0; r < size; r++)
-        total += receive[r];
-    FLIP_TRY_GOTO(flip_alloc(&received, (size_t)total, sizeof *received, "scores"));
-    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, *list, send, received, receive, sizeof *received));
+    FLIP_TRY_GOTO(flip_comm_deal(comm, &received, &total, NULL, *list, send, sizeof *received));
     qsort(received, (size_t)total, sizeof *received, order);
     flip_free(*list);
     *list = received;
     *n = total;
-    received = NULL;
 done:
     flip_free(all);
-    flip_free(counts);
-    flip_free(received);
+    flip_free(send);
     return status;
 }
 

@@ -25,46 +25,25 @@ static void count_blocks(const flip_directory *directory, const place *list, int
         counts[list[i].original / directory->block]++;
 }
 
-/* Exchanges places; *received from flip_alloc. counts [3, size] scratch: sent, received, ones. */
-static flip_status exchange(const flip_directory *directory, const place *list, int64_t *counts,
-                            place **received, int64_t *n) {
-    int size = flip_comm_size(directory->comm);
-    int64_t *send = counts, *receive = counts + size, *one = counts + 2 * size;
-    for (int r = 0; r < size; r++)
-        one[r] = 1;
-    FLIP_TRY(flip_comm_all_to_all(directory->comm, send, one, receive, one, sizeof *send));
-    *n = 0;
-    for (int r = 0; r < size; r++)
-        *n += receive[r];
-    FLIP_TRY(flip_alloc(received, (size_t)*n, sizeof **received, "directory"));
-    return flip_comm_all_to_all(directory->comm, list, send, *received, receive, sizeof *list);
-}
-
 flip_status flip_directory_create(flip_directory *directory, flip_comm *comm,
                                   const flip_graph *graph) {
     int size = flip_comm_size(comm), rank = flip_comm_rank(comm);
     int32_t n_own = flip_graph_n_own(graph);
     const int64_t *original = flip_graph_original(graph);
     int64_t first = flip_graph_rank_first(graph)[rank], n_nodes = flip_graph_about(graph)->n_nodes;
-    int64_t block = (n_nodes + size - 1) / size, *counts = NULL, n;
+    int64_t block = (n_nodes + size - 1) / size, *counts = NULL, n = 0;
     place *list = NULL, *received = NULL;
     flip_status status;
     *directory = (flip_directory){comm, n_nodes, block > 0 ? block : 1, NULL};
     FLIP_TRY_GOTO(flip_alloc(&list, (size_t)n_own, sizeof *list, "directory"));
-    FLIP_TRY_GOTO(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "directory"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&counts, (size_t)size, sizeof *counts, "directory"));
     FLIP_TRY_GOTO(
         flip_alloc(&directory->gid, (size_t)directory->block, sizeof(flip_gid), "directory"));
     for (int32_t i = 0; i < n_own; i++)
         list[i] = (place){original[i], first + i};
     qsort(list, (size_t)n_own, sizeof *list, by_original);
     count_blocks(directory, list, n_own, counts);
-    if (size == 1) {
-        received = list;
-        list = NULL;
-        n = n_own;
-    } else {
-        FLIP_TRY_GOTO(exchange(directory, list, counts, &received, &n));
-    }
+    FLIP_TRY_GOTO(flip_comm_deal(comm, &received, &n, NULL, list, counts, sizeof *list));
     for (int64_t i = 0; i < n; i++)
         directory->gid[received[i].original - rank * directory->block] = received[i].gid;
 done:
@@ -97,12 +76,13 @@ flip_status flip_directory_find(const flip_directory *directory, int64_t n, cons
     }
     /* questions carry their place in gid[], answers come back in the order of the questions */
     FLIP_TRY_GOTO(flip_alloc(&list, (size_t)n, sizeof *list, "directory"));
-    FLIP_TRY_GOTO(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "directory"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&counts, 2 * (size_t)size, sizeof *counts, "directory"));
     for (int64_t i = 0; i < n; i++)
         list[i] = (place){original[i], i};
     qsort(list, (size_t)n, sizeof *list, by_original);
     count_blocks(directory, list, n, counts);
-    FLIP_TRY_GOTO(exchange(directory, list, counts, &asked, &n_asked));
+    FLIP_TRY_GOTO(flip_comm_deal(directory->comm, &asked, &n_asked, counts + size, list, counts,
+                                 sizeof *list));
     for (int64_t i = 0; i < n_asked; i++)
         asked[i].original = directory->gid[asked[i].original - rank * directory->block];
     FLIP_TRY_GOTO(

@@ -195,33 +195,23 @@ static int by_owner(const void *a, const void *b) {
 
 /* Sends every link to the rank that owns its source. *list is replaced. */
 static flip_status send_to_sources(const flip_data *data, link **list, int64_t *n) {
-    int size = flip_comm_size(data->comm);
-    if (size == 1) return FLIP_OK;
-    int64_t *counts, total = 0;
-    link *received = NULL;
-    flip_status status;
-    FLIP_TRY(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "counts"));
-    int64_t *send = counts, *receive = counts + size, *one = counts + 2 * size;
+    int64_t *send, total = 0;
+    link *received;
+    FLIP_TRY(flip_alloc_zero(&send, (size_t)flip_comm_size(data->comm), sizeof *send, "counts"));
     qsort(*list, (size_t)*n, sizeof **list, by_owner);
     for (int64_t i = 0, r = 0; i < *n; i++) {
         while ((*list)[i].u >= data->rank_first[r + 1])
             r++;
         send[r]++;
     }
-    for (int r = 0; r < size; r++)
-        one[r] = 1;
-    FLIP_TRY_GOTO(flip_comm_all_to_all(data->comm, send, one, receive, one, sizeof *send));
-    for (int r = 0; r < size; r++)
-        total += receive[r];
-    FLIP_TRY_GOTO(flip_alloc(&received, (size_t)total, sizeof *received, "true pairs"));
-    FLIP_TRY_GOTO(
-        flip_comm_all_to_all(data->comm, *list, send, received, receive, sizeof *received));
+    flip_status status =
+        flip_comm_deal(data->comm, &received, &total, NULL, *list, send, sizeof **list);
+    flip_free(send);
+    if (status != FLIP_OK) return status;
     flip_free(*list);
     *list = received;
     *n = total;
-done:
-    flip_free(counts);
-    return status;
+    return FLIP_OK;
 }
 
 /* Sorted, without self loops and duplicates, into the arrays of links. */

@@ -88,38 +88,28 @@ done:
 /* Lines with key[0] in block r of n_keys go to rank r; afterwards each rank's are sorted. */
 static flip_status deal_lines(lines *l, flip_comm *comm, int64_t n_keys) {
     int size = flip_comm_size(comm);
-    int64_t block = (n_keys + size - 1) / size, n = 0, bytes = 0;
-    int64_t *counts = NULL; /* [5, size]: lines out, in, bytes out, in, ones */
+    int64_t block = (n_keys + size - 1) / size, bytes = 0;
+    int64_t *out = NULL; /* [2, size]: lines, and bytes, to each rank */
     lines received = {0};
     flip_status status;
     FLIP_TRY(sort_lines(l));
     if (size == 1) return FLIP_OK;
-    FLIP_TRY_GOTO(flip_alloc_zero(&counts, 5 * (size_t)size, sizeof *counts, "predictions"));
-    int64_t *out = counts, *in = counts + size, *bytes_out = counts + 2 * size;
-    int64_t *bytes_in = counts + 3 * size, *one = counts + 4 * size;
+    FLIP_TRY_GOTO(flip_alloc_zero(&out, 2 * (size_t)size, sizeof *out, "predictions"));
     for (int64_t i = 0; i < l->n; i++) {
         out[l->key[i].key[0] / block]++;
-        bytes_out[l->key[i].key[0] / block] += l->key[i].length;
+        out[size + l->key[i].key[0] / block] += l->key[i].length;
     }
-    for (int r = 0; r < size; r++)
-        one[r] = 1;
-    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, out, one, in, one, sizeof *out));
-    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, bytes_out, one, bytes_in, one, sizeof *out));
-    for (int r = 0; r < size; r++) {
-        n += in[r];
-        bytes += bytes_in[r];
-    }
-    received = (lines){.n = n, .room = n, .used = (size_t)bytes, .size = (size_t)bytes};
-    FLIP_TRY_GOTO(flip_alloc(&received.key, (size_t)n, sizeof *received.key, "predictions"));
-    FLIP_TRY_GOTO(flip_alloc(&received.text, (size_t)bytes, 1, "predictions"));
-    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, l->key, out, received.key, in, sizeof *l->key));
-    FLIP_TRY_GOTO(flip_comm_all_to_all(comm, l->text, bytes_out, received.text, bytes_in, 1));
+    FLIP_TRY_GOTO(
+        flip_comm_deal(comm, &received.key, &received.n, NULL, l->key, out, sizeof *l->key));
+    FLIP_TRY_GOTO(flip_comm_deal(comm, &received.text, &bytes, NULL, l->text, out + size, 1));
+    received.room = received.n;
+    received.used = received.size = (size_t)bytes;
     lines_finish(l);
     *l = received;
     memset(&received, 0, sizeof received);
     FLIP_TRY_GOTO(sort_lines(l));
 done:
-    flip_free(counts);
+    flip_free(out);
     lines_finish(&received);
     return status;
 }

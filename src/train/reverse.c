@@ -18,30 +18,24 @@ static int by_destination(const void *a, const void *b) {
     return (x->weight > y->weight) - (x->weight < y->weight);
 }
 
-/* Sorted events to the owners of their destinations; *received from flip_alloc. */
-static flip_status send_to_owners(const flip_data *data, const event *list, int64_t n,
-                                  event **received, int64_t *n_received) {
-    int size = flip_comm_size(data->comm);
-    int64_t *counts;
-    flip_status status;
-    FLIP_TRY(flip_alloc_zero(&counts, 3 * (size_t)size, sizeof *counts, "counts"));
-    int64_t *send = counts, *receive = counts + size, *one = counts + 2 * size;
-    for (int64_t i = 0, r = 0; i < n; i++) {
-        while (list[i].dst >= data->rank_first[r + 1])
+/* Sorted events to the owners of their destinations; *list is replaced. */
+static flip_status send_to_owners(const flip_data *data, event **list, int64_t *n) {
+    int64_t *send, total = 0;
+    event *received;
+    FLIP_TRY(flip_alloc_zero(&send, (size_t)flip_comm_size(data->comm), sizeof *send, "counts"));
+    for (int64_t i = 0, r = 0; i < *n; i++) {
+        while ((*list)[i].dst >= data->rank_first[r + 1])
             r++;
         send[r]++;
     }
-    for (int r = 0; r < size; r++)
-        one[r] = 1;
-    FLIP_TRY_GOTO(flip_comm_all_to_all(data->comm, send, one, receive, one, sizeof *send));
-    *n_received = 0;
-    for (int r = 0; r < size; r++)
-        *n_received += receive[r];
-    FLIP_TRY_GOTO(flip_alloc(received, (size_t)*n_received, sizeof *list, "reversed events"));
-    FLIP_TRY_GOTO(flip_comm_all_to_all(data->comm, list, send, *received, receive, sizeof *list));
-done:
-    flip_free(counts);
-    return status;
+    flip_status status =
+        flip_comm_deal(data->comm, &received, &total, NULL, *list, send, sizeof **list);
+    flip_free(send);
+    if (status != FLIP_OK) return status;
+    flip_free(*list);
+    *list = received;
+    *n = total;
+    return FLIP_OK;
 }
 
 /* Replaces data->events by arrays of its own. */
@@ -70,8 +64,8 @@ static flip_status take_events(flip_data *data, const event *list, int64_t n) {
 
 flip_status flip_data_reverse(flip_data *data) {
     const flip_events *events = &data->events;
-    event *list = NULL, *received = NULL;
-    int64_t n = events->n, n_received = 0;
+    event *list = NULL;
+    int64_t n = events->n;
     flip_status status;
     FLIP_TRY_GOTO(flip_alloc(&list, (size_t)n, sizeof *list, "reversed events"));
     for (int64_t i = 0; i < n; i++)
@@ -80,12 +74,7 @@ flip_status flip_data_reverse(flip_data *data) {
                           .step = events->step ? events->step[i] : 0,
                           .weight = events->weight ? events->weight[i] : 1};
     qsort(list, (size_t)n, sizeof *list, by_destination);
-    if (flip_comm_size(data->comm) > 1) {
-        FLIP_TRY_GOTO(send_to_owners(data, list, n, &received, &n_received));
-        flip_free(list);
-        list = received;
-        n = n_received;
-    }
+    FLIP_TRY_GOTO(send_to_owners(data, &list, &n));
     FLIP_TRY_GOTO(take_events(data, list, n));
 done:
     flip_free(list);

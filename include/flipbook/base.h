@@ -156,6 +156,7 @@ typedef enum flip_stage {
     FLIP_STAGE_DENSE,
     FLIP_STAGE_POINTWISE, /* activation, dropout, norms, concatenation */
     FLIP_STAGE_EXCHANGE,  /* waiting for halo rows; packing */
+    FLIP_STAGE_SAMPLE,    /* drawing non-edges, finding their owners */
     FLIP_STAGE_LOSS,
     FLIP_STAGE_ALLREDUCE,
     FLIP_STAGE_OPTIMISER,

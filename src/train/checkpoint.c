@@ -7,6 +7,7 @@
  *   parameters/shape    int64 [p, 3]  rows, columns, offset of each parameter
  *   parameters/names    text, one line each
  *   optimiser/moments   [m]
+ *   embedding/…         learned features, a row a node: original (ids), current, best, moment1, 2
  *
  * Everything else that a run depends on (dropout, negatives) is a function of seed and epoch, so a
  * resumed run gives the bits of the uninterrupted one.
@@ -89,6 +90,8 @@ flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path,
     FLIP_TRY_GOTO(write_table(writer, trainer->params, first));
     FLIP_TRY_GOTO(flip_writer_rows(writer, "optimiser/moments", real_type, real_type,
                                    first ? n_moments : 0, 0, 0, moments));
+    if (trainer->learned)
+        FLIP_TRY_GOTO(flip_learned_write(trainer->learned, writer, real_type, data->original));
     FLIP_TRY_GOTO(flip_writer_commit(writer));
     if (first)
         meter->bytes[FLIP_BYTES_CHECKPOINT] += (uint64_t)(2 * n + n_moments) * sizeof *moments;
@@ -196,6 +199,9 @@ flip_status flip_checkpoint_read(flip_trainer *trainer, const char *path, const 
     FLIP_TRY_GOTO(read_slab(reader, state ? "parameters/current" : "parameters/best", n, values));
     FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "epoch", &trainer->epoch));
     FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "best_epoch", &trainer->best_epoch));
+    if (trainer->learned)
+        FLIP_TRY_GOTO(
+            flip_learned_read(trainer->learned, &trainer->data, reader, real_type, state));
     if (state) FLIP_TRY_GOTO(read_state(trainer, reader));
 done:
     flip_reader_close(&reader);

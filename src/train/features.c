@@ -116,8 +116,8 @@ flip_status flip_data_features(flip_data *data) {
         return degree_features(data);
     case FLIP_FEATURES_ONEHOT:
         return onehot_features(data);
-    default:
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--features learned is not in this version of flipbook "
-                                           "(it has given, degree and onehot)");
+    default: /* rows are made by learned.c */
+        data->in_dim = (int32_t)s->hidden;
+        return FLIP_OK;
     }
 }

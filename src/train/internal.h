@@ -103,13 +103,37 @@ flip_status flip_data_link_pairs(flip_data *data);
 flip_status flip_data_class_weights(flip_data *data);
 flip_status flip_data_metric(flip_data *data);
 
+/* ---- learned features ---- */
+
+typedef struct flip_learned {
+    int32_t n_own, steps, dim;
+    flip_real *values, *best; /* [n_own, dim] */
+    flip_real *moments;       /* [2, n_own, dim] */
+    double *gradient;         /* [n_own, dim] */
+    flip_real *input;         /* [n_own, steps, dim] when steps > 1 */
+} flip_learned;
+flip_status flip_learned_create(flip_learned **learned, const flip_data *data);
+void flip_learned_destroy(flip_learned **learned);
+flip_var flip_learned_input(flip_learned *learned, flip_tape *tape);
+/* After backward: one step of the settings' optimiser (clipping is for the model's parameters). */
+flip_status flip_learned_step(flip_learned *learned, const flip_tape *tape, flip_var x,
+                              const flip_settings *settings, int64_t epoch);
+/* Rows in rank order, with their original ids. Collective. */
+flip_status flip_learned_write(const flip_learned *learned, flip_writer *writer, flip_type type,
+                               const int64_t *original);
+/* Each row goes to its owner, however the graph is cut now. state: current values and moments too,
+ * else the best values. Collective. */
+flip_status flip_learned_read(flip_learned *learned, const flip_data *data,
+                              const flip_reader *reader, flip_type type, bool state);
+
 /* ---- trainer: data, model and their state ---- */
 
 typedef struct flip_trainer {
     flip_data data;
     flip_params *params;
     flip_model *model;
-    flip_head *head; /* NULL for node tasks */
+    flip_head *head;       /* NULL for node tasks */
+    flip_learned *learned; /* NULL unless features are learned */
     flip_tape *tape;
     flip_optimiser *optimiser;
     /* state */
@@ -127,6 +151,10 @@ flip_status flip_trainer_load(flip_trainer *trainer, flip_comm *comm, const flip
 void flip_trainer_close(flip_trainer *trainer); /* closes the data too */
 /* One epoch: forward, loss, backward, reduce, step; sets epoch and loss. Collective. */
 flip_status flip_trainer_epoch(flip_trainer *trainer);
+/* The current parameters become the best ones. */
+void flip_trainer_keep(flip_trainer *trainer);
+/* Exchange current and best parameters. */
+void flip_trainer_swap(flip_trainer *trainer);
 /* Forward without training: logits of nodes [n_own, steps, out], or embeddings. */
 flip_status flip_trainer_forward(flip_trainer *trainer, flip_var *y);
 

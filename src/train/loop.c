@@ -44,6 +44,20 @@ static void add_difference(flip_meter *sum, const flip_meter *now, const flip_me
     }
 }
 
+/* ---- a terminal? ---- */
+
+/* mpirun gives its ranks a pseudo-terminal even when its own output is a file: look at the
+ * launcher's output then. */
+static bool is_terminal(FILE *out) {
+    char link[64], target[64];
+    if (!out || !isatty(fileno(out))) return false;
+    if (!getenv("OMPI_COMM_WORLD_SIZE")) return true;
+    snprintf(link, sizeof link, "/proc/%d/fd/1", (int)getppid());
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = 0;
+    return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
+}
+
 /* ---- a run ---- */
 
 typedef struct run {
@@ -159,8 +173,7 @@ static flip_status validate(run *r, double *valid, bool *best) {
     t->best_metric = *valid;
     t->best_loss = loss;
     t->best_epoch = t->epoch;
-    memcpy(t->best, flip_params_values(t->params),
-           (size_t)flip_params_size(t->params) * sizeof *t->best);
+    flip_trainer_keep(t);
     return FLIP_OK;
 }
 
@@ -229,14 +242,10 @@ static flip_status epochs(run *r) {
 static flip_status final_scores(run *r, flip_result *result) {
     flip_trainer *t = &r->trainer;
     flip_data *data = &t->data;
-    size_t n = (size_t)flip_params_size(t->params) * sizeof(flip_real);
-    flip_real *values = flip_params_values(t->params), *current = NULL;
     double *score[FLIP_PARTS] = {&result->train, &result->valid, &result->test}, loss;
     flip_status status;
     flip_var y;
-    FLIP_TRY_GOTO(flip_alloc(&current, n, 1, "parameters"));
-    memcpy(current, values, n);
-    memcpy(values, t->best, n);
+    flip_trainer_swap(t);
     if (data->s.task == FLIP_TASK_LINK) /* the candidates of training: --negatives a pair */
         FLIP_TRY_GOTO(flip_links_sample(&data->links, &data->set[FLIP_PART_TRAIN], data->comm,
                                         data->rank_first, FLIP_PART_TRAIN, data->s.negatives,
@@ -244,9 +253,8 @@ static flip_status final_scores(run *r, flip_result *result) {
     FLIP_TRY_GOTO(flip_trainer_forward(t, &y));
     for (int p = 0; p < FLIP_PARTS; p++)
         FLIP_TRY_GOTO(flip_measure_part(t, y, (flip_part)p, score[p], &loss));
-    memcpy(values, current, n);
+    flip_trainer_swap(t);
 done:
-    flip_free(current);
     return status;
 }
 
@@ -317,7 +325,7 @@ static flip_status finish(run *r, flip_result *result) {
 flip_status flip_train(flip_result *result, flip_comm *comm, const flip_settings *settings,
                        const flip_io *io) {
     run r = {.io = io, .out = io->out, .checkpoint = "", .started = flip_seconds()};
-    r.terminal = r.out && isatty(fileno(r.out));
+    r.terminal = is_terminal(r.out);
     flip_meter before = *flip_comm_meter(comm);
     flip_status status;
     watch_signals();

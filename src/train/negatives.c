@@ -162,6 +162,7 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_
     for (int64_t i = 0; i < links->n; i++)
         most += links->part[i] == (int)part ? 1 + per_pair : 0;
     flip_pair_set_finish(set);
+    flip_meter_begin(flip_comm_meter(comm), FLIP_STAGE_SAMPLE);
     FLIP_TRY_GOTO(flip_alloc(&s.u, (size_t)most, sizeof *s.u, "sampled pairs"));
     FLIP_TRY_GOTO(flip_alloc(&s.v, (size_t)most, sizeof *s.v, "sampled pairs"));
     FLIP_TRY_GOTO(flip_alloc(&s.w, (size_t)most, sizeof *s.w, "sampled pairs"));
@@ -187,6 +188,7 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_
     FLIP_TRY_GOTO(
         flip_pairs_create(&set->pairs, comm, rank_first, set->n, set->u, set->v, set->step));
 done:
+    flip_meter_end(flip_comm_meter(comm));
     flip_free(s.u);
     flip_free(s.v);
     flip_free(s.w);

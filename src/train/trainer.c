@@ -37,6 +37,8 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
     optimiser.momentum = s->momentum;
     optimiser.clip = s->clip;
     FLIP_TRY(flip_optimiser_create(&trainer->optimiser, trainer->params, &optimiser));
+    if (s->features == FLIP_FEATURES_LEARNED)
+        FLIP_TRY(flip_learned_create(&trainer->learned, data));
     size_t n = (size_t)flip_params_size(trainer->params);
     FLIP_TRY(flip_alloc(&trainer->best, n, sizeof *trainer->best, "best parameters"));
     memcpy(trainer->best, flip_params_values(trainer->params), n * sizeof *trainer->best);
@@ -46,6 +48,7 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
 
 void flip_trainer_close(flip_trainer *trainer) {
     flip_free(trainer->best);
+    flip_learned_destroy(&trainer->learned);
     flip_optimiser_destroy(&trainer->optimiser);
     flip_tape_destroy(&trainer->tape);
     flip_head_destroy(&trainer->head);
@@ -79,6 +82,17 @@ static flip_var task_loss(flip_trainer *trainer, flip_var y) {
     }
 }
 
+/* x: the learned features' variable. */
+static flip_var forward(flip_trainer *trainer, flip_var *x) {
+    const flip_data *data = &trainer->data;
+    *x = FLIP_VAR_NONE;
+    if (!trainer->learned)
+        return flip_model_forward(trainer->model, trainer->tape, data->adjacency, data->features,
+                                  data->steps);
+    *x = flip_learned_input(trainer->learned, trainer->tape);
+    return flip_model_apply(trainer->model, trainer->tape, data->adjacency, *x);
+}
+
 flip_status flip_trainer_epoch(flip_trainer *trainer) {
     flip_data *data = &trainer->data;
     int64_t epoch = trainer->epoch + 1;
@@ -88,8 +102,7 @@ flip_status flip_trainer_epoch(flip_trainer *trainer) {
                                    (uint64_t)data->s.seed, (uint64_t)epoch, data->lead));
     flip_tape_reset(trainer->tape, true, epoch);
     flip_params_clear_gradients(trainer->params);
-    flip_var y = flip_model_forward(trainer->model, trainer->tape, data->adjacency, data->features,
-                                    data->steps);
+    flip_var x, y = forward(trainer, &x);
     flip_var loss = task_loss(trainer, y);
     FLIP_TRY(flip_tape_status(trainer->tape));
     double value = flip_tape_scalar(trainer->tape, loss);
@@ -101,17 +114,40 @@ flip_status flip_trainer_epoch(flip_trainer *trainer) {
                          "NaN; try a smaller --lr, --clip 1, or --feature-norm row",
                          (long long)epoch, value);
     FLIP_TRY(flip_optimiser_step(trainer->optimiser));
+    if (trainer->learned)
+        FLIP_TRY(flip_learned_step(trainer->learned, trainer->tape, x, &data->s, epoch));
     trainer->loss = value;
     trainer->epoch = epoch;
     return FLIP_OK;
 }
 
 flip_status flip_trainer_forward(flip_trainer *trainer, flip_var *y) {
-    flip_data *data = &trainer->data;
+    flip_var x;
     flip_tape_reset(trainer->tape, false, trainer->epoch);
-    *y = flip_model_forward(trainer->model, trainer->tape, data->adjacency, data->features,
-                            data->steps);
+    *y = forward(trainer, &x);
     return flip_tape_status(trainer->tape);
+}
+
+void flip_trainer_keep(flip_trainer *trainer) {
+    flip_learned *l = trainer->learned;
+    memcpy(trainer->best, flip_params_values(trainer->params),
+           (size_t)flip_params_size(trainer->params) * sizeof *trainer->best);
+    if (l) memcpy(l->best, l->values, (size_t)l->n_own * (size_t)l->dim * sizeof *l->best);
+}
+
+static void swap(flip_real *a, flip_real *b, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        flip_real value = a[i];
+        a[i] = b[i];
+        b[i] = value;
+    }
+}
+
+void flip_trainer_swap(flip_trainer *trainer) {
+    flip_learned *l = trainer->learned;
+    swap(trainer->best, flip_params_values(trainer->params),
+         (size_t)flip_params_size(trainer->params));
+    if (l) swap(l->best, l->values, (size_t)l->n_own * (size_t)l->dim);
 }
 
 /* ---- memory ---- */

@@ -21,6 +21,7 @@ static const char *const cases[] = {
     "still.h5 --model sage --norm batch --precompute off --class-weights auto",
     "still.h5 --model gat --heads 4 --hidden 16",
     "still.h5 --model gin --optimizer sgd --lr 0.001",
+    "still.h5 --model sage --features learned",
     "still.h5 --task edge --model gcn --edge-head mlp",
     "still.h5 --task link --model sage --negatives 2 --eval-negatives 10",
     "still.h5 --task regression --model gin --lr 0.001",
@@ -31,6 +32,7 @@ static const char *const cases[] = {
     "moving.h5 --task edge --model tmgcn --window 3 --split-steps 3,1,1 --class-weights 3,1,1",
     "moving.h5 --task edge --model sage --direction out --features degree",
     "moving.h5 --task link --model tmgcn --window 2 --eval-negatives 10 --metric mrr",
+    "moving.h5 --task link --model tmgcn --features learned --optimizer sgd --eval-negatives 5",
     "moving.h5 --task regression --model tmgcn --window 2 --split-steps 3,1,2",
     "moving.h5 --task regression --model gin --lr 0.001",
 };
@@ -111,7 +113,6 @@ static void wrong_usage(void **state) {
         {"train moving.h5 --split 0 --split-steps 3,1,1", 2, "give one of them"},
         {"train moving.h5 --task link --split 0", 2, "split by --split-steps"},
         {"train still.h5 --task link --split random:80/30@1", 2, "split by percent"},
-        {"train still.h5 --features learned", 2, "not in this version"},
         {"train still.h5 --memory 1K", 1, "training needs about"},
         {"evaluate still.h5", 2, "needs --checkpoint FILE"},
         {"evaluate still.h5 --lr 1 --checkpoint c", 2, "--lr belongs to flipbook train"},

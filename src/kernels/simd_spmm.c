@@ -3,10 +3,11 @@
 #include "kernels/simd.h"
 
 enum {
-    AHEAD = 24,      /* entries */
+    AHEAD = 24,      /* entries asked for early … */
+    AHEAD_LINE = 48, /* … where a row of x is one cache line */
     MOST = 16,       /* vectors of a row summed at once */
     AHEAD_RUNS = 2,  /* entries, where a run may be many lines */
-    MOST_LINES = 8, /* of a run asked for */
+    MOST_LINES = 8,  /* of a run asked for */
     CHUNK = 64,      /* rows a thread takes at once */
     LINE = 16        /* floats in a cache line */
 };
@@ -29,12 +30,13 @@ INLINE void row_part(const int count, const gather *g, int64_t v, int64_t j, int
                      float *y, bool accumulate) {
     const flip_csr *a = g->a;
     lanes_mask some = v_first(columns - (count - 1) * LANES);
+    const int lines = (count * LANES + LINE - 1) / LINE, ahead = lines == 1 ? AHEAD_LINE : AHEAD;
     vec sum[MOST];
     UNROLL for (int c = 0; c < count; c++) sum[c] = v_zero();
     int64_t last = a->row_ptr[v + 1], end = a->row_ptr[a->n_rows] - 1;
     for (int64_t e = a->row_ptr[v]; e < last; e++) {
-        const float *next = gather_row(g, e + AHEAD < end ? e + AHEAD : end) + j;
-        UNROLL for (int c = 0; c < (count * LANES + LINE - 1) / LINE; c++)
+        const float *next = gather_row(g, e + ahead < end ? e + ahead : end) + j;
+        UNROLL for (int c = 0; c < lines; c++)
             _mm_prefetch((const char *)(next + c * LINE), _MM_HINT_T0);
         const float *x = gather_row(g, e) + j;
         float weight = a->value ? a->value[e] : 1;

@@ -1,5 +1,6 @@
 /* flipbook import: text edge lists, snapshot folders and .npy files into one container. */
 #include "cli/commands.h"
+#include "cli/words.h"
 #include "cli/run.h"
 
 #include <flipbook/import.h>
@@ -192,45 +193,32 @@ static void end_progress(const bar *b) {
 
 /* ---- the closing page ---- */
 
-/* 1234567 as 1,234,567; four buffers in turn. */
-static const char *grouped(int64_t n) {
-    static char buffers[8][32];
-    static int turn;
-    char digits[24], *out = buffers[turn++ & 7];
-    int length = snprintf(digits, sizeof digits, "%lld", (long long)n), at = 0;
-    for (int i = 0; i < length; i++) {
-        if (i > 0 && (length - i) % 3 == 0 && digits[i - 1] != '-') out[at++] = ',';
-        out[at++] = digits[i];
-    }
-    out[at] = '\0';
-    return out;
-}
-
 static void print_input(const flip_import_params *p, const flip_import_report *r) {
     printf("%s", p->inputs[0]);
-    if (r->n_files > 1) printf(" … (%s files)", grouped(r->n_files));
-    printf(": %s edges, %s\n", grouped(r->n_rows), r->packing);
+    if (r->n_files > 1) printf(" … (%s files)", flip_grouped(r->n_files).s);
+    printf(": %s edges, %s\n", flip_grouped(r->n_rows).s, r->packing);
     printf("  columns    %s%s; split at %s, %s header\n", r->columns,
            r->guessed ? " (by their places)" : "", r->delimiter, r->header ? "with a" : "no");
     if (r->n_comments)
-        printf("  comments   %s lines left out, the first line %lld\n", grouped(r->n_comments),
-               (long long)r->first_comment);
+        printf("  comments   %s lines left out, the first line %lld\n",
+               flip_grouped(r->n_comments).s, (long long)r->first_comment);
 }
 
 static void print_graph(const flip_import_report *r) {
-    printf("  nodes      %s; ids %s\n", grouped(r->n_nodes), r->ids);
-    if (r->n_isolated) printf("             %s without an edge\n", grouped(r->n_isolated));
+    printf("  nodes      %s; ids %s\n", flip_grouped(r->n_nodes).s, r->ids);
+    if (r->n_isolated) printf("             %s without an edge\n", flip_grouped(r->n_isolated).s);
     printf("  events     %s%s; %s self loops, %s duplicates, at most %s into one node\n",
-           grouped(r->n_events),
+           flip_grouped(r->n_events).s,
            r->both_ways   ? " (every edge both ways)"
            : r->symmetric ? " (every edge is there in both directions)"
                           : "",
-           grouped(r->n_self_loops), grouped(r->n_duplicates), grouped(r->degree_most));
+           flip_grouped(r->n_self_loops).s, flip_grouped(r->n_duplicates).s,
+           flip_grouped(r->degree_most).s);
     if (*r->time || r->n_steps > 1) {
-        printf("  steps      %s", grouped(r->n_steps));
+        printf("  steps      %s", flip_grouped(r->n_steps).s);
         if (r->most_events >= 0)
-            printf("; %s to %s events a step, %s steps empty", grouped(r->least_events),
-                   grouped(r->most_events), grouped(r->n_empty_steps));
+            printf("; %s to %s events a step, %s steps empty", flip_grouped(r->least_events).s,
+                   flip_grouped(r->most_events).s, flip_grouped(r->n_empty_steps).s);
         printf("\n");
     }
     if (*r->time) printf("  times      %s\n", r->time);

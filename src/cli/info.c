@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/words.h"
 
 const char flip_help_info[] =
     "Usage: flipbook info FILE [--json]\n"
@@ -27,35 +28,8 @@ enum { BAR = 24, ROWS_MAX = 20 };
 
 /* ---- words and bars ---- */
 
-typedef struct text {
-    char s[48];
-} text;
-
-static text grouped(int64_t value) { /* 1,234,567 */
-    char digits[32];
-    text out;
-    int n = snprintf(digits, sizeof digits, "%" PRId64, value < 0 ? -value : value), at = 0;
-    if (value < 0) out.s[at++] = '-';
-    for (int i = 0; i < n; i++) {
-        if (i > 0 && (n - i) % 3 == 0) out.s[at++] = ',';
-        out.s[at++] = digits[i];
-    }
-    out.s[at] = 0;
-    return out;
-}
-
-static text bytes_text(double bytes) {
-    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB"};
-    int unit = 0;
-    text out;
-    while (bytes >= 999.5 && unit < 5)
-        bytes /= 1000, unit++;
-    snprintf(out.s, sizeof out.s, bytes < 9.95 && unit ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
-    return out;
-}
-
-static text percent(double share) {
-    text out;
+static flip_words percent(double share) {
+    flip_words out;
     snprintf(out.s, sizeof out.s, share > 0 && share < 0.0995 ? "%.1f %%" : "%.0f %%", 100 * share);
     return out;
 }
@@ -79,8 +53,8 @@ static void bar_column(double share, int width, bool padded) {
     if (padded) printf("%*s", width - (n + 7) / 8, "");
 }
 
-static text moment(double seconds) {
-    text out;
+static flip_words moment(double seconds) {
+    flip_words out;
     struct tm parts;
     time_t whole = (time_t)floor(seconds);
     /* times since 1970 in seconds, as import stores them, of 1980 … 2200; others are numbers */
@@ -90,12 +64,12 @@ static text moment(double seconds) {
     return out;
 }
 
-static text duration(double seconds) {
+static flip_words duration(double seconds) {
     static const struct {
         double length;
         const char *name;
     } units[] = {{86400, "days"}, {3600, "hours"}, {60, "minutes"}};
-    text out;
+    flip_words out;
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         if (seconds < units[i].length) continue;
         snprintf(out.s, sizeof out.s, "%.10g s (%.4g %s)", seconds, seconds / units[i].length,
@@ -107,8 +81,8 @@ static text duration(double seconds) {
 }
 
 /* Line k of a text of lines, or its number. */
-static text class_name(const char *lines, int64_t k) {
-    text out;
+static flip_words class_name(const char *lines, int64_t k) {
+    flip_words out;
     const char *at = lines;
     for (int64_t i = 0; at && i < k; i++) {
         at = strchr(at, '\n');
@@ -132,26 +106,26 @@ static double most_of(const int64_t *values, int64_t n) {
 
 static void print_sizes(const flip_survey *s, const char *path) {
     printf("%s: a graph%s\n", path, s->n_steps > 1 ? " that changes" : "");
-    printf("  %s, every byte verified%s%s\n\n", bytes_text((double)s->bytes).s,
+    printf("  %s, every byte verified%s%s\n\n", flip_byte_words((double)s->bytes).s,
            s->creator[0] ? "; made by " : "", s->creator);
-    printf("  nodes    %12s   %s%s\n", grouped(s->n_nodes).s,
+    printf("  nodes    %12s   %s%s\n", flip_grouped(s->n_nodes).s,
            s->text_names     ? "with names"
            : s->number_names ? "with the numbers of the raw data"
                              : "numbered from 0",
            s->renumbered ? ", renumbered by part" : "");
-    printf("  events   %12s   %s\n", grouped(s->n_events).s,
+    printf("  events   %12s   %s\n", flip_grouped(s->n_events).s,
            s->undirected ? "undirected: each edge is stored both ways" : "directed");
     printf(
         "  pairs    %12s   distinct (source, destination); %s self loops, %s repeated in a step\n",
-        grouped(s->n_pairs).s, grouped(s->n_loops).s, grouped(s->n_doubled).s);
-    printf("  steps    %12s   ", grouped(s->n_steps).s);
+        flip_grouped(s->n_pairs).s, flip_grouped(s->n_loops).s, flip_grouped(s->n_doubled).s);
+    printf("  steps    %12s   ", flip_grouped(s->n_steps).s);
     if (s->has_time)
         printf("from %s, each %s\n", moment(s->step_zero).s, duration(s->step_width).s);
     else
         puts(s->n_steps > 1 ? "without times" : "a static graph");
     if (s->weighted)
         printf("  weights  %12s   %.4g … %.4g, mean %.4g; %s negative\n", "", s->weight_least,
-               s->weight_most, s->weight_mean, grouped(s->n_negative).s);
+               s->weight_most, s->weight_mean, flip_grouped(s->n_negative).s);
     else
         printf("  weights          none   every event counts 1\n");
 }
@@ -171,11 +145,11 @@ static void print_steps(const flip_survey *s) {
         if (rows[n] > most) most = rows[n];
     }
     printf("\nEvents a step%s; %s of %s steps are empty\n", group > 1 ? " (means)" : "",
-           grouped(empty).s, grouped(s->n_steps).s);
+           flip_grouped(empty).s, flip_grouped(s->n_steps).s);
     for (int64_t i = 0; i < n; i++) {
         int64_t first = i * group, last = first + group - 1;
         if (last >= s->n_steps) last = s->n_steps - 1;
-        text range, count = grouped((int64_t)llround(rows[i]));
+        flip_words range, count = flip_grouped((int64_t)llround(rows[i]));
         if (group > 1)
             snprintf(range.s, sizeof range.s, "%" PRId64 "-%" PRId64, first, last);
         else
@@ -186,8 +160,8 @@ static void print_steps(const flip_survey *s) {
     }
 }
 
-static text degree_range(int bin) {
-    text out;
+static flip_words degree_range(int bin) {
+    flip_words out;
     int64_t low = bin == 0 ? 0 : (int64_t)1 << (bin - 1), high = bin == 0 ? 0 : 2 * low - 1;
     if (low == high)
         snprintf(out.s, sizeof out.s, "%" PRId64, low);
@@ -210,7 +184,7 @@ static void print_degrees(const flip_survey *s) {
     for (int bin = 0; bin <= last; bin++) {
         printf("  %11s", degree_range(bin).s);
         for (int c = 0; c < n; c++) {
-            printf("%12s", grouped(columns[c]->bins[bin]).s);
+            printf("%12s", flip_grouped(columns[c]->bins[bin]).s);
             double share =
                 (double)columns[c]->bins[bin] / most_of(columns[c]->bins, FLIP_SURVEY_DEGREES);
             bar_column(share, width, c < n - 1);
@@ -222,7 +196,7 @@ static void print_degrees(const flip_survey *s) {
         printf("%12.1f%*s", columns[c]->mean, c < n - 1 ? width + 2 : 0, "");
     printf("\n  %11s", "largest");
     for (int c = 0; c < n; c++)
-        printf("%12s%*s", grouped(columns[c]->most).s, c < n - 1 ? width + 2 : 0, "");
+        printf("%12s%*s", flip_grouped(columns[c]->most).s, c < n - 1 ? width + 2 : 0, "");
     putchar('\n');
 }
 
@@ -236,7 +210,7 @@ static void print_overlap(const flip_survey *s) {
         printf("  %3d - %3d %%", 10 * bin, 10 * bin + 10);
         for (int l = 0; l < s->n_overlaps; l++) {
             const flip_survey_overlap *o = &s->overlap[l];
-            printf("%12s", grouped(o->bins[bin]).s);
+            printf("%12s", flip_grouped(o->bins[bin]).s);
             double share = (double)o->bins[bin] / most_of(o->bins, FLIP_SURVEY_TENTHS);
             bar_column(share, BAR / 2, l == 0);
         }
@@ -247,8 +221,8 @@ static void print_overlap(const flip_survey *s) {
         printf("%12s%*s", percent(s->overlap[l].mean).s, l == 0 ? BAR / 2 + 2 : 0, "");
     printf("\n  %11s", "edges");
     for (int l = 0; l < s->n_overlaps; l++)
-        printf("%12s  %*s", grouped((int64_t)llround(s->overlap[l].edges)).s, l == 0 ? BAR / 2 : 0,
-               "");
+        printf("%12s  %*s", flip_grouped((int64_t)llround(s->overlap[l].edges)).s,
+               l == 0 ? BAR / 2 : 0, "");
     puts("a snapshot (mean)");
 }
 
@@ -258,10 +232,11 @@ static void print_features(const flip_survey *s) {
     if (s->features != FLIP_SURVEY_NONE) {
         double cells = (double)s->n_features *
                        (double)(s->features == FLIP_SURVEY_SPARSE ? s->n_nodes : s->n_feature_rows);
-        printf(", %s columns, %s non-zeros (%s)", grouped(s->n_features).s, grouped(s->n_nonzero).s,
+        printf(", %s columns, %s non-zeros (%s)", flip_grouped(s->n_features).s,
+               flip_grouped(s->n_nonzero).s,
                percent(cells > 0 ? (double)s->n_nonzero / cells : 0).s);
         if (s->features == FLIP_SURVEY_CHANGING)
-            printf(", %s rows of (node, step)", grouped(s->n_feature_rows).s);
+            printf(", %s rows of (node, step)", flip_grouped(s->n_feature_rows).s);
         if (s->feature_ones)
             printf(", all 1");
         else
@@ -269,7 +244,7 @@ static void print_features(const flip_survey *s) {
     }
     printf("\nTargets     ");
     if (s->n_targets)
-        printf("%s numbers a node and step\n", grouped(s->n_targets).s);
+        printf("%s numbers a node and step\n", flip_grouped(s->n_targets).s);
     else
         puts("none");
 }
@@ -283,12 +258,12 @@ static void print_class_rows(const char *title, const int64_t *count, int64_t n,
     for (int64_t k = 0; k <= n; k++) {
         if (k == n && count[k] == 0) continue;
         if (k >= ROWS_MAX && k < n) {
-            if (k == ROWS_MAX) printf("  … and %s more\n", grouped(n - ROWS_MAX).s);
+            if (k == ROWS_MAX) printf("  … and %s more\n", flip_grouped(n - ROWS_MAX).s);
             continue;
         }
-        text name = class_name(names, k);
+        flip_words name = class_name(names, k);
         if (k == n) snprintf(name.s, sizeof name.s, "(none)");
-        printf("  %-20.20s %12s %7s  ", name.s, grouped(count[k]).s,
+        printf("  %-20.20s %12s %7s  ", name.s, flip_grouped(count[k]).s,
                percent((double)count[k] / (total > 0 ? total : 1)).s);
         bar((double)count[k] / most, BAR);
         putchar('\n');
@@ -306,9 +281,10 @@ static void print_classes(const flip_survey *s) {
     if (s->n_splits == 0) return;
     printf("\n%-11s %12s%12s%12s%12s\n", "Splits", "train", "valid", "test", "unused");
     for (int64_t i = 0; i < s->n_splits && i < 10; i++)
-        printf("  %-9" PRId64 " %12s%12s%12s%12s\n", i, grouped(s->split[i][0]).s,
-               grouped(s->split[i][1]).s, grouped(s->split[i][2]).s, grouped(s->split[i][3]).s);
-    if (s->n_splits > 10) printf("  … and %s more\n", grouped(s->n_splits - 10).s);
+        printf("  %-9" PRId64 " %12s%12s%12s%12s\n", i, flip_grouped(s->split[i][0]).s,
+               flip_grouped(s->split[i][1]).s, flip_grouped(s->split[i][2]).s,
+               flip_grouped(s->split[i][3]).s);
+    if (s->n_splits > 10) printf("  … and %s more\n", flip_grouped(s->n_splits - 10).s);
 }
 
 static void print_parts(const flip_survey *s) {
@@ -324,12 +300,13 @@ static void print_parts(const flip_survey *s) {
            "parts; %s empty\n",
            s->n_parts, s->n_nodes ? (double)most_nodes * s->n_parts / (double)s->n_nodes : 1,
            s->n_events ? (double)most_events * s->n_parts / (double)s->n_events : 1,
-           percent(s->n_events ? (double)s->cut / (double)s->n_events : 0).s, grouped(empty).s);
+           percent(s->n_events ? (double)s->cut / (double)s->n_events : 0).s,
+           flip_grouped(empty).s);
     if (s->n_parts > ROWS_MAX) return;
     printf("  %-9s %12s%12s\n", "part", "nodes", "events");
     for (int32_t p = 0; p < s->n_parts; p++) {
-        printf("  %-9d %12s%12s  ", p, grouped(s->part_first[p + 1] - s->part_first[p]).s,
-               grouped(s->part_events[p]).s);
+        printf("  %-9d %12s%12s  ", p, flip_grouped(s->part_first[p + 1] - s->part_first[p]).s,
+               flip_grouped(s->part_events[p]).s);
         bar((double)s->part_events[p] / (double)(most_events ? most_events : 1), BAR);
         putchar('\n');
     }
@@ -346,13 +323,13 @@ static void print_memory(const flip_survey *s) {
     for (int m = 0; m < 2; m++) {
         printf("\n  %-12s", models[m].name);
         for (int i = 0; i < FLIP_SURVEY_RANKS; i++)
-            printf("%12s", bytes_text(flip_info_train_bytes(s, models[m].kind, i)).s);
+            printf("%12s", flip_byte_words(flip_info_train_bytes(s, models[m].kind, i)).s);
     }
     printf("\n  %-12s", "halo rows");
     for (int i = 0; i < FLIP_SURVEY_RANKS; i++)
-        printf("%12s", grouped(s->rank_halo[i]).s);
+        printf("%12s", flip_grouped(s->rank_halo[i]).s);
     printf("\n  beside some 40 MB a rank for MPI and libraries; this machine gives %s\n",
-           bytes_text((double)flip_memory_available()).s);
+           flip_byte_words((double)flip_memory_available()).s);
     if (s->n_parts == 0) puts("  halo rows are those of ranges of ids; METIS makes fewer");
 }
 
@@ -389,15 +366,15 @@ static void print_page(const flip_survey *s, const char *path) {
 
 static flip_status print_datasets(const flip_reader *reader, const char *kind) {
     printf("%s: a %s of %s, every byte verified\n\n", flip_reader_path(reader), kind,
-           bytes_text((double)flip_reader_bytes(reader)).s);
+           flip_byte_words((double)flip_reader_bytes(reader)).s);
     for (int32_t i = 0; i < flip_reader_n_datasets(reader); i++) {
         const char *name = flip_reader_dataset(reader, i);
         int64_t dims[3];
         flip_type type;
         FLIP_TRY(flip_reader_shape(reader, name, dims, &type));
-        printf("  %-28s %-8s %s", name, flip_type_name(type), grouped(dims[0]).s);
+        printf("  %-28s %-8s %s", name, flip_type_name(type), flip_grouped(dims[0]).s);
         for (int d = 1; d < 3 && dims[d]; d++)
-            printf(" x %s", grouped(dims[d]).s);
+            printf(" x %s", flip_grouped(dims[d]).s);
         putchar('\n');
     }
     return FLIP_OK;

@@ -1,6 +1,7 @@
 /* flipbook partition g.h5 -o p.h5 --parts K */
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/words.h"
 
 #include <flipbook/partition.h>
 
@@ -125,31 +126,6 @@ static flip_status parse(command *c, int argc, char **argv) {
 
 /* ---- what is said ---- */
 
-/* 1234567 as 1,234,567; eight buffers go round. */
-static const char *grouped(int64_t value) {
-    static char buffers[8][32];
-    static int turn;
-    char digits[32], *out = buffers[turn++ & 7];
-    int n = snprintf(digits, sizeof digits, "%" PRId64, value), k = 0;
-    for (int i = 0; i < n; i++) {
-        if (i > 0 && (n - i) % 3 == 0 && digits[i - 1] != '-') out[k++] = ',';
-        out[k++] = digits[i];
-    }
-    out[k] = 0;
-    return out;
-}
-
-static const char *sized(size_t bytes) {
-    static char buffers[4][32];
-    static int turn;
-    char *out = buffers[turn++ & 3];
-    if (bytes >= 1000000000)
-        snprintf(out, 32, "%.1f GB", (double)bytes / 1e9);
-    else
-        snprintf(out, 32, "%.0f MB", (double)bytes / 1e6 + .5);
-    return out;
-}
-
 static flip_status tell_memory(const command *c, const flip_reader *reader) {
     int64_t rows[3], events[3], undirected = 0, steps = 1;
     FLIP_TRY(flip_reader_shape(reader, "events/indptr", rows, NULL));
@@ -161,13 +137,14 @@ static flip_status tell_memory(const command *c, const flip_reader *reader) {
     size_t need = flip_partition_bytes(rows[0] - 1, events[0] * (undirected ? 1 : 2), &c->params);
     size_t limit = flip_memory_available(), used = flip_memory_now();
     size_t have = limit > used ? limit - used : 0;
-    fprintf(stderr, "%s: %s nodes, %s events", c->graph, grouped(rows[0] - 1), grouped(events[0]));
-    if (steps > 1) fprintf(stderr, " in %s steps", grouped(steps));
+    fprintf(stderr, "%s: %s nodes, %s events", c->graph, flip_grouped(rows[0] - 1).s,
+            flip_grouped(events[0]).s);
+    if (steps > 1) fprintf(stderr, " in %s steps", flip_grouped(steps).s);
     fputc('\n', stderr);
     if (c->params.n_parts == 1) return FLIP_OK; /* nothing to cut */
     fprintf(stderr, "%s into %s parts needs at most %s on rank 0; %s are free: %s\n",
-            flip_partition_method_name(c->params.method), grouped(c->params.n_parts), sized(need),
-            sized(have),
+            flip_partition_method_name(c->params.method), flip_grouped(c->params.n_parts).s,
+            flip_byte_words((double)need).s, flip_byte_words((double)have).s,
             need <= have ? "fits"
             : c->params.method == FLIP_PARTITION_METIS
                 ? "may not fit; if the union over time does not, ldg takes its place"
@@ -189,8 +166,8 @@ static void tell(const command *c, const flip_partition *p, const flip_partition
                  const flip_partition_row *random, int32_t n_rows) {
     printf("%s into %s part%s: cut %s of %s events (%.1f %%); largest part / mean: nodes %.3f, "
            "events %.3f\n",
-           flip_partition_method_name(p->method), grouped(p->n_parts), p->n_parts == 1 ? "" : "s",
-           grouped(p->cut), grouped(p->n_events),
+           flip_partition_method_name(p->method), flip_grouped(p->n_parts).s,
+           p->n_parts == 1 ? "" : "s", flip_grouped(p->cut).s, flip_grouped(p->n_events).s,
            p->n_events ? 100. * (double)p->cut / (double)p->n_events : 0, p->node_balance,
            p->edge_balance);
     if (p->reason[0]) printf("note: %s\n", p->reason);
@@ -199,9 +176,10 @@ static void tell(const command *c, const flip_partition *p, const flip_partition
     for (int32_t i = 0; i < n_rows; i++) {
         double ranks = rows[i].ranks;
         printf("%5d %11s %11s %11s        %5.2f   %5.2f\n", rows[i].ranks,
-               grouped(rows[i].halo_max), grouped((int64_t)((double)rows[i].halo_sum / ranks + .5)),
-               grouped((int64_t)((double)random[i].halo_sum / ranks + .5)), rows[i].node_balance,
-               rows[i].edge_balance);
+               flip_grouped(rows[i].halo_max).s,
+               flip_grouped((int64_t)((double)rows[i].halo_sum / ranks + .5)).s,
+               flip_grouped((int64_t)((double)random[i].halo_sum / ranks + .5)).s,
+               rows[i].node_balance, rows[i].edge_balance);
     }
     printf("\nwritten: %s\n", c->path);
 }

@@ -140,7 +140,7 @@ uint64_t flip_pair_balance(uint64_t src, uint64_t dst, uint64_t step) {
     return src == dst ? 0 : src < dst ? hash : -hash;
 }
 
-static void put(flip_events *events, int64_t at, const flip_edge_chunk *chunk, int64_t i,
+static void put(flip_event_rows *events, int64_t at, const flip_edge_chunk *chunk, int64_t i,
                 uint32_t src) {
     events->key[at] = (uint64_t)(chunk->step ? chunk->step[i] : 0) << 32 | src;
     if (events->weight) events->weight[at] = chunk->weight[i];
@@ -148,7 +148,7 @@ static void put(flip_events *events, int64_t at, const flip_edge_chunk *chunk, i
 }
 
 /* next[v]: where the next event of row v goes. */
-static void scatter_chunk(flip_events *events, int64_t *next, const flip_edge_chunk *chunk,
+static void scatter_chunk(flip_event_rows *events, int64_t *next, const flip_edge_chunk *chunk,
                           const flip_sort_params *p) {
     next -= p->first_node;
     if (!p->both_ways && !chunk->step && !events->weight && !events->label) {
@@ -286,7 +286,7 @@ static void permute_row(uint64_t *key, float *weight, int32_t *label, uint32_t *
     }
 }
 
-static flip_status sort_row(flip_events *events, scratch *s, int64_t first, int64_t n) {
+static flip_status sort_row(flip_event_rows *events, scratch *s, int64_t first, int64_t n) {
     uint64_t *key = events->key + first;
     float *weight = events->weight ? events->weight + first : NULL;
     int32_t *label = events->label ? events->label + first : NULL;
@@ -307,7 +307,7 @@ static flip_status sort_row(flip_events *events, scratch *s, int64_t first, int6
 }
 
 /* Sorts every row and counts what the closing page tells. */
-static flip_status sort_rows(flip_events *events, const flip_sort_params *p) {
+static flip_status sort_rows(flip_event_rows *events, const flip_sort_params *p) {
     scratch s = {0};
     flip_status status = FLIP_OK;
     for (int64_t v = 0; v < events->n_nodes && status == FLIP_OK; v++) {
@@ -339,9 +339,10 @@ static int64_t starts_from_counts(int64_t *count, int64_t n) {
     return sum;
 }
 
-flip_status flip_events_sort(flip_events *events, flip_edges *edges, const flip_sort_params *p) {
+flip_status flip_event_rows_sort(flip_event_rows *events, flip_edges *edges,
+                                 const flip_sort_params *p) {
     flip_status status = FLIP_OK;
-    *events = (flip_events){.n_nodes = p->n_nodes, .balance_before = !p->both_ways};
+    *events = (flip_event_rows){.n_nodes = p->n_nodes, .balance_before = !p->both_ways};
     FLIP_TRY_GOTO(
         flip_alloc_zero(&events->indptr, (size_t)p->n_nodes + 1, sizeof(int64_t), "row starts"));
     for (int32_t c = 0; c < edges->n_chunks; c++)
@@ -363,11 +364,11 @@ flip_status flip_events_sort(flip_events *events, flip_edges *edges, const flip_
     flip_edges_finish(edges);
     FLIP_TRY_GOTO(sort_rows(events, p));
 done:
-    if (status != FLIP_OK) flip_events_finish(events);
+    if (status != FLIP_OK) flip_event_rows_finish(events);
     return status;
 }
 
-void flip_events_release(flip_events *events) {
+void flip_events_release(flip_event_rows *events) {
     flip_free(events->indptr);
     flip_free(events->key);
     flip_free(events->weight);
@@ -378,7 +379,7 @@ void flip_events_release(flip_events *events) {
     events->label = NULL;
 }
 
-void flip_events_finish(flip_events *events) {
+void flip_event_rows_finish(flip_event_rows *events) {
     flip_events_release(events);
-    *events = (flip_events){0};
+    *events = (flip_event_rows){0};
 }

@@ -54,7 +54,7 @@ typedef struct flip_binning {
 } flip_binning;
 int64_t flip_binning_step(const flip_binning *binning, int64_t time);
 
-typedef struct flip_events {
+typedef struct flip_event_rows {
     int64_t n_nodes, n;
     int64_t *indptr; /* [n_nodes + 1] owned */
     uint64_t *key;   /* [n] owned: step << 32 | source */
@@ -65,7 +65,7 @@ typedef struct flip_events {
      * both ways (1 where they were not). Sums over ranks tell it of all. */
     uint64_t balance, balance_before;
     int64_t degree_most;
-} flip_events;
+} flip_event_rows;
 
 typedef struct flip_sort_params {
     int64_t n_nodes; /* rows: destinations first_node … first_node + n_nodes - 1 */
@@ -82,9 +82,9 @@ typedef struct flip_sort_params {
 flip_status flip_edges_settle(flip_edges *edges, const flip_sort_params *params);
 uint64_t flip_pair_balance(uint64_t src, uint64_t dst, uint64_t step);
 /* Takes the edges, settled (they are empty afterwards). */
-flip_status flip_events_sort(flip_events *events, flip_edges *edges,
-                             const flip_sort_params *params);
-void flip_events_release(flip_events *events); /* the arrays; counts stay */
-void flip_events_finish(flip_events *events);
+flip_status flip_event_rows_sort(flip_event_rows *events, flip_edges *edges,
+                                 const flip_sort_params *params);
+void flip_events_release(flip_event_rows *events); /* the arrays; counts stay */
+void flip_event_rows_finish(flip_event_rows *events);
 
 #endif

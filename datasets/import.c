@@ -156,7 +156,7 @@ static flip_status sort_edges(flip_import_state *s) {
     if (several) FLIP_TRY_GOTO(flip_import_exchange(s, both_ways));
     p.first_node = s->node_first[me];
     p.n_nodes = s->node_first[me + 1] - p.first_node;
-    status = flip_comm_agree(comm, flip_events_sort(&s->events, &s->edges, &p));
+    status = flip_comm_agree(comm, flip_event_rows_sort(&s->events, &s->edges, &p));
     if (status == FLIP_OK) status = flip_import_join_events(s);
 done:
     flip_free(class_of);
@@ -262,7 +262,7 @@ static void finish(flip_import_state *s) {
     flip_names_finish(&s->edge_labels);
     flip_names_finish(&s->node_classes);
     flip_edge_reader_finish(&s->reader);
-    flip_events_finish(&s->events);
+    flip_event_rows_finish(&s->events);
     flip_numbering_finish(&s->numbering);
     flip_free(s->table_code);
     flip_free(s->table_values);

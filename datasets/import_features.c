@@ -172,7 +172,7 @@ static flip_status load_vector(const char *path, flip_type type, void *data, int
 }
 
 /* Ascending columns in every row; a column twice in a row is refused. */
-static flip_status order_row(flip_import_state *s, flip_csr *x, int64_t row) {
+static flip_status order_row(flip_import_state *s, flip_sparse *x, int64_t row) {
     for (int64_t i = x->indptr[row] + 1; i < x->indptr[row + 1]; i++) {
         int32_t column = x->indices[i];
         float value = x->values ? x->values[i] : 1;
@@ -193,7 +193,7 @@ static flip_status order_row(flip_import_state *s, flip_csr *x, int64_t row) {
     return FLIP_OK;
 }
 
-static flip_status check_csr(flip_import_state *s, flip_csr *x) {
+static flip_status check_csr(flip_import_state *s, flip_sparse *x) {
     int64_t most = -1, limit = s->feature_columns ? s->feature_columns : INT32_MAX;
     if (x->indptr[0] != 0 || x->indptr[x->n] != x->nnz)
         return FLIP_FAIL(
@@ -219,7 +219,7 @@ static flip_status check_csr(flip_import_state *s, flip_csr *x) {
     return FLIP_OK;
 }
 
-flip_status flip_import_write_csr(flip_import_state *s, const flip_csr *x, const char *path) {
+flip_status flip_import_write_csr(flip_import_state *s, const flip_sparse *x, const char *path) {
     int64_t n_bad = 0;
     bool ones = true;
     if (x->values)
@@ -242,7 +242,7 @@ flip_status flip_import_write_csr(flip_import_state *s, const flip_csr *x, const
 }
 
 static flip_status write_sparse(flip_import_state *s) {
-    flip_csr x = {0};
+    flip_sparse x = {0};
     int64_t n, n_values = 0;
     flip_status status;
     FLIP_TRY_GOTO(load_vector(s->indptr, FLIP_TYPE_I64, &x.indptr, &n));

@@ -383,7 +383,7 @@ static flip_status write_features(flip_import_state *s, const int64_t *row_of) {
         flip_free(buffer);
         return status == FLIP_OK && n_bad ? flip_import_kept_nan(s, n_bad) : status;
     }
-    flip_csr x = {.n = n, .nnz = nnz, .n_columns = width};
+    flip_sparse x = {.n = n, .nnz = nnz, .n_columns = width};
     flip_status status;
     FLIP_TRY_GOTO(flip_alloc(&x.indptr, (size_t)n + 1, sizeof *x.indptr, "features"));
     FLIP_TRY_GOTO(flip_alloc(&x.indices, (size_t)nnz, sizeof *x.indices, "features"));

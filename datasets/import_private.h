@@ -29,14 +29,14 @@ typedef struct flip_import_state {
     double unit;             /* seconds in one unit of the file's times */
     flip_binning binning;
     bool stepped; /* times became steps */
-    flip_events events;
+    flip_event_rows events;
     flip_numbering numbering;
 
     /* several ranks */
     int64_t n_edges, n_events; /* of all */
     int64_t node_first[1025];  /* [size + 1] destinations of each rank */
     int64_t event_first[1025]; /* [size + 1] their events */
-    uint64_t balance_before;   /* of this rank's edges, see flip_events */
+    uint64_t balance_before;   /* of this rank's edges, see flip_event_rows */
 
     /* rows of nodes */
     int64_t n_known;    /* nodes as the .npy files tell it; -1 = not */
@@ -69,14 +69,14 @@ flip_import_look_at_rows(flip_import_state *s); /* sets n_known and steps, reads
 flip_status flip_import_settle_targets(flip_import_state *s);
 flip_status flip_import_write_rows(flip_import_state *s);
 /* import_features.c */
-typedef struct flip_csr {
+typedef struct flip_sparse {
     int64_t *indptr;  /* [n + 1] */
     int32_t *indices; /* [nnz] */
     float *values;    /* [nnz], NULL = all 1 */
     int64_t n, nnz, n_columns;
-} flip_csr;
+} flip_sparse;
 flip_status flip_import_write_features(flip_import_state *s);
-flip_status flip_import_write_csr(flip_import_state *s, const flip_csr *x, const char *path);
+flip_status flip_import_write_csr(flip_import_state *s, const flip_sparse *x, const char *path);
 /* Refuses values that are not finite (unless --allow-nan), naming row and column of [.., width];
  * value 0 is element `first` of the file. Adds to *n_bad. */
 flip_status flip_import_check_finite(flip_import_state *s, const char *path, const float *values,

@@ -438,7 +438,7 @@ done:
 /* ---- after sorting ---- */
 
 flip_status flip_import_join_events(flip_import_state *s) {
-    flip_events *e = &s->events;
+    flip_event_rows *e = &s->events;
     int size = n_ranks(s), me = my_rank(s);
     s->event_first[0] = 0;
     s->event_first[1] = e->n;

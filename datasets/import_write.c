@@ -60,7 +60,7 @@ static flip_status write_starts(flip_import_state *s, window *w) {
 }
 
 static flip_status write_window(flip_import_state *s, window *w, int64_t first, int64_t n) {
-    const flip_events *e = &s->events;
+    const flip_event_rows *e = &s->events;
     FLIP_TRY(flip_import_gather(s, s->event_first, e->key, sizeof *w->key, first, n, w->key));
     for (int64_t i = 0; i < n && writes(s); i++)
         w->part[i] = (int32_t)(w->key[i] & UINT32_MAX);
@@ -127,7 +127,7 @@ static flip_status write_ids(flip_import_state *s) {
 /* ---- what the closing page tells of the events ---- */
 
 static flip_status count_isolated(flip_import_state *s) {
-    const flip_events *e = &s->events;
+    const flip_event_rows *e = &s->events;
     int64_t n_nodes = s->numbering.n_nodes, own = s->node_first[flip_comm_rank(s->p->comm)];
     size_t n_words = (size_t)n_nodes / 64 + 1;
     uint64_t *seen;
@@ -147,7 +147,7 @@ static flip_status count_isolated(flip_import_state *s) {
 }
 
 static flip_status count_per_step(flip_import_state *s) {
-    const flip_events *e = &s->events;
+    const flip_event_rows *e = &s->events;
     enum { COUNTED = 1 << 24 }; /* longer timelines are not looked at step by step */
     int64_t *count;
     s->report->least_events = s->report->most_events = -1;
@@ -168,7 +168,7 @@ static flip_status count_per_step(flip_import_state *s) {
 }
 
 static flip_status describe_labels(flip_import_state *s) {
-    const flip_events *e = &s->events;
+    const flip_event_rows *e = &s->events;
     int64_t n_classes = s->has_sign ? 2 : s->edge_labels.n;
     int64_t *count;
     uint32_t *order = NULL;
@@ -204,7 +204,7 @@ static flip_status describe_labels(flip_import_state *s) {
 }
 
 static flip_status describe_weights(flip_import_state *s) {
-    const flip_events *e = &s->events;
+    const flip_event_rows *e = &s->events;
     double least = FLT_MAX, most = -FLT_MAX;
     if (!s->weighted) return FLIP_OK;
     for (int64_t i = 0; i < e->n; i++) {

@@ -17,7 +17,7 @@
         }                                                                                          \
     } while (0)
 
-static void must_be_sorted(const flip_events *e, int64_t n_rows, bool both_ways) {
+static void must_be_sorted(const flip_event_rows *e, int64_t n_rows, bool both_ways) {
     MUST(e->indptr[0] == 0 && e->indptr[e->n_nodes] == e->n);
     MUST(both_ways ? e->n >= n_rows && e->n <= 2 * n_rows : e->n == n_rows);
     for (int64_t v = 0; v < e->n_nodes; v++) {
@@ -29,15 +29,15 @@ static void must_be_sorted(const flip_events *e, int64_t n_rows, bool both_ways)
     }
 }
 
-static flip_status settle_and_sort(flip_events *events, flip_edges *edges,
+static flip_status settle_and_sort(flip_event_rows *events, flip_edges *edges,
                                    const flip_sort_params *params) {
     FLIP_TRY(flip_edges_settle(edges, params));
-    return flip_events_sort(events, edges, params);
+    return flip_event_rows_sort(events, edges, params);
 }
 
 static flip_status sort_read(flip_edges *edges, flip_ids *ids, bool both_ways) {
     flip_numbering numbering = {0};
-    flip_events events = {0};
+    flip_event_rows events = {0};
     flip_binning binning = {.in_double = edges->time_double,
                             .start_integer = edges->time_least,
                             .start = edges->double_least,
@@ -59,7 +59,7 @@ static flip_status sort_read(flip_edges *edges, flip_ids *ids, bool both_ways) {
                                                      .binning = &binning,
                                                      .both_ways = both_ways});
     if (status == FLIP_OK && events.indptr) must_be_sorted(&events, n_rows, both_ways);
-    flip_events_finish(&events);
+    flip_event_rows_finish(&events);
     flip_numbering_finish(&numbering);
     return status;
 }

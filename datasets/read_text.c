@@ -74,6 +74,7 @@ static void look_at_start(flip_text *text) {
     if (text->end >= 3 && !memcmp(text->buffer, "\xEF\xBB\xBF", 3)) {
         text->end -= 3;
         text->offset = 3;
+        if (text->stop > 0 && text->stop <= 3) text->stop = 4; /* the first line is this part's */
         memmove(text->buffer, text->buffer + 3, text->end);
     }
     char *cr = memchr(text->buffer, '\r', text->end);

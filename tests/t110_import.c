@@ -220,6 +220,44 @@ static void ids_change_kind_late(void **state) {
     }
 }
 
+/* ---- parts of a file, as several ranks read them ---- */
+
+/* Lines of part `part`, each with its number in front. */
+static void lines_of_part(const char *path, int part, int parts, bool bare_cr, char *out) {
+    flip_text text;
+    assert_int_equal(flip_text_open_part(&text, path, part, parts, bare_cr), FLIP_OK);
+    for (;;) {
+        if (text.begin == text.limit) assert_int_equal(flip_text_fill(&text), FLIP_OK);
+        if (text.begin == text.limit) break;
+        char *next, *line = text.buffer + text.begin, *end = flip_line_end(line, &next);
+        sprintf(out + strlen(out), "%lld:%.*s/", (long long)text.line, (int)(end - line), line);
+        text.begin += (size_t)(next - line);
+        text.line++;
+    }
+    flip_text_close(&text);
+}
+
+static void parts_make_the_whole(void **state) {
+    static const char *const texts[] = {"a\nbb\nccc\n",         "a\nbb\nccc",
+                                        "\n\n\nx\n\n",          "one long line and no end",
+                                        "a\r\nbb\r\n\r\nd\r\n", "\xEF\xBB\xBFq\nr\nstuvw\n",
+                                        "x\ry\rzz\r",           "\n"};
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char whole[512] = "";
+        bool bare_cr = !strchr(texts[i], '\n') && strchr(texts[i], '\r');
+        put_text("parts.txt", texts[i]);
+        lines_of_part("parts.txt", 0, 1, bare_cr, whole);
+        for (int parts = 2; parts < 40; parts++) {
+            char joined[512] = "";
+            for (int part = 0; part < parts; part++)
+                lines_of_part("parts.txt", part, parts, bare_cr, joined);
+            if (strcmp(joined, whole) != 0)
+                fail_msg("%zu in %d parts: %s\n  not %s", i, parts, joined, whole);
+        }
+    }
+}
+
 /* ---- mutations: damaged text is read or refused, never worse ---- */
 
 /* choice: the first byte of edges_from_bytes */
@@ -272,10 +310,10 @@ static void mutations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kind),       cmocka_unit_test(packed_files),
-        cmocka_unit_test(cut_packed_files), cmocka_unit_test(lines_in_any_order),
-        cmocka_unit_test(hub_with_payload), cmocka_unit_test(ids_change_kind_late),
-        cmocka_unit_test(mutations),
+        cmocka_unit_test(every_kind),           cmocka_unit_test(packed_files),
+        cmocka_unit_test(cut_packed_files),     cmocka_unit_test(lines_in_any_order),
+        cmocka_unit_test(hub_with_payload),     cmocka_unit_test(ids_change_kind_late),
+        cmocka_unit_test(parts_make_the_whole), cmocka_unit_test(mutations),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

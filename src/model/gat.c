@@ -12,7 +12,7 @@ static void gat_add(flip_model *model, flip_params *params, int32_t l) {
     k->w = model_add(params, "W", l, k->in, k->heads * d, FLIP_INIT_GLOROT);
     k->a_src = model_add(params, "asrc", l, k->heads, d, FLIP_INIT_GLOROT);
     k->a_dst = model_add(params, "adst", l, k->heads, d, FLIP_INIT_GLOROT);
-    k->b = model_add(params, "b", l, 1, k->out, FLIP_INIT_ZERO);
+    k->b = model_add_bias(model, params, "b", l);
 }
 
 /* Attention's output with the last layer's mean over heads. */
@@ -37,6 +37,7 @@ static flip_var gat_layer(const pass *p) {
         y = flip_add(tape, y,
                      flip_linear(tape, p->h, k->w_residual, FLIP_PARAM_NONE, FLIP_ACT_NONE),
                      FLIP_ACT_NONE);
+    if (k->b == FLIP_PARAM_NONE) return y;
     return flip_bias(tape, y, k->b, FLIP_ACT_NONE); /* elu: model.c, behind the norm */
 }
 

@@ -6,7 +6,7 @@
 static void gcn_add(flip_model *model, flip_params *params, int32_t l) {
     layer *k = &model->layers[l];
     k->w = model_add(params, "W", l, k->in, k->out, FLIP_INIT_GLOROT);
-    k->b = model_add(params, "b", l, 1, k->out, FLIP_INIT_ZERO);
+    k->b = model_add_bias(model, params, "b", l);
 }
 
 /* Also TM-GCN's, whose b is FLIP_PARAM_NONE. */

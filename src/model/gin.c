@@ -10,7 +10,7 @@ static void gin_add(flip_model *model, flip_params *params, int32_t l) {
     k->wa = model_add(params, "Wa", l, k->in, width, FLIP_INIT_UNIFORM_FAN_IN);
     k->ba = model_add(params, "ba", l, 1, width, FLIP_INIT_ZERO);
     k->wb = model_add(params, "Wb", l, width, k->out, FLIP_INIT_UNIFORM_FAN_IN);
-    k->bb = model_add(params, "bb", l, 1, k->out, FLIP_INIT_ZERO);
+    k->bb = model_add_bias(model, params, "bb", l);
 }
 
 static flip_var gin_layer(const pass *p) {

@@ -60,6 +60,8 @@ static inline bool is_last(const pass *p) {
 /* Adds parameter "<letters><layer from 1>". */
 flip_param model_add(flip_params *params, const char *letters, int32_t l, int32_t rows,
                      int32_t cols, flip_init init);
+/* The bias of layer l's sum; FLIP_PARAM_NONE where batch norm would take it away again. */
+flip_param model_add_bias(flip_model *model, flip_params *params, const char *letters, int32_t l);
 /* What the layer's last product or sum applies: ReLU and dropout, nothing in the last layer or
  * where a norm comes first. */
 flip_act model_act(const pass *p);

@@ -57,6 +57,15 @@ flip_param model_add(flip_params *params, const char *letters, int32_t l, int32_
     return flip_params_add(params, name, rows, cols, init);
 }
 
+/* Batch norm subtracts each column's mean, and with it a bias: the gradient of such a bias is
+ * nothing but rounding, of which Adam makes whole steps, and the running mean of evaluation trails
+ * behind it. So there is none. */
+flip_param model_add_bias(flip_model *model, flip_params *params, const char *letters, int32_t l) {
+    bool subtracted = model->p.norm == FLIP_NORM_BATCH && l < model->p.layers - 1;
+    if (subtracted) return FLIP_PARAM_NONE;
+    return model_add(params, letters, l, 1, model->layers[l].out, FLIP_INIT_ZERO);
+}
+
 static flip_param add_state(flip_params *params, const char *letters, int32_t l, int32_t cols,
                             flip_init init) {
     char name[32];

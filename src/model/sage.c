@@ -16,7 +16,7 @@ static void sage_add(flip_model *model, flip_params *params, int32_t l) {
     }
     k->w_self = model_add(params, "Wself", l, k->in, k->out, FLIP_INIT_UNIFORM_FAN_IN);
     k->w_neigh = model_add(params, "Wneigh", l, width, k->out, FLIP_INIT_UNIFORM_FAN_IN);
-    k->b = model_add(params, "b", l, 1, k->out, FLIP_INIT_ZERO);
+    k->b = model_add_bias(model, params, "b", l);
 }
 
 /* max over in-edges of relu(H Wpool + bpool) */

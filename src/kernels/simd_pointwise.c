@@ -173,8 +173,8 @@ static void column_sums(int64_t m, int64_t n, const float *y, int64_t ldy, doubl
         sum_columns(m, flip_min64(COLUMNS, n - j), y + j, ldy, g + j);
 }
 
-/* exp(x) for x <= 0, to about one unit in the last place; 0 below -87, NaN for NaN. x = n ln 2 + r
- * with ln 2 in two parts, exp(r) by its series. */
+/* exp(x) for x <= 0, to about one unit in the last place; exp(-87) = 1.6e-38 below -87, NaN for
+ * NaN. x = n ln 2 + r with ln 2 in two parts, exp(r) by its series. */
 INLINE vec v_exp(vec x) {
     x = v_max(v_set(-87.0f), x);
     vec n = v_whole(v_mul(x, v_set(1.44269504f)));

@@ -95,6 +95,10 @@ flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path,
     FLIP_TRY_GOTO(flip_writer_commit(writer));
     if (first)
         meter->bytes[FLIP_BYTES_CHECKPOINT] += (uint64_t)(2 * n + n_moments) * sizeof *moments;
+    if (trainer->learned) /* every rank its rows: current, best, two moments, and their ids */
+        meter->bytes[FLIP_BYTES_CHECKPOINT] +=
+            (uint64_t)data->n_own *
+            (4 * (uint64_t)trainer->learned->dim * sizeof *moments + sizeof(int64_t));
 done:
     flip_writer_destroy(&writer);
     free(settings);

@@ -1,0 +1,76 @@
+/* What the kernel checkers share: the tables, drawn operands, and comparisons that name what
+ * differs. */
+#ifndef FLIPBOOK_TESTS_KERNELS_CHECK_H
+#define FLIPBOOK_TESTS_KERNELS_CHECK_H
+
+#include <flipbook/kernels.h>
+
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define ROUNDING (sizeof(flip_real) == 4 ? 1.2e-7 : 2.3e-16)
+
+static const int widths[] = {1, 2, 3, 7, 16, 17, 32, 33, 64, 100, 128, 256, 4150};
+enum { N_WIDTHS = sizeof widths / sizeof *widths - 1, WITH_WIDE };
+
+static const flip_kernels *list[FLIP_KERNEL_TABLES];
+static int n_tables;
+
+static inline void *get(size_t count, size_t size) {
+    void *memory = NULL;
+    assert_int_equal(flip_alloc_zero(&memory, count, size, "test"), FLIP_OK);
+    return memory;
+}
+
+/* Values in (-1, 1), a function of the seed. */
+static inline flip_real *noise(int64_t n, uint64_t seed) {
+    flip_real *x = get((size_t)n, sizeof *x);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (flip_real)(2 * flip_random_uniform(seed, FLIP_STREAM_TEST, 1, (uint64_t)i) - 1);
+    return x;
+}
+
+static inline flip_real *copy_of(const flip_real *x, int64_t n) {
+    flip_real *y = get((size_t)n, sizeof *y);
+    memcpy(y, x, (size_t)n * sizeof *y);
+    return y;
+}
+
+/* |x - y| <= tolerance everywhere, NaN nowhere. */
+static inline void near(const char *what, const flip_real *x, const flip_real *y, int64_t n,
+                        double tolerance) {
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs((double)x[i] - (double)y[i]) <= tolerance))
+            fail_msg("%s: element %lld is %.9g, expected %.9g (tolerance %.3g)", what, (long long)i,
+                     (double)x[i], (double)y[i], tolerance);
+}
+
+static inline void near_double(const char *what, const double *x, const double *y, int64_t n,
+                               double tolerance) {
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(x[i] - y[i]) <= tolerance))
+            fail_msg("%s: element %lld is %.12g, expected %.12g (tolerance %.3g)", what,
+                     (long long)i, x[i], y[i], tolerance);
+}
+
+static inline uint64_t chance(uint64_t seed, uint64_t a, uint64_t b, uint64_t below) {
+    return flip_random_below(seed, FLIP_STREAM_TEST, 100 + a, b, below);
+}
+
+/* Before the tests: the tables, named; one thread. */
+static inline void check_begin(void) {
+    n_tables = flip_kernels_list(list);
+    omp_set_num_threads(1);
+    printf("# tables:");
+    for (int t = 0; t < n_tables; t++)
+        printf(" %s", list[t]->name);
+    printf("\n");
+}
+
+#endif

@@ -107,6 +107,7 @@ static void wrong_usage(void **state) {
         {"train still.h5 --split 7", 2, "--split 7: 'still.h5' has 1 splits"},
         {"train still.h5 --task link --metric accuracy", 2, "does not measure"},
         {"train still.h5 --metric f1:9", 2, "no class '9'; 'still.h5' has 0 to 2"},
+        {"train still.h5 --class-weights 0,0,0", 2, "at least one must be above 0"},
         {"train still.h5 --class-weights 1,2", 2, "gives 2 weights; 'still.h5' has 3 classes"},
         {"train moving.h5 --split-steps 5,1,1", 2,
          "'moving.h5' has 6 steps; the first 7 were asked for"},
@@ -127,6 +128,8 @@ static void wrong_usage(void **state) {
     /* several ranks speak once, and the code comes through mpirun */
     assert_int_equal(pipeline_run(3, "train still.h5 --hiden 3"), 2);
     assert_true(pipeline_said("flipbook: unknown option '--hiden'"));
+    assert_int_equal(pipeline_run(3, "train still.h5 --report nowhere/r.jsonl"), 1);
+    assert_true(pipeline_said("flipbook: cannot write report 'nowhere/r.jsonl'"));
 }
 
 int main(int argc, char **argv) {

@@ -176,6 +176,12 @@ flip_status flip_data_class_weights(flip_data *data) {
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "--class-weights %s gives %d weights; '%s' has %d classes", text, n,
                          data->s.graph, data->n_classes);
+    double sum = 0;
+    for (int32_t c = 0; c < n; c++)
+        sum += data->class_weight[c];
+    if (!(sum > 0))
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--class-weights %s: at least one must be above 0",
+                         text);
     return FLIP_OK;
 }
 

@@ -268,6 +268,18 @@ static void say_result(const run *r, const flip_result *result) {
     fprintf(r->out, "\n\n");
 }
 
+/* Rank 0 alone. */
+static flip_status begin_report(run *r) {
+    const flip_trainer *t = &r->trainer;
+    const flip_settings *s = &t->data.s;
+    if (flip_comm_rank(t->data.comm) != 0 || !s->report[0]) return FLIP_OK;
+    FLIP_TRY(flip_report_open(&r->report, s->report, s->resume[0] ? t->epoch : -1));
+    char *json = r->io->to_json(s);
+    flip_status status = flip_report_settings(r->report, json, t);
+    free(json);
+    return status;
+}
+
 static flip_status prepare(run *r, flip_comm *comm, const flip_settings *settings) {
     flip_trainer *t = &r->trainer;
     size_t base = flip_memory_now();
@@ -287,13 +299,7 @@ static flip_status prepare(run *r, flip_comm *comm, const flip_settings *setting
         fprintf(r->out, "resumed  '%s' after epoch %lld\n", s->resume, (long long)t->epoch);
     r->checkpoint = s->checkpoint[0] ? s->checkpoint : s->resume;
     FLIP_TRY(flip_container_writable(comm, r->checkpoint));
-    if (flip_comm_rank(comm) == 0 && s->report[0]) {
-        FLIP_TRY(flip_report_open(&r->report, s->report, s->resume[0] ? t->epoch : -1));
-        char *json = r->io->to_json(s);
-        flip_status status = flip_report_settings(r->report, json, t);
-        free(json);
-        FLIP_TRY(status);
-    }
+    FLIP_TRY(flip_comm_agree(comm, begin_report(r)));
     size_t most = (size_t)(s->epochs > t->epoch ? s->epochs - t->epoch : 0);
     FLIP_TRY(flip_alloc(&r->tally.seconds, most, sizeof(double), "epoch times"));
     return flip_alloc(&r->tally.cpu, most, sizeof(double), "epoch times");

@@ -184,8 +184,19 @@ static int put_classes(char *out, size_t size, const flip_data *data, const doub
     return n;
 }
 
+/* ",p(class)", quoted as a whole where the class's name needs it. */
+static int put_class_column(char *out, size_t size, const flip_data *data, int32_t c) {
+    char name[256], field[600];
+    if (data->class_name)
+        snprintf(name, sizeof name, "p(%.248s)", data->class_name[c]);
+    else
+        snprintf(name, sizeof name, "p(%d)", c);
+    csv_field(field, sizeof field, name);
+    return snprintf(out, size, ",%s", field);
+}
+
 static flip_status put_header(lines *l, const flip_data *data, const char *first, bool label) {
-    char line[65536], name[256];
+    char line[65536];
     int n = snprintf(line, sizeof line, "%s", first);
     if (data->s.task == FLIP_TASK_REGRESSION) {
         for (int32_t k = 0; k < data->n_classes && n < 65000; k++)
@@ -195,8 +206,7 @@ static flip_status put_header(lines *l, const flip_data *data, const char *first
     } else {
         n += snprintf(line + n, sizeof line - (size_t)n, ",prediction");
         for (int32_t c = 0; c < data->n_classes && n < 65000; c++)
-            n += snprintf(line + n, sizeof line - (size_t)n, ",p(%s)",
-                          class_text(data, c, name, sizeof name));
+            n += put_class_column(line + n, sizeof line - (size_t)n, data, c);
     }
     snprintf(line + n, sizeof line - (size_t)n, "%s\n", label ? ",label" : "");
     return add_line(l, 0, 0, 0, line);
@@ -391,11 +401,13 @@ flip_status flip_predict(flip_comm *comm, const flip_settings *settings, const f
         FLIP_TRY_GOTO(node_lines(&trainer, y, &l));
     }
     FLIP_TRY_GOTO(deal_lines(&l, comm, data->info->n_nodes));
-    if (flip_comm_rank(comm) == 0 && settings->output[0] && !(out = fopen(settings->output, "w"))) {
-        status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
-        goto done;
+    if (flip_comm_rank(comm) == 0) {
+        if (settings->output[0] && !(out = fopen(settings->output, "w")))
+            status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
+        else if (fwrite(header.text, 1, header.used, out) != header.used)
+            status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write predictions to '%s'", path);
     }
-    if (flip_comm_rank(comm) == 0) fwrite(header.text, 1, header.used, out);
+    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
     FLIP_TRY_GOTO(write_lines(&l, comm, out, path));
 done:
     if (out && out != stdout && fclose(out) != 0 && status == FLIP_OK)

@@ -148,6 +148,18 @@ static flip_status roles_by_guess(table *t) {
     return FLIP_OK;
 }
 
+/* A column of words beside no label is often the class that was wanted. */
+static void tell_left_out(const table *t) {
+    for (int32_t c = 0; c < t->layout.n_columns && t->layout.names; c++) {
+        if (t->role[c] != ROLE_NONE) continue;
+        flip_import_note(t->s, "column '%s' of %s is not used%s%s%s", t->layout.names[c],
+                         t->s->p->node_table,
+                         t->labels ? "" : "; if it is the class: --node-columns id=…,label=",
+                         t->labels ? "" : t->layout.names[c], t->labels ? "" : ",feature=…");
+        return;
+    }
+}
+
 static flip_status choose_roles(table *t) {
     bool id = false;
     int32_t n = t->layout.n_columns;
@@ -160,6 +172,7 @@ static flip_status choose_roles(table *t) {
         t->splits = t->splits || t->role[c] == ROLE_SPLIT;
         t->n_features += t->role[c] == ROLE_FEATURE;
     }
+    if (!t->s->p->node_columns) tell_left_out(t);
     if (!id)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--node-columns '%s' names no id column; add id=COLUMN",
                          t->s->p->node_columns);
@@ -418,8 +431,11 @@ static flip_status missing_row(const flip_import_state *s, int64_t v) {
     else
         snprintf(id, sizeof id, "%lld", (long long)(n->number ? n->number[v] : v));
     return FLIP_FAIL(FLIP_ERROR_INPUT,
-                     "'%s' has no row for node '%s' of the edges; every node needs its features",
-                     s->p->node_table, id);
+                     "'%s' has no row for node '%s' of the edges; every node needs its features%s",
+                     s->p->node_table, id,
+                     n->name_ptr && !s->report->header && !s->p->header
+                         ? " (if the first line of the edges names the columns, give --header yes)"
+                         : "");
 }
 
 /* Classes in the order of their names; the class of each node from the table or from the edges. */

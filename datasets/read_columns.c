@@ -102,10 +102,24 @@ static flip_status set_role(flip_columns *columns, int32_t column, flip_role rol
     return FLIP_OK;
 }
 
+/* "a, b, c", or as many as fit and "…". */
+static const char *list_names(const char *const *names, size_t n, char *text, size_t size) {
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t length = strlen(names[i]);
+        if (used + length + 8 > size) {
+            memcpy(text + used, "…", sizeof "…");
+            break;
+        }
+        used += (size_t)snprintf(text + used, size - used, "%s%s", names[i], i + 1 < n ? ", " : "");
+    }
+    return text;
+}
+
 /* A column called `name`, or number `name` counted from 1; refuses with the nearest name. */
 static flip_status find_column(const flip_columns *columns, const char *name, const char *path,
                                int32_t *column) {
-    char *end;
+    char *end, list[160] = "";
     long number = strtol(name, &end, 10);
     for (*column = 0; *column < columns->n; ++*column)
         if (columns->name[*column] && !strcmp(columns->name[*column], name)) return FLIP_OK;
@@ -122,9 +136,8 @@ static flip_status find_column(const flip_columns *columns, const char *name, co
     flip_status status =
         near      ? FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' has no column '%s'; did you mean '%s'?", path,
                               name, near)
-        : n_known ? FLIP_FAIL(FLIP_ERROR_USAGE,
-                              "'%s' has no column '%s'; its columns are %d, the first '%s'", path,
-                              name, columns->n, known[0])
+        : n_known ? FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' has no column '%s'; it has %s", path, name,
+                              list_names(known, n_known, list, sizeof list))
                   : FLIP_FAIL(FLIP_ERROR_USAGE,
                               "'%s' has no column '%s' and no header; give a number from 1 to %d, "
                               "or names with --columns",

@@ -74,7 +74,12 @@ int main(int argc, char **argv) {
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write, not the end */
     if (argc < 2) return usage(stderr);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return usage(stdout);
-    if (strcmp(argv[1], "--version") == 0)
+    if (strcmp(argv[1], "help") == 0) { /* flipbook help [COMMAND] */
+        if (argc < 3) return usage(stdout);
+        char *asked[] = {argv[0], argv[2], "--help", NULL};
+        return main(3, asked);
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0)
         return printf("flipbook %s (%s, %s kernels, OpenBLAS %s)\n", FLIP_VERSION, FLIP_REAL_NAME,
                       flip_isa_name(flip_isa_detect()), flip_blas_core()) < 0;
     for (int i = 0; i < N_COMMANDS; i++)

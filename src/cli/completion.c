@@ -8,7 +8,8 @@
 #include <string.h>
 
 static void print_options(const char *help) {
-    for (const char *at = help; (at = strstr(at, "--"));) {
+    const char *stop = strstr(help, "\nExample"); /* shows options of other commands too */
+    for (const char *at = help; (at = strstr(at, "--")) && (!stop || at < stop);) {
         const char *end = at + 2;
         while (isalnum((unsigned char)*end) || *end == '-')
             end++;

@@ -327,7 +327,7 @@ static void print_wrapped(FILE *out, const char *text, int indent) {
             fprintf(out, "\n%*s", indent, "");
             column = indent;
         }
-        fprintf(out, "%.*s ", n, text);
+        fprintf(out, "%s%.*s", column > indent ? " " : "", n, text);
         column += n + 1;
         text += n + (text[n] == ' ');
     }

@@ -184,7 +184,7 @@ static void bad_command_lines(void **state) {
         {"g --temporal lstm", "--temporal lstm is not in this version of flipbook (it has none)"},
         {"g --memory 8Q", "--memory: '8Q' is not a whole number of bytes (8G, 512M, …)"},
         {"g --residual=maybe", "--residual: 'maybe' is neither on nor off"},
-        {"g --metric f2", "--metric: 'f2' is not of the form "
+        {"g --metric f2", "--metric: 'f2' is not one of "
                           "accuracy|f1:CLASS|macro-f1|auc|ap|map|mrr|rmse"},
         {"g --split random:20",
          "--split: 'random:20' is not of the form K|random:TRAIN/VALID@SEED"},

@@ -48,7 +48,8 @@ typedef enum flip_feature_norm {
     FLIP_FEATURE_NORM_AUTO,
     FLIP_FEATURE_NORM_ROW,
     FLIP_FEATURE_NORM_NONE,
-    FLIP_FEATURE_NORM_LOG
+    FLIP_FEATURE_NORM_LOG,
+    FLIP_FEATURE_NORM_STANDARD
 } flip_feature_norm;
 /* settings.edge_head: flip_head_kind + 1, 0 = auto */
 typedef enum flip_edge_head {

@@ -153,9 +153,9 @@ static const flip_key keys[] = {
     HEADING("Data", T | E),
     CHOICE("features", features, "auto", "auto|given|degree|onehot|learned", NULL, true,
            "node inputs; auto: given when the file has them, else degree; onehot: of the degree"),
-    CHOICE("feature-norm", feature_norm, "auto", "auto|row|none|log", NULL, true,
-           "row: divided by its sum; log: log(1 + x); auto: row where features are binary or "
-           "bag-of-words, log for degrees"),
+    CHOICE("feature-norm", feature_norm, "auto", "auto|row|none|log|standard", NULL, true,
+           "row: divided by its sum; log: log(1 + x); standard: each column with mean 0 and "
+           "deviation 1; auto: row where features are binary or bag-of-words, log for degrees"),
     WORD("split", split, "auto", "K|random:TRAIN/VALID@SEED", NULL, is_split, T | E, true,
          "split K of the file, or so many a class (pairs of nodes: percent); auto: 0, or "
          "random:20/30@0 without splits"),
@@ -320,8 +320,8 @@ flip_status flip_settings_set(flip_settings *settings, const flip_key *key, cons
     default: {
         size_t size = key->type == FLIP_KEY_PATH ? FLIP_PATH_SIZE : FLIP_WORD_SIZE;
         if (key->pattern && !key->pattern(text))
-            return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: '%s' is not of the form %s", where, text,
-                             key->choices);
+            return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: '%s' is not %s %s", where, text,
+                             strpbrk(key->choices, "@,") ? "of the form" : "one of", key->choices);
         if (strlen(text) >= size)
             return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: longer than %zu bytes", where, size - 1);
         strcpy(out, text);

@@ -203,7 +203,8 @@ static flip_status choose_task(flip_data *data) {
     }
     if (s->task == FLIP_TASK_NODE && !has_labels(data))
         return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "--task node: '%s' has no node labels; import it with --labels L.npy%s",
+                         "--task node: '%s' has no node labels; import it with --labels "
+                         "L.npy or a --node-table%s",
                          s->graph, info->edge_labels ? ", or use --task edge" : "");
     if (s->task == FLIP_TASK_REGRESSION && info->n_targets == 0)
         return FLIP_FAIL(FLIP_ERROR_USAGE,

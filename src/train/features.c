@@ -22,6 +22,63 @@ static void log_rows(flip_real *rows, int64_t n) {
         rows[i] = (flip_real)copysign(log1p(fabs((double)rows[i])), (double)rows[i]);
 }
 
+/* Column sums of f(x) over the rows of all ranks: x, or with a mean (x - mean)^2. */
+static flip_status column_sums(flip_data *data, const flip_real *rows, size_t n, int32_t dim,
+                               const double *mean, double *sum) {
+    memset(sum, 0, (size_t)dim * sizeof *sum);
+    for (size_t i = 0; i < n; i++)
+        for (int32_t j = 0; j < dim; j++) {
+            double x = (double)rows[i * (size_t)dim + (size_t)j];
+            sum[j] += mean ? (x - mean[j]) * (x - mean[j]) : x;
+        }
+    return flip_comm_sum_f64(data->comm, sum, (size_t)dim);
+}
+
+/* Each column with mean 0 and standard deviation 1 over the nodes (and steps) of this graph; a
+ * column of one value becomes 0. */
+static flip_status standardise(flip_data *data, flip_real *rows, size_t n, int32_t dim) {
+    double *mean = NULL, *square = NULL;
+    int64_t count = (int64_t)n;
+    flip_status status;
+    FLIP_TRY_GOTO(flip_alloc(&mean, (size_t)dim, sizeof *mean, "means of features"));
+    FLIP_TRY_GOTO(flip_alloc(&square, (size_t)dim, sizeof *square, "deviations of features"));
+    FLIP_TRY_GOTO(flip_comm_sum_i64(data->comm, &count, 1));
+    FLIP_TRY_GOTO(column_sums(data, rows, n, dim, NULL, mean));
+    for (int32_t j = 0; j < dim; j++)
+        mean[j] /= (double)count;
+    FLIP_TRY_GOTO(column_sums(data, rows, n, dim, mean, square));
+    for (int32_t j = 0; j < dim; j++) {
+        double deviation = sqrt(square[j] / (double)count);
+        square[j] = deviation > 1e-12 * fabs(mean[j]) ? 1 / deviation : 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        for (int32_t j = 0; j < dim; j++) {
+            flip_real *x = &rows[i * (size_t)dim + (size_t)j];
+            *x = (flip_real)(((double)*x - mean[j]) * square[j]);
+        }
+done:
+    flip_free(mean);
+    flip_free(square);
+    return status;
+}
+
+/* Inputs in the thousands make first losses in the thousands. */
+static flip_status tell_large(flip_data *data, const flip_real *rows, size_t n) {
+    enum { LARGE = 100 };
+    int64_t largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        double x = fabs((double)rows[i]);
+        if (x < 1e15 && (int64_t)x > largest) largest = (int64_t)x;
+    }
+    FLIP_TRY(flip_comm_max_i64(data->comm, &largest, 1));
+    if (largest >= LARGE)
+        flip_data_note(data,
+                       "features reach %lld; --feature-norm standard (mean 0, deviation 1 a "
+                       "column) usually trains better",
+                       (long long)largest);
+    return FLIP_OK;
+}
+
 /* The file's rows, repeated over the steps where they are constant. Copied only where they must
  * change. */
 static flip_status given_features(flip_data *data) {
@@ -32,7 +89,13 @@ static flip_status given_features(flip_data *data) {
     data->in_dim = dim;
     data->features = rows;
     bool log = data->s.feature_norm == FLIP_FEATURE_NORM_LOG;
-    if (!repeat && !data->row_normalised && !log) return FLIP_OK;
+    bool standard = data->s.feature_norm == FLIP_FEATURE_NORM_STANDARD;
+    if (data->s.feature_norm == FLIP_FEATURE_NORM_NONE) {
+        size_t held = (size_t)data->n_own *
+                      (size_t)(data->info->features_change ? data->steps : 1) * (size_t)dim;
+        FLIP_TRY(tell_large(data, rows, held));
+    }
+    if (!repeat && !data->row_normalised && !log && !standard) return FLIP_OK;
     FLIP_TRY(flip_alloc(&data->features_owned, n * (size_t)dim, sizeof *rows, "features"));
     for (size_t i = 0; i < n; i++)
         memcpy(data->features_owned + i * (size_t)dim,
@@ -40,6 +103,7 @@ static flip_status given_features(flip_data *data) {
                (size_t)dim * sizeof *rows);
     if (data->row_normalised) normalise_rows(data->features_owned, (int64_t)n, dim);
     if (log) log_rows(data->features_owned, (int64_t)n * dim);
+    if (standard) FLIP_TRY(standardise(data, data->features_owned, n, dim));
     data->features = data->features_owned;
     return FLIP_OK;
 }
@@ -54,6 +118,10 @@ static flip_status degree_features(flip_data *data) {
     FLIP_TRY(flip_graph_degrees(data->graph, &data->events, 1, data->features_owned));
     if (data->row_normalised)
         normalise_rows(data->features_owned, (int64_t)data->n_own * data->steps, 2);
+    if (data->s.feature_norm == FLIP_FEATURE_NORM_STANDARD &&
+        data->s.features == FLIP_FEATURES_DEGREE)
+        FLIP_TRY(
+            standardise(data, data->features_owned, (size_t)data->n_own * (size_t)data->steps, 2));
     if (data->s.feature_norm == FLIP_FEATURE_NORM_LOG && data->s.features == FLIP_FEATURES_DEGREE)
         log_rows(data->features_owned, 2 * (int64_t)data->n_own * data->steps);
     data->features = data->features_owned;

@@ -116,8 +116,9 @@ static void say_data(const run *r) {
             item_names[data->s.task], data->in_dim);
     if (data->s.task == FLIP_TASK_LINK)
         fprintf(r->out,
-                "         candidates of %s: the true pairs and %lld sampled non-edges for each\n",
-                data->s.metric, (long long)data->s.eval_negatives);
+                "         candidates of %s: the true pairs and %lld sampled non-edges for each "
+                "(train: %lld)\n",
+                data->s.metric, (long long)data->s.eval_negatives, (long long)data->s.negatives);
     for (const char *note = data->notes; *note; note += strcspn(note, "\n") + 1)
         fprintf(r->out, "note     %.*s\n", (int)strcspn(note, "\n"), note);
 }

@@ -41,7 +41,7 @@ static flip_status part_by_step(flip_data *data, int8_t *part) {
                            : t < sizes[0] + sizes[1] + sizes[2] ? FLIP_PART_TEST
                                                                 : -1);
     }
-    flip_data_note(data, "split by steps: %s", data->s.split_steps);
+    flip_data_note(data, "steps for train, valid and test: %s", data->s.split_steps);
     return FLIP_OK;
 }
 

@@ -180,7 +180,7 @@ flip_status flip_data_node_splits(flip_data *data) {
         data->label_constant =
             false; /* the same node is for training in one step, for test later */
         FLIP_TRY(split_by_steps(data));
-        flip_data_note(data, "split by steps: %s", data->s.split_steps);
+        flip_data_note(data, "steps for train, valid and test: %s", data->s.split_steps);
     } else if (strcmp(split, "auto") == 0 && data->target) {
         split_by_share(data, 60, 20);
         flip_data_note(data, "no splits in the file: 60/20/20 percent of the nodes, seed 0");

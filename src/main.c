@@ -65,7 +65,11 @@ static bool wants_help(int argc, char **argv) {
 static int run(const flip_command *command, int argc, char **argv) {
     bool help = wants_help(argc, argv);
     if (help && command->help) return fputs(command->help, stdout) < 0;
-    if (command->mpi && !help) flip_run_begin(&argc, &argv);
+    if (command->mpi && !help) {
+        flip_run_begin(&argc, &argv);
+        flip_status status = flip_run_same_command(command->name);
+        if (status != FLIP_OK) return flip_command_end(status);
+    }
     return command->run(argc, argv);
 }
 

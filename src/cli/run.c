@@ -14,6 +14,15 @@ void flip_run_begin(int *argc, char ***argv) {
     MPI_Comm_dup(MPI_COMM_WORLD, &farewell);
 }
 
+flip_status flip_run_same_command(const char *name) {
+    int64_t mine = (int64_t)XXH3_64bits(name, strlen(name)), lowest, highest;
+    MPI_Allreduce(&mine, &lowest, 1, MPI_INT64_T, MPI_MIN, farewell);
+    MPI_Allreduce(&mine, &highest, 1, MPI_INT64_T, MPI_MAX, farewell);
+    if (lowest == highest) return FLIP_OK;
+    return FLIP_FAIL(FLIP_ERROR_USAGE, "the ranks run different commands of flipbook; give mpirun "
+                                       "the same command for all of them");
+}
+
 /* All ranks' (code, message hash), or false when they did not all come in time. */
 static bool meet(const int64_t mine[2], int64_t lowest[2], int64_t highest[2]) {
     MPI_Request requests[2];

@@ -6,6 +6,9 @@
 
 /* MPI_Init_thread(FUNNELED) and a communicator for the farewell. */
 void flip_run_begin(int *argc, char ***argv);
+/* A failure (on every rank) when mpirun started different commands: they would wait for each other
+ * for ever. Collective. */
+flip_status flip_run_same_command(const char *name);
 
 /* Prints the recorded error, if there is one, finalises MPI where it runs, and returns the exit
  * code. When every rank comes here, the message is printed once (by each rank its own where they

@@ -52,7 +52,8 @@ static bool is_split_steps(const char *text) {
     int used = 0;
     if (strcmp(text, "auto") == 0) return true;
     return sscanf(text, "%lld,%lld,%lld%n", &a, &b, &c, &used) == 3 && !text[used] && a > 0 &&
-           b >= 0 && c >= 0 && a + b + c < INT32_MAX;
+           b >= 0 && c >= 0 && a < INT32_MAX && b < INT32_MAX && c < INT32_MAX &&
+           a + b + c < INT32_MAX;
 }
 
 static bool is_batch(const char *text) {

@@ -163,8 +163,7 @@ typedef struct flip_estimate {
     size_t base, held, adjacency, training, available, together;
     int ranks_here; /* ranks of this node */
 } flip_estimate;
-flip_status flip_trainer_estimate(const flip_trainer *trainer, size_t base,
-                                  flip_estimate *estimate);
+flip_status flip_trainer_estimate(flip_trainer *trainer, size_t base, flip_estimate *estimate);
 
 /* ---- scores ---- */
 

@@ -9,10 +9,12 @@ static bool on_pairs(const flip_trainer *trainer) {
     return trainer->data.s.task == FLIP_TASK_EDGE || trainer->data.s.task == FLIP_TASK_LINK;
 }
 
-flip_status flip_trainer_build(flip_trainer *trainer) {
+/* The parameters' names and shapes: nothing large is allocated yet. */
+static flip_status declare(flip_trainer *trainer) {
     const flip_data *data = &trainer->data;
     const flip_settings *s = &data->s;
     flip_model_params model = flip_data_model_params(data);
+    if (trainer->params) return FLIP_OK;
     FLIP_TRY(flip_params_create(&trainer->params));
     FLIP_TRY(flip_model_create(&trainer->model, trainer->params, &model));
     if (on_pairs(trainer)) {
@@ -22,6 +24,13 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
                                  .out_dim = data->n_classes};
         FLIP_TRY(flip_head_create(&trainer->head, trainer->params, &head));
     }
+    return FLIP_OK;
+}
+
+flip_status flip_trainer_build(flip_trainer *trainer) {
+    const flip_data *data = &trainer->data;
+    const flip_settings *s = &data->s;
+    FLIP_TRY(declare(trainer));
     FLIP_TRY(flip_params_finish(trainer->params, (uint64_t)s->seed));
     flip_tape_params tape = {.comm = data->comm,
                              .params = trainer->params,
@@ -173,18 +182,33 @@ static flip_status count_halo(const flip_data *data, int64_t *n_halo) {
     return FLIP_OK;
 }
 
-flip_status flip_trainer_estimate(const flip_trainer *trainer, size_t base,
-                                  flip_estimate *estimate) {
+/* Values, the best so far, the optimiser's moments; gradients are summed in double. */
+static size_t parameter_bytes(const flip_trainer *trainer) {
+    double bytes = 0;
+    int32_t moments = trainer->data.s.optimizer == FLIP_OPTIMISER_SGD ? 1 : 2;
+    for (int32_t p = 0; p < flip_params_count(trainer->params); p++) {
+        int32_t rows, cols;
+        int64_t offset;
+        flip_params_shape(trainer->params, p, &rows, &cols, &offset);
+        bytes += (double)rows * cols * (double)((2 + moments) * sizeof(flip_real) + sizeof(double));
+    }
+    return bytes < 0x1p60 ? (size_t)bytes : (size_t)1 << 60;
+}
+
+flip_status flip_trainer_estimate(flip_trainer *trainer, size_t base, flip_estimate *estimate) {
     const flip_data *data = &trainer->data;
     flip_adjacency_params adjacency = flip_data_adjacency_params(data);
     flip_model_params model = flip_data_model_params(data);
     int64_t n_halo, pairs = data->set[FLIP_PART_TRAIN].n;
     FLIP_TRY(count_halo(data, &n_halo));
+    FLIP_TRY(declare(trainer));
     estimate->base = base;
     estimate->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
     estimate->adjacency = flip_adjacency_bytes(data->n_own, n_halo, data->events.n,
                                                data->events.weight != NULL, &adjacency);
-    estimate->training = flip_model_bytes(&model, data->n_own, n_halo, data->events.n, data->steps);
+    estimate->training = parameter_bytes(trainer);
+    estimate->training +=
+        flip_model_bytes(&model, data->n_own, n_halo, data->events.n, data->steps);
     /* the first layer's halo, and rows packed for others (about as many as are received) */
     int64_t widest = model.in_dim > model.hidden ? model.in_dim : model.hidden;
     estimate->training +=

@@ -199,6 +199,7 @@ int flip_command_predict(int argc, char **argv) {
     flip_io io = make_io(comm, NULL);
     FLIP_TRY_GOTO(settings_of_checkpoint(&settings, comm, &io, argc, argv, FLIP_FOR_PREDICT));
     FLIP_TRY_GOTO(flip_predict(comm, &settings, &io));
+    if (flip_comm_rank(comm) == 0 && settings.output[0]) printf("wrote %s\n", settings.output);
 done:
     flip_comm_destroy(&comm);
     return flip_command_end(status);

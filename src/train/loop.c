@@ -22,6 +22,8 @@ static void watch_signals(void) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    action.sa_flags |= SA_RESETHAND; /* Ctrl-C once: as above; twice: the end at once */
+    sigaction(SIGINT, &action, NULL);
 }
 
 /* ---- counting: training and evaluation apart ---- */

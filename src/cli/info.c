@@ -330,7 +330,10 @@ static void print_memory(const flip_survey *s) {
         printf("%12s", flip_grouped(s->rank_halo[i]).s);
     printf("\n  beside some 40 MB a rank for MPI and libraries; this machine gives %s\n",
            flip_byte_words((double)flip_memory_available()).s);
-    if (s->n_parts == 0) puts("  halo rows are those of ranges of ids; METIS makes fewer");
+    if (s->n_parts == 0)
+        puts("  halo rows: nodes of other ranks that a rank needs; with METIS there are fewer");
+    else
+        puts("  halo rows: nodes of other ranks that a rank needs");
 }
 
 static void print_next(const flip_survey *s, const char *path) {

@@ -297,7 +297,7 @@ void flip_settings_print(const flip_settings *settings, const flip_settings *ask
     size_t n = flip_settings_table(&table);
     flip_settings standard;
     flip_settings_default(&standard);
-    int column = 0;
+    int column = 0, pad = 0;
     fprintf(out, "settings (* = asked for)\n");
     for (size_t i = 0; i < n; i++) {
         char text[FLIP_PATH_SIZE], usual[FLIP_PATH_SIZE], wish[FLIP_PATH_SIZE];
@@ -311,10 +311,15 @@ void flip_settings_print(const flip_settings *settings, const flip_settings *ask
             table[i].ready && strcmp(table[i].name, "model") != 0 && strcmp(text, usual) == 0;
         if (!text[0] || only) continue;
         bool wide = strlen(text) > 12;
-        if (wide && column) fprintf(out, "\n");
-        fprintf(out, "  %c %-17s%-12s", marked ? '*' : ' ', table[i].name, text);
-        column = wide ? 0 : (column + 1) % 3;
-        if (!column) fprintf(out, "\n");
+        if (wide && column) {
+            fprintf(out, "\n");
+            pad = 0;
+        }
+        bool last = wide || column == 2;
+        fprintf(out, "%*s  %c %-17s%s", pad, "", marked ? '*' : ' ', table[i].name, text);
+        pad = last || strlen(text) > 12 ? 0 : 12 - (int)strlen(text);
+        column = last ? 0 : column + 1;
+        if (last) fprintf(out, "\n");
     }
     if (column) fprintf(out, "\n");
 }
@@ -350,13 +355,17 @@ static const char *key_form(const flip_key *key) {
 void flip_settings_help(FILE *out, int command) {
     const flip_key *table;
     size_t n = flip_settings_table(&table);
+    bool any = false;
     for (size_t i = 0; i < n; i++) {
         char head[256], text[1024];
         if (!(table[i].commands & command)) continue;
         if (table[i].type == FLIP_KEY_HEAD) {
             fprintf(out, "\n%s\n", table[i].help);
+            any = true;
             continue;
         }
+        if (!any) fprintf(out, "\n"); /* keys of a chapter that is not this command's */
+        any = true;
         snprintf(head, sizeof head, "--%s %s", table[i].name, key_form(&table[i]));
         fprintf(out, strlen(head) < 26 ? "  %-26s" : "  %s\n                            ", head);
         bool shown = table[i].standard[0] != 0;

@@ -310,7 +310,11 @@ static flip_status width_by_count(flip_import_state *s) {
     flip_binning *b = &s->binning;
     b->count = s->p->n_steps;
     if (b->in_double) {
-        b->width = (most(s) - b->start) / (double)b->count;
+        double span = most(s) - b->start;
+        if (!isfinite(span))
+            return FLIP_FAIL(FLIP_ERROR_INPUT, "'%s': times from %g to %g are too far apart",
+                             s->file[0], b->start, most(s));
+        b->width = span / (double)b->count;
         if (!(b->width > 0)) b->width = 1;
         return FLIP_OK;
     }
@@ -353,7 +357,7 @@ static flip_status count_steps(flip_import_state *s) {
     last = s->edges.time_most;
     if (b->in_double) memcpy(&last, &s->edges.double_most, sizeof last);
     b->n_steps = b->count ? b->count : flip_binning_step(b, last) + 1;
-    if (b->n_steps > 100 * s->n_edges + 1000)
+    if (!b->count && b->n_steps > 100 * s->n_edges + 1000)
         flip_import_note(s,
                          "%lld steps for %lld edges: nearly all steps are empty; is the step (%s) "
                          "meant in another unit?",

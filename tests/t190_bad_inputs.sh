@@ -48,6 +48,7 @@ raw_files() {
     printf '1,2,yesterday\n' >when.csv
     printf '1,2,10\n1,3,20\n' >ok.csv
     printf '1,2,10\n1,,20\n' >hole.csv
+    printf '1,2,1e308\n2,3,-1e308\n' >far.csv
     printf '"1,2,3\n4,5,6\n' >quote.csv
     printf '1,2,10\n1,3,20\n' | gzip -n | head -c 20 >cut.csv.gz
     printf '\x28\xb5\x2f\xfdgarbage' >broken.csv.zst

@@ -87,6 +87,12 @@ static flip_status parse_count(const option *o, const char *text) {
     return FLIP_OK;
 }
 
+static bool is_option(const option *options, size_t n, const char *word) {
+    for (size_t o = 0; o < n; o++)
+        if (strcmp(options[o].name, word) == 0) return true;
+    return false;
+}
+
 static flip_status take_option(const option *options, size_t n, char **argv, int argc, int *i) {
     const char *known[64], *word = argv[*i], *value = NULL;
     const char *equals = !strncmp(word, "--", 2) ? strchr(word, '=') : NULL;
@@ -102,7 +108,7 @@ static flip_status take_option(const option *options, size_t n, char **argv, int
         }
         if (equals)
             value = equals + 1;
-        else if (*i + 1 < argc)
+        else if (*i + 1 < argc && !is_option(options, n, argv[*i + 1]))
             value = argv[++*i];
         else
             return FLIP_FAIL(FLIP_ERROR_USAGE, "%s needs a value", options[o].name);

@@ -48,6 +48,7 @@ raw_files() {
     printf '1,2,yesterday\n' >when.csv
     printf '1,2,10\n1,3,20\n' >ok.csv
     printf '1,2,10\n1,,20\n' >hole.csv
+    printf '1,2,%s\n2,3,b\n' "$(times a 130)" >wordy.csv
     printf '1,2,1e308\n2,3,-1e308\n' >far.csv
     printf '"1,2,3\n4,5,6\n' >quote.csv
     printf '1,2,10\n1,3,20\n' | gzip -n | head -c 20 >cut.csv.gz
@@ -95,6 +96,7 @@ containers() {
     flipbook import star.csv -o star.h5 --undirected
     flipbook import triangle.csv -o lonely.h5 --nodes 50
     flipbook import signed.csv -o signed.h5 --columns src,dst,weight,time --steps 4 --label sign
+    flipbook import wordy.csv -o wordy.h5 --columns src,dst,label
     flipbook import negative.csv -o negative.h5 --columns src,dst,weight
     head -c 3000 g.h5 >cut.h5
     head -c 3000 c.h5 >cutc.h5

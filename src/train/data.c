@@ -17,6 +17,9 @@ void flip_data_note(flip_data *data, const char *format, ...) {
 
 /* ---- names of classes ---- */
 
+/* Bytes of a class's name: predictions and reports repeat it in every line. */
+enum { CLASS_NAME_MOST = 120 };
+
 /* data->class_name from a dataset of text lines, when the file has it. */
 static flip_status read_class_names(flip_data *data, const char *dataset) {
     const flip_reader *reader = flip_graph_reader(data->graph);
@@ -35,6 +38,13 @@ static flip_status read_class_names(flip_data *data, const char *dataset) {
     for (int32_t c = 0; c < data->n_classes; c++) {
         char *end = strchr(line, '\n');
         size_t n = end ? (size_t)(end - line) : strlen(line);
+        if (n > CLASS_NAME_MOST) {
+            status = FLIP_FAIL(FLIP_ERROR_INPUT,
+                               "class %d of '%s' has a name of %zu bytes, more than %d ('%.20s…'); "
+                               "import it with shorter names",
+                               c, data->s.graph, n, CLASS_NAME_MOST, line);
+            goto done;
+        }
         FLIP_TRY_GOTO(flip_alloc(&data->class_name[c], n + 1, 1, "class name"));
         memcpy(data->class_name[c], line, n);
         data->class_name[c][n] = 0;

@@ -196,20 +196,24 @@ static int put_class_column(char *out, size_t size, const flip_data *data, int32
 }
 
 static flip_status put_header(lines *l, const flip_data *data, const char *first, bool label) {
-    char line[65536];
-    int n = snprintf(line, sizeof line, "%s", first);
+    char *line;
+    size_t size = 256 + 640 * (size_t)data->n_classes; /* a column of the header and its comma */
+    FLIP_TRY(flip_alloc(&line, size, 1, "header"));
+    int n = snprintf(line, size, "%s", first);
     if (data->s.task == FLIP_TASK_REGRESSION) {
-        for (int32_t k = 0; k < data->n_classes && n < 65000; k++)
-            n += snprintf(line + n, sizeof line - (size_t)n, ",value%d", k);
+        for (int32_t k = 0; k < data->n_classes; k++)
+            n += snprintf(line + n, size - (size_t)n, ",value%d", k);
     } else if (data->s.task == FLIP_TASK_LINK) {
-        n += snprintf(line + n, sizeof line - (size_t)n, ",score");
+        n += snprintf(line + n, size - (size_t)n, ",score");
     } else {
-        n += snprintf(line + n, sizeof line - (size_t)n, ",prediction");
-        for (int32_t c = 0; c < data->n_classes && n < 65000; c++)
-            n += put_class_column(line + n, sizeof line - (size_t)n, data, c);
+        n += snprintf(line + n, size - (size_t)n, ",prediction");
+        for (int32_t c = 0; c < data->n_classes; c++)
+            n += put_class_column(line + n, size - (size_t)n, data, c);
     }
-    snprintf(line + n, sizeof line - (size_t)n, "%s\n", label ? ",label" : "");
-    return add_line(l, 0, 0, 0, line);
+    snprintf(line + n, size - (size_t)n, "%s\n", label ? ",label" : "");
+    flip_status status = add_line(l, 0, 0, 0, line);
+    flip_free(line);
+    return status;
 }
 
 /* ---- nodes ---- */

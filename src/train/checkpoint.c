@@ -70,6 +70,14 @@ static flip_status write_attributes(flip_writer *writer, const flip_trainer *tra
     return flip_writer_attribute_f64(writer, "/", "best_loss", trainer->best_loss);
 }
 
+/* Where a run writes does not shape its result: without the names of its files, a run that was
+ * stopped and resumed ends with the same bytes as one that was not. */
+static char *settings_of_result(const flip_settings *settings, const flip_io *io) {
+    flip_settings kept = *settings;
+    kept.report[0] = kept.checkpoint[0] = kept.resume[0] = '\0';
+    return io->to_json(&kept);
+}
+
 flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path,
                                   const flip_io *io) {
     const flip_data *data = &trainer->data;
@@ -78,7 +86,7 @@ flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path,
     const flip_real *moments = flip_optimiser_moments(trainer->optimiser, &n_moments);
     flip_meter *meter = flip_comm_meter(data->comm);
     flip_writer *writer = NULL;
-    char *settings = io->to_json(&data->s);
+    char *settings = settings_of_result(&data->s, io);
     flip_status status;
     flip_meter_begin(meter, FLIP_STAGE_CHECKPOINT);
     FLIP_TRY_GOTO(flip_writer_create(&writer, data->comm, path, "checkpoint"));

@@ -120,7 +120,7 @@ function median(row, k,    i, j, m, a, t) {
     return m % 2 ? a[(m + 1) / 2] : (a[m / 2] + a[m / 2 + 1]) / 2
 }
 function bar(what, ratio, least) {
-    printf "%-58s %6.2f  bar %.2f  %s\n", what, ratio, least, ratio >= least ? "holds" : "MISSED"
+    printf "%-58s %6.2f  bar %.2f  %s\n", what, ratio, least, (ratio >= least ? "holds" : "MISSED")
     if (ratio < least) missed++
 }
 END {

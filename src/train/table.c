@@ -156,6 +156,7 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
         json_object_set_new(*counts, "peak_rss_bytes", json_integer((json_int_t)peak));
         json_object_set_new(*counts, "peak_rss_bytes_of_ranks", peaks);
         json_object_set_new(*counts, "halo_rows", json_integer((json_int_t)rows));
+        json_object_set_new(*counts, "pair_rows", json_integer((json_int_t)pair_rows));
         json_object_set_new(
             *counts, "passes",
             json_pack("{s:i, s:i, s:i}", "forward", 1, "backward", 1, "recomputation", 0));

@@ -74,7 +74,7 @@ static int run(const flip_command *command, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    flip_blas_mend(argv);
+    flip_start_mend(argv);
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write, not the end */
     if (argc < 2) return usage(stderr);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return usage(stdout);

@@ -189,8 +189,9 @@ flip_isa flip_isa_detect(void);
 const char *flip_isa_name(flip_isa isa);
 /* The core type whose kernels OpenBLAS should run here ("" = its own choice is right): OpenBLAS
  * 0.3.21 does not know the newest AMD cores and falls back to SSE kernels. Programs call
- * flip_blas_mend first thing in main: it sets OPENBLAS_CORETYPE and runs the program again. */
-void flip_blas_mend(char **argv);
+ * flip_start_mend first thing in main: it sets OPENBLAS_CORETYPE, and OMP_WAIT_POLICY and
+ * GOMP_SPINCOUNT where the user set neither, and runs the program again. */
+void flip_start_mend(char **argv);
 const char *flip_blas_core(void); /* the core type OpenBLAS runs now */
 
 #ifdef __cplusplus

@@ -35,16 +35,31 @@ const char *flip_isa_name(flip_isa isa) {
 
 /* AMD family 0x1A (Zen 5) and later are unknown to OpenBLAS 0.3.21's dynamic.c, which then runs
  * PRESCOTT. */
-void flip_blas_mend(char **argv) {
+static bool blas_is_slow(flip_isa isa) {
     static const char *const slow[] = {"Prescott", "Core2", "Nehalem"};
-    flip_isa isa = flip_isa_detect();
     const char *core = flip_blas_core();
-    bool mend = false;
     for (size_t i = 0; i < sizeof slow / sizeof *slow; i++)
-        if (strcasecmp(core, slow[i]) == 0 && isa >= FLIP_ISA_AVX2) mend = true;
-    if (!mend || getenv("OPENBLAS_CORETYPE") || !argv) return;
-    setenv("OPENBLAS_CORETYPE", isa >= FLIP_ISA_AVX512 ? "SKYLAKEX" : "HASWELL", 1);
-    execv("/proc/self/exe", argv); /* OpenBLAS chooses when it is loaded, so load it again */
+        if (strcasecmp(core, slow[i]) == 0 && isa >= FLIP_ISA_AVX2) return true;
+    return false;
+}
+
+/* Threads that wait between parallel regions spin for milliseconds unless told otherwise; where
+ * ranks share a node's cores the spinning keeps the others from working. A short spin (about 30
+ * microseconds) still catches the next region of a small graph. */
+static bool waits_actively(void) {
+    return !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT");
+}
+
+void flip_start_mend(char **argv) {
+    flip_isa isa = flip_isa_detect();
+    bool blas = blas_is_slow(isa) && !getenv("OPENBLAS_CORETYPE"), waiting = waits_actively();
+    if ((!blas && !waiting) || !argv) return;
+    if (blas) setenv("OPENBLAS_CORETYPE", isa >= FLIP_ISA_AVX512 ? "SKYLAKEX" : "HASWELL", 1);
+    if (waiting) {
+        setenv("OMP_WAIT_POLICY", "passive", 1); /* LLVM's libomp */
+        setenv("GOMP_SPINCOUNT", "10000", 1);    /* libgomp: goes before the policy */
+    }
+    execv("/proc/self/exe", argv); /* both libraries read these when they are loaded */
 }
 
 const char *flip_blas_core(void) {

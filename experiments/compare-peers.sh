@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Full-batch GraphSAGE-mean beside PyG and DGL on the same graph, in one run: epochs of two layers,
 # hidden 128 and 256, Adam 0.01, dropout 0.5, on one thread and on two, each row the median of RUNS
-# alternating runs; then bfloat16 products, and two ranks of one thread beside one rank of two.
+# alternating runs (one where the first aggregation is not kept); bfloat16 products, and two ranks of one thread beside one rank of two.
 #
 #   PY=python-with-pyg PYDGL=python-with-dgl experiments/compare-peers.sh
 #
@@ -96,10 +96,10 @@ ours() {
 echo "row seconds-an-epoch cpu-seconds-an-epoch peak-MB test-accuracy"
 for threads in $THREADS; do
     for hidden in $HIDDEN; do
+        ours "flipbook-noprecompute-h$hidden-t$threads" 1 "$hidden" "$threads" --precompute off
         for _ in $(seq "$RUNS"); do
             ours "flipbook-h$hidden-t$threads" 1 "$hidden" "$threads"
             peer "dgl-h$hidden-t$threads" "$PYDGL" dgl "$hidden" "$threads"
-            ours "flipbook-noprecompute-h$hidden-t$threads" 1 "$hidden" "$threads" --precompute off
             peer "pyg-h$hidden-t$threads" "$PY" pyg-csr "$hidden" "$threads"
             ours "flipbook-bf16-h$hidden-t$threads" 1 "$hidden" "$threads" --precision bf16
         done

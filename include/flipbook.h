@@ -6,6 +6,8 @@
 #include <flipbook/kernels.h>
 #include <flipbook/comm.h>
 #include <flipbook/graph.h>
+#include <flipbook/layout.h>
+#include <flipbook/snapshots.h>
 #include <flipbook/container.h>
 #include <flipbook/import.h>
 #include <flipbook/generate.h>

@@ -326,7 +326,7 @@ static flip_var loss_sample_mean(setup *s, flip_var y, int64_t from) {
 }
 
 static flip_var loss_error(setup *s, flip_var y, int64_t from) {
-    return flip_squared_error(s->tape, y, wanted + from * OUT, mask + from);
+    return flip_squared_error(s->tape, y, wanted + from * OUT, mask + from, 0);
 }
 
 /* loss of x w1 + b with labels; gradients of w1 and b by differences, values on any rank count */

@@ -40,7 +40,9 @@ typedef enum flip_adjacency_kind {
 
 typedef struct flip_adjacency_params {
     flip_adjacency_kind kind;
-    int32_t n_steps;    /* steps of the timeline, >= 1 */
+    int32_t n_steps;    /* steps of the adjacency, >= 1 */
+    int32_t first_step; /* … from this step of the timeline on; events carry steps of the timeline,
+                           earlier ones count while they live (default 0) */
     int32_t edge_life;  /* snapshot t sums events of steps t-life+1 … t; default 1 */
     int32_t window;     /* TM-GCN's band b: A'_t = sum_k A_k / min(b, t+1), 0 and 1 = none */
     bool without_loops; /* ATTENTION: the events as they are, no self-loop added */

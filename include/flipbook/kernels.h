@@ -109,6 +109,25 @@ typedef struct flip_kernels {
     void (*softmax)(int64_t m, int64_t n, const flip_real *x, int64_t ldx, flip_real *p,
                     int64_t ldp, double *log_sum_exp);
 
+    /* Recurrent cells on m rows of hidden width n; rows of h, c and their gradients stand ld apart
+     * (a step of a [rows, steps, n] block), rows of gates are contiguous. before NULL = zeros.
+     * lstm: gates [m, 4n] in = x Wx + h Wh + b, out = activated [i f g o]; c = f c_before + i g,
+     * h = o tanh(c). backward: gates activated in, their gradients (before activation) out;
+     * dh: gradient of h; dc [m, n] contiguous, in: of c from later steps, out: of c_before. */
+    void (*lstm_forward)(int64_t m, int64_t n, flip_real *gates, const flip_real *c_before,
+                         int64_t ld_before, flip_real *c, flip_real *h, int64_t ld);
+    void (*lstm_backward)(int64_t m, int64_t n, flip_real *gates, const flip_real *c_before,
+                          int64_t ld_before, const flip_real *c, int64_t ld, const flip_real *dh,
+                          int64_t ld_dh, flip_real *dc);
+    /* gru: gates [m, 3n] in = x Wx + bx, hidden [m, 3n] in = h Wh + bh; out: gates = activated
+     * [r z n]; hidden's third part stays (hn). h = (1-z) n + z h_before. backward: gates and hidden
+     * as forward left them in, their gradients out (gates: of x Wx + bx, hidden: of h Wh + bh);
+     * dh in: gradient of h [m, n] contiguous, out: its direct share for h_before (dh z). */
+    void (*gru_forward)(int64_t m, int64_t n, flip_real *gates, const flip_real *hidden,
+                        const flip_real *h_before, int64_t ld_before, flip_real *h, int64_t ld);
+    void (*gru_backward)(int64_t m, int64_t n, flip_real *gates, flip_real *hidden,
+                         const flip_real *h_before, int64_t ld_before, flip_real *dh);
+
     /* dropout forward on [m,n]: y = keep ? x / (1-p) : 0; the backward pass calls it on gradients.
      * y may be x. */
     void (*dropout)(int64_t m, int64_t n, flip_real *y, const flip_real *x, double p, uint64_t seed,

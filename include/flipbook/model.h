@@ -19,8 +19,17 @@ typedef enum flip_model_kind {
     FLIP_MODEL_SAGE,
     FLIP_MODEL_GAT,
     FLIP_MODEL_GIN,
-    FLIP_MODEL_TMGCN
+    FLIP_MODEL_TMGCN,
+    FLIP_MODEL_EVOLVEGCN_O,
+    FLIP_MODEL_EVOLVEGCN_H,
+    FLIP_MODEL_CDGCN
 } flip_model_kind;
+typedef enum flip_temporal {
+    FLIP_TEMPORAL_NONE,
+    FLIP_TEMPORAL_LSTM,
+    FLIP_TEMPORAL_GRU
+} flip_temporal;
+typedef enum flip_cell { FLIP_CELL_AUTO, FLIP_CELL_LSTM, FLIP_CELL_GRU } flip_cell;
 typedef enum flip_norm { FLIP_NORM_NONE, FLIP_NORM_LAYER, FLIP_NORM_BATCH } flip_norm;
 
 typedef struct flip_model_params {
@@ -34,9 +43,12 @@ typedef struct flip_model_params {
     bool residual;  /* every layer adds a linear map of its input (SAGE: the input, widths equal) */
     flip_norm norm; /* after every layer but the last, before its ReLU */
     double dropout; /* hidden activations; GAT: attention weights too */
-    double input_dropout; /* the first layer's aggregated input */
-    int32_t window;       /* TM-GCN: M's band; must equal the adjacency's */
-    bool precompute;      /* the first layer's aggregation of constant features is taken once */
+    double input_dropout;   /* the first layer's aggregated input */
+    int32_t window;         /* TM-GCN: M's band; must equal the adjacency's */
+    flip_temporal temporal; /* after each layer of gcn, sage, gat, gin; CD-GCN always has an LSTM */
+    flip_cell cell;         /* EvolveGCN: -O auto is the paper's LSTM, -H has a GRU only */
+    int32_t structure_width; /* CD-GCN: width of the GCN's output; 0 = hidden */
+    bool precompute;         /* the first layer's aggregation of constant features is taken once */
 } flip_model_params;
 #define FLIP_MODEL_DEFAULTS                                                                        \
     { .kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 64, .heads = 1, .precompute = true }
@@ -48,10 +60,16 @@ flip_status flip_model_create(flip_model **model, flip_params *params, const fli
 void flip_model_destroy(flip_model **model);
 /* The adjacency this model aggregates over. */
 flip_adjacency_kind flip_model_adjacency(const flip_model_params *p);
-/* Collective. features [n_own, steps, in_dim]: borrowed, constant, must stay in place while the
- * model lives: it keeps their first aggregation. */
-flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
-                            const flip_real *features, int32_t steps);
+/* One block of the timeline as a model sees it; static graphs have one, of one step. */
+typedef struct flip_block {
+    const flip_adjacency *adjacency; /* this rank's steps of the block */
+    const flip_real *features;       /* [rows, steps, in_dim] in the time layout (layout.h) */
+    int32_t steps;                   /* this rank's; may be 0 where time is distributed */
+    int32_t index, n_blocks;         /* of the block; 0, 1 = the whole timeline */
+} flip_block;
+/* Collective; the tape is at the same block (flip_tape_block). Features: borrowed, constant, must
+ * stay in place while the model lives: it keeps each block's first aggregation. */
+flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block *block);
 /* The same on a variable, which may need a gradient; nothing is kept. Collective. */
 flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
                           flip_var x);

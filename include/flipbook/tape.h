@@ -20,7 +20,7 @@
 #ifndef FLIPBOOK_TAPE_H
 #define FLIPBOOK_TAPE_H
 
-#include <flipbook/graph.h>
+#include <flipbook/layout.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -131,6 +131,24 @@ void flip_tape_destroy(flip_tape **tape);
 /* Forget all records, keep memory. training: dropout and batch statistics on; epoch numbers the
  * draws. Without training nothing is kept for backward. */
 void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch);
+
+/* ---- blocks of the timeline ----
+ * A timeline cut into blocks is walked forward once without records, keeping the recurrent
+ * operators' states at the ends of blocks, and back block by block: the block's forward again, with
+ * records, then its backward, which hands the states' gradients to the block before. */
+typedef struct flip_carry flip_carry;
+flip_status flip_carry_create(flip_carry **carry, int32_t n_blocks);
+void flip_carry_destroy(flip_carry **carry);
+void flip_carry_clear(flip_carry *carry); /* a new pass: nothing carried, no gradients */
+size_t flip_carry_bytes(const flip_carry *carry);
+/* After flip_tape_reset: the pass is of block `block` of layout (borrowed; NULL = one block, one
+ * rank's time). carry NULL: states begin at 0 and end here. recorded = false: nothing is kept for
+ * backward, though dropout and batch statistics are those of training. Recurrent operators read
+ * their state at the block's beginning from carry and leave it there for the next block; which
+ * state is whose is told by the order of the operators' calls, the same in every block. */
+void flip_tape_block(flip_tape *tape, flip_layout *layout, flip_carry *carry, int32_t block,
+                     bool recorded);
+
 flip_status flip_tape_status(const flip_tape *tape);
 size_t
 flip_tape_peak(const flip_tape *tape); /* bytes of the pool's highest address in use so far */
@@ -212,6 +230,40 @@ flip_var flip_l2_normalise(flip_tape *tape, flip_var x);
 /* TM-GCN: y_t = Σ_k M[t,k] x_k, M[t,k] = 1 / min(window, t + 1) on the band */
 flip_var flip_band(flip_tape *tape, flip_var x, int32_t window);
 
+/* ---- operators along time: x and the result in the time layout of the tape's block ----
+ * Their exchange is the layout's; collective over layout->time. State: h (and c) of every node. */
+/* [i f g o] = [x, x2] Wx + h Wh + b; c' = sig(f) c + sig(i) tanh(g); h' = sig(o) tanh(c'); y_t =
+ * h'. Wx [dim (+ dim2), 4H], Wh [H, 4H], b [1, 4H]; x2 may be FLIP_VAR_NONE (its columns follow
+ * x's). */
+flip_var flip_lstm(flip_tape *tape, flip_var x, flip_var x2, flip_param wx, flip_param wh,
+                   flip_param b);
+/* [xr xz xn] = [x, x2] Wx + bx; [hr hz hn] = h Wh + bh; r = sig(xr+hr); z = sig(xz+hz);
+ * n = tanh(xn + r hn); h' = (1-z) n + z h; y_t = h'. */
+flip_var flip_gru(flip_tape *tape, flip_var x, flip_var x2, flip_param wx, flip_param wh,
+                  flip_param bx, flip_param bh);
+/* flip_band above: its state are the window-1 steps before the block. */
+
+/* ---- EvolveGCN: weights that evolve (AAAI 2020, section 3) ----
+ * Every rank computes the whole chain of a block; a chain is a variable [1, block's steps, F * F'],
+ * the same on every rank, its gradient each rank's own share. State: W (and C). */
+/* W[-1] = w0, C[-1] = 0; a_k = Wg[k] W + Ug[k] W + Bg[k], k in (i f g o); as an LSTM cell.
+ * wg, ug [4 F, F], bg [4 F, F']. */
+flip_var flip_matrix_lstm(flip_tape *tape, flip_param w0, flip_param wg, flip_param ug,
+                          flip_param bg);
+/* input [1, block's steps, F * F'] (column-major summary: [F, F']) or FLIP_VAR_NONE: the state
+ * itself. R = sig(Wg0 X + Ug0 W + B0); Z = sig(Wg1 X + Ug1 W + B1); C = tanh(Wg2 X + Ug2 (R W) +
+ * B2); W' = (1-Z) W + Z C. wg, ug [3 F, F], bg [3 F, F']. */
+flip_var flip_matrix_gru(flip_tape *tape, flip_var input, flip_param w0, flip_param wg,
+                         flip_param ug, flip_param bg);
+/* Of every step of the block: y = X p / |p| over the nodes of all ranks; the k largest (ties:
+ * smaller original id), largest first; S = (X[idx] * tanh(y[idx]))^T as [F, k]. [1, block's steps,
+ * F * k] on every rank. p [1, F]. Fewer than k nodes: refused. Collective over the layout's world.
+ */
+flip_var flip_topk_summary(flip_tape *tape, flip_var x, flip_param p, int32_t k);
+/* y_t = act(x_t W_t): own steps' weights out of a chain [1, block's steps, F * F']. */
+flip_var flip_linear_steps(flip_tape *tape, flip_var x, flip_var chain, int32_t columns,
+                           flip_act act);
+
 /* ---- pairs of nodes at a step ---- */
 typedef struct flip_pairs flip_pairs;
 /* Collective. u, v [n] global ids, step [n] (NULL = all 0): this rank's pairs, in any order; rows
@@ -231,6 +283,8 @@ typedef struct flip_labels {
     const uint8_t *mask;        /* [rows * steps] 0 = not counted; NULL = all */
     const double *class_weight; /* [dim] or NULL = 1 */
     bool sample_mean;           /* divide by the number counted; else by their summed weights */
+    double total;               /* divide by this instead, known beforehand (a timeline's blocks
+                                   share one loss); 0 = as above */
 } flip_labels;                  /* arrays are borrowed until backward is done */
 /* Σ m w[y] (logsumexp(x) - x[y]) / Σ m w[y]  (or / Σ m) */
 flip_var flip_cross_entropy(flip_tape *tape, flip_var logits, const flip_labels *labels);
@@ -238,9 +292,9 @@ flip_var flip_cross_entropy(flip_tape *tape, flip_var logits, const flip_labels 
  * 1; class_weight[2] weights the two */
 flip_var flip_binary_cross_entropy(flip_tape *tape, flip_var logits, const flip_labels *labels);
 /* mean of (x - target)^2 over the targets that are not NaN; target [rows, steps, dim] borrowed;
- * mask [rows * steps] or NULL */
+ * mask [rows * steps] or NULL; total: divide by this instead, 0 = by their number */
 flip_var flip_squared_error(flip_tape *tape, flip_var x, const flip_real *target,
-                            const uint8_t *mask);
+                            const uint8_t *mask, double total);
 /* Σ weight * x over all ranks; weight [rows, steps, dim] borrowed */
 flip_var flip_inner(flip_tape *tape, flip_var x, const flip_real *weight);
 

@@ -10,6 +10,7 @@
 
 /* Each overrides entries of the table it is given. The simd ones exist in the float build. */
 void flip_kernels_use_blas(flip_kernels *table);
+void flip_kernels_use_cells(flip_kernels *table); /* the reference's own */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_spmm_##isa(flip_kernels *table);                                                 \

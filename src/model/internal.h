@@ -39,16 +39,20 @@ typedef struct model_row {
 
 extern const model_row model_gcn, model_sage, model_gat, model_gin, model_tmgcn;
 
+/* A block's first aggregation of constant features. */
+typedef struct kept_aggregation {
+    const flip_real *features;
+    int32_t steps;
+    flip_real *aggregated;
+} kept_aggregation;
+
 struct flip_model {
     flip_model_params p;
     const model_row *row;
-    layer *layers;    /* [p.layers] */
-    flip_var *hidden; /* [p.layers] of the last forward */
-    /* the kept first aggregation */
-    const flip_real *features;
-    const flip_adjacency *adjacency;
-    int32_t steps;
-    flip_real *aggregated;
+    layer *layers;          /* [p.layers] */
+    flip_var *hidden;       /* [p.layers] of the last forward */
+    kept_aggregation *kept; /* [n_kept], one a block */
+    int32_t n_kept;
 };
 
 static inline const layer *layer_of(const pass *p) {

@@ -28,6 +28,8 @@ flip_adjacency_kind flip_model_adjacency(const flip_model_params *p) {
 /* ---- creation ---- */
 
 static flip_status check(const flip_model_params *p) {
+    if (p->kind < 0 || p->kind >= (int)(sizeof table / sizeof *table) || !table[p->kind])
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "model %d is not available", (int)p->kind);
     const char *name = table[p->kind]->name;
     if (p->layers < 1 || p->in_dim < 1 || p->out_dim < 1 || (p->layers > 1 && p->hidden < 1))
         return FLIP_FAIL(FLIP_ERROR_USAGE,
@@ -140,8 +142,11 @@ bool model_multiply_first(const pass *p) {
 /* ---- the first aggregation of constant features ---- */
 
 void flip_model_forget(flip_model *model) {
-    flip_free(model->aggregated);
-    model->aggregated = NULL;
+    for (int32_t k = 0; k < model->n_kept; k++)
+        flip_free(model->kept[k].aggregated);
+    flip_free(model->kept);
+    model->kept = NULL;
+    model->n_kept = 0;
 }
 
 /* A X (TM-GCN: A' (M X)), an intermediate of this pass. */
@@ -154,24 +159,30 @@ static flip_var aggregate_features(const flip_model *model, flip_tape *tape,
     return z;
 }
 
-static flip_status keep_aggregation(flip_model *model, flip_tape *tape,
-                                    const flip_adjacency *adjacency, flip_var x) {
-    int32_t rows, steps, dim;
+/* model->kept[block->index] is of this block's features. */
+static flip_status keep_aggregation(flip_model *model, flip_tape *tape, const flip_block *block,
+                                    flip_var x) {
+    int32_t rows, steps, dim, n_blocks = block->n_blocks > 0 ? block->n_blocks : 1;
     flip_tape_shape(tape, x, &rows, &steps, &dim);
-    const flip_real *features = flip_tape_value(tape, x);
-    if (model->aggregated && model->features == features && model->adjacency == adjacency &&
-        model->steps == steps)
+    if (model->n_kept != n_blocks) {
+        flip_model_forget(model);
+        FLIP_TRY(flip_alloc_zero(&model->kept, (size_t)n_blocks, sizeof *model->kept,
+                                 "aggregated features"));
+        model->n_kept = n_blocks;
+    }
+    kept_aggregation *kept = &model->kept[block->index];
+    if (kept->aggregated && kept->features == block->features && kept->steps == steps)
         return FLIP_OK;
-    flip_model_forget(model);
-    flip_var z = aggregate_features(model, tape, adjacency, x);
+    flip_free(kept->aggregated);
+    kept->aggregated = NULL;
+    flip_var z = aggregate_features(model, tape, block->adjacency, x);
     if (flip_tape_status(tape) != FLIP_OK) return flip_tape_status(tape);
     size_t n = (size_t)rows * (size_t)steps * (size_t)dim;
-    FLIP_TRY(flip_alloc(&model->aggregated, n, sizeof(flip_real), "aggregated features"));
-    memcpy(model->aggregated, flip_tape_value(tape, z), n * sizeof(flip_real));
+    FLIP_TRY(flip_alloc(&kept->aggregated, n, sizeof(flip_real), "aggregated features"));
+    memcpy(kept->aggregated, flip_tape_value(tape, z), n * sizeof(flip_real));
     flip_tape_release(tape, z);
-    model->features = features;
-    model->adjacency = adjacency;
-    model->steps = steps;
+    kept->features = block->features;
+    kept->steps = steps;
     return FLIP_OK;
 }
 
@@ -226,17 +237,19 @@ flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacen
     return run(model, tape, adjacency, x, first);
 }
 
-flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
-                            const flip_real *features, int32_t steps) {
-    int32_t rows = adjacency->n_own, dim = model->p.in_dim;
-    flip_var x = flip_tape_input(tape, rows, steps, dim, features, false), first = FLIP_VAR_NONE;
+flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block *block) {
+    const flip_adjacency *adjacency = block->adjacency;
+    int32_t rows = adjacency->n_own, steps = block->steps, dim = model->p.in_dim;
+    flip_var x = flip_tape_input(tape, rows, steps, dim, block->features, false),
+             first = FLIP_VAR_NONE;
     if (!model->row->aggregates_input || model->p.pool)
         return run(model, tape, adjacency, x, FLIP_VAR_NONE);
     if (!model->p.precompute)
         first = aggregate_features(model, tape, adjacency, x);
     else if (flip_tape_status(tape) == FLIP_OK &&
-             keep_aggregation(model, tape, adjacency, x) == FLIP_OK)
-        first = flip_tape_input(tape, rows, steps, dim, model->aggregated, false);
+             keep_aggregation(model, tape, block, x) == FLIP_OK)
+        first =
+            flip_tape_input(tape, rows, steps, dim, model->kept[block->index].aggregated, false);
     if (first == FLIP_VAR_NONE) return FLIP_VAR_NONE;
     if (model->p.kind == FLIP_MODEL_TMGCN && model->p.residual)
         x = flip_band(tape, x, model->p.window); /* the layer's input is X' = M X */

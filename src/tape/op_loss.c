@@ -21,7 +21,7 @@ typedef struct term {
 typedef term (*row_term)(const record *r, const variable *x, int64_t i);
 
 /* loss = Σ top / Σ bottom over all ranks (0 where the denominator is), or Σ top alone; number[0]
- * keeps 1 / Σ bottom, or 1. */
+ * keeps 1 / Σ bottom, or 1. number[1] > 0 takes the place of Σ bottom. */
 static flip_status sum_rows(flip_tape *tape, record *r, row_term of_row, bool mean) {
     const variable *x = tape_in(tape, r, 0);
     int64_t m = rows_of(x), blocks = (m + LOSS_BLOCK - 1) / LOSS_BLOCK;
@@ -45,6 +45,7 @@ static flip_status sum_rows(flip_tape *tape, record *r, row_term of_row, bool me
     }
     pool_free(tape->pool, partial);
     FLIP_TRY(flip_comm_sum_f64(tape->comm, total, 2));
+    if (r->number[1] > 0) total[1] = r->number[1]; /* told: the items of other blocks count too */
     r->number[0] = !mean ? 1 : total[1] > 0 ? 1 / total[1] : 0;
     variable *out = tape_out(tape, r);
     out->scalar = total[0] * r->number[0];
@@ -128,6 +129,7 @@ flip_var flip_cross_entropy(flip_tape *tape, flip_var logits, const flip_labels 
     record r = tape_record(OP_CROSS_ENTROPY);
     r.in[0] = logits;
     r.labels = *labels;
+    r.number[1] = labels->total;
     return tape_apply(tape, &r);
 }
 
@@ -177,6 +179,7 @@ flip_var flip_binary_cross_entropy(flip_tape *tape, flip_var logits, const flip_
     record r = tape_record(OP_BINARY_CROSS_ENTROPY);
     r.in[0] = logits;
     r.labels = *labels;
+    r.number[1] = labels->total;
     return tape_apply(tape, &r);
 }
 
@@ -228,8 +231,9 @@ const operator_row op_squared_error = {.name = "squared error",
                                        .backward = error_backward};
 
 flip_var flip_squared_error(flip_tape *tape, flip_var x, const flip_real *target,
-                            const uint8_t *mask) {
+                            const uint8_t *mask, double total) {
     record r = tape_record(OP_SQUARED_ERROR);
+    r.number[1] = total;
     r.in[0] = x;
     r.real = target;
     r.mask = mask;

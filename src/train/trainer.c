@@ -79,7 +79,7 @@ static flip_var task_loss(flip_trainer *trainer, flip_var y) {
         labels.mask = data->mask[FLIP_PART_TRAIN];
         return flip_cross_entropy(trainer->tape, y, &labels);
     case FLIP_TASK_REGRESSION:
-        return flip_squared_error(trainer->tape, y, data->target, data->mask[FLIP_PART_TRAIN]);
+        return flip_squared_error(trainer->tape, y, data->target, data->mask[FLIP_PART_TRAIN], 0);
     case FLIP_TASK_EDGE:
         labels.label = set->label;
         y = flip_head_forward(trainer->head, trainer->tape, y, set->pairs);
@@ -96,8 +96,9 @@ static flip_var forward(flip_trainer *trainer, flip_var *x) {
     const flip_data *data = &trainer->data;
     *x = FLIP_VAR_NONE;
     if (!trainer->learned)
-        return flip_model_forward(trainer->model, trainer->tape, data->adjacency, data->features,
-                                  data->steps);
+        return flip_model_forward(
+            trainer->model, trainer->tape,
+            &(flip_block){data->adjacency, data->features, data->steps, 0, 1});
     *x = flip_learned_input(trainer->learned, trainer->tape);
     return flip_model_apply(trainer->model, trainer->tape, data->adjacency, *x);
 }

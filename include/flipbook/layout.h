@@ -1,0 +1,126 @@
+/* Flipbook: layout — which rank holds what of nodes x steps.
+ *
+ * P ranks form a grid: the nodes are cut into n_space parts, the steps of a block into n_time
+ * chunks, and rank = part * n_time + chunk. The timeline is cut into blocks (checkpointing along
+ * the timeline, SC'21 section 3); each block is dealt out anew, so that every rank has a share of
+ * it.
+ *
+ *                steps of block k ──▶
+ *          ┌──────────┬──────────┬────┐   time layout   [n_rows, own steps of the block, dim]
+ *   part 0 │ rank 0   │ rank 1   │ 2  │     all nodes of a part, some steps: what couples nodes
+ *          ├──────────┼──────────┼────┤
+ *   part 1 │ rank 3   │ rank 4   │ 5  │   node layout   [n_own, all steps of the block, dim]
+ *          └──────────┴──────────┴────┘     some nodes of a part, all steps: what couples steps
+ *
+ * `nodes` is n_time = 1 (the two layouts are one), `time` is n_space = 1. Everything that models,
+ * heads and losses see is in the time layout; temporal operators change to the node layout and back
+ * inside. Node ids of a part are contiguous: a rank's own nodes in the node layout are the range
+ * the file's partition gave it, and a part is the ranges of its n_time ranks, one after the other.
+ */
+#ifndef FLIPBOOK_LAYOUT_H
+#define FLIPBOOK_LAYOUT_H
+
+#include <flipbook/graph.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How temporal operators couple the chunks of a block. */
+typedef enum flip_temporal_exchange {
+    FLIP_EXCHANGE_REDISTRIBUTE, /* all-to-all to the node layout and back (SC'21 section 4.2) */
+    FLIP_EXCHANGE_WAVEFRONT,    /* state handed to the next chunk, slice of nodes by slice */
+    FLIP_EXCHANGE_WINDOW        /* the window-1 steps before a chunk (TM-GCN's band) */
+} flip_temporal_exchange;
+
+typedef struct flip_layout_params {
+    int32_t n_time;   /* chunks; must divide the ranks; 1 = nodes, size = time */
+    int32_t n_steps;  /* of the timeline */
+    int32_t n_blocks; /* 1 … n_steps */
+    int32_t slices;   /* of nodes, in which exchanges overlap with work; 0 = default (8) */
+    flip_temporal_exchange exchange;
+    const double
+        *work; /* [n_steps] of all ranks: chunks are cut to equal sums; NULL = equal steps */
+} flip_layout_params;
+
+/* Read by everybody, changed by nobody. */
+typedef struct flip_layout {
+    flip_comm *world; /* borrowed */
+    flip_comm *space; /* ranks with my steps, by part; owned */
+    flip_comm *time;  /* ranks with my part, by chunk; owned */
+    int32_t n_space, n_time, part, chunk;
+    flip_temporal_exchange exchange;
+    const flip_gid *rank_first; /* [size + 1] node layout */
+    const flip_gid *part_first; /* [n_space + 1] time layout: rank_first every n_time */
+    int32_t n_own, n_rows;      /* nodes of this rank in the two layouts */
+    const int64_t *original;    /* [n_rows] original ids of the part's nodes */
+    int32_t n_steps, n_blocks, slices;
+    const int32_t *block_first; /* [n_blocks + 1] steps */
+    const int32_t *chunk_first; /* [n_blocks * (n_time + 1)]: of block k from k * (n_time + 1) on */
+    int32_t own_steps;          /* of all blocks together */
+    const int32_t *own_before;  /* [n_blocks + 1]: own steps in the blocks before */
+    flip_arena *arena;
+} flip_layout;
+
+/* Collective. original: [n_own of the node layout]. */
+flip_status flip_layout_create(flip_layout **layout, flip_comm *world, const flip_gid *rank_first,
+                               const int64_t *original, const flip_layout_params *params);
+void flip_layout_destroy(flip_layout **layout); /* collective */
+/* This rank's steps of a block: first and number (which may be 0). */
+static inline int32_t flip_layout_first(const flip_layout *l, int32_t block) {
+    return l->chunk_first[block * (l->n_time + 1) + l->chunk];
+}
+static inline int32_t flip_layout_steps(const flip_layout *l, int32_t block) {
+    return l->chunk_first[block * (l->n_time + 1) + l->chunk + 1] - flip_layout_first(l, block);
+}
+/* Chunk whose steps of its block contain step t. */
+int32_t flip_layout_chunk_of(const flip_layout *layout, int32_t step, int32_t *block);
+
+/* ---- once, at the start; not counted in the meter ---- */
+
+/* Rows of `bytes` from the node layout [n_own, n_steps] (constant: [n_own], repeated over the
+ * steps) to the time layout, block after block: block k stands from own_before[k] * n_rows rows on,
+ * each [n_rows, own steps of k]. out has n_rows * own_steps rows. Collective over layout->time. */
+flip_status flip_layout_deal_rows(const flip_layout *layout, const void *own, size_t bytes,
+                                  bool constant, void *out);
+/* Events of the node layout to the ranks of the part whose steps they touch: an event of step s
+ * goes to each chunk that has a step in s … s + stay. *dealt arrays are owned by the caller
+ * (flip_free of the four pointers, which may be NULL). Collective over layout->time. */
+flip_status flip_layout_deal_events(const flip_layout *layout, const flip_events *own, int32_t stay,
+                                    flip_events *dealt);
+
+/* ---- in every pass: both counted as FLIP_BYTES_REDISTRIBUTE ----
+ * Slice i of `slices` takes rows i n_own / slices … of every rank's own nodes. begin of one slice
+ * may be called before end of another; slices in ascending order. Bytes of all slices and ranks: w
+ * dim sum over chunks of T_p (N - N_p). */
+flip_status flip_layout_to_nodes_begin(flip_layout *layout, int32_t block, int32_t slice,
+                                       int32_t dim, const flip_real *x);
+/* y [n_own, block's steps, dim]: fills the slice's rows. */
+flip_status flip_layout_to_nodes_end(flip_layout *layout, int32_t block, int32_t slice, int32_t dim,
+                                     flip_real *y);
+flip_status flip_layout_to_time_begin(flip_layout *layout, int32_t block, int32_t slice,
+                                      int32_t dim, const flip_real *y);
+/* x [n_rows, own steps, dim]: fills the rows of that slice of every rank. */
+flip_status flip_layout_to_time_end(flip_layout *layout, int32_t block, int32_t slice, int32_t dim,
+                                    flip_real *x);
+/* Rows first … first + n of a slice (of n_rows here): wavefront and window work in the time layout.
+ */
+void flip_layout_slice_rows(const flip_layout *layout, int32_t slice, int32_t *first, int32_t *n);
+/* Wavefront: `n` values from the chunk before (forward) or behind; nothing at the ends. Counted as
+ * FLIP_BYTES_STATE where they are sent: w (n_time - 1) N S a pass. */
+flip_status flip_layout_receive_state(flip_layout *layout, bool forward, flip_real *state,
+                                      size_t n);
+flip_status flip_layout_send_state(flip_layout *layout, bool forward, const flip_real *state,
+                                   size_t n);
+/* Window: the `before` steps before this chunk's first (as many as there are from block's first
+ * step on) from the chunks that have them: [n_rows, before, dim], those that do not exist 0. And
+ * back: their gradients are added to x's. Counted as FLIP_BYTES_WINDOW. */
+flip_status flip_layout_window(flip_layout *layout, int32_t block, int32_t before, int32_t dim,
+                               const flip_real *x, flip_real *earlier);
+flip_status flip_layout_window_back(flip_layout *layout, int32_t block, int32_t before, int32_t dim,
+                                    const flip_real *earlier, flip_real *x);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

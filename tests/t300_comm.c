@@ -198,6 +198,39 @@ static void test_place(void **state) {
     flip_comm_destroy(&comm);
 }
 
+/* Even and odd ranks, in descending order of their ranks: sums stay inside, bytes are the whole's.
+ */
+static void test_split(void **state) {
+    (void)state;
+    flip_comm *comm = open_comm("8"), *part;
+    CHECK_OK(flip_comm_split(&part, NULL, 0, 0));
+    CHECK(part == NULL, "a part of no communicator");
+    CHECK_OK(flip_comm_split(&part, comm, rank % 2, -rank));
+    int n = size / 2 + (rank % 2 == 0 ? size % 2 : 0), place = n - 1 - rank / 2;
+    CHECK(flip_comm_size(part) == n && flip_comm_rank(part) == place, "%d of %d, expected %d of %d",
+          flip_comm_rank(part), flip_comm_size(part), place, n);
+    int node_rank = flip_comm_node_rank(part), node_size = flip_comm_node_size(part);
+    CHECK(node_rank >= 0 && node_rank < node_size && node_size <= n, "place on the node");
+    CHECK(flip_comm_meter(part) == flip_comm_meter(comm), "one meter");
+    double x[3] = {rank, 1, 0.5}, sum = 0;
+    for (int r = rank % 2; r < size; r += 2)
+        sum += r;
+    CHECK_OK(flip_comm_sum_f64(part, x, 3));
+    CHECK(x[0] == sum && x[1] == n && x[2] == 0.5 * n, "sums %g %g %g", x[0], x[1], x[2]);
+    uint64_t bytes = flip_comm_meter(comm)->bytes[FLIP_BYTES_ALLREDUCE];
+    CHECK(bytes == (uint64_t)(8 * 3 * (n - 1)), "%llu bytes", (unsigned long long)bytes);
+    /* an error names the rank of the whole */
+    flip_error_clear();
+    flip_status mine = rank < 2 ? FLIP_FAIL(FLIP_ERROR_INPUT, "broken") : FLIP_OK;
+    CHECK(flip_comm_agree(part, mine) == FLIP_ERROR_INPUT, "agreed");
+    char want[32];
+    snprintf(want, sizeof want, rank < 2 ? "broken" : "rank %d: broken", rank % 2);
+    CHECK(strcmp(flip_error_message(), want) == 0, "'%s'", flip_error_message());
+    flip_error_clear();
+    flip_comm_destroy(&part);
+    flip_comm_destroy(&comm);
+}
+
 /* ---- plans ---- */
 
 enum { N = 53 };
@@ -391,7 +424,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_place),         cmocka_unit_test(test_sums),
         cmocka_unit_test(test_moving),        cmocka_unit_test(test_all_to_all),
         cmocka_unit_test(test_agree),         cmocka_unit_test(test_plans),
-        cmocka_unit_test(test_plan_refusals),
+        cmocka_unit_test(test_plan_refusals), cmocka_unit_test(test_split),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

@@ -24,7 +24,8 @@ typedef struct flip_comm flip_comm;
 /* Collective. Duplicates `parent`; MPI must be initialised. */
 flip_status flip_comm_create(flip_comm **comm, MPI_Comm parent);
 /* Collective over `comm`. The ranks with the same colour, in the order of their keys; counts in
- * comm's meter. comm must outlive it. */
+ * comm's meter; the place on the node is that among the part's ranks. comm must outlive it. A NULL
+ * comm gives a NULL part. */
 flip_status flip_comm_split(flip_comm **part, flip_comm *comm, int colour, int key);
 void flip_comm_destroy(flip_comm **comm);       /* collective */
 int flip_comm_rank(const flip_comm *comm);      /* a NULL comm is one rank: 0 */

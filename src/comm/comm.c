@@ -44,23 +44,50 @@ static flip_status find_node(flip_comm *c) {
     return FLIP_MPI(MPI_Comm_free(&node));
 }
 
+/* What create and split share: *comm around `mpi`, which it owns from now on. */
+static flip_status enter(flip_comm *c, MPI_Comm mpi) {
+    c->mpi = mpi;
+    FLIP_TRY(FLIP_MPI(MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN)));
+    FLIP_TRY(FLIP_MPI(MPI_Comm_rank(mpi, &c->rank)));
+    FLIP_TRY(FLIP_MPI(MPI_Comm_size(mpi, &c->size)));
+    return find_node(c);
+}
+
+static flip_status new_comm(flip_comm **comm) {
+    *comm = NULL;
+    FLIP_TRY(flip_alloc_zero(comm, 1, sizeof **comm, "communicator"));
+    (*comm)->mpi = MPI_COMM_NULL;
+    (*comm)->next_tag = FLIP_TAG_FIRST;
+    (*comm)->meter = &(*comm)->own_meter;
+    return FLIP_OK;
+}
+
 flip_status flip_comm_create(flip_comm **comm, MPI_Comm parent) {
     flip_status status;
-    flip_comm *c;
-    *comm = NULL;
-    FLIP_TRY(flip_alloc_zero(&c, 1, sizeof *c, "communicator"));
-    c->mpi = MPI_COMM_NULL;
-    c->next_tag = FLIP_TAG_FIRST;
-    FLIP_TRY_GOTO(FLIP_MPI(MPI_Comm_dup(parent, &c->mpi)));
-    FLIP_TRY_GOTO(FLIP_MPI(MPI_Comm_set_errhandler(c->mpi, MPI_ERRORS_RETURN)));
-    FLIP_TRY_GOTO(FLIP_MPI(MPI_Comm_rank(c->mpi, &c->rank)));
-    FLIP_TRY_GOTO(FLIP_MPI(MPI_Comm_size(c->mpi, &c->size)));
-    FLIP_TRY_GOTO(find_node(c));
-    FLIP_TRY_GOTO(agree_chunk(c));
-    *comm = c;
-    return FLIP_OK;
+    MPI_Comm mpi;
+    FLIP_TRY(new_comm(comm));
+    FLIP_TRY_GOTO(FLIP_MPI(MPI_Comm_dup(parent, &mpi)));
+    FLIP_TRY_GOTO(enter(*comm, mpi));
+    FLIP_TRY_GOTO(agree_chunk(*comm));
+    (*comm)->outer_rank = (*comm)->rank;
 done:
-    flip_comm_destroy(&c);
+    if (status != FLIP_OK) flip_comm_destroy(comm);
+    return status;
+}
+
+flip_status flip_comm_split(flip_comm **part, flip_comm *comm, int colour, int key) {
+    flip_status status;
+    MPI_Comm mpi;
+    *part = NULL;
+    if (!comm) return FLIP_OK;
+    FLIP_TRY(flip_comm_agree(comm, new_comm(part)));
+    FLIP_TRY_GOTO(FLIP_MPI(MPI_Comm_split(comm->mpi, colour, key, &mpi)));
+    FLIP_TRY_GOTO(enter(*part, mpi));
+    (*part)->meter = comm->meter;
+    (*part)->chunk = comm->chunk;
+    (*part)->outer_rank = comm->outer_rank;
+done:
+    if (status != FLIP_OK) flip_comm_destroy(part);
     return status;
 }
 
@@ -84,7 +111,7 @@ int flip_comm_node_size(const flip_comm *comm) {
     return comm ? comm->node_size : 1;
 }
 flip_meter *flip_comm_meter(flip_comm *comm) {
-    return comm ? &comm->meter : NULL;
+    return comm ? comm->meter : NULL;
 }
 MPI_Comm flip_comm_mpi(const flip_comm *comm) {
     return comm ? comm->mpi : MPI_COMM_SELF;
@@ -153,11 +180,11 @@ uint64_t flip_comm_sum_bytes(const flip_comm *comm, size_t count) {
 
 flip_status flip_comm_sum_f64(flip_comm *comm, double *values, size_t count) {
     if (!comm || comm->size == 1 || count == 0) return FLIP_OK;
-    flip_meter_begin(&comm->meter, FLIP_STAGE_ALLREDUCE);
+    flip_meter_begin(comm->meter, FLIP_STAGE_ALLREDUCE);
     flip_status status =
         count <= small_sum ? sum_small(comm, values, count) : sum_slices(comm, values, count);
-    comm->meter.bytes[FLIP_BYTES_ALLREDUCE] += flip_comm_sum_bytes(comm, count);
-    flip_meter_end(&comm->meter);
+    comm->meter->bytes[FLIP_BYTES_ALLREDUCE] += flip_comm_sum_bytes(comm, count);
+    flip_meter_end(comm->meter);
     return status;
 }
 
@@ -290,8 +317,8 @@ flip_status flip_comm_agree(flip_comm *comm, flip_status mine) {
     if (!comm || comm->size == 1) return mine;
     struct {
         char message[2048], where[256];
-        int status;
-    } record = {.status = (int)mine};
+        int status, rank;
+    } record = {.status = (int)mine, .rank = comm->outer_rank};
     int first = mine == FLIP_OK ? comm->size : comm->rank, lowest;
     FLIP_TRY(FLIP_MPI(MPI_Allreduce(&first, &lowest, 1, MPI_INT, MPI_MIN, comm->mpi)));
     if (lowest == comm->size) return FLIP_OK;
@@ -299,6 +326,6 @@ flip_status flip_comm_agree(flip_comm *comm, flip_status mine) {
     snprintf(record.where, sizeof record.where, "%s", flip_error_where());
     FLIP_TRY(flip_comm_broadcast(comm, &record, sizeof record, lowest));
     if (comm->rank != lowest)
-        record_foreign((flip_status)record.status, lowest, record.message, record.where);
+        record_foreign((flip_status)record.status, record.rank, record.message, record.where);
     return (flip_status)record.status;
 }

@@ -31,9 +31,11 @@ enum { FLIP_TAG_FIRST = 16, FLIP_TAG_LAST = 32000 };
 struct flip_comm {
     MPI_Comm mpi; /* owned duplicate */
     int rank, size, node_rank, node_size;
-    size_t chunk; /* most bytes of one message, equal on all ranks */
-    int next_tag; /* tags of plans, equal on all ranks */
-    flip_meter meter;
+    size_t chunk;      /* most bytes of one message, equal on all ranks */
+    int next_tag;      /* tags of plans, equal on all ranks */
+    int outer_rank;    /* in the communicator this one was split from: for messages */
+    flip_meter *meter; /* own_meter, or that of the communicator this one was split from */
+    flip_meter own_meter;
 };
 
 flip_status flip_mpi_check(int code, const char *call, const char *function, const char *file,

@@ -326,14 +326,14 @@ static flip_status backward_wait(flip_plan *plan) {
 
 /* The stage's clock round one step of an exchange. */
 #define TIMED(plan, call)                                                                          \
-    flip_meter_begin(&(plan)->comm->meter, FLIP_STAGE_EXCHANGE);                                   \
+    flip_meter_begin((plan)->comm->meter, FLIP_STAGE_EXCHANGE);                                    \
     flip_status status = (call);                                                                   \
-    flip_meter_end(&(plan)->comm->meter)
+    flip_meter_end((plan)->comm->meter)
 
 flip_status flip_plan_forward_begin(flip_plan *plan, const flip_real *own, size_t width,
                                     flip_real *halo) {
     TIMED(plan, forward_begin(plan, own, width * sizeof(flip_real), halo));
-    plan->comm->meter.bytes[plan->counted_as] +=
+    plan->comm->meter->bytes[plan->counted_as] +=
         (uint64_t)plan->owner.n_rows * width * sizeof(flip_real);
     return status;
 }
@@ -345,7 +345,7 @@ flip_status flip_plan_forward_end(flip_plan *plan) {
 
 flip_status flip_plan_backward_begin(flip_plan *plan, const flip_real *halo, size_t width) {
     TIMED(plan, backward_begin(plan, halo, width * sizeof(flip_real)));
-    plan->comm->meter.bytes[plan->counted_as] +=
+    plan->comm->meter->bytes[plan->counted_as] +=
         (uint64_t)plan->copies.n_rows * width * sizeof(flip_real);
     return status;
 }

@@ -342,6 +342,69 @@ static void test_dynamic(void **state) {
             }
 }
 
+/* Values alive in steps first … first + n - 1. */
+static int64_t count_values(const flip_csr *a, int32_t first, int32_t n) {
+    int64_t count = 0;
+    for (int64_t r = 0; r < a->run_ptr[a->n_entries]; r++)
+        for (int64_t i = a->value_ptr[r]; i < a->value_ptr[r + 1]; i++) {
+            int32_t t = a->run_first[r] + (int32_t)(i - a->value_ptr[r]);
+            count += t >= first && t < first + n;
+        }
+    return count;
+}
+
+/* Steps first … of a timeline are the very bits of the timeline's adjacency. */
+static void check_cut(const whole *g, const flip_adjacency *all, flip_adjacency_params p) {
+    flip_adjacency *a = create(g, &p);
+    double *want = expand(&all->a), *got = expand(&a->a);
+    for (int32_t t = 0; t < p.n_steps; t++)
+        for (int32_t v = 0; v < a->n_own; v++) {
+            double *row = calloc((size_t)g->n, 8);
+            const size_t one = (size_t)t * (size_t)a->n_own + (size_t)v,
+                         other = (size_t)(t + p.first_step) * (size_t)a->n_own + (size_t)v;
+            for (int32_t c = 0; c < a->a.n_cols; c++)
+                row[global_column(a, g, c)] = got[one * (size_t)a->a.n_cols + (size_t)c];
+            for (int32_t c = 0; c < all->a.n_cols; c++) {
+                double x = want[other * (size_t)all->a.n_cols + (size_t)c];
+                CHECK(x == row[global_column(all, g, c)],
+                      "kind %d life %d window %d, step %d of %d from %d: %.17g, whole %.17g",
+                      p.kind, p.edge_life, p.window, t, p.n_steps, p.first_step,
+                      row[global_column(all, g, c)], x);
+            }
+            free(row);
+        }
+    int64_t n = count_values(&all->a, p.first_step, p.n_steps);
+    CHECK(n == a->a.n_values, "%lld values, the whole has %lld", (long long)a->a.n_values,
+          (long long)n);
+    check_order(a, g, p.kind == FLIP_ADJACENCY_ATTENTION);
+    free(want);
+    free(got);
+    flip_adjacency_destroy(&a);
+}
+
+static void test_cuts(void **state) {
+    (void)state;
+    static const int32_t lives[] = {1, 3, 5, 100}, windows[] = {0, 2, 4};
+    static const int32_t cuts[][2] = {{0, 4}, {0, 1}, {3, 5}, {6, 1}, {8, 3}, {10, 1}};
+    for (int kind = 0; kind <= FLIP_ADJACENCY_ATTENTION; kind++)
+        for (int i = 0; i < 12; i++) {
+            flip_adjacency_params p = {.kind = (flip_adjacency_kind)kind,
+                                       .n_steps = 11,
+                                       .edge_life = lives[i / 3],
+                                       .window = windows[i % 3]};
+            if (kind >= FLIP_ADJACENCY_PATTERN && i % 3 > 0) continue;
+            whole g = make_whole(17, 130, 11, i % 2 == 0);
+            flip_adjacency *all = create(&g, &p);
+            for (int k = 0; k < 6; k++) {
+                p.first_step = cuts[k][0];
+                p.n_steps = cuts[k][1];
+                check_cut(&g, all, p);
+            }
+            flip_adjacency_destroy(&all);
+            free_whole(&g);
+        }
+}
+
 /* No events: Ahat = I, sums are empty, attention is a self-loop. */
 static void test_empty(void **state) {
     (void)state;
@@ -500,7 +563,7 @@ static void test_refusals(void **state) {
     CHECK(flip_adjacency_create(&a, comm, g.first, NULL, &m.events, &p) == FLIP_ERROR_INPUT,
           "a source out of range passed");
     m.src[0] = 0;
-    m.step[0] = rank == size - 1 ? 3 : 0;
+    m.step[0] = rank == size - 1 ? -1 : 0;
     flip_error_clear();
     CHECK(flip_adjacency_create(&a, comm, g.first, NULL, &m.events, &p) == FLIP_ERROR_INPUT,
           "a step out of range passed");
@@ -696,11 +759,11 @@ int main(int argc, char **argv) {
     rank = flip_comm_rank(comm);
     size = flip_comm_size(comm);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_static),   cmocka_unit_test(test_dynamic),
-        cmocka_unit_test(test_empty),    cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_product),  cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_band),
-        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_static), cmocka_unit_test(test_dynamic),
+        cmocka_unit_test(test_cuts),   cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_shared), cmocka_unit_test(test_product),
+        cmocka_unit_test(test_bytes),  cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_band),   cmocka_unit_test(test_golden),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

@@ -4,10 +4,13 @@
 #include <string.h>
 
 static flip_status check_params(const flip_adjacency_params *p) {
-    if (p->n_steps < 1 || p->edge_life < 0 || p->window < 0)
-        return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "steps %d, edge life %d, window %d: steps must be >= 1, the others >= 0",
-                         p->n_steps, p->edge_life, p->window);
+    if (p->n_steps < 1 || p->first_step < 0 || p->edge_life < 0 || p->window < 0 ||
+        p->n_steps > INT32_MAX - p->first_step)
+        return FLIP_FAIL(
+            FLIP_ERROR_USAGE,
+            "%d steps from step %d on, edge life %d, window %d: the number of steps must be >= 1, "
+            "the others >= 0, and the last step below 2147483647",
+            p->n_steps, p->first_step, p->edge_life, p->window);
     if (p->window > 1 && flip_kind_bare(p->kind))
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "attention and max pooling have no values to average over a window of %d",
@@ -51,6 +54,8 @@ static void free_build(flip_build *b) {
     flip_free(b->row_start);
     flip_free(b->by_row);
     flip_free(b->order);
+    flip_free(b->values);
+    flip_free(b->sums);
     flip_free(b->scratch);
 }
 
@@ -71,15 +76,28 @@ static flip_status build_local(flip_build *b) {
     return order_rows(b->out);
 }
 
+/* Which steps of the timeline matter, and the scratch for sums over them. */
+flip_status flip_build_steps(flip_build *b) {
+    flip_adjacency_params *p = &b->params;
+    b->last = p->first_step + p->n_steps - 1;
+    p->edge_life = between(p->edge_life, b->last + 1);
+    p->window = between(p->window, b->last + 1);
+    b->low = p->first_step > p->window - 1 ? p->first_step - (p->window - 1) : 0;
+    b->base = b->low > p->edge_life - 1 ? b->low - (p->edge_life - 1) : 0;
+    b->n_low = b->last - b->low + 1;
+    const size_t longest = (size_t)(p->edge_life > p->window ? p->edge_life : p->window);
+    FLIP_TRY(flip_alloc(&b->values, (size_t)(b->last - b->base) + 1, sizeof *b->values,
+                        "sums over steps"));
+    FLIP_TRY(flip_alloc(&b->sums, (size_t)b->n_low, sizeof *b->sums, "sums over steps"));
+    return flip_alloc(&b->scratch, 2 * longest, sizeof *b->scratch, "sums over steps");
+}
+
 static flip_status begin(flip_adjacency **adjacency, flip_build *b, flip_gid n_own) {
     FLIP_TRY(check_params(&b->params));
-    b->params.edge_life = between(b->params.edge_life, b->params.n_steps);
-    b->params.window = between(b->params.window, b->params.n_steps);
+    FLIP_TRY(flip_build_steps(b));
     FLIP_TRY(flip_narrow(&b->n_own, n_own, "the number of nodes of a rank"));
     FLIP_TRY(flip_alloc_zero(adjacency, 1, sizeof **adjacency, "adjacency"));
     FLIP_TRY(flip_arena_create(&(*adjacency)->arena, "adjacency"));
-    FLIP_TRY(flip_alloc(&b->scratch, 4 * (size_t)b->params.n_steps, sizeof *b->scratch,
-                        "sums over steps"));
     b->out = *adjacency;
     b->out->comm = b->comm;
     b->out->n_own = b->n_own;

@@ -19,9 +19,9 @@ static flip_status check_event(const flip_build *b, int64_t i, flip_gid n_nodes)
     if (ev->src[i] < 0 || ev->src[i] >= n_nodes)
         return FLIP_FAIL(FLIP_ERROR_INPUT, "event %lld has source %lld; nodes are 0 to %lld",
                          (long long)i, (long long)ev->src[i], (long long)n_nodes - 1);
-    if (ev->step && (ev->step[i] < 0 || ev->step[i] >= b->params.n_steps))
-        return FLIP_FAIL(FLIP_ERROR_INPUT, "event %lld has step %d; steps are 0 to %d",
-                         (long long)i, ev->step[i], b->params.n_steps - 1);
+    if (ev->step && ev->step[i] < 0)
+        return FLIP_FAIL(FLIP_ERROR_INPUT, "event %lld has step %d; steps count from 0",
+                         (long long)i, ev->step[i]);
     if (ev->weight && flip_kind_diagonal(b->params.kind) && !(ev->weight[i] >= 0))
         return FLIP_FAIL(FLIP_ERROR_INPUT,
                          "event %lld has weight %g; GCN normalisation needs weights >= 0: import "
@@ -33,8 +33,7 @@ static flip_status check_event(const flip_build *b, int64_t i, flip_gid n_nodes)
 static bool event_fits(const flip_build *b, int64_t i, flip_gid n_nodes) {
     const flip_events *ev = b->events;
     return (uint64_t)(ev->dst[i] - b->first) < (uint64_t)b->n_own &&
-           (uint64_t)ev->src[i] < (uint64_t)n_nodes &&
-           (!ev->step || (uint32_t)ev->step[i] < (uint32_t)b->params.n_steps) &&
+           (uint64_t)ev->src[i] < (uint64_t)n_nodes && (!ev->step || ev->step[i] >= 0) &&
            (!ev->weight || !flip_kind_diagonal(b->params.kind) || ev->weight[i] >= 0);
 }
 
@@ -48,6 +47,10 @@ static flip_status number_columns(flip_build *b, flip_gid_map *remote, flip_gid 
     FLIP_TRY(flip_alloc(&b->column, (size_t)ev->n, sizeof *b->column, "columns of events"));
     for (int64_t i = 0; i < ev->n; i++) {
         if (!event_fits(b, i, n_nodes)) return check_event(b, i, n_nodes);
+        const int32_t step = flip_event_step(b, (uint32_t)i);
+        b->column[i] = -1;
+        if (step < b->base || step > b->last) continue;
+        b->n_alive++;
         int64_t local = ev->src[i] - b->first;
         int32_t number;
         if ((uint64_t)local >= (uint64_t)b->n_own) {
@@ -150,14 +153,14 @@ static flip_status sort_by_column(const flip_build *b, uint32_t *by_column) {
     int64_t *start, n = 0;
     FLIP_TRY(flip_alloc_zero(&start, (size_t)b->n_cols, sizeof *start, "column counts"));
     for (int64_t i = 0; i < b->events->n; i++)
-        start[b->column[i]]++;
+        if (b->column[i] >= 0) start[b->column[i]]++;
     for (int32_t i = 0; i < b->n_cols; i++) {
         int64_t count = start[b->order[i]];
         start[b->order[i]] = n;
         n += count;
     }
     for (int64_t i = 0; i < b->events->n; i++)
-        by_column[start[b->column[i]]++] = (uint32_t)i;
+        if (b->column[i] >= 0) by_column[start[b->column[i]]++] = (uint32_t)i;
     flip_free(start);
     return FLIP_OK;
 }
@@ -167,17 +170,18 @@ static flip_status sort_by_row(flip_build *b) {
     const flip_events *ev = b->events;
     uint32_t *by_column = NULL;
     FLIP_TRY_GOTO(
-        flip_alloc(&by_column, (size_t)ev->n, sizeof *by_column, "events sorted by source"));
+        flip_alloc(&by_column, (size_t)b->n_alive, sizeof *by_column, "events sorted by source"));
     FLIP_TRY_GOTO(sort_by_column(b, by_column));
-    FLIP_TRY_GOTO(flip_alloc(&b->by_row, (size_t)ev->n, sizeof *b->by_row, "events sorted by row"));
+    FLIP_TRY_GOTO(
+        flip_alloc(&b->by_row, (size_t)b->n_alive, sizeof *b->by_row, "events sorted by row"));
     FLIP_TRY_GOTO(
         flip_alloc_zero(&b->row_start, (size_t)b->n_own + 2, sizeof *b->row_start, "row pointers"));
     int64_t *cursor = b->row_start + 1; /* ends up as the row pointers themselves */
-    for (int64_t i = 0; i < ev->n; i++)
-        cursor[ev->dst[i] - b->first + 1]++;
+    for (int64_t k = 0; k < b->n_alive; k++)
+        cursor[ev->dst[by_column[k]] - b->first + 1]++;
     for (int32_t v = 0; v < b->n_own; v++)
         cursor[v + 1] += cursor[v];
-    for (int64_t k = 0; k < ev->n; k++) {
+    for (int64_t k = 0; k < b->n_alive; k++) {
         uint32_t i = by_column[k];
         b->by_row[cursor[ev->dst[i] - b->first]++] = i;
     }

@@ -20,9 +20,10 @@ int32_t flip_gid_map_find(const flip_gid_map *map, flip_gid key); /* -1: absent 
 /* order[i] = index of the i-th smallest key; stable; linear in n (radix). Keys >= 0. */
 flip_status flip_order_by_key(int32_t *order, const int64_t *key, int32_t n);
 
-/* s[t] <- s[max(0, t-length+1)] + … + s[t], t = 0 … n-1; linear in n and without cancellation.
- * scratch: [2 * length]. */
-void flip_window_sum(double *s, int32_t n, int32_t length, double *scratch);
+/* s holds steps first … first+n-1, zeros outside: s[t] <- s[t-length+1] + … + s[t]; linear in n and
+ * without cancellation. The order of summation is told by the steps of the timeline alone, not by
+ * where s begins. scratch: [2 * length]. */
+void flip_window_sum(double *s, int32_t n, int32_t first, int32_t length, double *scratch);
 
 /* Columns and order of one adjacency. Arrays are owned by the build and freed as soon as the next
  * stage needs them no more. */
@@ -31,16 +32,22 @@ typedef struct flip_build {
     flip_comm *comm;              /* borrowed */
     const flip_events *events;    /* borrowed */
     flip_adjacency_params params; /* life, window >= 1 */
+    int32_t last;                 /* last step */
+    int32_t low, n_low;           /* snapshots needed: low … last (the band looks back) */
+    int32_t base;                 /* their events: steps base … last */
     flip_gid first;               /* first own id */
     int32_t n_own, n_halo, n_cols;
-    int32_t *column;     /* [events] local column of each event's source */
+    int64_t n_alive;     /* events of steps base … last */
+    int32_t *column;     /* [events] local column of each event's source; -1 not of these steps */
     int64_t *original;   /* [n_cols] */
     int32_t *order;      /* [n_cols] columns by ascending original id */
     int64_t *row_start;  /* [n_own + 1] into by_row */
-    uint32_t *by_row;    /* [events] by (row, original id of source, step, as given) */
-    flip_real *factor;   /* [n_cols, steps] source side of GCN's normalisation, or NULL */
-    flip_real *factor_v; /* [n_own, steps] destination side; may be `factor` itself */
-    double *scratch;     /* [4 * steps] */
+    uint32_t *by_row;    /* [n_alive] by (row, original id of source, step, as given) */
+    flip_real *factor;   /* [n_cols, n_low] source side of GCN's normalisation, or NULL */
+    flip_real *factor_v; /* [n_own, n_low] destination side; may be `factor` itself */
+    double *values;      /* [last - base + 1] of one run */
+    double *sums;        /* [n_low] of one row */
+    double *scratch;     /* [2 * max(life, window)] */
 } flip_build;
 
 static inline bool flip_kind_weighted(flip_adjacency_kind kind) {
@@ -58,17 +65,31 @@ static inline bool flip_kind_bare(flip_adjacency_kind kind) {
     return kind == FLIP_ADJACENCY_PATTERN || kind == FLIP_ADJACENCY_ATTENTION;
 }
 static inline double flip_event_weight(const flip_build *b, uint32_t event) {
-    return b->events->weight && flip_kind_weighted(b->params.kind) ? b->events->weight[event] : 1.0;
+    return b->events->weight && flip_kind_weighted(b->params.kind)
+               ? (double)(flip_real)b->events->weight[event]
+               : 1.0;
 }
 static inline int32_t flip_event_step(const flip_build *b, uint32_t event) {
     return b->events->step ? b->events->step[event] : 0;
 }
 
+/* adjacency.c: last, low, base, values, sums, scratch. */
+flip_status flip_build_steps(flip_build *b);
 /* halo.c: column, halo, plan, original, order, row_start, by_row. Collective. */
 flip_status flip_build_columns(flip_build *b, const flip_gid *rank_first, const int64_t *original);
-/* normalise.c: factor, factor_v; collective. And one row's factors into row [steps]. */
+/* normalise.c: factor, factor_v; collective. And row v's sums of raw values, at steps low … last.
+ */
 flip_status flip_build_factors(flip_build *b);
 void flip_build_row_sums(const flip_build *b, int32_t v, double *sums);
+/* Raw values of the events of one (row, source), steps ascending, at steps first … first+n-1 (the
+ * first event's step or before): sums of weights over the life, as flip_real. */
+void flip_build_raw_values(const flip_build *b, double *values, int32_t first, int32_t n,
+                           const uint32_t *events, int64_t n_events);
+/* values: raw values at steps first … first+n-1, of which those from `low` on are normalised and
+ * averaged over the band into out [steps from first_step on]. row_sums [n_low] or NULL. */
+void flip_build_normalise(const flip_build *b, flip_real *out, double *values, int32_t first,
+                          int32_t n, int32_t v, int32_t column, bool diagonal,
+                          const double *row_sums);
 /* rows.c: out->a. Local. */
 flip_status flip_build_rows(flip_build *b);
 /* transpose.c: out->at, out->to_transposed. Local. */

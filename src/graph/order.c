@@ -111,20 +111,22 @@ flip_status flip_order_by_key(int32_t *order, const int64_t *key, int32_t n) {
 /* ---- sliding sums ---- */
 
 /* Blocks of `length`: a window is the tail of one block and the head of the next (van Herk 1992),
- * so nothing is ever subtracted and a large weight that leaves takes no digits along. */
-void flip_window_sum(double *s, int32_t n, int32_t length, double *scratch) {
+ * so nothing is ever subtracted and a large weight that leaves takes no digits along. Blocks begin
+ * at multiples of `length` of the timeline, so that a sum has the same bits wherever s begins. */
+void flip_window_sum(double *s, int32_t n, int32_t first, int32_t length, double *scratch) {
     double *mine = scratch, *tail = scratch + length;
     if (length <= 1) return;
-    for (int32_t start = 0; start < n; start += length) {
-        int32_t m = n - start < length ? n - start : length;
-        memcpy(mine, s + start, (size_t)m * sizeof *mine);
+    bool before = false; /* there is a block before this one */
+    for (int32_t start = -(first % length); start < n; start += length, before = true) {
+        int32_t from = start > 0 ? 0 : -start, until = n - start < length ? n - start : length;
         double head = 0, sum = 0;
-        for (int32_t i = 0; i < m; i++) {
-            head += mine[i];
-            s[start + i] = start > 0 && i + 1 < length ? tail[i + 1] + head : head;
+        for (int32_t k = from; k < until; k++) {
+            mine[k] = s[start + k];
+            head += mine[k];
+            s[start + k] = before && k + 1 < length ? tail[k + 1] + head : head;
         }
-        for (int32_t i = m - 1; i >= 0; i--)
-            tail[i] = sum += mine[i];
+        for (int32_t k = until - 1; k >= 0; k--)
+            tail[k] = k >= from ? (sum += mine[k]) : sum;
     }
 }
 

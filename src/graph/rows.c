@@ -9,56 +9,34 @@
 
 typedef struct writer {
     const flip_build *b;
-    bool fill, is_static, bare;
-    bool ones; /* every static value so far is 1 */
+    bool fill, is_static, bare; /* is_static: a graph without steps, scales beside its values */
+    bool ones;                  /* every static value so far is 1 */
     int64_t entries, runs, values;
     /* fill only */
     int32_t *col, *run_first;
     int64_t *run_ptr, *value_ptr;
     flip_real *value;
-    const double *row_sums; /* [steps] of the row being written, mean kinds only */
+    const double *row_sums; /* [n_low] of the row being written, mean kinds only */
 } writer;
 
-/* Values of one run: weights summed over the life, normalised at each step, averaged over the band:
- * A'_t = sum_{k = t-window+1 … t} Ahat_k / min(window, t+1). */
-static void write_values(writer *w, int32_t v, int32_t column, int32_t first, int32_t n,
-                         const uint32_t *events, int64_t n_events, bool diagonal) {
-    const flip_build *b = w->b;
-    const size_t steps = (size_t)b->params.n_steps;
-    double *s = b->scratch, *window_scratch = b->scratch + 2 * steps;
-    memset(s, 0, (size_t)n * sizeof *s);
-    for (int64_t i = 0; i < n_events; i++)
-        s[flip_event_step(b, events[i]) - first] += flip_event_weight(b, events[i]);
-    flip_window_sum(s, n, b->params.edge_life, window_scratch);
-    if (diagonal)
-        for (int32_t t = 0; t < n; t++)
-            s[t] += 1;
-    if (b->factor) {
-        const flip_real *fv = b->factor_v + (size_t)v * steps + (size_t)first;
-        const flip_real *fu = b->factor + (size_t)column * steps + (size_t)first;
-        for (int32_t t = 0; t < n; t++)
-            s[t] *= (double)fv[t] * (double)fu[t];
-    } else if (w->row_sums) {
-        for (int32_t t = 0; t < n; t++)
-            s[t] = w->row_sums[first + t] != 0 ? s[t] / w->row_sums[first + t] : 0;
-    }
-    const int32_t window = b->params.window;
-    flip_window_sum(s, n, window, window_scratch);
-    for (int32_t t = 0; t < n; t++)
-        w->value[w->values + t] =
-            (flip_real)(s[t] / (first + t + 1 < window ? first + t + 1 : window));
-}
-
+/* A run of steps first … last, of which those from first_step on are written. */
 static void emit_run(writer *w, int32_t v, int32_t column, int32_t first, int32_t last,
                      const uint32_t *events, int64_t n_events, bool diagonal) {
-    int32_t n = last - first + 1;
+    const flip_build *b = w->b;
+    const int32_t begin = b->params.first_step, from = first > begin ? first : begin;
     if (w->fill) {
-        w->run_first[w->runs] = first;
-        w->value_ptr[w->runs] = w->values;
-        if (!w->bare) write_values(w, v, column, first, n, events, n_events, diagonal);
+        if (w->run_first) {
+            w->run_first[w->runs] = from - begin;
+            w->value_ptr[w->runs] = w->values;
+        }
+        if (!w->bare) {
+            flip_build_raw_values(b, b->values, first, last - first + 1, events, n_events);
+            flip_build_normalise(b, w->value + w->values, b->values, first, last - first + 1, v,
+                                 column, diagonal, w->row_sums);
+        }
     }
     w->runs++;
-    w->values += n;
+    w->values += last - from + 1;
 }
 
 static void emit_static(writer *w, int32_t column, const uint32_t *events, int64_t n_events,
@@ -81,7 +59,7 @@ static void emit_static(writer *w, int32_t column, const uint32_t *events, int64
 static void emit(writer *w, int32_t v, int32_t column, const uint32_t *events, int64_t n_events,
                  bool diagonal) {
     const flip_build *b = w->b;
-    const int32_t last_step = b->params.n_steps - 1;
+    const int32_t last_step = b->last;
     const int32_t stay = b->params.edge_life + b->params.window - 2; /* steps alive after its own */
     if (w->is_static) {
         emit_static(w, column, events, n_events, diagonal);
@@ -89,11 +67,11 @@ static void emit(writer *w, int32_t v, int32_t column, const uint32_t *events, i
     }
     if (w->fill) {
         w->col[w->entries] = column;
-        w->run_ptr[w->entries] = w->runs;
+        if (w->run_ptr) w->run_ptr[w->entries] = w->runs;
     }
     w->entries++;
     if (diagonal) {
-        emit_run(w, v, column, 0, last_step, events, n_events, true);
+        emit_run(w, v, column, b->base, last_step, events, n_events, true);
         return;
     }
     for (int64_t i = 0, j; i < n_events; i = j) {
@@ -116,14 +94,14 @@ static void emit_missing_loop(writer *w, int32_t v, const uint32_t *events, int6
         if (n_events == 0) emit_static(w, v, NULL, 0, false);
         return;
     }
-    int32_t next = 0; /* first step not yet covered */
+    int32_t next = b->params.first_step; /* first step not yet covered */
     bool open = false;
     for (int64_t i = 0; i <= n_events; i++) {
-        int32_t first = i < n_events ? flip_event_step(b, events[i]) : b->params.n_steps;
+        int32_t first = i < n_events ? flip_event_step(b, events[i]) : b->last + 1;
         if (first > next) {
             if (!open && w->fill) {
                 w->col[w->entries] = v;
-                w->run_ptr[w->entries] = w->runs;
+                if (w->run_ptr) w->run_ptr[w->entries] = w->runs;
             }
             open = true;
             emit_run(w, v, v, next, first - 1, NULL, 0, false);
@@ -200,7 +178,7 @@ static flip_status allocate(writer *w, const writer *counted, int64_t **row_ptr)
     size_t runs = (size_t)counted->runs, values = (size_t)counted->values;
     FLIP_TRY(flip_arena_alloc(arena, row_ptr, (size_t)b->n_own + 1, sizeof **row_ptr));
     FLIP_TRY(flip_arena_alloc(arena, &w->col, (size_t)counted->entries, sizeof *w->col));
-    if (!w->is_static) {
+    if (b->params.n_steps > 1) {
         FLIP_TRY(
             flip_arena_alloc(arena, &w->run_ptr, (size_t)counted->entries + 1, sizeof *w->run_ptr));
         FLIP_TRY(flip_arena_alloc(arena, &w->run_first, runs, sizeof *w->run_first));
@@ -212,7 +190,8 @@ static flip_status allocate(writer *w, const writer *counted, int64_t **row_ptr)
 }
 
 flip_status flip_build_rows(flip_build *b) {
-    const bool is_static = b->params.n_steps == 1, bare = flip_kind_bare(b->params.kind);
+    const bool bare = flip_kind_bare(b->params.kind);
+    const bool is_static = b->params.n_steps == 1 && b->params.first_step == 0 && !b->events->step;
     writer count = {.b = b, .is_static = is_static, .bare = bare, .ones = true};
     for (int32_t v = 0; v < b->n_own; v++)
         walk_row(&count, v, NULL);
@@ -221,10 +200,10 @@ flip_status flip_build_rows(flip_build *b) {
     FLIP_TRY(allocate(&fill, &count, &row_ptr));
     for (int32_t v = 0; v < b->n_own; v++) {
         row_ptr[v] = fill.entries;
-        walk_row(&fill, v, b->scratch + b->params.n_steps);
+        walk_row(&fill, v, b->sums);
     }
     row_ptr[b->n_own] = fill.entries;
-    if (!is_static) {
+    if (fill.run_ptr) {
         fill.run_ptr[fill.entries] = fill.runs;
         fill.value_ptr[fill.runs] = fill.values;
     }

@@ -107,7 +107,7 @@ static void spread(const flip_graph *g, double *counts, int32_t life, int which,
                    flip_real *out) {
     const size_t steps = (size_t)g->info.n_steps;
     for (size_t v = 0; v < (size_t)g->n_own; v++) {
-        flip_window_sum(counts + v * steps, g->info.n_steps, life, scratch);
+        flip_window_sum(counts + v * steps, g->info.n_steps, 0, life, scratch);
         for (size_t t = 0; t < steps; t++)
             out[(v * steps + t) * 2 + (size_t)which] = (flip_real)counts[v * steps + t];
     }

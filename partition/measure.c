@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { BITS = 64, PIECE = 1 << 24 };
+enum { BITS = 64 };
 
 typedef struct meter {
     flip_comm *comm;
@@ -71,17 +71,6 @@ static flip_status mark(meter *m, const flip_reader *reader, int32_t base) {
 done:
     flip_scan_close(&scan);
     return status;
-}
-
-static flip_status join_masks(meter *m) {
-    int64_t n = m->p->n_nodes;
-    for (int64_t at = 0; at < n && flip_comm_size(m->comm) > 1; at += PIECE) {
-        int count = (int)(n - at < PIECE ? n - at : PIECE);
-        if (MPI_Allreduce(MPI_IN_PLACE, m->mask + at, count, MPI_UINT64_T, MPI_BOR,
-                          flip_comm_mpi(m->comm)) != MPI_SUCCESS)
-            return FLIP_FAIL(FLIP_ERROR_LIBRARY, "MPI could not join masks of %d nodes", count);
-    }
-    return FLIP_OK;
 }
 
 static void count_node(meter *m, int64_t u, int32_t base) {
@@ -145,7 +134,7 @@ flip_status flip_partition_measure(flip_partition_row rows[FLIP_PARTITION_ROWS],
     FLIP_TRY_GOTO(flip_comm_agree(comm, prepare(&m)));
     for (int32_t base = 0; base < p->n_parts; base += BITS) {
         FLIP_TRY_GOTO(flip_comm_agree(comm, mark(&m, graph, base)));
-        FLIP_TRY_GOTO(join_masks(&m));
+        FLIP_TRY_GOTO(flip_comm_or_u64(comm, m.mask, (size_t)p->n_nodes));
         for (int64_t u = flip_share(p->n_nodes, rank, size);
              u < flip_share(p->n_nodes, rank + 1, size); u++)
             count_node(&m, u, base);

@@ -1,4 +1,4 @@
-/* Tables of a file in a new numbering: the machine behind write.c. Private. */
+/* Tables of a file in a new numbering: the machine behind write.c (move.c, travel.c). Private. */
 #ifndef FLIPBOOK_PARTITION_MOVE_H
 #define FLIPBOOK_PARTITION_MOVE_H
 
@@ -66,5 +66,13 @@ void flip_mover_finish(flip_mover *mover);
 flip_status flip_table_column(flip_mover *mover, flip_table *table, const char *name);
 /* Collective: reads, moves and writes a table; nothing where it has no columns. */
 flip_status flip_table_move(flip_mover *mover, flip_table *table);
+
+/* First entry of ascending ptr [n + 1] above `item`, less one: the row that holds it. */
+int64_t flip_move_row(const int64_t *ptr, int64_t n, int64_t item);
+/* mover->bound: ranges of the window low … high-1 with about equal items. */
+void flip_move_bounds(flip_mover *mover, flip_gid low, flip_gid high);
+/* Collective. mover->own [n_own] = this rank's items of the window, by new id; rows of events by
+ * (step, source). */
+flip_status flip_move_travel(flip_mover *mover, const flip_table *table);
 
 #endif

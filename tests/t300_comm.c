@@ -63,14 +63,22 @@ static void check_sums_chunked(flip_comm *comm) {
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         check_sum(comm, counts[i]);
     int64_t sum[300], most[300];
-    for (int64_t i = 0; i < 300; i++)
+    uint64_t bits[300];
+    for (int64_t i = 0; i < 300; i++) {
         sum[i] = most[i] = (rank + 1) * (i - 150) * ((int64_t)1 << 40);
+        bits[i] = (uint64_t)1 << (i + rank * 5) % 64;
+    }
     CHECK_OK(flip_comm_sum_i64(comm, sum, 300));
     CHECK_OK(flip_comm_max_i64(comm, most, 300));
+    CHECK_OK(flip_comm_or_u64(comm, bits, 300));
     for (int64_t i = 0; i < 300; i++) {
         int64_t unit = (i - 150) * ((int64_t)1 << 40);
         CHECK(sum[i] == unit * size * (size + 1) / 2, "sum %lld", (long long)i);
         CHECK(most[i] == (unit > 0 ? unit * size : unit), "largest %lld", (long long)i);
+        uint64_t all = 0;
+        for (int r = 0; r < size; r++)
+            all |= (uint64_t)1 << (i + r * 5) % 64;
+        CHECK(bits[i] == all, "bits %lld", (long long)i);
     }
 }
 

@@ -43,6 +43,7 @@ flip_status flip_comm_sum_f64(flip_comm *comm, double *values,
 uint64_t flip_comm_sum_bytes(const flip_comm *comm, size_t count);
 flip_status flip_comm_sum_i64(flip_comm *comm, int64_t *values, size_t count);
 flip_status flip_comm_max_i64(flip_comm *comm, int64_t *values, size_t count);
+flip_status flip_comm_or_u64(flip_comm *comm, uint64_t *values, size_t count); /* bit by bit */
 flip_status flip_comm_broadcast(flip_comm *comm, void *data, size_t bytes, int root);
 flip_status flip_comm_gather_all(flip_comm *comm, void *all, const void *mine, size_t bytes_each);
 /* Items of `item` bytes; counts and displacements in items, [size] each. */

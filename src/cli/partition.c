@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char flip_help_partition[] =
     "Usage: flipbook partition GRAPH -o FILE [options]\n"
@@ -219,6 +220,16 @@ static flip_status measure_random(flip_partition_row *rows, flip_comm *comm,
     return status;
 }
 
+/* The output must not take the place of what it is made from. */
+static flip_status check_output(const command *c, const char *input) {
+    struct stat in, out;
+    if (c->rank != 0 || stat(c->path, &out) != 0 || stat(input, &in) != 0) return FLIP_OK;
+    if (in.st_dev != out.st_dev || in.st_ino != out.st_ino) return FLIP_OK;
+    return FLIP_FAIL(FLIP_ERROR_USAGE,
+                     "-o %s would overwrite '%s', which is read; give the output another name",
+                     c->path, input);
+}
+
 static flip_status run(command *c, flip_comm *comm) {
     flip_status status = FLIP_OK;
     flip_reader *reader = NULL;
@@ -227,6 +238,7 @@ static flip_status run(command *c, flip_comm *comm) {
     int32_t n_rows = 0;
     double at = 0;
     FLIP_TRY_GOTO(flip_reader_open(&reader, comm, c->graph, "graph"));
+    FLIP_TRY_GOTO(flip_comm_agree(comm, check_output(c, c->graph)));
     FLIP_TRY_GOTO(flip_container_writable(comm, c->path));
     FLIP_TRY_GOTO(tell_memory(c, reader));
     at = stage(c, "cutting", 0);

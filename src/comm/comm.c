@@ -188,21 +188,26 @@ flip_status flip_comm_sum_f64(flip_comm *comm, double *values, size_t count) {
     return status;
 }
 
-static flip_status reduce_i64(flip_comm *c, int64_t *values, size_t count, MPI_Op op) {
+/* values [count] of 8 bytes each. */
+static flip_status reduce_whole(flip_comm *c, void *values, size_t count, MPI_Datatype type,
+                                MPI_Op op) {
     if (!c || c->size == 1) return FLIP_OK;
     for (size_t at = 0, n; at < count; at += n) {
         n = count - at < c->chunk / 8 ? count - at : c->chunk / 8;
-        FLIP_TRY(
-            FLIP_MPI(MPI_Allreduce(MPI_IN_PLACE, values + at, (int)n, MPI_INT64_T, op, c->mpi)));
+        FLIP_TRY(FLIP_MPI(
+            MPI_Allreduce(MPI_IN_PLACE, (char *)values + at * 8, (int)n, type, op, c->mpi)));
     }
     return FLIP_OK;
 }
 
 flip_status flip_comm_sum_i64(flip_comm *comm, int64_t *values, size_t count) {
-    return reduce_i64(comm, values, count, MPI_SUM);
+    return reduce_whole(comm, values, count, MPI_INT64_T, MPI_SUM);
 }
 flip_status flip_comm_max_i64(flip_comm *comm, int64_t *values, size_t count) {
-    return reduce_i64(comm, values, count, MPI_MAX);
+    return reduce_whole(comm, values, count, MPI_INT64_T, MPI_MAX);
+}
+flip_status flip_comm_or_u64(flip_comm *comm, uint64_t *values, size_t count) {
+    return reduce_whole(comm, values, count, MPI_UINT64_T, MPI_BOR);
 }
 
 /* ---- moving ---- */

@@ -404,7 +404,8 @@ static void table_is_full(void **state) {
         const flip_kernels *k = list[t];
         assert_true(k->name && k->spmm && k->gemm_nn && k->gemm_nt && k->gemm_tn &&
                     k->gemm_nn_bf16 && k->gemm_nt_bf16 && k->gemm_tn_bf16 && k->dropout &&
-                    k->mask_bits && k->adam && k->epilogue && k->column_sums && k->softmax);
+                    k->mask_bits && k->adam && k->epilogue && k->column_sums && k->softmax &&
+                    k->lstm_forward && k->lstm_backward && k->gru_forward && k->gru_backward);
     }
 }
 

@@ -94,6 +94,32 @@ static void run_adam(void *argument) {
     c->table->adam(c->m, c->c, c->g, c->a, c->v, &s);
 }
 
+/* Recurrent cells of n hidden units: gates in a, every other block [m, n] a part of c. */
+static flip_real *part(const bench_case *c, int64_t i) {
+    return c->c + i * c->m * c->n;
+}
+
+static void run_lstm(void *argument) {
+    bench_case *c = argument;
+    c->table->lstm_forward(c->m, c->n, c->a, part(c, 0), c->n, part(c, 1), part(c, 2), c->n);
+}
+
+static void run_lstm_back(void *argument) {
+    bench_case *c = argument;
+    c->table->lstm_backward(c->m, c->n, c->a, part(c, 0), c->n, part(c, 1), c->n, part(c, 2), c->n,
+                            part(c, 3));
+}
+
+static void run_gru(void *argument) {
+    bench_case *c = argument;
+    c->table->gru_forward(c->m, c->n, c->a, part(c, 0), part(c, 3), c->n, part(c, 4), c->n);
+}
+
+static void run_gru_back(void *argument) {
+    bench_case *c = argument;
+    c->table->gru_backward(c->m, c->n, c->a, part(c, 0), part(c, 3), c->n, part(c, 4));
+}
+
 /* ---- what it must at least do -------------------------------------------------------------------
  */
 
@@ -127,6 +153,27 @@ static double adam_bytes(const bench_case *c) { /* reads p, g, m, v; writes p, m
     return (double)c->m * (6 * sizeof(flip_real) + sizeof(double));
 }
 
+/* Blocks [m, n] that a cell reads and writes. */
+static double cell_bytes(const bench_case *c, int blocks) {
+    return (double)blocks * (double)c->m * (double)c->n * sizeof(flip_real);
+}
+
+static double lstm_bytes(const bench_case *c) { /* gates twice, c before, c, h */
+    return cell_bytes(c, 4 + 4 + 3);
+}
+
+static double lstm_back_bytes(const bench_case *c) { /* gates twice, c before, c, dh, dc twice */
+    return cell_bytes(c, 4 + 4 + 5);
+}
+
+static double gru_bytes(const bench_case *c) { /* gates twice, hidden, h before, h */
+    return cell_bytes(c, 3 + 3 + 3 + 2);
+}
+
+static double gru_back_bytes(const bench_case *c) { /* gates and hidden twice, h before, dh twice */
+    return cell_bytes(c, 6 + 6 + 3);
+}
+
 static const bench_row rows[] = {
     {"spmm", 16, 0, run_spmm, spmm_flops, spmm_bytes, false},
     {"spmm", 32, 0, run_spmm, spmm_flops, spmm_bytes, false},
@@ -152,6 +199,10 @@ static const bench_row rows[] = {
     {"dropout", 128, 0, run_dropout, no_flops, pointwise_bytes, false},
     {"mask_bits", 128, 0, run_mask, no_flops, pointwise_bytes, false},
     {"adam", 1, 0, run_adam, no_flops, adam_bytes, false},
+    {"lstm_forward", 32, 0, run_lstm, no_flops, lstm_bytes, false},
+    {"lstm_backward", 32, 0, run_lstm_back, no_flops, lstm_back_bytes, false},
+    {"gru_forward", 32, 0, run_gru, no_flops, gru_bytes, false},
+    {"gru_backward", 32, 0, run_gru_back, no_flops, gru_back_bytes, false},
 };
 
 /* ---- operands -----------------------------------------------------------------------------------

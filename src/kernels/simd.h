@@ -76,6 +76,15 @@ INLINE vec v_whole(vec x) {
 INLINE vec v_times_power(vec x, vec n) { /* x 2^n, n whole */
     return _mm512_scalef_ps(x, n);
 }
+INLINE vec v_minus_abs(vec x) {
+    return _mm512_or_ps(x, _mm512_set1_ps(-0.0f));
+}
+INLINE vec v_with_sign(vec x, vec sign) { /* x >= 0 with the sign of the other */
+    return _mm512_or_ps(x, _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
+}
+INLINE vec v_by_sign(vec x, vec negative, vec other) {
+    return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), other, negative);
+}
 INLINE vec v_pick(vec x, const int32_t *lane) { /* x[lane[0]], x[lane[1]], … */
     return _mm512_permutexvar_ps(_mm512_loadu_si512(lane), x);
 }
@@ -150,6 +159,15 @@ INLINE vec v_times_power(vec x, vec n) { /* x 2^n, n whole, -126 … 127 */
     __m256i power =
         _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return x * _mm256_castsi256_ps(power);
+}
+INLINE vec v_minus_abs(vec x) {
+    return _mm256_or_ps(x, _mm256_set1_ps(-0.0f));
+}
+INLINE vec v_with_sign(vec x, vec sign) {
+    return _mm256_or_ps(x, _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
+}
+INLINE vec v_by_sign(vec x, vec negative, vec other) {
+    return _mm256_blendv_ps(other, negative, x);
 }
 INLINE vec v_pick(vec x, const int32_t *lane) {
     return _mm256_permutevar8x32_ps(x, _mm256_loadu_si256((const __m256i *)lane));

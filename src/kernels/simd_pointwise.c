@@ -1,5 +1,5 @@
 /* Dropout, masks and Adam in vectors. */
-#include "kernels/simd.h"
+#include "kernels/simd_math.h"
 
 /* ---- Philox4x32-10 (Salmon et al., SC'11, section 5.3), a counter a 64-bit slot ---------------
  */
@@ -171,24 +171,6 @@ static void sum_columns(int64_t m, int64_t n, const float *y, int64_t ldy, doubl
 static void column_sums(int64_t m, int64_t n, const float *y, int64_t ldy, double *g) {
     for (int64_t j = 0; j < n; j += COLUMNS)
         sum_columns(m, flip_min64(COLUMNS, n - j), y + j, ldy, g + j);
-}
-
-/* exp(x) for x <= 0, to about one unit in the last place; exp(-87) = 1.6e-38 below -87, NaN for
- * NaN. x = n ln 2 + r with ln 2 in two parts, exp(r) by its series. */
-INLINE vec v_exp(vec x) {
-    x = v_max(v_set(-87.0f), x);
-    vec n = v_whole(v_mul(x, v_set(1.44269504f)));
-    vec r = v_fma(n, v_set(-0.693359375f), x);
-    r = v_fma(n, v_set(2.12194440e-4f), r);
-    vec p = v_set(1.0f / 5040);
-    p = v_fma(p, r, v_set(1.0f / 720));
-    p = v_fma(p, r, v_set(1.0f / 120));
-    p = v_fma(p, r, v_set(1.0f / 24));
-    p = v_fma(p, r, v_set(1.0f / 6));
-    p = v_fma(p, r, v_set(0.5f));
-    p = v_fma(p, r, v_set(1.0f));
-    p = v_fma(p, r, v_set(1.0f));
-    return v_times_power(p, n);
 }
 
 static void softmax_row(int64_t n, const float *x, float *p, double *log_sum_exp) {

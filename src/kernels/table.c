@@ -19,6 +19,7 @@ static void fill_simd(void) {}
     static void use_##isa(flip_kernels *table) {                                                   \
         table->name = label;                                                                       \
         flip_use_pointwise_##isa(table);                                                           \
+        flip_use_cells_##isa(table);                                                               \
         flip_use_spmm_##isa(table);                                                                \
         flip_use_gemm_##isa(table);                                                                \
         flip_use_gradient_##isa(table);                                                            \

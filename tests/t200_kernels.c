@@ -280,6 +280,72 @@ static void softmaxes(void **state) {
         }
 }
 
+/* ---- all pairs ------------------------------------------------------------------------------ */
+
+static double plain_score(const flip_real *a, const flip_real *b, int64_t ldb, int64_t width,
+                          const flip_real *w, double bias, double *size) {
+    double sum = bias;
+    *size = fabs(bias);
+    for (int64_t k = 0; k < width; k++) {
+        double both = (double)a[k] + (double)b[k * ldb];
+        double term = w ? (double)w[k] * fmax(both, 0) : (double)a[k] * (double)b[k * ldb];
+        sum += term;
+        *size += fabs(term) + (w ? fabs((double)w[k]) * fabs(both) : 0);
+    }
+    return sum;
+}
+
+/* m rows against n columns; and a pair alone has the same bits as among the others. */
+static void check_pairs(int64_t m, int64_t n, int64_t width, bool mlp) {
+    int64_t ldb = n + 5, lds = n + 3;
+    flip_real *a = noise(m * width + 1, 81), *b = noise(width * ldb + 1, 82);
+    flip_real *w = noise(width + 1, 83), *s = get((size_t)(m * lds) + 1, sizeof *s), one;
+    const flip_real *weights = mlp ? w : NULL;
+    for (int t = 0; t < n_tables; t++) {
+        for (int64_t i = 0; i < m * lds; i++)
+            s[i] = 77;
+        list[t]->pair_scores(m, n, width, a, b, ldb, weights, (flip_real)0.25, s, lds);
+        for (int64_t i = 0; i < m; i++) {
+            for (int64_t j = 0; j < n; j++) {
+                double size;
+                double want = plain_score(a + i * width, b + j, ldb, width, weights, 0.25, &size);
+                double got = (double)s[i * lds + j];
+                if (!(fabs(got - want) <= ROUNDING * (double)(width + 2) * size))
+                    fail_msg("%s pair %lld, %lld of width %lld: %.9g, not %.9g", list[t]->name,
+                             (long long)i, (long long)j, (long long)width, got, want);
+                list[t]->pair_scores(1, 1, width, a + i * width, b + j, ldb, weights,
+                                     (flip_real)0.25, &one, 1);
+                assert_true(memcmp(&one, &s[i * lds + j], sizeof one) == 0);
+            }
+            for (int64_t j = n; j < lds; j++)
+                assert_true(s[i * lds + j] == 77); /* nothing behind the row */
+        }
+    }
+    if (m * n * width > 0) { /* a NaN must be seen, not swallowed */
+        a[0] = (flip_real)NAN;
+        for (int t = 0; t < n_tables; t++) {
+            list[t]->pair_scores(m, n, width, a, b, ldb, weights, 0, s, lds);
+            assert_true(isnan(s[0]) && isnan(s[n - 1]) && (m == 1 || !isnan(s[lds])));
+        }
+    }
+    flip_free(a);
+    flip_free(b);
+    flip_free(w);
+    flip_free(s);
+}
+
+static void all_pairs(void **state) {
+    (void)state;
+    static const int64_t columns_of[] = {0, 1, 7, 8, 16, 31, 32, 33, 70};
+    for (size_t c = 0; c < sizeof columns_of / sizeof *columns_of; c++)
+        for (int mlp = 0; mlp < 2; mlp++) {
+            check_pairs(1, columns_of[c], 13, mlp);
+            check_pairs(6, columns_of[c], 1, mlp);
+            check_pairs(11, columns_of[c], 100, mlp);
+            check_pairs(0, columns_of[c], 3, mlp);
+        }
+}
+
 /* ---- element by element --------------------------------------------------------------------- */
 
 static void dropouts(void **state) {
@@ -405,7 +471,8 @@ static void table_is_full(void **state) {
         assert_true(k->name && k->spmm && k->gemm_nn && k->gemm_nt && k->gemm_tn &&
                     k->gemm_nn_bf16 && k->gemm_nt_bf16 && k->gemm_tn_bf16 && k->dropout &&
                     k->mask_bits && k->adam && k->epilogue && k->column_sums && k->softmax &&
-                    k->lstm_forward && k->lstm_backward && k->gru_forward && k->gru_backward);
+                    k->lstm_forward && k->lstm_backward && k->gru_forward && k->gru_backward &&
+                    k->pair_scores);
     }
 }
 
@@ -419,10 +486,11 @@ static void limits_are_sane(void **state) {
 int main(void) {
     check_begin();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_is_full), cmocka_unit_test(spmm_cases),
-        cmocka_unit_test(columns),       cmocka_unit_test(softmaxes),
-        cmocka_unit_test(dropouts),      cmocka_unit_test(masks),
-        cmocka_unit_test(adams),         cmocka_unit_test(limits_are_sane),
+        cmocka_unit_test(table_is_full),   cmocka_unit_test(spmm_cases),
+        cmocka_unit_test(columns),         cmocka_unit_test(softmaxes),
+        cmocka_unit_test(all_pairs),       cmocka_unit_test(dropouts),
+        cmocka_unit_test(masks),           cmocka_unit_test(adams),
+        cmocka_unit_test(limits_are_sane),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

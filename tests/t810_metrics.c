@@ -293,6 +293,166 @@ static void better(void) {
           "order of scores");
 }
 
+/* ---- all pairs of a step ---- */
+
+/* N nodes with rows of few distinct values, so that scores tie; the same on every rank. */
+typedef struct world {
+    int32_t n, width;
+    flip_real *a, *b, *w; /* w NULL: dot products */
+    flip_real bias;
+    uint8_t *edge; /* [n, n] */
+} world;
+
+static world make_world(uint64_t seed, int32_t n, int32_t width, bool mlp, int values,
+                        double density) {
+    world x = {.n = n, .width = width, .bias = (flip_real)0.125};
+    x.a = malloc((size_t)(n * width + 1) * sizeof *x.a);
+    x.b = malloc((size_t)(n * width + 1) * sizeof *x.b);
+    x.w = mlp ? malloc((size_t)width * sizeof *x.w) : NULL;
+    x.edge = calloc((size_t)n * (size_t)n + 1, 1);
+    for (int32_t i = 0; i < n * width; i++) {
+        x.a[i] = (flip_real)(floor(drawn(seed, 1000 + (uint64_t)i) * values) / 4 - 1);
+        x.b[i] = (flip_real)(floor(drawn(seed, 90000 + (uint64_t)i) * values) / 4 - 1);
+    }
+    for (int32_t k = 0; mlp && k < width; k++)
+        x.w[k] = (flip_real)(drawn(seed, 7 + (uint64_t)k) - 0.5);
+    for (int32_t i = 0; i < n * n; i++)
+        x.edge[i] = drawn(seed + 1, (uint64_t)i) < density;
+    return x;
+}
+
+static void drop_world(world *x) {
+    free(x->a);
+    free(x->b);
+    free(x->w);
+    free(x->edge);
+}
+
+/* The same sum as the library takes, so that equal scores are equal here too. */
+static flip_real world_score(const world *x, int32_t u, int32_t v) {
+    flip_real s;
+    flip_kernels_get()->pair_scores(1, 1, x->width, x->a + (size_t)u * (size_t)x->width,
+                                    x->b + (size_t)v * (size_t)x->width, 1, x->w, x->bias, &s, 1);
+    return isnan(s) ? (flip_real)-INFINITY : s;
+}
+
+/* Straight from the definitions, on the N x N scores of all pairs. */
+static flip_link_scores plain_scores(const world *x) {
+    int32_t n = x->n;
+    int64_t all = (int64_t)n * n;
+    flip_real *s = malloc((size_t)(all + 1) * sizeof *s);
+    flip_link_scores out = {0, 0, {0, 0}, 0};
+    double rows = 0;
+    for (int32_t u = 0; u < n; u++)
+        for (int32_t v = 0; v < n; v++)
+            s[(int64_t)u * n + v] = world_score(x, u, v);
+    for (int64_t i = 0; i < all; i++)
+        out.true_pairs += x->edge[i];
+    for (int64_t i = 0; i < all; i++) {
+        double at_least = 0, true_at_least = 0;
+        for (int64_t j = 0; x->edge[i] && j < all; j++) {
+            at_least += s[j] >= s[i];
+            true_at_least += s[j] >= s[i] && x->edge[j];
+            if (!x->edge[j]) out.auc += s[i] > s[j] ? 1 : s[i] == s[j] ? 0.5 : 0;
+        }
+        if (x->edge[i]) out.ap += true_at_least / at_least / (double)out.true_pairs;
+    }
+    out.auc /= (double)out.true_pairs * (double)(all - out.true_pairs);
+    for (int32_t u = 0; u < n; u++) {
+        double sum[2] = {0, 0}, positives = 0;
+        const flip_real *row = s + (int64_t)u * n;
+        const uint8_t *edge = x->edge + (int64_t)u * n;
+        for (int32_t v = 0; v < n; v++) {
+            double above[2] = {0, 0}, equal[2] = {0, 0};
+            if (!edge[v]) continue;
+            for (int32_t k = 0; k < n; k++)
+                for (int f = 0; f < 2; f++) {
+                    if (f && edge[k] && k != v) continue;
+                    above[f] += row[k] > row[v];
+                    equal[f] += row[k] == row[v];
+                }
+            for (int f = 0; f < 2; f++)
+                sum[f] += 1 / (above[f] + (equal[f] + 1) / 2);
+            positives++;
+        }
+        if (positives == 0) continue;
+        for (int f = 0; f < 2; f++)
+            out.mrr[f] += sum[f] / positives;
+        rows++;
+    }
+    for (int f = 0; f < 2; f++)
+        out.mrr[f] /= rows;
+    free(s);
+    return out;
+}
+
+static void near(const char *what, double value, double expected) {
+    CHECK(isnan(expected) ? isnan(value) : fabs(value - expected) < 1e-12 * fmax(1, fabs(expected)),
+          "%s %.17g, plainly %.17g", what, value, expected);
+}
+
+/* uneven: the last rank but one owns nothing. */
+static void compare_all_pairs(const world *x, bool uneven) {
+    int rank = flip_comm_rank(comm), size = flip_comm_size(comm);
+    flip_gid first[16] = {0};
+    flip_link_scores got, want = plain_scores(x);
+    for (int r = 1; r <= size; r++)
+        first[r] = x->n * r / size;
+    if (uneven && size > 1) first[size - 1] = first[size - 2];
+    int32_t own = (int32_t)first[rank], n_own = (int32_t)(first[rank + 1] - first[rank]);
+    int32_t *row = malloc((size_t)(n_own * x->n + 1) * sizeof *row);
+    flip_gid *v = malloc((size_t)(n_own * x->n + 1) * sizeof *v);
+    flip_true_pairs pairs = {.row = row, .v = v};
+    for (int32_t i = 0; i < n_own; i++)
+        for (int32_t k = x->n - 1; k >= 0; k--) /* destinations in no order */
+            if (x->edge[(int64_t)(own + i) * x->n + k]) {
+                row[pairs.n] = i;
+                v[pairs.n++] = k;
+            }
+    flip_pair_rows rows = {x->width, x->w, x->bias, x->a + (size_t)own * (size_t)x->width,
+                           x->b + (size_t)own * (size_t)x->width};
+    CHECK_OK(flip_all_pairs_measure(&got, comm, first, &rows, &pairs));
+    CHECK(got.true_pairs == want.true_pairs, "%lld true pairs", (long long)got.true_pairs);
+    near("ap", got.ap, want.true_pairs ? want.ap : NAN);
+    near("auc", got.auc, want.auc);
+    near("mrr", got.mrr[0], want.mrr[0]);
+    near("filtered mrr", got.mrr[1], want.mrr[1]);
+    free(row);
+    free(v);
+}
+
+static void all_pairs(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        world x = make_world(seed, 47, 5, seed % 2, seed < 4 ? 3 : 1000000, 0.05);
+        compare_all_pairs(&x, seed % 3 == 0);
+        drop_world(&x);
+    }
+    world one = make_world(9, 3, 2, true, 4, 0.4); /* fewer nodes than ranks */
+    compare_all_pairs(&one, false);
+    drop_world(&one);
+    world none = make_world(10, 20, 2, true, 4, 0); /* no true pair */
+    compare_all_pairs(&none, false);
+    drop_world(&none);
+    world every = make_world(11, 12, 2, false, 4, 2); /* no non-edge */
+    compare_all_pairs(&every, false);
+    drop_world(&every);
+    world equal = make_world(12, 30, 3, true, 1, 0.2); /* one score */
+    compare_all_pairs(&equal, true);
+    drop_world(&equal);
+    world broken = make_world(13, 30, 3, true, 5, 0.2);
+    broken.a[3 * 3] = broken.b[3 * 8 + 1] = (flip_real)NAN; /* NaN is the lowest score */
+    broken.a[3 * 11] = (flip_real)1e38;
+    compare_all_pairs(&broken, false);
+    drop_world(&broken);
+    world wide = make_world(14, 2100, 2, true, 1000000, 0); /* more than one chunk */
+    for (int i = 0; i < 40; i++)
+        wide.edge[(int64_t)(drawn(1, (uint64_t)i) * 2100) * 2100 +
+                  (int64_t)(drawn(2, (uint64_t)i) * 2100)] = 1;
+    compare_all_pairs(&wide, true);
+    drop_world(&wide);
+}
+
 static void against_definitions(void **state) {
     (void)state;
     for (uint64_t seed = 1; seed <= 4; seed++) {
@@ -316,7 +476,7 @@ int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     if (flip_comm_create(&comm, MPI_COMM_WORLD) != FLIP_OK) return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(against_definitions),
-                                       cmocka_unit_test(edges)};
+                                       cmocka_unit_test(edges), cmocka_unit_test(all_pairs)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);
     MPI_Finalize();

@@ -108,6 +108,12 @@ typedef struct flip_kernels {
     /* p[i,:] = exp(x[i,:] - log_sum_exp[i]), n >= 1; log_sum_exp [m] or NULL. p may be x. */
     void (*softmax)(int64_t m, int64_t n, const flip_real *x, int64_t ldx, flip_real *p,
                     int64_t ldp, double *log_sum_exp);
+    /* Scores of every row i of a [m, width] with every column j of b [width, n] (ldb):
+     * s[i,j] = bias + sum_k w[k] relu(a[i,k] + b[k,j]), or with w NULL bias + sum_k a[i,k] b[k,j].
+     * The bits of a pair do not depend on m, n and its place. On the calling thread alone: callers
+     * share out rows. */
+    void (*pair_scores)(int64_t m, int64_t n, int64_t width, const flip_real *a, const flip_real *b,
+                        int64_t ldb, const flip_real *w, flip_real bias, flip_real *s, int64_t lds);
 
     /* Recurrent cells on m rows of hidden width n; rows of h, c and their gradients stand ld apart
      * (a step of a [rows, steps, n] block), rows of gates are contiguous. before NULL = zeros.

@@ -161,6 +161,38 @@ flip_status flip_metric_measure(double *value, const flip_metric *metric, flip_c
                                 const flip_scored *items);
 bool flip_metric_better(const flip_metric *metric, double a, double b); /* a strictly */
 
+/* ---- link prediction against all pairs -----------------------------------------------------
+ * Every ordered pair (u, v) of the nodes of a step is a candidate, u = v too, as in the EvolveGCN
+ * code; ranks of equal scores are in the middle of theirs. Exact, on any number of ranks. */
+
+/* score(u, v) = bias + sum_k w[k] relu(a_u[k] + b_v[k]), or with w NULL bias + sum_k a_u[k] b_v[k]
+ */
+typedef struct flip_pair_rows {
+    int32_t width;
+    const flip_real *w; /* [width] or NULL */
+    flip_real bias;
+    const flip_real *a, *b; /* [n_own, width] of own nodes: as a source, as a destination */
+} flip_pair_rows;
+
+/* Distinct true pairs whose source this rank owns, a source's together. */
+typedef struct flip_true_pairs {
+    int64_t n;
+    const int32_t *row; /* [n] ascending: source, among own nodes */
+    const flip_gid *v;  /* [n] destination */
+} flip_true_pairs;
+
+typedef struct flip_link_scores {
+    double ap, auc;     /* over all pairs of the step */
+    double mrr[2];      /* mean over the sources of the mean over their true pairs of 1 / rank;
+                           [1]: the source's other true pairs left out */
+    int64_t true_pairs; /* of all ranks; 0: the others are NaN */
+} flip_link_scores;
+
+/* Collective over comm, whose rank r owns nodes first[r] … first[r+1]-1; the same on every rank.
+ * No rank holds more than a chunk of others' rows at a time. */
+flip_status flip_all_pairs_measure(flip_link_scores *scores, flip_comm *comm, const flip_gid *first,
+                                   const flip_pair_rows *rows, const flip_true_pairs *pairs);
+
 /* ---- running ------------------------------------------------------------------------------ */
 
 /* What the library needs of the caller's settings table, and where its words go. The functions are

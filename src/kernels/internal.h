@@ -14,6 +14,7 @@ void flip_kernels_use_cells(flip_kernels *table); /* the reference's own */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_cells_##isa(flip_kernels *table);                                                \
+    void flip_use_pairs_##isa(flip_kernels *table);                                                \
     void flip_use_spmm_##isa(flip_kernels *table);                                                 \
     void flip_use_gemm_##isa(flip_kernels *table);                                                 \
     void flip_use_gradient_##isa(flip_kernels *table);

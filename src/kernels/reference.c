@@ -231,6 +231,28 @@ static void softmax(int64_t m, int64_t n, const flip_real *x, int64_t ldx, flip_
     }
 }
 
+/* s = bias + sum_k w_k relu(a_k + b_k), or bias + sum_k a_k b_k */
+static void pair_scores(int64_t m, int64_t n, int64_t width, const flip_real *a, const flip_real *b,
+                        int64_t ldb, const flip_real *w, flip_real bias, flip_real *s,
+                        int64_t lds) {
+    for (int64_t i = 0; i < m; i++) {
+        flip_real *to = s + i * lds;
+        for (int64_t j = 0; j < n; j++)
+            to[j] = bias;
+        for (int64_t k = 0; k < width; k++) {
+            flip_real mine = a[i * width + k];
+            const flip_real *from = b + k * ldb;
+            for (int64_t j = 0; j < n; j++) {
+                flip_real sum = mine + from[j];
+                if (w)
+                    to[j] += w[k] * (sum < 0 ? 0 : sum); /* NaN stays NaN */
+                else
+                    to[j] += mine * from[j];
+            }
+        }
+    }
+}
+
 /* ---- element by element --------------------------------------------------------------------- */
 
 /* y = keep ? x / (1-p) : 0 */
@@ -287,6 +309,7 @@ static flip_kernels reference = {
     .epilogue = epilogue,
     .column_sums = column_sums,
     .softmax = softmax,
+    .pair_scores = pair_scores,
     .dropout = dropout,
     .mask_bits = mask_bits,
     .adam = adam,

@@ -20,6 +20,7 @@ static void fill_simd(void) {}
         table->name = label;                                                                       \
         flip_use_pointwise_##isa(table);                                                           \
         flip_use_cells_##isa(table);                                                               \
+        flip_use_pairs_##isa(table);                                                               \
         flip_use_spmm_##isa(table);                                                                \
         flip_use_gemm_##isa(table);                                                                \
         flip_use_gradient_##isa(table);                                                            \

@@ -17,7 +17,10 @@ static void other_value(const flip_key *key, char *text, size_t size) {
     switch (key->type) {
     case FLIP_KEY_INT:
     case FLIP_KEY_BYTES:
-        snprintf(text, size, "%.0f", key->low + 10 <= key->high ? key->low + 10 : key->high);
+        if (second) /* words that may stand for the number */
+            snprintf(text, size, "%s", second + 1);
+        else
+            snprintf(text, size, "%.0f", key->low + 10 <= key->high ? key->low + 10 : key->high);
         break;
     case FLIP_KEY_REAL:
         snprintf(text, size, "0.125");

@@ -136,7 +136,7 @@ static double plain_map(const items *x) {
     return sum / weight;
 }
 
-static double plain_mrr(const items *x) {
+static double plain_mrr(const items *x, bool filtered) {
     double sum = 0, weight = 0;
     for (int32_t t = 0; t < 4; t++) {
         double step_sum = 0, sources = 0, step_pairs = 0;
@@ -147,6 +147,7 @@ static double plain_mrr(const items *x) {
                 double above = 0, equal = 0;
                 for (int64_t j = 0; j < x->n; j++) {
                     if (x->step[j] != t || x->source[j] != u) continue;
+                    if (filtered && x->label[j] && j != i) continue;
                     above += x->score[j] > x->score[i];
                     equal += x->score[j] == x->score[i];
                 }
@@ -208,7 +209,7 @@ static double plain(const items *x, const flip_metric *metric, bool pairs) {
         }
         return sqrt(sum / n);
     case FLIP_METRIC_MRR:
-        if (pairs) return plain_mrr(x);
+        if (pairs) return plain_mrr(x, metric->filtered);
         for (int64_t i = 0; i < x->n; i++) {
             double above = 0, equal = 0;
             for (int32_t j = 0; j < x->dim; j++) {
@@ -237,10 +238,15 @@ static double plain(const items *x, const flip_metric *metric, bool pairs) {
 static flip_comm *comm;
 
 static void compare(int64_t n, int32_t dim, int values, bool pairs, uint64_t seed) {
-    static const flip_metric metrics[] = {{FLIP_METRIC_ACCURACY, 0}, {FLIP_METRIC_F1, 1},
-                                          {FLIP_METRIC_MACRO_F1, 0}, {FLIP_METRIC_AUC, 0},
-                                          {FLIP_METRIC_AP, 0},       {FLIP_METRIC_MAP, 0},
-                                          {FLIP_METRIC_MRR, 0},      {FLIP_METRIC_RMSE, 0}};
+    static const flip_metric metrics[] = {{.kind = FLIP_METRIC_ACCURACY},
+                                          {.kind = FLIP_METRIC_F1, .class_index = 1},
+                                          {.kind = FLIP_METRIC_MACRO_F1},
+                                          {.kind = FLIP_METRIC_AUC},
+                                          {.kind = FLIP_METRIC_AP},
+                                          {.kind = FLIP_METRIC_MAP},
+                                          {.kind = FLIP_METRIC_MRR},
+                                          {.kind = FLIP_METRIC_RMSE},
+                                          {.kind = FLIP_METRIC_MRR, .filtered = true}};
     int rank = flip_comm_rank(comm), size = flip_comm_size(comm);
     items all = make(seed, n, dim, dim == 1 ? 2 : dim, values, pairs), own;
     flip_scored scored = share(&all, pairs, rank, size, &own);
@@ -262,7 +268,7 @@ static void compare(int64_t n, int32_t dim, int values, bool pairs, uint64_t see
 static void nothing_to_measure(void) {
     double value = 0;
     flip_scored none = {.dim = 2};
-    flip_metric auc = {FLIP_METRIC_AUC, 0}, accuracy = {FLIP_METRIC_ACCURACY, 0};
+    flip_metric auc = {.kind = FLIP_METRIC_AUC}, accuracy = {.kind = FLIP_METRIC_ACCURACY};
     CHECK_OK(flip_metric_measure(&value, &auc, comm, &none));
     CHECK(isnan(value), "%g of nothing", value);
     CHECK_OK(flip_metric_measure(&value, &accuracy, comm, &none));
@@ -275,7 +281,8 @@ static void one_score(void) {
     const int32_t label[] = {1, 0, 0, 1, 0};
     int rank = flip_comm_rank(comm);
     flip_scored mine = {.n = rank == 0 ? 5 : 0, .dim = 1, .score = score, .label = label};
-    flip_metric accuracy = {FLIP_METRIC_ACCURACY, 0}, f1 = {FLIP_METRIC_F1, 1};
+    flip_metric accuracy = {.kind = FLIP_METRIC_ACCURACY},
+                f1 = {.kind = FLIP_METRIC_F1, .class_index = 1};
     double value = 0;
     CHECK_OK(flip_metric_measure(&value, &accuracy, comm, &mine));
     CHECK(fabs(value - 0.6) < 1e-15, "accuracy %.17g", value);
@@ -284,7 +291,7 @@ static void one_score(void) {
 }
 
 static void better(void) {
-    flip_metric accuracy = {FLIP_METRIC_ACCURACY, 0}, rmse = {FLIP_METRIC_RMSE, 0};
+    flip_metric accuracy = {.kind = FLIP_METRIC_ACCURACY}, rmse = {.kind = FLIP_METRIC_RMSE};
     CHECK(flip_metric_better(&accuracy, 0.9, 0.8) && !flip_metric_better(&accuracy, 0.8, 0.8),
           "order of scores");
     CHECK(flip_metric_better(&rmse, 0.1, 0.2) && !flip_metric_better(&rmse, 0.2, 0.1),
@@ -421,6 +428,60 @@ static void compare_all_pairs(const world *x, bool uneven) {
     free(v);
 }
 
+/* A head taken apart scores as on the tape. */
+static void check_head(flip_head_kind kind) {
+    enum { N = 7, STEPS = 3, DIM = 5, HIDDEN = 6 };
+    flip_params *params;
+    flip_head *head;
+    flip_tape *tape;
+    flip_pairs *pairs;
+    flip_head_split split;
+    flip_gid first[] = {0, N}, u[N * N], v[N * N];
+    int32_t step[N * N];
+    flip_real h[N * STEPS * DIM], a[N * HIDDEN], b[N * HIDDEN], s;
+    CHECK_OK(flip_params_create(&params));
+    flip_head_params p = {.kind = kind, .in_dim = DIM, .hidden = HIDDEN, .out_dim = 1};
+    CHECK_OK(flip_head_create(&head, params, &p));
+    CHECK_OK(flip_params_finish(params, 3));
+    for (int64_t i = 0; i < flip_params_size(params); i++) /* biases are 0 at first */
+        flip_params_values(params)[i] += (flip_real)(drawn(21, (uint64_t)i) - 0.5);
+    for (int i = 0; i < N * STEPS * DIM; i++)
+        h[i] = (flip_real)(drawn(22, (uint64_t)i) - 0.5);
+    for (int i = 0; i < N * N; i++) {
+        u[i] = i / N;
+        v[i] = i % N;
+        step[i] = 1;
+    }
+    flip_tape_params t = {.params = params, .n_own = N};
+    CHECK_OK(flip_tape_create(&tape, &t));
+    CHECK_OK(flip_pairs_create(&pairs, NULL, first, N * N, u, v, step));
+    flip_tape_reset(tape, false, 0);
+    flip_var y =
+        flip_head_forward(head, tape, flip_tape_input(tape, N, STEPS, DIM, h, false), pairs);
+    CHECK_OK(flip_tape_status(tape));
+    CHECK_OK(flip_head_take_apart(&split, head, params));
+    flip_head_ends(head, params, N, h + DIM, STEPS * DIM, a, b);
+    for (int i = 0; i < N * N; i++) {
+        const flip_real *from = b + v[i] * split.width;
+        flip_kernels_get()->pair_scores(1, 1, split.width, a + u[i] * split.width, from, 1, split.w,
+                                        split.bias, &s, 1);
+        double want = (double)flip_tape_value(tape, y)[i];
+        CHECK(fabs((double)s - want) < (sizeof s == 8 ? 1e-14 : 1e-5), "head %d: %g, not %g",
+              (int)kind, (double)s, want);
+    }
+    flip_pairs_destroy(&pairs);
+    flip_tape_destroy(&tape);
+    flip_head_destroy(&head);
+    flip_params_destroy(&params);
+}
+
+static void heads(void **state) {
+    (void)state;
+    check_head(FLIP_HEAD_DOT);
+    check_head(FLIP_HEAD_LINEAR);
+    check_head(FLIP_HEAD_MLP);
+}
+
 static void all_pairs(void **state) {
     (void)state;
     for (uint64_t seed = 1; seed <= 6; seed++) {
@@ -476,7 +537,8 @@ int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     if (flip_comm_create(&comm, MPI_COMM_WORLD) != FLIP_OK) return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(against_definitions),
-                                       cmocka_unit_test(edges), cmocka_unit_test(all_pairs)};
+                                       cmocka_unit_test(edges), cmocka_unit_test(all_pairs),
+                                       cmocka_unit_test(heads)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);
     MPI_Finalize();

@@ -98,6 +98,21 @@ typedef struct flip_head flip_head;
 /* Registers the parameters; call before flip_params_finish. */
 flip_status flip_head_create(flip_head **head, flip_params *params, const flip_head_params *p);
 void flip_head_destroy(flip_head **head);
+/* A head of one output taken apart, so that all pairs of many nodes can be scored:
+ *     score(u, v) = bias + sum_k w[k] relu(a_u[k] + b_v[k]), or with w NULL bias + sum_k a_u[k]
+ * b_v[k]
+ */
+typedef struct flip_head_split {
+    int32_t width;
+    const flip_real *w; /* [width] or NULL; borrowed from the parameters */
+    flip_real bias;
+} flip_head_split;
+/* Refuses heads of more outputs. */
+flip_status flip_head_take_apart(flip_head_split *split, const flip_head *head,
+                                 flip_params *params);
+/* a, b [n, width] of n embeddings h that stand ld apart: as a source and as a destination. */
+void flip_head_ends(const flip_head *head, flip_params *params, int64_t n, const flip_real *h,
+                    int64_t ld, flip_real *a, flip_real *b);
 /* Collective. Logits [n_pairs, 1, out_dim]. */
 flip_var flip_head_forward(flip_head *head, flip_tape *tape, flip_var h, const flip_pairs *pairs);
 

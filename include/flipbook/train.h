@@ -61,6 +61,12 @@ typedef enum flip_edge_head {
 
 enum { FLIP_PATH_SIZE = 1024, FLIP_WORD_SIZE = 128 };
 #define FLIP_UNSET (-1) /* `auto` of a number */
+/* Words that may stand for a number are stored as -2, -3, … */
+#define FLIP_WORD_VALUE(i) (-2 - (i))
+enum {
+    FLIP_EVAL_ALL = FLIP_WORD_VALUE(0),  /* every pair of nodes is a candidate */
+    FLIP_EVAL_GIVEN = FLIP_WORD_VALUE(1) /* the non-edges that the file pins */
+};
 
 typedef struct flip_settings {
     /* model */
@@ -80,7 +86,8 @@ typedef struct flip_settings {
     int64_t seed;
     int32_t precision; /* 0 fp32, 1 bf16 */
     char metric[FLIP_WORD_SIZE];
-    int64_t negatives, eval_negatives, eval_every;
+    int64_t negatives, eval_negatives, eval_every; /* eval_negatives: a number, or FLIP_EVAL_… */
+    int32_t mrr;                                   /* 0 unfiltered, 1 filtered */
     /* data */
     int32_t features, feature_norm;
     char split[FLIP_WORD_SIZE]; /* auto, K or random:20/30@SEED */
@@ -142,6 +149,7 @@ typedef enum flip_metric_kind {
 typedef struct flip_metric {
     flip_metric_kind kind;
     int32_t class_index; /* F1 */
+    bool filtered;       /* MRR of links */
 } flip_metric;
 
 /* Items of one split on this rank. Owned by whoever filled it. */

@@ -147,8 +147,12 @@ static const flip_key keys[] = {
          "map, regression rmse"),
     INT("negatives", negatives, "1", 1, 10000, T, true,
         "sampled non-edges a pair in training (link)"),
-    INT("eval-negatives", eval_negatives, "100", 1, 10000, T | E, true,
-        "sampled non-edges a pair in validation and test (link)"),
+    {"eval-negatives", FLIP_KEY_INT, AT(eval_negatives), "100", 1, 10000, false, "all|given", NULL,
+     NULL, T | E, true,
+     "non-edges in validation and test (link): N sampled a pair; all: every pair of nodes of a "
+     "step; given: those pinned in the file"},
+    {"mrr", FLIP_KEY_CHOICE, AT(mrr), "unfiltered", 0, 0, false, "unfiltered|filtered", NULL, NULL,
+     T | E, true, "filtered: a true pair is ranked without the other true pairs of its source"},
     INT("eval-every", eval_every, "1", 1, 1e9, T, true, "epochs between validations"),
 
     HEADING("Data", T | E),
@@ -272,9 +276,12 @@ static flip_status set_number(void *out, const flip_key *key, const char *text, 
         value = floor(value);
     }
     if (!number || *end || (whole && value != floor(value)))
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: '%s' is not %s%s", where, text,
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: '%s' is not %s%s%s", where, text,
                          whole ? "a whole number" : "a number",
-                         key->type == FLIP_KEY_BYTES ? " of bytes (8G, 512M, …)" : "");
+                         key->type == FLIP_KEY_BYTES ? " of bytes (8G, 512M, …)"
+                         : key->choices              ? " or one of "
+                                                     : "",
+                         key->choices ? key->choices : "");
     if (value < key->low || value > key->high)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: %s is out of range, expected %.15g to %.15g", where,
                          text, key->low, key->high);
@@ -305,6 +312,10 @@ flip_status flip_settings_set(flip_settings *settings, const flip_key *key, cons
             *(int64_t *)out = FLIP_UNSET;
         return FLIP_OK;
     }
+    if (key->type == FLIP_KEY_INT && key->choices && choice_index(key->choices, text) >= 0) {
+        *(int64_t *)out = FLIP_WORD_VALUE(choice_index(key->choices, text));
+        return FLIP_OK;
+    }
     switch (key->type) {
     case FLIP_KEY_INT:
     case FLIP_KEY_REAL:
@@ -331,9 +342,21 @@ flip_status flip_settings_set(flip_settings *settings, const flip_key *key, cons
     }
 }
 
+/* The index-th of the key's choices. */
+static void format_choice(const flip_key *key, int64_t index, char *text, size_t size) {
+    const char *word = key->choices;
+    for (int64_t i = 0; i < index; i++)
+        word += strcspn(word, "|") + 1;
+    snprintf(text, size, "%.*s", (int)strcspn(word, "|"), word);
+}
+
 void flip_settings_format(const flip_settings *settings, const flip_key *key, char *text,
                           size_t size) {
     const void *at = (const char *)settings + key->offset;
+    if (key->type == FLIP_KEY_INT && key->choices && *(const int64_t *)at <= FLIP_WORD_VALUE(0)) {
+        format_choice(key, FLIP_WORD_VALUE(0) - *(const int64_t *)at, text, size);
+        return;
+    }
     switch (key->type) {
     case FLIP_KEY_INT:
     case FLIP_KEY_BYTES:
@@ -348,13 +371,9 @@ void flip_settings_format(const flip_settings *settings, const flip_key *key, ch
         else
             snprintf(text, size, "%.15g", *(const double *)at);
         break;
-    case FLIP_KEY_CHOICE: {
-        const char *word = key->choices;
-        for (int32_t i = 0; i < *(const int32_t *)at; i++)
-            word += strcspn(word, "|") + 1;
-        snprintf(text, size, "%.*s", (int)strcspn(word, "|"), word);
+    case FLIP_KEY_CHOICE:
+        format_choice(key, *(const int32_t *)at, text, size);
         break;
-    }
     case FLIP_KEY_SWITCH:
         snprintf(text, size, "%s", *(const bool *)at ? "on" : "off");
         break;
@@ -384,6 +403,9 @@ flip_status flip_settings_check(const flip_settings *settings) {
                          "--%s %s is not in this version of flipbook (it has %.*s)", keys[i].name,
                          text, n, keys[i].ready + 1);
     }
+    if (settings->eval_negatives < 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--eval-negatives all and given are not in this version "
+                                           "of flipbook (it has N sampled non-edges a pair)");
     if (settings->window > 1 && settings->model != FLIP_MODEL_TMGCN)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--window belongs to --model tmgcn");
     if (settings->aggregator && settings->model != FLIP_MODEL_SAGE)

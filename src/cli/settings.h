@@ -27,7 +27,8 @@ typedef struct flip_key {
     const char *standard; /* the default, as a user would type it */
     double low, high;     /* INT, REAL, BYTES */
     bool can_be_auto;     /* INT, REAL, BYTES: `auto` = FLIP_UNSET */
-    const char *choices;  /* CHOICE: "a|b|c"; WORD: what the help shows */
+    const char *choices;  /* CHOICE: "a|b|c"; WORD: what the help shows; INT: words that may
+                             stand for the number, stored as FLIP_WORD_VALUE(index), or NULL */
     const char *ready;    /* "|a|b|": the choices of this version; NULL = all. Others are refused */
     bool (*pattern)(const char *text); /* WORD */
     int commands;                      /* FLIP_FOR_… */

@@ -246,7 +246,7 @@ json_t *flip_settings_json(const flip_settings *settings) {
                       table[i].type == FLIP_KEY_BYTES;
         json_t *value = NULL;
         if (table[i].type == FLIP_KEY_SWITCH) value = json_boolean(strcmp(text, "on") == 0);
-        if (number && strcmp(text, "auto") != 0)
+        if (number && strspn(text, "0123456789-+") > 0)
             value = table[i].type == FLIP_KEY_REAL ? json_real(strtod(text, NULL))
                                                    : json_integer(strtoll(text, NULL, 10));
         json_object_set_new(object, table[i].name, value ? value : json_string(text));
@@ -342,7 +342,7 @@ static void print_wrapped(FILE *out, const char *text, int indent) {
 static const char *key_form(const flip_key *key) {
     switch (key->type) {
     case FLIP_KEY_INT:
-        return "N";
+        return key->choices ? key->choices : "N";
     case FLIP_KEY_REAL:
         return "X";
     case FLIP_KEY_BYTES:
@@ -366,7 +366,9 @@ void flip_settings_help(FILE *out, int command) {
         }
         if (!any) fprintf(out, "\n"); /* keys of a chapter that is not this command's */
         any = true;
-        snprintf(head, sizeof head, "--%s %s", table[i].name, key_form(&table[i]));
+        bool mixed = table[i].type == FLIP_KEY_INT && table[i].choices;
+        snprintf(head, sizeof head, "--%s %s%s", table[i].name, mixed ? "N|" : "",
+                 key_form(&table[i]));
         fprintf(out, strlen(head) < 26 ? "  %-26s" : "  %s\n                            ", head);
         bool shown = table[i].standard[0] != 0;
         bool ranged = (table[i].type == FLIP_KEY_INT || table[i].type == FLIP_KEY_REAL) &&

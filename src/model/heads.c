@@ -4,8 +4,11 @@
  *     mlp     relu([h_u, h_v] V1 + a1) V2 + a2 */
 #include <flipbook/model.h>
 
+#include <string.h>
+
 struct flip_head {
     flip_head_kind kind;
+    int32_t in_dim, hidden, out_dim;
     flip_param u, v1, a1, v2, a2;
 };
 
@@ -18,6 +21,9 @@ flip_status flip_head_create(flip_head **out, flip_params *params, const flip_he
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "head"));
     flip_head *head = *out;
     head->kind = p->kind;
+    head->in_dim = p->in_dim;
+    head->hidden = p->hidden;
+    head->out_dim = p->out_dim;
     int32_t both = 2 * p->in_dim;
     if (p->kind == FLIP_HEAD_LINEAR)
         head->u = flip_params_add(params, "U", both, p->out_dim, FLIP_INIT_GLOROT);
@@ -48,4 +54,62 @@ flip_var flip_head_forward(flip_head *head, flip_tape *tape, flip_var h, const f
     }
     flip_tape_release(tape, z);
     return y;
+}
+
+/* ---- taken apart: [h_u, h_v] V1 = h_u V1a + h_v V1b, V1's upper and lower half ---- */
+
+static const flip_real *values_of(flip_params *params, flip_param p) {
+    int32_t rows, cols;
+    int64_t offset;
+    flip_params_shape(params, p, &rows, &cols, &offset);
+    return flip_params_values(params) + offset;
+}
+
+flip_status flip_head_take_apart(flip_head_split *split, const flip_head *head,
+                                 flip_params *params) {
+    if (head->out_dim != 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "all pairs are scored by a head of 1 output, not of %d",
+                         head->out_dim);
+    *split = (flip_head_split){.width = head->in_dim};
+    if (head->kind == FLIP_HEAD_LINEAR) split->width = 2; /* (h_u Ua, 1) . (1, h_v Ub) */
+    if (head->kind == FLIP_HEAD_MLP) {
+        split->width = head->hidden;
+        split->w = values_of(params, head->v2);
+        split->bias = values_of(params, head->a2)[0];
+    }
+    return FLIP_OK;
+}
+
+/* y = x V (+ c): a row's sums in one order, whatever the number of rows. */
+static void map_row(int32_t dim, int32_t width, const flip_real *x, const flip_real *v,
+                    const flip_real *c, flip_real *y) {
+    for (int32_t j = 0; j < width; j++)
+        y[j] = c ? c[j] : 0;
+    for (int32_t i = 0; i < dim; i++)
+        for (int32_t j = 0; j < width; j++)
+            y[j] += x[i] * v[(size_t)i * (size_t)width + (size_t)j];
+}
+
+void flip_head_ends(const flip_head *head, flip_params *params, int64_t n, const flip_real *h,
+                    int64_t ld, flip_real *a, flip_real *b) {
+    int32_t dim = head->in_dim, width = head->hidden;
+    size_t half = (size_t)dim * (size_t)width;
+    const flip_real *u = head->kind == FLIP_HEAD_LINEAR ? values_of(params, head->u) : NULL;
+    const flip_real *v = head->kind == FLIP_HEAD_MLP ? values_of(params, head->v1) : NULL;
+    const flip_real *c = head->kind == FLIP_HEAD_MLP ? values_of(params, head->a1) : NULL;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        const flip_real *x = h + i * ld;
+        if (head->kind == FLIP_HEAD_DOT) {
+            memcpy(a + i * dim, x, (size_t)dim * sizeof *x);
+            memcpy(b + i * dim, x, (size_t)dim * sizeof *x);
+        } else if (head->kind == FLIP_HEAD_LINEAR) {
+            map_row(dim, 1, x, u, NULL, a + 2 * i);
+            map_row(dim, 1, x, u + dim, NULL, b + 2 * i + 1);
+            a[2 * i + 1] = b[2 * i] = 1;
+        } else {
+            map_row(dim, width, x, v, c, a + i * width);
+            map_row(dim, width, x, v + half, NULL, b + i * width);
+        }
+    }
 }

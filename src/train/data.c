@@ -105,6 +105,7 @@ flip_status flip_data_metric(flip_data *data) {
                          numbers ? "use rmse"
                          : links ? "use map, mrr, auc or ap"
                                  : "use accuracy");
+    data->metric.filtered = data->s.mrr == 1;
     if (data->metric.kind != FLIP_METRIC_F1) return FLIP_OK;
     data->metric.class_index = class_index(data, name + 3);
     if (data->metric.class_index >= 0) return FLIP_OK;

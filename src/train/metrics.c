@@ -292,8 +292,9 @@ static int by_source(const void *a, const void *b) {
     return (x->score < y->score) - (x->score > y->score);
 }
 
-/* Mean over one source's true pairs of 1 / rank; list is sorted by descending score. */
-static double source_mrr(const candidate *list, int64_t n, int64_t *positives) {
+/* Mean over one source's true pairs of 1 / rank; list is sorted by descending score. Filtered: the
+ * other true pairs are no candidates. */
+static double source_mrr(const candidate *list, int64_t n, bool filtered, int64_t *positives) {
     double sum = 0;
     *positives = 0;
     for (int64_t i = 0, end; i < n; i = end) {
@@ -301,13 +302,16 @@ static double source_mrr(const candidate *list, int64_t n, int64_t *positives) {
         for (end = i; end < n && list[end].score == list[i].score; end++)
             hits += list[end].positive;
         if (end == i) end++; /* NaN equals nothing */
-        sum += (double)hits / ((double)i + 0.5 * (double)(end - i + 1));
+        int64_t above = filtered ? i - *positives : i;
+        int64_t equal = filtered ? end - i - hits + 1 : end - i;
+        sum += (double)hits / ((double)above + 0.5 * (double)(equal + 1));
         *positives += hits;
     }
     return *positives ? sum / (double)*positives : 0;
 }
 
-static flip_status measure_link_mrr(double *value, flip_comm *comm, const flip_scored *items) {
+static flip_status measure_link_mrr(double *value, flip_comm *comm, const flip_scored *items,
+                                    bool filtered) {
     candidate *list = NULL;
     double *sums = NULL, weighted = 0, weight = 0; /* [steps, 3]: Σ, sources, true pairs */
     int64_t last = -1;
@@ -326,7 +330,8 @@ static flip_status measure_link_mrr(double *value, flip_comm *comm, const flip_s
                       list[end].step == list[i].step;)
             end++;
         int64_t positives;
-        double mean = source_mrr(list + i, end - i, &positives), *sum = sums + 3 * list[i].step;
+        double mean = source_mrr(list + i, end - i, filtered, &positives),
+               *sum = sums + 3 * list[i].step;
         if (!positives) continue;
         sum[0] += mean;
         sum[1] += 1;
@@ -359,7 +364,7 @@ flip_status flip_metric_measure(double *value, const flip_metric *metric, flip_c
     case FLIP_METRIC_MAP:
         return measure_order(value, comm, items, false, items->pairs);
     case FLIP_METRIC_MRR:
-        return items->pairs ? measure_link_mrr(value, comm, items)
+        return items->pairs ? measure_link_mrr(value, comm, items, metric->filtered)
                             : measure_class_mrr(value, comm, items);
     default:
         return measure_counts(value, metric, comm, items);

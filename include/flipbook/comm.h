@@ -59,6 +59,19 @@ flip_status flip_comm_deal(flip_comm *comm, void *received_pointer, int64_t *n_r
  * failing rank's). */
 flip_status flip_comm_agree(flip_comm *comm, flip_status mine);
 
+/* Messages between two ranks, of any length, in flight while the caller works. Those between the
+ * same two ranks arrive in the order they were sent; nobody else may use the tag (2 … 15) on this
+ * communicator. Memory stays untouched until wait. */
+typedef struct flip_messages flip_messages;
+flip_status flip_messages_create(flip_messages **messages, flip_comm *comm, int tag);
+void flip_messages_destroy(flip_messages **messages); /* after wait */
+flip_status flip_messages_send(flip_messages *messages, const void *data, size_t bytes, int peer,
+                               flip_bytes counted_as);
+flip_status flip_messages_receive(flip_messages *messages, void *data, size_t bytes, int peer);
+flip_status flip_messages_wait(flip_messages *messages); /* for all of them */
+/* Lets long messages move on; between wait and the first send there is nothing to do. */
+flip_status flip_messages_progress(flip_messages *messages);
+
 typedef struct flip_plan flip_plan;
 
 /* Collective. rank_first [size+1]: rank r owns ids rank_first[r] … rank_first[r+1]-1. need

@@ -135,17 +135,34 @@ void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch);
 /* ---- blocks of the timeline ----
  * A timeline cut into blocks is walked forward once without records, keeping the recurrent
  * operators' states at the ends of blocks, and back block by block: the block's forward again, with
- * records, then its backward, which hands the states' gradients to the block before. */
+ * records, then its backward, which hands the states' gradients to the block before.
+ *
+ *     forward   block 0 ─state─▶ block 1 ─state─▶ block 2 (with records at once)
+ *     backward  block 0 ◀─grad.─ block 1 ◀─grad.─ block 2
+ *
+ * An operator's slot is the number of its call among the carrying operators of a pass, the same in
+ * every block. Its state is a run of values: lstm h [n, H] then c [n, H], gru h; band the window-1
+ * steps before the block; matrix_lstm W then C, matrix_gru W. The rows n are those of the node
+ * layout (redistribute, or one chunk), or of the time layout (wavefront: on chunk 0, at the
+ * timeline's end on the last chunk). */
 typedef struct flip_carry flip_carry;
 flip_status flip_carry_create(flip_carry **carry, int32_t n_blocks);
 void flip_carry_destroy(flip_carry **carry);
 void flip_carry_clear(flip_carry *carry); /* a new pass: nothing carried, no gradients */
 size_t flip_carry_bytes(const flip_carry *carry);
+/* The state at the timeline's beginning, before the first block's forward (copied); otherwise 0. */
+flip_status flip_carry_begin_with(flip_carry *carry, int32_t slot, const flip_real *state,
+                                  size_t n);
+/* The state at the beginning of a block (n_blocks: at the timeline's end), NULL before it is known;
+ * and its gradient once that block was walked back (until the one before is). */
+const flip_real *flip_carry_state(const flip_carry *carry, int32_t slot, int32_t block, size_t *n);
+const flip_real *flip_carry_gradient(const flip_carry *carry, int32_t slot, int32_t block,
+                                     size_t *n);
 /* After flip_tape_reset: the pass is of block `block` of layout (borrowed; NULL = one block, one
  * rank's time). carry NULL: states begin at 0 and end here. recorded = false: nothing is kept for
- * backward, though dropout and batch statistics are those of training. Recurrent operators read
- * their state at the block's beginning from carry and leave it there for the next block; which
- * state is whose is told by the order of the operators' calls, the same in every block. */
+ * backward, though dropout and batch statistics are those of training (running statistics are left
+ * alone). Recurrent operators read their state at the block's beginning from carry and leave it
+ * there for the next block. Dropout's keys are original id * timeline's steps + step. */
 void flip_tape_block(flip_tape *tape, flip_layout *layout, flip_carry *carry, int32_t block,
                      bool recorded);
 
@@ -170,8 +187,9 @@ void flip_tape_release(flip_tape *tape, flip_var x);
 void flip_tape_keep(flip_tape *tape, flip_var x);
 /* A loss in double: the global value, the same on every rank. */
 double flip_tape_scalar(const flip_tape *tape, flip_var loss);
-/* Walk back from `loss`. Adds into the parameters' gradients of this rank (local sums, not
- * all-reduced). Collective where operators exchange. */
+/* Walk back from `loss`; FLIP_VAR_NONE: from what the next block handed back alone. Adds into the
+ * parameters' gradients of this rank (local sums, not all-reduced). Collective where operators
+ * exchange. */
 flip_status flip_tape_backward(flip_tape *tape, flip_var loss);
 
 /* ---- operators ---- */

@@ -12,7 +12,6 @@
 
 static const size_t chunk_most = (size_t)1 << 30; /* bytes */
 static const size_t small_sum = 2048;             /* doubles: one all-gather is quicker */
-enum { TAG_ALL_TO_ALL = 1 };
 
 flip_status flip_mpi_check(int code, const char *call, const char *function, const char *file,
                            int line) {

@@ -25,8 +25,8 @@ typedef struct flip_mpi_requests {
 extern const flip_transport flip_transport_mpi;
 void flip_mpi_requests_finish(flip_mpi_requests *requests);
 
-/* Tags of plans; MPI promises at least 32767. */
-enum { FLIP_TAG_FIRST = 16, FLIP_TAG_LAST = 32000 };
+/* Tags: of all-to-all, of messages (callers choose), of plans; MPI promises at least 32767. */
+enum { TAG_ALL_TO_ALL = 1, FLIP_TAG_FIRST = 16, FLIP_TAG_LAST = 32000 };
 
 struct flip_comm {
     MPI_Comm mpi; /* owned duplicate */

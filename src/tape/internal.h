@@ -79,6 +79,7 @@ typedef struct record {
     int32_t count; /* heads, window */
     bool recorded; /* backward will come */
     bool masked;   /* the last reader has applied act's bits to the gradient already */
+    int32_t slot;  /* in the carry, of operators that carry */
     void *saved[MAX_SAVED];
     uint8_t read_later; /* bits of in[] still counted in saved_by */
 } record;
@@ -96,6 +97,7 @@ typedef struct operator_row {
     int inputs;    /* how many variables it needs */
     uint8_t saves; /* whose values backward reads */
     bool acts;     /* forward applies record.act itself */
+    bool carries;  /* has a state that goes from block to block */
     flip_status (*shape)(const flip_tape *tape, const record *r, shape *out);
     flip_status (*forward)(flip_tape *tape, record *r);
     flip_status (*backward)(flip_tape *tape, record *r);
@@ -121,10 +123,13 @@ struct flip_tape {
     uint64_t seed;
     size_t product_size;      /* bytes of a product's operand value */
     const int64_t *given_key; /* [n_own] or NULL */
-    int64_t *key;             /* [key_rows, key_steps]: given_key * key_steps + step */
-    int32_t n_own, key_rows, key_steps;
-    bool training;
+    int64_t *key;             /* [key_rows, key_steps]: given_key * timeline + key_first + step */
+    int32_t n_own, key_rows, key_steps, key_first;
+    bool training, recording; /* recording: backward will come */
     int64_t epoch;
+    flip_layout *layout; /* or NULL; and block of it */
+    flip_carry *carry;   /* or NULL */
+    int32_t block, n_slots;
     uint64_t n_draws; /* dropouts since reset */
     flip_status status;
     pool *pool;
@@ -173,6 +178,21 @@ void tape_done_with(flip_tape *tape, record *r, int i);
 /* What a product multiplies with: the weight transform's place. */
 const flip_real *tape_weight(const flip_tape *tape, flip_param p);
 double *tape_weight_gradient(const flip_tape *tape, flip_param p);
+/* ---- carry.c: states that go from block to block ---- */
+/* In forward, once: the operator's slot, for n values at each end of a block (the same in every
+ * block on this rank). */
+flip_status tape_carry(flip_tape *tape, record *r, size_t n);
+/* The state at the block's beginning; NULL = there is none. */
+const flip_real *tape_carry_state(const flip_tape *tape, const record *r);
+/* Where forward leaves the state at the block's end; NULL: nobody wants it, or it is known. */
+flip_real *tape_carry_next(flip_tape *tape, const record *r);
+/* In backward: the gradient of the state at the block's end; NULL = none. */
+const flip_real *tape_carry_gradient(const flip_tape *tape, const record *r);
+/* Where backward writes the gradient of the state at the block's beginning (all of it; it may be
+ * the memory of the one at the end, read before); NULL: there was no such state. */
+flip_real *tape_carry_give(flip_tape *tape, const record *r);
+bool tape_carry_last(const flip_tape *tape); /* the timeline ends with this block */
+
 /* Dropout's keys of rows [rows * steps]; tape's own. */
 flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key);
 uint64_t tape_draw(flip_tape *tape);

@@ -199,7 +199,7 @@ static flip_status batch_statistics(flip_tape *tape, record *r) {
     FLIP_TRY(flip_comm_sum_f64(tape->comm, sum, (size_t)n));
     for (int64_t j = 0; j < n; j++)
         sum[j] /= *count;
-    update_running(tape, r, *count, mean, sum);
+    if (tape->recording) update_running(tape, r, *count, mean, sum);
     for (int64_t j = 0; j < n; j++)
         rstd[j] = 1 / sqrt(sum[j] + r->number[0]);
     pool_free(tape->pool, sum);

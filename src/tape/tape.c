@@ -75,8 +75,19 @@ void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch) {
     tape->n_vars = tape->n_records = 0;
     tape->n_draws = 0;
     tape->status = FLIP_OK;
-    tape->training = training;
+    tape->training = tape->recording = training;
     tape->epoch = epoch;
+    tape->layout = NULL;
+    tape->carry = NULL;
+    tape->block = tape->n_slots = 0;
+}
+
+void flip_tape_block(flip_tape *tape, flip_layout *layout, flip_carry *carry, int32_t block,
+                     bool recorded) {
+    tape->layout = layout;
+    tape->carry = carry;
+    tape->block = block;
+    tape->recording = tape->training && recorded;
 }
 
 flip_status flip_tape_status(const flip_tape *tape) {
@@ -112,7 +123,7 @@ flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t d
                   .input = true,
                   .needs_gradient = needs_gradient,
                   .producer = -1};
-    if (rows < 0 || steps < 1 || dim < 1 || (!data && rows > 0))
+    if (rows < 0 || steps < 0 || dim < 1 || (!data && size_of(&v) > 0))
         tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "input has shape [%d, %d, %d]%s", rows, steps,
                                  dim, data ? "" : " and no data");
     else
@@ -254,20 +265,31 @@ flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_
     if (tape->given_key && rows != tape->n_own)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "dropout on %d rows with keys for %d", rows,
                          tape->n_own);
-    if (steps == 1 && tape->given_key) {
+    int32_t timeline = steps, first = 0;
+    if (tape->layout) {
+        timeline = tape->layout->n_steps;
+        first = flip_layout_first(tape->layout, tape->block);
+        if (steps != flip_layout_steps(tape->layout, tape->block))
+            return FLIP_FAIL(FLIP_ERROR_INTERNAL, "dropout on %d steps; this block has %d here",
+                             steps, flip_layout_steps(tape->layout, tape->block));
+    }
+    if (timeline == 1 && tape->given_key) {
         *key = tape->given_key;
         return FLIP_OK;
     }
-    if (!tape->key || tape->key_rows != rows || tape->key_steps != steps) {
+    if (!tape->key || tape->key_rows != rows || tape->key_steps != steps ||
+        tape->key_first != first) {
         flip_free(tape->key);
         tape->key = NULL;
         FLIP_TRY(
             flip_alloc(&tape->key, (size_t)rows * (size_t)steps, sizeof(int64_t), "dropout keys"));
         tape->key_rows = rows;
         tape->key_steps = steps;
+        tape->key_first = first;
         for (int64_t i = 0; i < rows; i++)
             for (int32_t t = 0; t < steps; t++)
-                tape->key[i * steps + t] = (tape->given_key ? tape->given_key[i] : i) * steps + t;
+                tape->key[i * steps + t] =
+                    (tape->given_key ? tape->given_key[i] : i) * timeline + first + t;
     }
     *key = tape->key;
     return FLIP_OK;
@@ -335,7 +357,7 @@ static flip_status check_inputs(const flip_tape *tape, const record *r) {
         if (r->in[i] == FLIP_VAR_NONE && i >= row->inputs) continue;
         if (!exists(tape, r->in[i]))
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d does not exist", row->name, i);
-        if (!tape_in(tape, r, i)->value && tape_in(tape, r, i)->rows > 0)
+        if (!tape_in(tape, r, i)->value && size_of(tape_in(tape, r, i)) > 0)
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d was released", row->name, i);
     }
     return FLIP_OK;
@@ -379,7 +401,7 @@ static flip_status apply(flip_tape *tape, record *r) {
     shape s;
     FLIP_TRY(check_inputs(tape, r));
     FLIP_TRY(row->shape(tape, r, &s));
-    r->recorded = tape->training && wants_gradient(tape, r);
+    r->recorded = tape->recording && wants_gradient(tape, r);
     variable out = {.rows = s.rows,
                     .steps = s.steps,
                     .dim = s.dim,
@@ -424,6 +446,10 @@ static void leave_record(flip_tape *tape, record *r) {
 static flip_status walk_record(flip_tape *tape, record *r) {
     variable *out = tape_out(tape, r);
     const operator_row *row = table[r->op];
+    if (!out->gradient && row->carries && tape_carry_gradient(tape, r)) { /* the next block's */
+        FLIP_TRY(pool_alloc(tape->pool, &out->gradient, (size_t)size_of(out) * sizeof(flip_real)));
+        memset(out->gradient, 0, (size_t)size_of(out) * sizeof(flip_real));
+    }
     if (!out->gradient) return FLIP_OK; /* no path to the loss */
     if (r->bits && !r->masked) {
         flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
@@ -442,12 +468,14 @@ static flip_status walk_record(flip_tape *tape, record *r) {
 
 flip_status flip_tape_backward(flip_tape *tape, flip_var loss) {
     if (tape->status != FLIP_OK) return tape->status;
-    if (!exists(tape, loss) || size_of(&tape->vars[loss]) != 1 || !tape->training)
-        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "backward starts at the loss of a training pass");
-    variable *end = &tape->vars[loss];
-    if (!end->needs_gradient) return FLIP_OK;
-    FLIP_TRY(pool_alloc(tape->pool, &end->gradient, sizeof(flip_real)));
-    end->gradient[0] = 1;
+    if (!tape->recording ||
+        (loss != FLIP_VAR_NONE && (!exists(tape, loss) || size_of(&tape->vars[loss]) != 1)))
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "backward starts at the loss of a recorded pass");
+    if (loss != FLIP_VAR_NONE && tape->vars[loss].needs_gradient) {
+        variable *end = &tape->vars[loss];
+        FLIP_TRY(pool_alloc(tape->pool, &end->gradient, sizeof(flip_real)));
+        end->gradient[0] = 1;
+    }
     for (int32_t i = tape->n_records - 1; i >= 0 && tape->status == FLIP_OK; i--) {
         tape->status = walk_record(tape, &tape->records[i]);
         leave_record(tape, &tape->records[i]);

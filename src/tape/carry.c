@@ -1,0 +1,155 @@
+/* Carry: the states that go from block to block of the timeline, and their gradients back.
+ *
+ * A slot keeps what stood at the beginning of every block (n_blocks: at the timeline's end), since
+ * the walk back runs each block's forward again from there, and one gradient, which moves from
+ * block to block against the timeline. Memory is kept from pass to pass. */
+#include "internal.h"
+
+#include <string.h>
+
+typedef struct slot {
+    size_t n;            /* values of a state */
+    flip_real **state;   /* [n_blocks + 1] each [n], or NULL */
+    bool *known;         /* [n_blocks + 1] */
+    flip_real *gradient; /* [n] or NULL */
+    int32_t gradient_of; /* the block whose beginning it belongs to; -1 = none */
+} slot;
+
+struct flip_carry {
+    int32_t n_blocks, n_slots;
+    slot *slots;
+};
+
+flip_status flip_carry_create(flip_carry **out, int32_t n_blocks) {
+    FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "states between blocks"));
+    (*out)->n_blocks = n_blocks;
+    return FLIP_OK;
+}
+
+static void finish_slot(slot *s, int32_t n_blocks) {
+    for (int32_t k = 0; s->state && k <= n_blocks; k++)
+        flip_free(s->state[k]);
+    flip_free(s->state);
+    flip_free(s->known);
+    flip_free(s->gradient);
+    *s = (slot){.gradient_of = -1};
+}
+
+void flip_carry_destroy(flip_carry **out) {
+    if (!*out) return;
+    for (int32_t i = 0; i < (*out)->n_slots; i++)
+        finish_slot(&(*out)->slots[i], (*out)->n_blocks);
+    flip_free((*out)->slots);
+    flip_free(*out);
+    *out = NULL;
+}
+
+void flip_carry_clear(flip_carry *carry) {
+    for (int32_t i = 0; i < carry->n_slots; i++) {
+        slot *s = &carry->slots[i];
+        if (s->known) memset(s->known, 0, ((size_t)carry->n_blocks + 1) * sizeof *s->known);
+        s->gradient_of = -1;
+    }
+}
+
+size_t flip_carry_bytes(const flip_carry *carry) {
+    size_t bytes = 0;
+    for (int32_t i = 0; carry && i < carry->n_slots; i++) {
+        const slot *s = &carry->slots[i];
+        for (int32_t k = 0; s->state && k <= carry->n_blocks; k++)
+            bytes += s->state[k] ? s->n * sizeof(flip_real) : 0;
+        bytes += s->gradient ? s->n * sizeof(flip_real) : 0;
+    }
+    return bytes;
+}
+
+/* Slot i for states of n values; what an earlier pass kept in another size is forgotten. */
+static flip_status open_slot(flip_carry *carry, int32_t i, size_t n) {
+    if (i >= carry->n_slots) {
+        FLIP_TRY(flip_grow(&carry->slots, (size_t)carry->n_slots, (size_t)i + 1, sizeof(slot),
+                           "states between blocks"));
+        while (carry->n_slots <= i)
+            carry->slots[carry->n_slots++] = (slot){.gradient_of = -1};
+    }
+    slot *s = &carry->slots[i];
+    if (s->n != n) finish_slot(s, carry->n_blocks);
+    s->n = n;
+    if (s->known) return FLIP_OK;
+    size_t ends = (size_t)carry->n_blocks + 1;
+    FLIP_TRY(flip_alloc_zero(&s->state, ends, sizeof *s->state, "states between blocks"));
+    return flip_alloc_zero(&s->known, ends, sizeof *s->known, "states between blocks");
+}
+
+static flip_status open_state(flip_carry *carry, int32_t i, int32_t block) {
+    slot *s = &carry->slots[i];
+    if (s->state[block]) return FLIP_OK;
+    return flip_alloc(&s->state[block], s->n, sizeof(flip_real), "a state between blocks");
+}
+
+flip_status flip_carry_begin_with(flip_carry *carry, int32_t i, const flip_real *state, size_t n) {
+    FLIP_TRY(open_slot(carry, i, n));
+    FLIP_TRY(open_state(carry, i, 0));
+    memcpy(carry->slots[i].state[0], state, n * sizeof *state);
+    carry->slots[i].known[0] = true;
+    return FLIP_OK;
+}
+
+const flip_real *flip_carry_state(const flip_carry *carry, int32_t i, int32_t block, size_t *n) {
+    bool there = i < carry->n_slots && carry->slots[i].known && carry->slots[i].known[block];
+    if (n) *n = there ? carry->slots[i].n : 0;
+    return there ? carry->slots[i].state[block] : NULL;
+}
+
+const flip_real *flip_carry_gradient(const flip_carry *carry, int32_t i, int32_t block, size_t *n) {
+    bool there = i < carry->n_slots && carry->slots[i].gradient_of == block;
+    if (n) *n = there ? carry->slots[i].n : 0;
+    return there ? carry->slots[i].gradient : NULL;
+}
+
+/* ---- for operators ---- */
+
+flip_status tape_carry(flip_tape *tape, record *r, size_t n) {
+    flip_carry *carry = tape->carry;
+    r->slot = tape->n_slots++;
+    if (!carry) return FLIP_OK;
+    if (tape->block >= carry->n_blocks)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "block %d of a carry of %d blocks", tape->block,
+                         carry->n_blocks);
+    FLIP_TRY(open_slot(carry, r->slot, n));
+    slot *s = &carry->slots[r->slot];
+    if (tape->block > 0 && !s->known[tape->block])
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "block %d runs before block %d left its state",
+                         tape->block, tape->block - 1);
+    FLIP_TRY(open_state(carry, r->slot, tape->block + 1));
+    if (r->recorded && s->known[tape->block] && !s->gradient)
+        return flip_alloc(&s->gradient, n, sizeof(flip_real), "a state's gradient");
+    return FLIP_OK;
+}
+
+const flip_real *tape_carry_state(const flip_tape *tape, const record *r) {
+    return tape->carry ? flip_carry_state(tape->carry, r->slot, tape->block, NULL) : NULL;
+}
+
+flip_real *tape_carry_next(flip_tape *tape, const record *r) {
+    if (!tape->carry) return NULL;
+    slot *s = &tape->carry->slots[r->slot];
+    if (s->known[tape->block + 1]) return NULL;
+    s->known[tape->block + 1] = true;
+    return s->state[tape->block + 1];
+}
+
+const flip_real *tape_carry_gradient(const flip_tape *tape, const record *r) {
+    return tape->carry ? flip_carry_gradient(tape->carry, r->slot, tape->block + 1, NULL) : NULL;
+}
+
+flip_real *tape_carry_give(flip_tape *tape, const record *r) {
+    if (!tape->carry) return NULL;
+    slot *s = &tape->carry->slots[r->slot];
+    if (!s->known[tape->block]) return NULL;
+    s->gradient_of = tape->block;
+    return s->gradient;
+}
+
+bool tape_carry_last(const flip_tape *tape) {
+    return !tape->carry || tape->block + 1 == tape->carry->n_blocks;
+}

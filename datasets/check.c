@@ -65,6 +65,9 @@ static const struct rule {
     {"targets/step", FLIP_TYPE_I32, FLIP_TYPE_I32, "*00", "targets/node"},
     {"targets/values", FLIP_TYPE_F32, FLIP_TYPE_F32, "***", NULL},
     {"splits", FLIP_TYPE_I8, FLIP_TYPE_I8, "*N0", NULL},
+    {"negatives/step", FLIP_TYPE_I32, FLIP_TYPE_I32, "*00", "negatives/source"},
+    {"negatives/source", FLIP_TYPE_I64, FLIP_TYPE_I64, "*00", "negatives/destination"},
+    {"negatives/destination", FLIP_TYPE_I64, FLIP_TYPE_I64, "*00", "negatives/step"},
     {"nodes/original", FLIP_TYPE_I64, FLIP_TYPE_I64, "N00", NULL},
     {"nodes/number", FLIP_TYPE_I64, FLIP_TYPE_I64, "N00", NULL},
     {"nodes/name_ptr", FLIP_TYPE_I64, FLIP_TYPE_I64, "M00", "nodes/name"},
@@ -527,8 +530,46 @@ done:
     return status;
 }
 
+/* Pinned non-edges: equal columns, ranges, strictly ascending (step, source, destination). */
+static flip_status check_negatives(check *c) {
+    static const char *const name[] = {"negatives/step", "negatives/source",
+                                       "negatives/destination"};
+    flip_column column[3] = {{.n = 0}, {.n = 0}, {.n = 0}};
+    int64_t before[3] = {-1, -1, -1}, dims[3];
+    flip_status status;
+    FLIP_TRY(flip_reader_shape(c->reader, name[0], dims, NULL));
+    for (int k = 0; k < 3; k++) {
+        FLIP_TRY(expect_rows(c, name[k], dims[0]));
+        FLIP_TRY(
+            check_range(c, name[k], 0, k ? c->n_nodes - 1 : c->n_steps - 1, k ? "nodes" : "steps"));
+    }
+    for (int k = 0; k < 3; k++)
+        FLIP_TRY_GOTO(flip_column_open(&column[k], c->reader, name[k], FLIP_TYPE_I64));
+    for (int64_t i = 0; i < dims[0]; i++) {
+        int64_t now[3];
+        int order = 0;
+        for (int k = 0; k < 3; k++) {
+            FLIP_TRY_GOTO(flip_column_i64(&column[k], i, &now[k]));
+            if (order == 0) order = (now[k] > before[k]) - (now[k] < before[k]);
+            before[k] = now[k];
+        }
+        if (order > 0) continue;
+        status = FLIP_FAIL(FLIP_ERROR_INPUT,
+                           "'%s' dataset negatives/step, row %lld: expected strictly ascending "
+                           "(step, source, destination); " REMEDY,
+                           c->path, (long long)i);
+        goto done;
+    }
+    passed(c, "negatives", "%lld pinned pairs, each once", (long long)dims[0]);
+done:
+    for (int k = 0; k < 3; k++)
+        flip_column_close(&column[k]);
+    return status;
+}
+
 static flip_status check_nodes(check *c) {
     int64_t dims[3];
+    if (has(c, "negatives/step")) FLIP_TRY(check_negatives(c));
     if (has(c, "splits")) FLIP_TRY(check_range(c, "splits", -1, 2, "roles in splits"));
     if (has(c, "nodes/original")) FLIP_TRY(check_permutation(c));
     if (has(c, "nodes/name_ptr")) {

@@ -213,6 +213,7 @@ static void final_notes(flip_import_state *s) {
 static flip_status write_rest(flip_import_state *s) {
     FLIP_TRY(flip_import_write_rows(s));
     FLIP_TRY(flip_import_write_table(s));
+    FLIP_TRY(flip_import_write_negatives(s));
     FLIP_TRY(write_attributes(s));
     return flip_writer_commit(s->writer);
 }

@@ -89,6 +89,8 @@ flip_status flip_import_write_changes(flip_import_state *s, const char *name, co
                                       flip_type type, const void *values, const int64_t *shape,
                                       int64_t width, int64_t *n_rows);
 int64_t flip_import_window(int64_t width, size_t size); /* rows written at a time */
+/* import_negatives.c */
+flip_status flip_import_write_negatives(flip_import_state *s);
 /* import_write.c */
 flip_status flip_import_write_events(flip_import_state *s);
 /* Text lines (class names) as uint8. */

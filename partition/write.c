@@ -92,6 +92,32 @@ static flip_status copy_text(flip_mover *m, const char *name) {
     return status;
 }
 
+/* Pinned non-edges name nodes by their ids before any partitioning: they are copied as they are. */
+static flip_status copy_negatives(flip_mover *m) {
+    static const char *const names[] = {"negatives/step", "negatives/source",
+                                        "negatives/destination"};
+    enum { WINDOW = 1 << 18 };
+    int64_t *window, dims[3];
+    flip_status status = FLIP_OK;
+    if (!flip_reader_has(m->reader, names[0])) return FLIP_OK;
+    FLIP_TRY(flip_alloc(&window, WINDOW, sizeof *window, "negatives"));
+    for (int k = 0; k < 3; k++) {
+        flip_type type;
+        FLIP_TRY_GOTO(flip_reader_shape(m->reader, names[k], dims, &type));
+        for (int64_t first = 0; first < dims[0]; first += WINDOW) {
+            int64_t n = dims[0] - first < WINDOW ? dims[0] - first : WINDOW;
+            if (m->rank == 0)
+                status = flip_reader_rows(m->reader, names[k], FLIP_TYPE_I64, first, n, window);
+            FLIP_TRY_GOTO(flip_comm_agree(m->comm, status));
+            FLIP_TRY_GOTO(flip_writer_rows(m->writer, names[k], type, FLIP_TYPE_I64,
+                                           m->rank == 0 ? n : 0, 0, 0, window));
+        }
+    }
+done:
+    flip_free(window);
+    return status;
+}
+
 /* nodes/original: ids before any partitioning, so that of a file already renumbered is followed. */
 static flip_status write_original(flip_mover *m) {
     if (flip_reader_has(m->reader, "nodes/original")) return move_one(m, "nodes/original");
@@ -101,13 +127,15 @@ static flip_status write_original(flip_mover *m) {
                             0, 0, m->p->order + first);
 }
 
-static const char *const known[] = {
-    "events/indptr",    "events/src",         "events/step",     "events/weight",
-    "events/label",     "events/label_names", "features/values", "features/indptr",
-    "features/indices", "features/node",      "features/step",   "labels/class",
-    "labels/node",      "labels/step",        "labels/names",    "targets/values",
-    "targets/node",     "targets/step",       "splits",          "nodes/original",
-    "nodes/name_ptr",   "nodes/name",         "nodes/number",    "parts/first"};
+static const char *const known[] = {"events/indptr",   "events/src",       "events/step",
+                                    "events/weight",   "events/label",     "events/label_names",
+                                    "features/values", "features/indptr",  "features/indices",
+                                    "features/node",   "features/step",    "labels/class",
+                                    "labels/node",     "labels/step",      "labels/names",
+                                    "targets/values",  "targets/node",     "targets/step",
+                                    "splits",          "nodes/original",   "nodes/name_ptr",
+                                    "nodes/name",      "nodes/number",     "parts/first",
+                                    "negatives/step",  "negatives/source", "negatives/destination"};
 
 /* A dataset that this file does not know cannot be renumbered, and must not be lost in silence. */
 static flip_status check_known(const flip_reader *reader) {
@@ -184,6 +212,7 @@ static flip_status move_all(flip_mover *m) {
     FLIP_TRY(copy_text(m, "labels/names"));
     FLIP_TRY(move_group(m, "targets/node", "targets/step", "targets/values"));
     FLIP_TRY(move_splits(m));
+    FLIP_TRY(copy_negatives(m));
     FLIP_TRY(write_original(m));
     FLIP_TRY(move_one(m, "nodes/number"));
     return move_name_texts(m);

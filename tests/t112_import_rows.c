@@ -3,6 +3,7 @@
 #include "import_files.h"
 
 #include "datasets/npy.h"
+#include <flipbook/partition.h>
 
 #include <math.h>
 #include <zstd.h>
@@ -348,6 +349,91 @@ static void node_table(void **state) {
            "features/values 2 3 4");
 }
 
+/* ---- pinned non-edges ---- */
+
+/* "step source>destination …" of a container. */
+static const char *negatives_of(const char *path) {
+    static char text[256];
+    int64_t dims[3], column[3][16];
+    flip_reader *reader;
+    assert_int_equal(flip_reader_open(&reader, NULL, path, "graph"), FLIP_OK);
+    assert_int_equal(flip_reader_shape(reader, "negatives/step", dims, NULL), FLIP_OK);
+    static const char *const names[] = {"negatives/step", "negatives/source",
+                                        "negatives/destination"};
+    for (int k = 0; k < 3; k++)
+        assert_int_equal(flip_reader_rows(reader, names[k], FLIP_TYPE_I64, 0, dims[0], column[k]),
+                         FLIP_OK);
+    text[0] = 0;
+    for (int64_t i = 0; i < dims[0]; i++)
+        sprintf(text + strlen(text), "%s%d %d>%d", i ? " " : "", (int)column[0][i],
+                (int)column[1][i], (int)column[2][i]);
+    flip_reader_close(&reader);
+    return text;
+}
+
+static void pin(const char *input, const char *negatives, const char *expected) {
+    flip_import_report report;
+    flip_import_params p = {.inputs = &input,
+                            .n_inputs = 1,
+                            .output = "n.h5",
+                            .columns = "src,dst,time",
+                            .step = "1",
+                            .negatives = negatives};
+    if (flip_import(&p, &report) != FLIP_OK) {
+        assert_string_equal(flip_error_message(), expected);
+        flip_error_clear();
+        return;
+    }
+    assert_string_equal(negatives_of("n.h5"), expected);
+    assert_int_equal(flip_container_check("n.h5", NULL), FLIP_OK);
+}
+
+static void negatives(void **state) {
+    (void)state;
+    static const int64_t rows[] = {2, 9, 5, 0, 5, 7}, outside[] = {3, 5, 7};
+    put_text("e.txt", "5 7 0\n7 9 1\n9 5 2\n");
+    /* sorted, once each; a header is seen */
+    put_text("n.tsv", "step\tsrc\tdst\n1\t9\t5\n0\t7\t5\n1\t9\t5\n1\t5\t5\n");
+    pin("e.txt", "n.tsv", "0 1>0 1 0>0 1 2>0");
+    put_npy("n.npy", "<i8", "(2, 3)", rows, sizeof rows);
+    pin("e.txt", "n.npy", "0 0>1 2 2>0");
+    put_text("t.txt", "anna bob 0\nbob carl 1\n");
+    put_text("n.txt", "1 carl anna\n0 bob carl\n");
+    pin("t.txt", "n.txt", "0 1>2 1 2>0");
+    put_text("n.txt", "1 carl an\n");
+    pin("t.txt", "n.txt",
+        "--negatives 'n.txt' line 1: destination 'an' is no node of the edge list");
+    put_text("n.txt", "0 5 7\n3 5 7\n");
+    pin("e.txt", "n.txt", "--negatives 'n.txt' line 2: step '3' is not one of 0 to 2");
+    put_npy("n.npy", "<i8", "(1, 3)", outside, sizeof outside);
+    pin("e.txt", "n.npy", "--negatives 'n.npy' row 0: step '3' is not one of 0 to 2");
+    put_text("n.txt", "0 5\n");
+    pin("e.txt", "n.txt", "--negatives 'n.txt' line 1: expected step, source, destination");
+    put_npy("n.npy", "<i8", "(3, 1)", outside, sizeof outside);
+    pin("e.txt", "n.npy",
+        "--negatives 'n.npy': expected an array [rows, 3] of step, source, destination");
+}
+
+/* They name nodes by the ids before partitioning, and go with the graph. */
+static void partitioned_negatives(void **state) {
+    (void)state;
+    flip_reader *reader;
+    flip_partition *partition;
+    flip_partition_params p = FLIP_PARTITION_DEFAULTS;
+    p.n_parts = 2;
+    p.method = FLIP_PARTITION_RANDOM;
+    put_text("n.txt", "1 9 5\n0 7 5\n");
+    put_text("e.txt", "5 7 0\n7 9 1\n9 5 2\n");
+    pin("e.txt", "n.txt", "0 1>0 1 2>0");
+    assert_int_equal(flip_reader_open(&reader, NULL, "n.h5", "graph"), FLIP_OK);
+    assert_int_equal(flip_partition_compute(&partition, NULL, reader, &p), FLIP_OK);
+    assert_int_equal(flip_partition_write(NULL, reader, partition, &p, "p.h5"), FLIP_OK);
+    flip_partition_destroy(&partition);
+    flip_reader_close(&reader);
+    assert_string_equal(negatives_of("p.h5"), "0 1>0 1 2>0");
+    assert_int_equal(flip_container_check("p.h5", NULL), FLIP_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_of_npy), cmocka_unit_test(fortran_order_turns),
@@ -356,6 +442,7 @@ int main(void) {
         cmocka_unit_test(sparse_features),   cmocka_unit_test(labels_and_splits),
         cmocka_unit_test(targets),           cmocka_unit_test(static_folder),
         cmocka_unit_test(snapshot_folder),   cmocka_unit_test(node_table),
+        cmocka_unit_test(negatives),         cmocka_unit_test(partitioned_negatives),
     };
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }

@@ -53,6 +53,7 @@ typedef struct flip_import_params {
     const char *class_names;   /* text, a line each */
     const char *targets;       /* [N], [N, K], [T, N] or [T, N, K], NaN none */
     const char *splits;        /* [N] or [S, N]: 0 train, 1 valid, 2 test, -1 unused */
+    const char *negatives;     /* step, source, destination of pinned non-edges: lines or [R, 3] */
     const char *node_table;    /* CSV with one row a node */
     const char *node_columns;  /* "id=account,label=fraud,feature=age,feature=3-7" */
     bool allow_nan;            /* keep NaN and inf in features */
@@ -70,7 +71,8 @@ typedef struct flip_import_report {
     int64_t n_nodes, n_isolated, n_events, n_self_loops, n_duplicates, degree_most;
     int64_t n_steps, n_empty_steps, least_events, most_events; /* events a step */
     char time[320]; /* how times became steps; "" = static */
-    char weights[96], labels[320], features[192], nodes[256], targets[96], splits[160];
+    char weights[96], labels[320], features[192], nodes[256], targets[96], splits[160],
+        negatives[128];
     char notes[8][256]; /* things the user should look at */
     int32_t n_notes;
     int64_t bytes; /* of the container */

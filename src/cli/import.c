@@ -52,6 +52,8 @@ const char flip_help_import[] =
     "  --labels L.npy         [N] or [T, N] classes, -1 none;  --class-names FILE, a line each\n"
     "  --targets Y.npy        [N], [N, K], [T, N] or [T, N, K], NaN none\n"
     "  --splits S.npy         [N] or [S, N]: 0 train, 1 valid, 2 test, -1 unused\n"
+    "  --negatives FILE       pinned non-edges for --eval-negatives given: lines step source\n"
+    "                         destination, or .npy [R, 3]; ids as in the edge list, steps from 0\n"
     "  --node-table FILE.csv  one row a node, in any order, in place of the above\n"
     "  --node-columns LIST    id=account,label=fraud,feature=age,feature=3-7,split=part\n"
     "  --allow-nan            keep NaN and infinite features\n"
@@ -144,6 +146,7 @@ static flip_status parse(flip_import_params *p, const char **inputs, int argc, c
         {"--class-names", TEXT, &p->class_names},
         {"--targets", TEXT, &p->targets},
         {"--splits", TEXT, &p->splits},
+        {"--negatives", TEXT, &p->negatives},
         {"--node-table", TEXT, &p->node_table},
         {"--node-columns", TEXT, &p->node_columns},
         {"--allow-nan", FLAG, &p->allow_nan},
@@ -234,6 +237,7 @@ static void print_graph(const flip_import_report *r) {
     if (*r->nodes) printf("  labels     %s\n", r->nodes);
     if (*r->targets) printf("  targets    %s\n", r->targets);
     if (*r->splits) printf("  splits     %s\n", r->splits);
+    if (*r->negatives) printf("  negatives  %s\n", r->negatives);
 }
 
 static double user_seconds(void) {

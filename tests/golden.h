@@ -72,7 +72,7 @@ flip_pairs *golden_pairs(golden *g);
 flip_var golden_link_loss(golden *g, flip_var score);
 flip_optimiser_params golden_optimiser(golden *g, flip_optimiser_kind kind);
 
-/* ---- the cases: golden_operators.c, golden_models.c, golden_snapshots.c ---- */
+/* ---- the cases: golden_operators.c, golden_models.c, golden_snapshots.c, golden_evolve.c ---- */
 void case_linear(golden *g);
 void case_layer_norm(golden *g);
 void case_batch_norm(golden *g);
@@ -102,5 +102,8 @@ void case_sage_mean_l2(golden *g);
 void case_train_sage(golden *g);
 void case_tmgcn(golden *g);
 void case_prep(golden *g);
+void case_matrix_lstm(golden *g);
+void case_matrix_gru(golden *g);
+void case_topk_summary(golden *g);
 
 #endif

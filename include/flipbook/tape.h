@@ -264,20 +264,23 @@ flip_var flip_gru(flip_tape *tape, flip_var x, flip_var x2, flip_param wx, flip_
 /* ---- EvolveGCN: weights that evolve (AAAI 2020, section 3) ----
  * Every rank computes the whole chain of a block; a chain is a variable [1, block's steps, F * F'],
  * the same on every rank, its gradient each rank's own share. State: W (and C). */
-/* W[-1] = w0, C[-1] = 0; a_k = Wg[k] W + Ug[k] W + Bg[k], k in (i f g o); as an LSTM cell.
+/* steps: this rank's, which are the block's where the tape has no layout.
+ * W[-1] = w0, C[-1] = 0; a_k = Wg[k] W + Ug[k] W + Bg[k], k in (i f g o); as an LSTM cell.
  * wg, ug [4 F, F], bg [4 F, F']. */
-flip_var flip_matrix_lstm(flip_tape *tape, flip_param w0, flip_param wg, flip_param ug,
-                          flip_param bg);
+flip_var flip_matrix_lstm(flip_tape *tape, int32_t steps, flip_param w0, flip_param wg,
+                          flip_param ug, flip_param bg);
 /* input [1, block's steps, F * F'] (column-major summary: [F, F']) or FLIP_VAR_NONE: the state
  * itself. R = sig(Wg0 X + Ug0 W + B0); Z = sig(Wg1 X + Ug1 W + B1); C = tanh(Wg2 X + Ug2 (R W) +
  * B2); W' = (1-Z) W + Z C. wg, ug [3 F, F], bg [3 F, F']. */
-flip_var flip_matrix_gru(flip_tape *tape, flip_var input, flip_param w0, flip_param wg,
-                         flip_param ug, flip_param bg);
+flip_var flip_matrix_gru(flip_tape *tape, int32_t steps, flip_var input, flip_param w0,
+                         flip_param wg, flip_param ug, flip_param bg);
 /* Of every step of the block: y = X p / |p| over the nodes of all ranks; the k largest (ties:
  * smaller original id), largest first; S = (X[idx] * tanh(y[idx]))^T as [F, k]. [1, block's steps,
  * F * k] on every rank. p [1, F]. Fewer than k nodes: refused. Collective over the layout's world.
  */
 flip_var flip_topk_summary(flip_tape *tape, flip_var x, flip_param p, int32_t k);
+/* The chosen nodes' original ids [own steps, k], until backward passes the summary. */
+const int64_t *flip_topk_nodes(const flip_tape *tape, flip_var summary);
 /* y_t = act(x_t W_t): own steps' weights out of a chain [1, block's steps, F * F']. */
 flip_var flip_linear_steps(flip_tape *tape, flip_var x, flip_var chain, int32_t columns,
                            flip_act act);

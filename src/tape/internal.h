@@ -39,6 +39,10 @@ typedef enum op {
     OP_BATCH_NORM,
     OP_L2_NORMALISE,
     OP_BAND,
+    OP_MATRIX_LSTM,
+    OP_MATRIX_GRU,
+    OP_TOPK_SUMMARY,
+    OP_LINEAR_STEPS,
     OP_GATHER_PAIRS,
     OP_PAIR_DOT,
     OP_CROSS_ENTROPY,
@@ -106,8 +110,8 @@ typedef struct operator_row {
 extern const operator_row op_linear, op_linear2, op_aggregate, op_linear_aggregate,
     op_aggregate_edges, op_max_pool, op_attention, op_head_mean, op_bias, op_elu, op_mask, op_add,
     op_scaled_add, op_concat, op_layer_norm, op_batch_norm, op_l2_normalise, op_band,
-    op_gather_pairs, op_pair_dot, op_cross_entropy, op_binary_cross_entropy, op_squared_error,
-    op_inner;
+    op_matrix_lstm, op_matrix_gru, op_topk_summary, op_linear_steps, op_gather_pairs, op_pair_dot,
+    op_cross_entropy, op_binary_cross_entropy, op_squared_error, op_inner;
 
 struct flip_tape {
     flip_comm *comm;
@@ -202,6 +206,51 @@ flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *epilogue);
 /* r's act on its output in place, after adding bias (or NULL): an operator that acts calls it. */
 flip_status tape_act_in_place(flip_tape *tape, record *r, const flip_real *bias);
 
+/* Of a pass without backward nothing that r saved stays. */
+void tape_drop_saved(flip_tape *tape, record *r);
+
+/* ---- the block of the timeline ---- */
+static inline int32_t tape_block_steps(const flip_tape *tape, int32_t own) {
+    (void)tape;
+    return own;
+}
+static inline int32_t tape_block_offset(const flip_tape *tape) {
+    (void)tape;
+    return 0;
+}
+static inline flip_comm *tape_space(const flip_tape *tape) {
+    return tape->comm;
+}
+static inline flip_comm *tape_world(const flip_tape *tape) {
+    return tape->comm;
+}
+static inline int tape_space_rank(const flip_tape *tape) {
+    return flip_comm_rank(tape_space(tape));
+}
+static inline bool tape_carry_begins(const flip_tape *tape) {
+    (void)tape;
+    return true;
+}
+static inline flip_status tape_carry_in(flip_tape *tape, record *r, int slot, size_t n,
+                                        const flip_real **values) {
+    (void)tape, (void)r, (void)slot, (void)n;
+    *values = NULL;
+    return FLIP_OK;
+}
+static inline flip_status tape_carry_out(flip_tape *tape, record *r, int slot, size_t n,
+                                         const flip_real *values) {
+    (void)tape, (void)r, (void)slot, (void)n, (void)values;
+    return FLIP_OK;
+}
+static inline flip_status tape_carry_gradient_in(flip_tape *tape, record *r, int slot, size_t n,
+                                                 const flip_real **values) {
+    return tape_carry_in(tape, r, slot, n, values);
+}
+static inline flip_status tape_carry_gradient_out(flip_tape *tape, record *r, int slot, size_t n,
+                                                  const flip_real *values) {
+    return tape_carry_out(tape, r, slot, n, values);
+}
+
 /* ---- products, for operators that multiply (op_dense.c) ---- */
 /* Weight r->param[i] fits an input of so many columns; *out: its own. Checks the bias param[2]. */
 flip_status tape_weight_shape(const flip_tape *tape, const record *r, int i, int32_t columns,
@@ -216,6 +265,10 @@ void tape_product_weight(flip_tape *tape, int64_t m, int64_t n, int64_t k, const
  * made the input when no other share is missing. */
 flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_real *dy, flip_param w,
                                const flip_real *dy2, flip_param w2);
+/* The ReLU and dropout that made input i, for whoever writes the last share `to` of its gradient:
+ * their bits (NULL: none) and scale. The gradient must be masked by them. */
+void tape_producer_mask(flip_tape *tape, const record *r, int i, const target *to,
+                        const uint8_t **bits, flip_real *scale);
 /* b's gradient += sums of the columns of the output's gradient; b may be FLIP_PARAM_NONE. */
 flip_status tape_bias_gradient(flip_tape *tape, const record *r, flip_param b);
 

@@ -39,6 +39,16 @@ void tape_product_weight(flip_tape *tape, int64_t m, int64_t n, int64_t k, const
     meter_product(tape, m, n, k);
 }
 
+void tape_producer_mask(flip_tape *tape, const record *r, int i, const target *to,
+                        const uint8_t **bits, flip_real *scale) {
+    int32_t producer = tape_in(tape, r, i)->producer;
+    record *made = to->last && producer >= 0 ? &tape->records[producer] : NULL;
+    *bits = made ? made->bits : NULL;
+    if (!*bits) return;
+    *scale = (flip_real)(1 / (1 - made->act.dropout));
+    made->masked = true;
+}
+
 flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_real *dy, flip_param w,
                                const flip_real *dy2, flip_param w2) {
     target to;
@@ -53,12 +63,7 @@ flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_rea
         e.plus_k = e.plus_lda = e.plus_ldb = n;
         meter_product(tape, m, k, n);
     }
-    record *made = to.last && x->producer >= 0 ? &tape->records[x->producer] : NULL;
-    if (made && made->bits) { /* the gradient through the ReLU and dropout that made x */
-        e.mask = made->bits;
-        e.mask_scale = (flip_real)(1 / (1 - made->act.dropout));
-        made->masked = true;
-    }
+    tape_producer_mask(tape, r, i, &to, &e.mask, &e.mask_scale);
     flip_meter_begin(tape->meter, FLIP_STAGE_DENSE);
     tape->gemm_nt(m, k, n, dy, n, tape_weight(tape, w), n, to.gradient, k, &e);
     flip_meter_end(tape->meter);

@@ -22,6 +22,10 @@ static const operator_row *const table[] = {
     [OP_BATCH_NORM] = &op_batch_norm,
     [OP_L2_NORMALISE] = &op_l2_normalise,
     [OP_BAND] = &op_band,
+    [OP_MATRIX_LSTM] = &op_matrix_lstm,
+    [OP_MATRIX_GRU] = &op_matrix_gru,
+    [OP_TOPK_SUMMARY] = &op_topk_summary,
+    [OP_LINEAR_STEPS] = &op_linear_steps,
     [OP_GATHER_PAIRS] = &op_gather_pairs,
     [OP_PAIR_DOT] = &op_pair_dot,
     [OP_CROSS_ENTROPY] = &op_cross_entropy,
@@ -246,6 +250,13 @@ void tape_done_with(flip_tape *tape, record *r, int i) {
     in->saved_by--;
     /* later readers have walked back already; earlier ones still count */
     if (in->saved_by == 0) free_value(tape, in);
+}
+
+void tape_drop_saved(flip_tape *tape, record *r) {
+    for (int i = 0; !r->recorded && i < MAX_SAVED; i++) {
+        pool_free(tape->pool, r->saved[i]);
+        r->saved[i] = NULL;
+    }
 }
 
 const flip_real *tape_weight(const flip_tape *tape, flip_param p) {

@@ -1,10 +1,11 @@
 /* Flipbook: snapshots — how the changing graph reaches the device.
  *
- *   host: events of this rank's rows        device: the adjacency of one block of steps
- *   ┌────────────────────────────┐  full    each snapshot's entries: 12 bytes each (row, column,
- * value) │ (dst, src, step, weight)   │  delta   the first snapshot in full, then what changes: 8
- * bytes a │                            │          removed or added entry, 12 a changed one
- *   └────────────────────────────┘  resident the events once a run: 12 bytes each
+ *   host: this rank's events        device: the adjacency of one block of steps
+ *   ┌───────────────────────────┐   full      every snapshot's entries (row, column, value):
+ *   │ (dst, src, step, weight)  │             12 bytes each
+ *   │                           │   delta     the first snapshot in full, then what changes:
+ *   │                           │             8 bytes a removed or added entry, 12 a changed one
+ *   └───────────────────────────┘   resident  the events once a run: 12 bytes each
  *
  * Snapshot t holds the distinct (row, column) pairs with an event in t-life+1 … t, value = sum of
  * their weights (SC'21 section 3.2, "graph difference"). What is sent are these raw values; the
@@ -57,6 +58,9 @@ void flip_snapshots_begin(flip_snapshots *snapshots);
  * The same bits for every transfer. Collective over layout->space. */
 flip_status flip_snapshots_block(flip_snapshots *snapshots, int32_t block,
                                  const flip_adjacency **adjacency);
+/* Bytes sent to this rank's device since the beginning, walking forward and back (to an earlier
+ * block); their sum is what the meter has. */
+void flip_snapshots_sent(const flip_snapshots *snapshots, uint64_t *forward, uint64_t *backward);
 /* Bytes held on the host and on the device now. */
 void flip_snapshots_bytes(const flip_snapshots *snapshots, size_t *host, size_t *device);
 

@@ -209,46 +209,22 @@ flip_status tape_act_in_place(flip_tape *tape, record *r, const flip_real *bias)
 /* Of a pass without backward nothing that r saved stays. */
 void tape_drop_saved(flip_tape *tape, record *r);
 
-/* ---- the block of the timeline ---- */
+/* ---- the block of the timeline: its steps on all ranks, of which own ones stand `offset` in ----
+ */
 static inline int32_t tape_block_steps(const flip_tape *tape, int32_t own) {
-    (void)tape;
-    return own;
+    const flip_layout *l = tape->layout;
+    return l ? l->block_first[tape->block + 1] - l->block_first[tape->block] : own;
 }
 static inline int32_t tape_block_offset(const flip_tape *tape) {
-    (void)tape;
-    return 0;
+    const flip_layout *l = tape->layout;
+    return l ? flip_layout_first(l, tape->block) - l->block_first[tape->block] : 0;
 }
+/* Ranks with my steps; all ranks. */
 static inline flip_comm *tape_space(const flip_tape *tape) {
-    return tape->comm;
+    return tape->layout ? tape->layout->space : tape->comm;
 }
 static inline flip_comm *tape_world(const flip_tape *tape) {
-    return tape->comm;
-}
-static inline int tape_space_rank(const flip_tape *tape) {
-    return flip_comm_rank(tape_space(tape));
-}
-static inline bool tape_carry_begins(const flip_tape *tape) {
-    (void)tape;
-    return true;
-}
-static inline flip_status tape_carry_in(flip_tape *tape, record *r, int slot, size_t n,
-                                        const flip_real **values) {
-    (void)tape, (void)r, (void)slot, (void)n;
-    *values = NULL;
-    return FLIP_OK;
-}
-static inline flip_status tape_carry_out(flip_tape *tape, record *r, int slot, size_t n,
-                                         const flip_real *values) {
-    (void)tape, (void)r, (void)slot, (void)n, (void)values;
-    return FLIP_OK;
-}
-static inline flip_status tape_carry_gradient_in(flip_tape *tape, record *r, int slot, size_t n,
-                                                 const flip_real **values) {
-    return tape_carry_in(tape, r, slot, n, values);
-}
-static inline flip_status tape_carry_gradient_out(flip_tape *tape, record *r, int slot, size_t n,
-                                                  const flip_real *values) {
-    return tape_carry_out(tape, r, slot, n, values);
+    return tape->layout ? tape->layout->world : tape->comm;
 }
 
 /* ---- products, for operators that multiply (op_dense.c) ---- */

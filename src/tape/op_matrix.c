@@ -67,15 +67,29 @@ static void turn_add(int64_t rows, int64_t cols, double *to, const double *from)
             to[j * rows + i] += from[i * cols + j];
 }
 
-/* The state before the block, transposed: what the block before left, or W0. */
-flip_status matrix_begin(flip_tape *tape, record *r, const matrix *s, flip_real *state) {
-    const flip_real *carried;
-    FLIP_TRY(tape_carry_in(tape, r, 0, (size_t)s->n, &carried));
-    if (carried)
-        memcpy(state, carried, (size_t)s->n * sizeof *state);
+/* The state before the block, transposed: what the block before left, or W0; of an LSTM also c. */
+flip_status matrix_begin(flip_tape *tape, record *r, const matrix *s, flip_real *h, flip_real *c) {
+    size_t n = (size_t)s->n;
+    FLIP_TRY(tape_carry(tape, r, c ? 2 * n : n));
+    const flip_real *state = tape_carry_state(tape, r);
+    if (state)
+        memcpy(h, state, n * sizeof *h);
     else
-        matrix_turn(s->f, s->k, state, s->w0);
+        matrix_turn(s->f, s->k, h, s->w0);
+    if (c && state)
+        memcpy(c, state + n, n * sizeof *c);
+    else if (c)
+        memset(c, 0, n * sizeof *c);
     return FLIP_OK;
+}
+
+/* … and behind it. */
+void matrix_end(flip_tape *tape, record *r, const matrix *s, const flip_real *h,
+                const flip_real *c) {
+    size_t n = (size_t)s->n;
+    flip_real *next = tape_carry_next(tape, r);
+    if (next) memcpy(next, h, n * sizeof *h);
+    if (next && c) memcpy(next + n, c, n * sizeof *c);
 }
 
 /* Memory of `values` reals that lives until backward is done. */
@@ -120,28 +134,28 @@ flip_status matrix_bias_gradient(flip_tape *tape, const record *r, const matrix 
     return FLIP_OK;
 }
 
-/* dh (transposed) of what came before the block: to the block before, or to W0. */
-flip_status matrix_end_gradient(flip_tape *tape, record *r, const matrix *s, const flip_real *dh) {
-    if (tape_carry_begins(tape)) {
-        double *g = tape_weight_gradient(tape, r->param[W0]);
-        for (int64_t j = 0; j < s->k; j++)
-            for (int64_t i = 0; i < s->f; i++)
-                g[i * s->k + j] += (double)dh[j * s->f + i];
-        return FLIP_OK;
-    }
-    return tape_carry_gradient_out(tape, r, 0, (size_t)s->n, dh);
+/* The gradients of the states behind the block, as the next block left them; else 0. */
+void matrix_begin_gradient(flip_tape *tape, record *r, const matrix *s, flip_real *dh,
+                           flip_real *dc) {
+    size_t n = (size_t)s->n;
+    const flip_real *carried = tape_carry_gradient(tape, r);
+    memset(dh, 0, n * sizeof *dh);
+    if (dc) memset(dc, 0, n * sizeof *dc);
+    if (carried) memcpy(dh, carried, n * sizeof *dh);
+    if (carried && dc) memcpy(dc, carried + n, n * sizeof *dc);
 }
 
-/* d [n] = the gradient of carried state `slot`, as the block behind left it; else 0. */
-flip_status matrix_begin_gradient(flip_tape *tape, record *r, int slot, const matrix *s,
-                                  flip_real *d) {
-    const flip_real *carried;
-    FLIP_TRY(tape_carry_gradient_in(tape, r, slot, (size_t)s->n, &carried));
-    if (carried)
-        memcpy(d, carried, (size_t)s->n * sizeof *d);
-    else
-        memset(d, 0, (size_t)s->n * sizeof *d);
-    return FLIP_OK;
+/* … and before it: to the block before, or to W0. */
+void matrix_end_gradient(flip_tape *tape, record *r, const matrix *s, const flip_real *dh,
+                         const flip_real *dc) {
+    size_t n = (size_t)s->n;
+    flip_real *give = tape_carry_give(tape, r);
+    double *g = tape_weight_gradient(tape, r->param[W0]);
+    if (give) memcpy(give, dh, n * sizeof *dh);
+    if (give && dc) memcpy(give + n, dc, n * sizeof *dc);
+    for (int64_t j = 0; !give && j < s->k; j++)
+        for (int64_t i = 0; i < s->f; i++)
+            g[i * s->k + j] += (double)dh[j * s->f + i];
 }
 
 /* dh += the chain's gradient of a step, transposed */
@@ -174,13 +188,7 @@ static flip_status lstm_forward(flip_tape *tape, record *r) {
     FLIP_TRY(matrix_save(tape, r, GATES, s.steps * 4 * n));
     FLIP_TRY(matrix_save(tape, r, CELLS, (s.steps + 1) * n));
     flip_real *h = r->saved[STATES], *gates = r->saved[GATES], *c = r->saved[CELLS], *m, *bias;
-    const flip_real *carried;
-    FLIP_TRY(matrix_begin(tape, r, &s, h));
-    FLIP_TRY(tape_carry_in(tape, r, 1, (size_t)n, &carried));
-    if (carried)
-        memcpy(c, carried, (size_t)n * sizeof *c);
-    else
-        memset(c, 0, (size_t)n * sizeof *c);
+    FLIP_TRY(matrix_begin(tape, r, &s, h, c));
     FLIP_TRY(both_weights(tape, &s, &m));
     FLIP_TRY(pool_alloc(tape->pool, &bias, (size_t)(s.k * width) * sizeof *bias));
     matrix_turn(width, s.k, bias, s.bg);
@@ -190,8 +198,7 @@ static flip_status lstm_forward(flip_tape *tape, record *r) {
         tape->kernels->lstm_forward(s.k, s.f, gates, c, s.f, c + n, h + n, s.f);
         matrix_turn(s.k, s.f, tape_out(tape, r)->value + t * n, h + n);
     }
-    FLIP_TRY(tape_carry_out(tape, r, 0, (size_t)n, h));
-    FLIP_TRY(tape_carry_out(tape, r, 1, (size_t)n, c));
+    matrix_end(tape, r, &s, h, c);
     pool_free(tape->pool, bias);
     pool_free(tape->pool, m);
     tape_drop_saved(tape, r);
@@ -208,8 +215,7 @@ static flip_status lstm_backward(flip_tape *tape, record *r) {
     FLIP_TRY(both_weights(tape, &s, &m));
     FLIP_TRY(pool_alloc(tape->pool, &dh, (size_t)n * sizeof *dh));
     FLIP_TRY(pool_alloc(tape->pool, &dc, (size_t)n * sizeof *dc));
-    FLIP_TRY(matrix_begin_gradient(tape, r, 0, &s, dh));
-    FLIP_TRY(matrix_begin_gradient(tape, r, 1, &s, dc));
+    matrix_begin_gradient(tape, r, &s, dh, dc);
     for (int32_t t = s.steps - 1; t >= 0; t--) {
         flip_real *g = gates + t * 4 * n;
         matrix_add_chain_gradient(&s, dh, up + t * n);
@@ -217,8 +223,7 @@ static flip_status lstm_backward(flip_tape *tape, record *r) {
                                      dc);
         matrix_multiply(tape, false, s.k, s.f, width, g, width, m, dh, s.f, false);
     }
-    FLIP_TRY(matrix_end_gradient(tape, r, &s, dh));
-    if (!tape_carry_begins(tape)) FLIP_TRY(tape_carry_gradient_out(tape, r, 1, (size_t)n, dc));
+    matrix_end_gradient(tape, r, &s, dh, dc);
     FLIP_TRY(matrix_bias_gradient(tape, r, &s, gates));
     double *dm, *dw = tape_weight_gradient(tape, r->param[WG]),
                 *du = tape_weight_gradient(tape, r->param[UG]);
@@ -238,6 +243,7 @@ static flip_status lstm_backward(flip_tape *tape, record *r) {
 
 const operator_row op_matrix_lstm = {.name = "matrix lstm",
                                      .stage = FLIP_STAGE_DENSE,
+                                     .carries = true,
                                      .shape = lstm_shape,
                                      .forward = lstm_forward,
                                      .backward = lstm_backward};

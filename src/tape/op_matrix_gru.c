@@ -61,7 +61,7 @@ static flip_status gru_forward(flip_tape *tape, record *r) {
     FLIP_TRY(matrix_save(tape, r, GATES, s.steps * 3 * n));
     FLIP_TRY(save_inputs(tape, r, &s));
     flip_real *h = r->saved[STATES], *gates = r->saved[GATES], *x = r->saved[INPUTS], *bias, *reset;
-    FLIP_TRY(matrix_begin(tape, r, &s, h));
+    FLIP_TRY(matrix_begin(tape, r, &s, h, NULL));
     FLIP_TRY(pool_alloc(tape->pool, &bias, (size_t)(s.k * width) * sizeof *bias));
     FLIP_TRY(pool_alloc(tape->pool, &reset, (size_t)n * sizeof *reset));
     matrix_turn(width, s.k, bias, s.bg);
@@ -72,7 +72,7 @@ static flip_status gru_forward(flip_tape *tape, record *r) {
         gru_step(tape, &s, gates, h, h + n, reset);
         matrix_turn(s.k, s.f, tape_out(tape, r)->value + t * n, h + n);
     }
-    FLIP_TRY(tape_carry_out(tape, r, 0, (size_t)n, h));
+    matrix_end(tape, r, &s, h, NULL);
     pool_free(tape->pool, reset);
     pool_free(tape->pool, bias);
     tape_drop_saved(tape, r);
@@ -128,14 +128,14 @@ static flip_status gru_backward(flip_tape *tape, record *r) {
     FLIP_TRY(pool_alloc(tape->pool, &dh, (size_t)n * sizeof *dh));
     FLIP_TRY(pool_alloc(tape->pool, &d, (size_t)n * sizeof *d));
     FLIP_TRY(pool_alloc(tape->pool, &reset, (size_t)(s.steps * n) * sizeof *reset));
-    FLIP_TRY(matrix_begin_gradient(tape, r, 0, &s, dh));
+    matrix_begin_gradient(tape, r, &s, dh, NULL);
     for (int32_t t = s.steps - 1; t >= 0; t--) {
         flip_real *g = gates + t * 3 * n;
         matrix_add_chain_gradient(&s, dh, up + t * n);
         gru_step_back(tape, &s, g, h + t * n, dh, reset + t * n, d);
         if (!x) matrix_multiply(tape, false, s.k, f, width, g, width, s.wg, dh, f, true);
     }
-    FLIP_TRY(matrix_end_gradient(tape, r, &s, dh));
+    matrix_end_gradient(tape, r, &s, dh, NULL);
     FLIP_TRY(matrix_bias_gradient(tape, r, &s, gates));
     double *du = tape_weight_gradient(tape, r->param[UG]);
     matrix_weight_gradient(tape, &s, gates, width, x ? x : h,
@@ -150,6 +150,7 @@ static flip_status gru_backward(flip_tape *tape, record *r) {
 
 const operator_row op_matrix_gru = {.name = "matrix gru",
                                     .stage = FLIP_STAGE_DENSE,
+                                    .carries = true,
                                     .shape = gru_shape,
                                     .forward = gru_forward,
                                     .backward = gru_backward};

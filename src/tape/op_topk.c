@@ -108,7 +108,7 @@ static double dot(int64_t n, const flip_real *x, const double *p) {
 /* This thread's rows: heaps [steps, k] with n [steps] in each. */
 static void choose_rows(const flip_tape *tape, const summary *s, const variable *x, int64_t from,
                         int64_t to, choice *heaps, int32_t *n) {
-    int32_t part = (int32_t)tape_space_rank(tape);
+    int32_t part = flip_comm_rank(tape_space(tape));
     memset(n, 0, (size_t)s->steps * sizeof *n);
     for (int64_t v = from; v < to; v++)
         for (int64_t t = 0; t < s->steps; t++) {
@@ -187,7 +187,7 @@ static void summarise_own(const flip_tape *tape, record *r, const summary *s, co
                           double *out) {
     const flip_real *x = tape_in(tape, r, 0)->value;
     int64_t *nodes = r->saved[NODES];
-    int32_t *rows = r->saved[ROWS], part = (int32_t)tape_space_rank(tape);
+    int32_t *rows = r->saved[ROWS], part = flip_comm_rank(tape_space(tape));
     double *scores = r->saved[SCORES];
     flip_real *values = r->saved[VALUES];
     for (int64_t i = 0; i < s->steps * s->k; i++) {

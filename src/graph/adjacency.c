@@ -46,7 +46,7 @@ static flip_status order_rows(flip_adjacency *out) {
     return FLIP_OK;
 }
 
-static void free_build(flip_build *b) {
+void flip_build_free(flip_build *b) {
     if (b->factor_v != b->factor) flip_free(b->factor_v);
     flip_free(b->factor);
     flip_free(b->column);
@@ -54,9 +54,6 @@ static void free_build(flip_build *b) {
     flip_free(b->row_start);
     flip_free(b->by_row);
     flip_free(b->order);
-    flip_free(b->values);
-    flip_free(b->sums);
-    flip_free(b->scratch);
 }
 
 /* After the rows are written only the order of columns is needed. */
@@ -69,14 +66,14 @@ static void drop_events(flip_build *b) {
     b->by_row = NULL;
 }
 
-static flip_status build_local(flip_build *b) {
+flip_status flip_build_finish(flip_build *b) {
     FLIP_TRY(flip_build_rows(b));
     drop_events(b);
     FLIP_TRY(flip_build_transpose(b));
     return order_rows(b->out);
 }
 
-/* Which steps of the timeline matter, and the scratch for sums over them. */
+/* Which steps of the timeline matter. */
 flip_status flip_build_steps(flip_build *b) {
     flip_adjacency_params *p = &b->params;
     b->last = p->first_step + p->n_steps - 1;
@@ -85,16 +82,36 @@ flip_status flip_build_steps(flip_build *b) {
     b->low = p->first_step > p->window - 1 ? p->first_step - (p->window - 1) : 0;
     b->base = b->low > p->edge_life - 1 ? b->low - (p->edge_life - 1) : 0;
     b->n_low = b->last - b->low + 1;
+    return FLIP_OK;
+}
+
+flip_status flip_row_scratch_init(flip_row_scratch *s, const flip_build *b) {
+    const flip_adjacency_params *p = &b->params;
+    const size_t n = (size_t)b->n_low, wide = (size_t)(b->last - b->base) + 1;
     const size_t longest = (size_t)(p->edge_life > p->window ? p->edge_life : p->window);
-    FLIP_TRY(flip_alloc(&b->values, (size_t)(b->last - b->base) + 1, sizeof *b->values,
-                        "sums over steps"));
-    FLIP_TRY(flip_alloc(&b->sums, (size_t)b->n_low, sizeof *b->sums, "sums over steps"));
-    return flip_alloc(&b->scratch, 2 * longest, sizeof *b->scratch, "sums over steps");
+    *s = (flip_row_scratch){0};
+    FLIP_TRY(flip_alloc(&s->raw.first, n, sizeof *s->raw.first, "steps of a row"));
+    FLIP_TRY(flip_alloc(&s->raw.length, n, sizeof *s->raw.length, "steps of a row"));
+    FLIP_TRY(flip_alloc(&s->raw.value, n, sizeof *s->raw.value, "steps of a row"));
+    FLIP_TRY(flip_alloc(&s->values, wide, sizeof *s->values, "steps of a row"));
+    FLIP_TRY(flip_alloc(&s->sums, n, sizeof *s->sums, "steps of a row"));
+    return flip_alloc(&s->window, 2 * longest, sizeof *s->window, "steps of a row");
+}
+
+void flip_row_scratch_finish(flip_row_scratch *s) {
+    flip_free(s->raw.first);
+    flip_free(s->raw.length);
+    flip_free(s->raw.value);
+    flip_free(s->values);
+    flip_free(s->sums);
+    flip_free(s->window);
+    *s = (flip_row_scratch){0};
 }
 
 static flip_status begin(flip_adjacency **adjacency, flip_build *b, flip_gid n_own) {
     FLIP_TRY(check_params(&b->params));
     FLIP_TRY(flip_build_steps(b));
+    b->is_static = b->params.n_steps == 1 && b->params.first_step == 0 && !b->events->step;
     FLIP_TRY(flip_narrow(&b->n_own, n_own, "the number of nodes of a rank"));
     FLIP_TRY(flip_alloc_zero(adjacency, 1, sizeof **adjacency, "adjacency"));
     FLIP_TRY(flip_arena_create(&(*adjacency)->arena, "adjacency"));
@@ -115,9 +132,9 @@ flip_status flip_adjacency_create(flip_adjacency **adjacency, flip_comm *comm,
         flip_comm_agree(comm, begin(adjacency, &b, rank_first[rank + 1] - rank_first[rank])));
     FLIP_TRY_GOTO(flip_build_columns(&b, rank_first, original));
     FLIP_TRY_GOTO(flip_build_factors(&b));
-    FLIP_TRY_GOTO(flip_comm_agree(comm, build_local(&b)));
+    FLIP_TRY_GOTO(flip_comm_agree(comm, flip_build_finish(&b)));
 done:
-    free_build(&b);
+    flip_build_free(&b);
     if (status != FLIP_OK) flip_adjacency_destroy(adjacency);
     return status;
 }

@@ -32,6 +32,7 @@ typedef struct flip_build {
     flip_comm *comm;              /* borrowed */
     const flip_events *events;    /* borrowed */
     flip_adjacency_params params; /* life, window >= 1 */
+    bool is_static;               /* a graph without steps */
     int32_t last;                 /* last step */
     int32_t low, n_low;           /* snapshots needed: low … last (the band looks back) */
     int32_t base;                 /* their events: steps base … last */
@@ -45,9 +46,6 @@ typedef struct flip_build {
     uint32_t *by_row;    /* [n_alive] by (row, original id of source, step, as given) */
     flip_real *factor;   /* [n_cols, n_low] source side of GCN's normalisation, or NULL */
     flip_real *factor_v; /* [n_own, n_low] destination side; may be `factor` itself */
-    double *values;      /* [last - base + 1] of one run */
-    double *sums;        /* [n_low] of one row */
-    double *scratch;     /* [2 * max(life, window)] */
 } flip_build;
 
 static inline bool flip_kind_weighted(flip_adjacency_kind kind) {
@@ -73,23 +71,45 @@ static inline int32_t flip_event_step(const flip_build *b, uint32_t event) {
     return b->events->step ? b->events->step[event] : 0;
 }
 
-/* adjacency.c: last, low, base, values, sums, scratch. */
+/* What snapshots hold of one (row, source): runs of steps within low … last that do not touch, with
+ * a value at each step. */
+typedef struct flip_raw {
+    int32_t n_runs;
+    int32_t *first, *length; /* [n_runs] */
+    double *value;           /* run after run */
+} flip_raw;
+
+/* Room for one row's work; each thread has its own. */
+typedef struct flip_row_scratch {
+    flip_raw raw;   /* n_low steps at most */
+    double *values; /* [last - base + 1] */
+    double *sums;   /* [n_low] */
+    double *window; /* [2 * max(life, window)] */
+} flip_row_scratch;
+
+flip_status flip_row_scratch_init(flip_row_scratch *scratch, const flip_build *b);
+void flip_row_scratch_finish(flip_row_scratch *scratch);
+
+/* adjacency.c: last, low, base; and all that follows once columns, factors and raw values are
+ * there: rows, transpose, order of rows. */
 flip_status flip_build_steps(flip_build *b);
+flip_status flip_build_finish(flip_build *b);
+void flip_build_free(flip_build *b);
 /* halo.c: column, halo, plan, original, order, row_start, by_row. Collective. */
 flip_status flip_build_columns(flip_build *b, const flip_gid *rank_first, const int64_t *original);
-/* normalise.c: factor, factor_v; collective. And row v's sums of raw values, at steps low … last.
- */
+/* walk.c: calls visit for every source of row v, ascending by original id. values: false = runs
+ * alone. raw stands in scratch. */
+typedef void flip_raw_visit(void *to, int32_t column, const flip_raw *raw);
+void flip_build_walk(const flip_build *b, int32_t v, bool values, flip_row_scratch *scratch,
+                     flip_raw_visit *visit, void *to);
+/* normalise.c: factor, factor_v; collective. And row v's sums of raw values at steps low … last. */
 flip_status flip_build_factors(flip_build *b);
-void flip_build_row_sums(const flip_build *b, int32_t v, double *sums);
-/* Raw values of the events of one (row, source), steps ascending, at steps first … first+n-1 (the
- * first event's step or before): sums of weights over the life, as flip_real. */
-void flip_build_raw_values(const flip_build *b, double *values, int32_t first, int32_t n,
-                           const uint32_t *events, int64_t n_events);
-/* values: raw values at steps first … first+n-1, of which those from `low` on are normalised and
- * averaged over the band into out [steps from first_step on]. row_sums [n_low] or NULL. */
+void flip_build_row_sums(const flip_build *b, int32_t v, flip_row_scratch *scratch, double *sums);
+/* values: raw values at steps first … first+n-1 >= low, 0 where there is none; normalised and
+ * averaged over the band into out, steps from first_step on. row_sums [n_low] or NULL. */
 void flip_build_normalise(const flip_build *b, flip_real *out, double *values, int32_t first,
                           int32_t n, int32_t v, int32_t column, bool diagonal,
-                          const double *row_sums);
+                          const double *row_sums, double *window);
 /* rows.c: out->a. Local. */
 flip_status flip_build_rows(flip_build *b);
 /* transpose.c: out->at, out->to_transposed. Local. */

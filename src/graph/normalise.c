@@ -1,4 +1,4 @@
-/* Values of snapshots, degrees, and the factors made of them, each step by its own degrees.
+/* Degrees and the factors made of them, each step by its own degrees.
  *
  *   GCN (Kipf & Welling 2017, eq. 2)   Ahat = D^-1/2 (A+I) D^-1/2,  D = row sums of A+I
  *   GCN_INOUT                          Ahat = Din^-1/2 (A+I) Dout^-1/2, Dout = column sums of A+I
@@ -10,56 +10,31 @@
 #include <math.h>
 #include <string.h>
 
-/* A snapshot's value is what is sent to a device: a flip_real. Degrees are sums of such values, so
- * that a device that has only snapshots finds the same ones. */
-void flip_build_raw_values(const flip_build *b, double *values, int32_t first, int32_t n,
-                           const uint32_t *events, int64_t n_events) {
-    memset(values, 0, (size_t)n * sizeof *values);
-    for (int64_t i = 0; i < n_events; i++)
-        values[flip_event_step(b, events[i]) - first] += flip_event_weight(b, events[i]);
-    flip_window_sum(values, n, first, b->params.edge_life, b->scratch);
-    for (int32_t t = 0; t < n; t++)
-        values[t] = (double)(flip_real)values[t];
+typedef struct adder {
+    double *sums; /* [n_low], of every column or of the row */
+    int32_t low, by_column;
+} adder;
+
+static void add_values(void *to, int32_t column, const flip_raw *raw) {
+    const adder *a = to;
+    double *sums = a->sums + (size_t)column * (size_t)a->by_column;
+    const double *value = raw->value;
+    for (int32_t r = 0; r < raw->n_runs; r++)
+        for (int32_t i = 0; i < raw->length[r]; i++)
+            sums[raw->first[r] - a->low + i] += *value++;
 }
 
-/* The part of raw values that snapshots need: steps from low on, at most to `last`. */
-static void add_values(const flip_build *b, double *sums, const uint32_t *events,
-                       int64_t n_events) {
-    const int32_t first = flip_event_step(b, events[0]);
-    int32_t end = flip_event_step(b, events[n_events - 1]) + b->params.edge_life - 1;
-    if (end > b->last) end = b->last;
-    flip_build_raw_values(b, b->values, first, end - first + 1, events, n_events);
-    for (int32_t t = first > b->low ? first : b->low; t <= end; t++)
-        sums[t - b->low] += b->values[t - first];
-}
-
-/* First event behind the group of one source that begins at i. */
-static int64_t group_end(const flip_build *b, int32_t v, int64_t i) {
-    const int32_t column = b->column[b->by_row[i]];
-    do
-        i++;
-    while (i < b->row_start[v + 1] && b->column[b->by_row[i]] == column);
-    return i;
-}
-
-void flip_build_row_sums(const flip_build *b, int32_t v, double *sums) {
+void flip_build_row_sums(const flip_build *b, int32_t v, flip_row_scratch *scratch, double *sums) {
+    adder to = {.sums = sums, .low = b->low};
     memset(sums, 0, (size_t)b->n_low * sizeof *sums);
-    for (int64_t i = b->row_start[v], j; i < b->row_start[v + 1]; i = j) {
-        j = group_end(b, v, i);
-        add_values(b, sums, b->by_row + i, j - i);
-    }
+    flip_build_walk(b, v, true, scratch, add_values, &to);
 }
 
 /* A'_t = sum_{k = t-window+1 … t} Ahat_k / min(window, t+1), TM-GCN section 3. */
 void flip_build_normalise(const flip_build *b, flip_real *out, double *values, int32_t first,
                           int32_t n, int32_t v, int32_t column, bool diagonal,
-                          const double *row_sums) {
+                          const double *row_sums, double *window_scratch) {
     const int32_t window = b->params.window, begin = b->params.first_step, last = first + n - 1;
-    if (first < b->low) {
-        values += b->low - first;
-        first = b->low;
-    }
-    n = last - first + 1;
     if (diagonal)
         for (int32_t t = 0; t < n; t++)
             values[t] += 1;
@@ -75,7 +50,7 @@ void flip_build_normalise(const flip_build *b, flip_real *out, double *values, i
             values[t] = sum != 0 ? values[t] / sum : 0;
         }
     }
-    flip_window_sum(values, n, first, window, b->scratch);
+    flip_window_sum(values, n, first, window, window_scratch);
     for (int32_t t = first > begin ? first : begin; t <= last; t++)
         *out++ = (flip_real)(values[t - first] / (t + 1 < window ? t + 1 : window));
 }
@@ -85,13 +60,38 @@ static flip_real factor_of(double sum) {
 }
 
 /* Destination side: own rows of `factor`. */
-static void row_factors(const flip_build *b, flip_real *factor) {
+static flip_status row_factors(const flip_build *b, flip_real *factor) {
     const size_t steps = (size_t)b->n_low;
-    for (int32_t v = 0; v < b->n_own; v++) {
-        flip_build_row_sums(b, v, b->sums);
-        for (size_t t = 0; t < steps; t++)
-            factor[(size_t)v * steps + t] = factor_of(b->sums[t]);
+    flip_status status = FLIP_OK;
+#pragma omp parallel
+    {
+        flip_row_scratch scratch;
+        const flip_status mine = flip_row_scratch_init(&scratch, b);
+#pragma omp for schedule(dynamic, 256)
+        for (int32_t v = 0; v < b->n_own; v++) {
+            if (mine != FLIP_OK) continue;
+            flip_build_row_sums(b, v, &scratch, scratch.sums);
+            for (size_t t = 0; t < steps; t++)
+                factor[(size_t)v * steps + t] = factor_of(scratch.sums[t]);
+        }
+        flip_row_scratch_finish(&scratch);
+#pragma omp critical
+        if (mine != FLIP_OK) status = mine;
     }
+    return status;
+}
+
+static flip_status sum_columns(const flip_build *b, double **sums) {
+    flip_row_scratch scratch = {0};
+    adder to = {.low = b->low, .by_column = b->n_low};
+    flip_status status =
+        flip_alloc_zero(sums, (size_t)b->n_cols * (size_t)b->n_low, sizeof **sums, "out-degrees");
+    if (status == FLIP_OK) status = flip_row_scratch_init(&scratch, b);
+    to.sums = *sums;
+    for (int32_t v = 0; status == FLIP_OK && v < b->n_own; v++)
+        flip_build_walk(b, v, true, &scratch, add_values, &to);
+    flip_row_scratch_finish(&scratch);
+    return status;
 }
 
 /* Source side from column sums: partial sums here, total at the owner. */
@@ -99,13 +99,7 @@ static flip_status column_factors(const flip_build *b) {
     flip_status status;
     const size_t steps = (size_t)b->n_low;
     double *sums = NULL;
-    status = flip_alloc_zero(&sums, (size_t)b->n_cols * steps, sizeof *sums, "out-degrees");
-    FLIP_TRY_GOTO(flip_comm_agree(b->comm, status));
-    for (int32_t v = 0; v < b->n_own; v++)
-        for (int64_t i = b->row_start[v], j; i < b->row_start[v + 1]; i = j) {
-            j = group_end(b, v, i);
-            add_values(b, sums + (size_t)b->column[b->by_row[i]] * steps, b->by_row + i, j - i);
-        }
+    FLIP_TRY_GOTO(flip_comm_agree(b->comm, sum_columns(b, &sums)));
     if (b->out->plan)
         FLIP_TRY_GOTO(
             flip_plan_reduce_f64(b->out->plan, sums + (size_t)b->n_own * steps, steps, sums));
@@ -130,7 +124,7 @@ flip_status flip_build_factors(flip_build *b) {
     if (!flip_kind_diagonal(b->params.kind)) return FLIP_OK;
     const size_t steps = (size_t)b->n_low;
     FLIP_TRY(flip_comm_agree(b->comm, allocate_factors(b)));
-    row_factors(b, b->factor_v);
+    FLIP_TRY(flip_comm_agree(b->comm, row_factors(b, b->factor_v)));
     if (b->params.kind == FLIP_ADJACENCY_GCN_INOUT) FLIP_TRY(column_factors(b));
     if (b->out->plan)
         FLIP_TRY(flip_plan_fetch(b->out->plan, b->factor, steps * sizeof *b->factor,

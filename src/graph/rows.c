@@ -1,151 +1,223 @@
-/* Events in row order -> entries, runs and values of the multi-snapshot CSR.
+/* What snapshots hold -> entries, runs and values of the multi-snapshot CSR.
  *
  * One walk over a row emits its entries in order; it runs twice, first to count, then to fill.
- * An event of step s lives in steps s … s+life-1; TM-GCN's band keeps an entry window-1 steps
- * longer (A'_t averages the window steps up to t). Overlapping and adjacent lives are one run. */
+ * TM-GCN's band keeps an entry window-1 steps longer than snapshots do (A'_t averages the window
+ * steps up to t). Rows are taken in groups, each of which knows where its entries begin. */
 #include "graph/internal.h"
 
 #include <string.h>
 
+enum { GROUP = 256 };
+
+typedef struct counts {
+    int64_t entries, runs, values;
+} counts;
+
+/* The arrays of the matrix; only pointers until they are allocated. */
+typedef struct arrays {
+    int64_t *row_ptr, *run_ptr, *value_ptr;
+    int32_t *col, *run_first;
+    flip_real *value;
+} arrays;
+
 typedef struct writer {
     const flip_build *b;
-    bool fill, is_static, bare; /* is_static: a graph without steps, scales beside its values */
-    bool ones;                  /* every static value so far is 1 */
-    int64_t entries, runs, values;
-    /* fill only */
-    int32_t *col, *run_first;
-    int64_t *run_ptr, *value_ptr;
-    flip_real *value;
-    const double *row_sums; /* [n_low] of the row being written, mean kinds only */
+    const arrays *out;        /* NULL: counting */
+    bool is_static, bare;     /* is_static: a graph without steps, scales beside its values */
+    bool ones;                /* every static value so far is 1 */
+    counts at;                /* next place */
+    flip_row_scratch scratch; /* of this thread */
+    const double *row_sums;   /* [n_low] of the row being written, mean kinds only */
+    int32_t v;                /* the row */
+    bool loops, pending;      /* the kind has a diagonal; it is still to be written */
 } writer;
 
-/* A run of steps first … last, of which those from first_step on are written. */
-static void emit_run(writer *w, int32_t v, int32_t column, int32_t first, int32_t last,
-                     const uint32_t *events, int64_t n_events, bool diagonal) {
+/* Room in values for the runs i … j-1 of raw, the first of which has values at `value`. */
+static void spread(double *values, int32_t first, int32_t n, const flip_raw *raw, int32_t i,
+                   int32_t j, const double *value) {
+    memset(values, 0, (size_t)n * sizeof *values);
+    for (; i < j; value += raw->length[i], i++)
+        memcpy(values + (raw->first[i] - first), value, (size_t)raw->length[i] * sizeof *value);
+}
+
+/* A run of steps first … last, of which those from first_step on are written, made of the runs
+ * i … j-1 of raw. */
+static void emit_run(writer *w, int32_t column, int32_t first, int32_t last, const flip_raw *raw,
+                     int32_t i, int32_t j, const double *value, bool diagonal) {
     const flip_build *b = w->b;
     const int32_t begin = b->params.first_step, from = first > begin ? first : begin;
-    if (w->fill) {
-        if (w->run_first) {
-            w->run_first[w->runs] = from - begin;
-            w->value_ptr[w->runs] = w->values;
+    const int32_t n = last - first + 1;
+    if (w->out) {
+        if (w->out->run_first) {
+            w->out->run_first[w->at.runs] = from - begin;
+            w->out->value_ptr[w->at.runs] = w->at.values;
         }
         if (!w->bare) {
-            flip_build_raw_values(b, b->values, first, last - first + 1, events, n_events);
-            flip_build_normalise(b, w->value + w->values, b->values, first, last - first + 1, v,
-                                 column, diagonal, w->row_sums);
+            spread(w->scratch.values, first, n, raw, i, j, value);
+            flip_build_normalise(b, w->out->value + w->at.values, w->scratch.values, first, n, w->v,
+                                 column, diagonal, w->row_sums, w->scratch.window);
         }
     }
-    w->runs++;
-    w->values += last - from + 1;
+    w->at.runs++;
+    w->at.values += last - from + 1;
 }
 
-static void emit_static(writer *w, int32_t column, const uint32_t *events, int64_t n_events,
-                        bool diagonal) {
+static void begin_entry(writer *w, int32_t column) {
+    if (w->out) {
+        w->out->col[w->at.entries] = column;
+        if (w->out->run_ptr) w->out->run_ptr[w->at.entries] = w->at.runs;
+    }
+    w->at.entries++;
+}
+
+static void emit_static(writer *w, int32_t column, const flip_raw *raw, bool diagonal) {
     double sum = diagonal ? 1 : 0;
-    if (!w->bare) {
-        for (int64_t i = 0; i < n_events; i++)
-            sum += flip_event_weight(w->b, events[i]);
-        w->ones = w->ones && sum == 1;
-    }
-    if (w->fill) {
-        w->col[w->entries] = column;
-        if (w->value) w->value[w->entries] = (flip_real)sum;
-    }
-    w->entries++;
-    w->values++;
+    begin_entry(w, column);
+    if (!w->bare && raw->n_runs > 0) sum += raw->value[0];
+    if (!w->bare) w->ones = w->ones && sum == 1;
+    if (w->out && w->out->value) w->out->value[w->at.values] = (flip_real)sum;
+    w->at.values++;
 }
 
-/* One entry: the events of one (row, source), steps ascending. */
-static void emit(writer *w, int32_t v, int32_t column, const uint32_t *events, int64_t n_events,
-                 bool diagonal) {
-    const flip_build *b = w->b;
-    const int32_t last_step = b->last;
-    const int32_t stay = b->params.edge_life + b->params.window - 2; /* steps alive after its own */
+/* One entry; the band joins runs that lie less than its width apart. */
+static void emit(writer *w, int32_t column, const flip_raw *raw, bool diagonal) {
+    const int32_t last = w->b->last, window = w->b->params.window;
+    const double *value = raw->value;
     if (w->is_static) {
-        emit_static(w, column, events, n_events, diagonal);
+        emit_static(w, column, raw, diagonal);
         return;
     }
-    if (w->fill) {
-        w->col[w->entries] = column;
-        if (w->run_ptr) w->run_ptr[w->entries] = w->runs;
-    }
-    w->entries++;
+    begin_entry(w, column);
     if (diagonal) {
-        emit_run(w, v, column, b->base, last_step, events, n_events, true);
+        emit_run(w, column, w->b->low, last, raw, 0, raw->n_runs, value, true);
         return;
     }
-    for (int64_t i = 0, j; i < n_events; i = j) {
-        int32_t first = flip_event_step(b, events[i]), step = first;
-        for (j = i + 1; j < n_events; j++) {
-            int32_t next = flip_event_step(b, events[j]);
-            if (next - step > stay + 1) break;
-            step = next;
+    for (int32_t i = 0, j; i < raw->n_runs; i = j) {
+        int32_t end = raw->first[i] + raw->length[i] - 1;
+        const double *from = value;
+        value += raw->length[i];
+        for (j = i + 1; j < raw->n_runs && raw->first[j] - end <= window; j++) {
+            end = raw->first[j] + raw->length[j] - 1;
+            value += raw->length[j];
         }
-        emit_run(w, v, column, first, last_step - step < stay ? last_step : step + stay, events + i,
-                 j - i, false);
+        emit_run(w, column, raw->first[i], last - end < window - 1 ? last : end + window - 1, raw,
+                 i, j, from, false);
+    }
+}
+
+/* Attention has an entry for each of the events of one pair that are alive together: entry k lives
+ * where more than k are. */
+static void emit_levels(writer *w, int32_t column, const flip_raw *raw) {
+    double most = 0;
+    int64_t n = 0;
+    for (int32_t r = 0; r < raw->n_runs; r++)
+        n += raw->length[r];
+    for (int64_t i = 0; i < n; i++)
+        if (raw->value[i] > most) most = raw->value[i];
+    for (double level = 1; level <= most; level++) {
+        const double *value = raw->value;
+        begin_entry(w, column);
+        for (int32_t r = 0; r < raw->n_runs; value += raw->length[r], r++)
+            for (int32_t i = 0, j; i < raw->length[r]; i = j) {
+                for (j = i; j < raw->length[r] && value[j] >= level; j++) {
+                }
+                if (j > i)
+                    emit_run(w, column, raw->first[r] + i, raw->first[r] + j - 1, raw, r, r, value,
+                             false);
+                else
+                    j++;
+            }
     }
 }
 
 /* GAT's self-loop: in the steps in which the node has none of its own (README of the golden
  * cases; GATConv of PyG does the same by remove_self_loops + add_self_loops up to doubled ones). */
-static void emit_missing_loop(writer *w, int32_t v, const uint32_t *events, int64_t n_events) {
-    const flip_build *b = w->b;
-    if (w->is_static) {
-        if (n_events == 0) emit_static(w, v, NULL, 0, false);
-        return;
-    }
-    int32_t next = b->params.first_step; /* first step not yet covered */
+static void emit_missing_loop(writer *w, const flip_raw *raw) {
+    int32_t next = w->b->params.first_step; /* first step not yet covered */
     bool open = false;
-    for (int64_t i = 0; i <= n_events; i++) {
-        int32_t first = i < n_events ? flip_event_step(b, events[i]) : b->last + 1;
+    for (int32_t r = 0; r <= raw->n_runs; r++) {
+        const int32_t first = r < raw->n_runs ? raw->first[r] : w->b->last + 1;
         if (first > next) {
-            if (!open && w->fill) {
-                w->col[w->entries] = v;
-                if (w->run_ptr) w->run_ptr[w->entries] = w->runs;
-            }
+            if (!open) begin_entry(w, w->v);
             open = true;
-            emit_run(w, v, v, next, first - 1, NULL, 0, false);
+            emit_run(w, w->v, next, first - 1, raw, 0, 0, NULL, false);
         }
-        if (i < n_events && first + b->params.edge_life > next) next = first + b->params.edge_life;
+        if (r < raw->n_runs) next = first + raw->length[r];
     }
-    if (open) w->entries++;
 }
 
-/* All events of one (row, source), in the way the kind wants them. */
-static void emit_group(writer *w, int32_t v, int32_t column, const uint32_t *events, int64_t n,
-                       bool diagonal) {
+/* One source, in the way the kind wants it. */
+static void emit_source(writer *w, int32_t column, const flip_raw *raw, bool diagonal) {
     if (w->b->params.kind != FLIP_ADJACENCY_ATTENTION) {
-        emit(w, v, column, events, n, diagonal);
+        emit(w, column, raw, diagonal);
         return;
     }
-    for (int64_t i = 0; i < n; i++)
-        emit(w, v, column, events + i, 1, false);
-    if (diagonal) emit_missing_loop(w, v, events, n);
+    emit_levels(w, column, raw);
+    if (diagonal) emit_missing_loop(w, raw);
 }
 
-static void walk_row(writer *w, int32_t v, double *row_sums) {
+static void emit_diagonal(writer *w) {
+    static const flip_raw nothing = {0};
+    if (w->pending) emit_source(w, w->v, &nothing, true);
+    w->pending = false;
+}
+
+static void visit(void *to, int32_t column, const flip_raw *raw) {
+    writer *w = to;
     const flip_build *b = w->b;
-    const uint32_t *events = b->by_row;
-    const bool loops = flip_kind_diagonal(b->params.kind) ||
-                       (b->params.kind == FLIP_ADJACENCY_ATTENTION && !b->params.without_loops);
-    bool pending = loops; /* the diagonal is still to be written */
-    if (w->fill && !w->is_static && flip_kind_mean(b->params.kind)) {
-        flip_build_row_sums(b, v, row_sums);
-        w->row_sums = row_sums;
+    if (column == w->v)
+        w->pending = false;
+    else if (w->pending && b->original[column] > b->original[w->v])
+        emit_diagonal(w);
+    emit_source(w, column, raw, w->loops && column == w->v);
+}
+
+static void write_row(writer *w, int32_t v) {
+    const flip_build *b = w->b;
+    const bool levels = b->params.kind == FLIP_ADJACENCY_ATTENTION;
+    w->v = v;
+    w->pending = w->loops;
+    if (w->out) w->out->row_ptr[v] = w->at.entries;
+    if (w->out && !w->is_static && flip_kind_mean(b->params.kind)) {
+        flip_build_row_sums(b, v, &w->scratch, w->scratch.sums);
+        w->row_sums = w->scratch.sums;
     }
-    for (int64_t i = b->row_start[v], j; i < b->row_start[v + 1]; i = j) {
-        int32_t column = b->column[events[i]];
-        j = i + 1;
-        while (j < b->row_start[v + 1] && b->column[events[j]] == column)
-            j++;
-        if (pending && column != v && b->original[column] > b->original[v]) {
-            emit_group(w, v, v, NULL, 0, true);
-            pending = false;
+    flip_build_walk(b, v, levels || (!w->bare && (w->out || w->is_static)), &w->scratch, visit, w);
+    emit_diagonal(w);
+}
+
+/* All rows, in groups: place[g] is where group g begins (filling) or what it has (counting). */
+static flip_status write_rows(const flip_build *b, const arrays *out, counts *place, bool *ones) {
+    const int32_t groups = b->n_own / GROUP + (b->n_own % GROUP > 0);
+    flip_status status = FLIP_OK;
+    bool all = true;
+#pragma omp parallel reduction(&& : all)
+    {
+        const flip_adjacency_kind kind = b->params.kind;
+        writer w = {.b = b,
+                    .out = out,
+                    .is_static = b->is_static,
+                    .bare = flip_kind_bare(kind),
+                    .ones = true,
+                    .loops = flip_kind_diagonal(kind) ||
+                             (kind == FLIP_ADJACENCY_ATTENTION && !b->params.without_loops)};
+        const flip_status mine = flip_row_scratch_init(&w.scratch, b);
+#pragma omp for schedule(dynamic, 1)
+        for (int32_t g = 0; g < groups; g++) {
+            if (mine != FLIP_OK) continue;
+            w.at = out ? place[g] : (counts){0};
+            const int32_t end = b->n_own - g * GROUP < GROUP ? b->n_own : (g + 1) * GROUP;
+            for (int32_t v = g * GROUP; v < end; v++)
+                write_row(&w, v);
+            if (!out) place[g] = w.at;
         }
-        emit_group(w, v, column, events + i, j - i, loops && column == v);
-        if (column == v) pending = false;
+        all = all && w.ones;
+        flip_row_scratch_finish(&w.scratch);
+#pragma omp critical
+        if (mine != FLIP_OK) status = mine;
     }
-    if (pending) emit_group(w, v, v, NULL, 0, true);
+    *ones = all;
+    return status;
 }
 
 /* Row and column scales of a static matrix, so that its values may be left out. */
@@ -160,64 +232,79 @@ static flip_status make_scales(const flip_build *b, flip_csr *a) {
             memcpy(row, b->factor_v, (size_t)b->n_own * sizeof *row);
         }
     } else if (flip_kind_mean(b->params.kind)) {
+        flip_row_scratch scratch;
         FLIP_TRY(flip_arena_alloc(b->out->arena, &row, (size_t)b->n_own, sizeof *row));
-        for (int32_t v = 0; v < b->n_own; v++) {
+        flip_status status = flip_row_scratch_init(&scratch, b);
+        for (int32_t v = 0; status == FLIP_OK && v < b->n_own; v++) {
             double sum;
-            flip_build_row_sums(b, v, &sum);
+            flip_build_row_sums(b, v, &scratch, &sum);
             row[v] = sum != 0 ? (flip_real)(1 / sum) : 0;
         }
+        flip_row_scratch_finish(&scratch);
+        FLIP_TRY(status);
     }
     a->row_scale = row;
     a->col_scale = column;
     return FLIP_OK;
 }
 
-static flip_status allocate(writer *w, const writer *counted, int64_t **row_ptr) {
-    const flip_build *b = w->b;
+static flip_status allocate(const flip_build *b, arrays *x, const counts *all, bool values) {
     flip_arena *arena = b->out->arena;
-    size_t runs = (size_t)counted->runs, values = (size_t)counted->values;
-    FLIP_TRY(flip_arena_alloc(arena, row_ptr, (size_t)b->n_own + 1, sizeof **row_ptr));
-    FLIP_TRY(flip_arena_alloc(arena, &w->col, (size_t)counted->entries, sizeof *w->col));
+    const size_t entries = (size_t)all->entries, runs = (size_t)all->runs;
+    FLIP_TRY(flip_arena_alloc(arena, &x->row_ptr, (size_t)b->n_own + 1, sizeof *x->row_ptr));
+    FLIP_TRY(flip_arena_alloc(arena, &x->col, entries, sizeof *x->col));
     if (b->params.n_steps > 1) {
-        FLIP_TRY(
-            flip_arena_alloc(arena, &w->run_ptr, (size_t)counted->entries + 1, sizeof *w->run_ptr));
-        FLIP_TRY(flip_arena_alloc(arena, &w->run_first, runs, sizeof *w->run_first));
-        FLIP_TRY(flip_arena_alloc(arena, &w->value_ptr, runs + 1, sizeof *w->value_ptr));
+        FLIP_TRY(flip_arena_alloc(arena, &x->run_ptr, entries + 1, sizeof *x->run_ptr));
+        FLIP_TRY(flip_arena_alloc(arena, &x->run_first, runs, sizeof *x->run_first));
+        FLIP_TRY(flip_arena_alloc(arena, &x->value_ptr, runs + 1, sizeof *x->value_ptr));
+        x->run_ptr[entries] = all->runs;
+        x->value_ptr[runs] = all->values;
     }
-    if (!w->bare && !(w->is_static && counted->ones))
-        FLIP_TRY(flip_arena_alloc(arena, &w->value, values, sizeof *w->value));
-    return FLIP_OK;
+    x->row_ptr[b->n_own] = all->entries;
+    return values ? flip_arena_alloc(arena, &x->value, (size_t)all->values, sizeof *x->value)
+                  : FLIP_OK;
+}
+
+/* What each group has -> where it begins. */
+static counts add_up(counts *place, int32_t groups) {
+    counts all = {0};
+    for (int32_t g = 0; g < groups; g++) {
+        const counts has = place[g];
+        place[g] = all;
+        all.entries += has.entries;
+        all.runs += has.runs;
+        all.values += has.values;
+    }
+    return all;
 }
 
 flip_status flip_build_rows(flip_build *b) {
-    const bool bare = flip_kind_bare(b->params.kind);
-    const bool is_static = b->params.n_steps == 1 && b->params.first_step == 0 && !b->events->step;
-    writer count = {.b = b, .is_static = is_static, .bare = bare, .ones = true};
-    for (int32_t v = 0; v < b->n_own; v++)
-        walk_row(&count, v, NULL);
-    writer fill = {.b = b, .is_static = is_static, .bare = bare, .fill = true};
-    int64_t *row_ptr;
-    FLIP_TRY(allocate(&fill, &count, &row_ptr));
-    for (int32_t v = 0; v < b->n_own; v++) {
-        row_ptr[v] = fill.entries;
-        walk_row(&fill, v, b->sums);
-    }
-    row_ptr[b->n_own] = fill.entries;
-    if (fill.run_ptr) {
-        fill.run_ptr[fill.entries] = fill.runs;
-        fill.value_ptr[fill.runs] = fill.values;
-    }
+    flip_status status;
+    const int32_t groups = b->n_own / GROUP + (b->n_own % GROUP > 0);
+    const bool scaled = b->is_static;
+    arrays x = {0};
+    counts *place = NULL;
+    bool ones;
+    FLIP_TRY_GOTO(flip_alloc(&place, (size_t)groups, sizeof *place, "places of rows"));
+    FLIP_TRY_GOTO(write_rows(b, NULL, place, &ones));
+    const counts all = add_up(place, groups);
+    const bool values = !flip_kind_bare(b->params.kind) && !(scaled && ones);
+    FLIP_TRY_GOTO(allocate(b, &x, &all, values));
+    FLIP_TRY_GOTO(write_rows(b, &x, place, &ones));
     b->out->a = (flip_csr){.n_rows = b->n_own,
                            .n_cols = b->n_cols,
                            .n_own = b->n_own,
                            .n_steps = b->params.n_steps,
-                           .n_entries = fill.entries,
-                           .n_values = fill.values,
-                           .row_ptr = row_ptr,
-                           .col = fill.col,
-                           .run_ptr = fill.run_ptr,
-                           .run_first = fill.run_first,
-                           .value_ptr = fill.value_ptr,
-                           .value = fill.value};
-    return is_static ? make_scales(b, &b->out->a) : FLIP_OK;
+                           .n_entries = all.entries,
+                           .n_values = all.values,
+                           .row_ptr = x.row_ptr,
+                           .col = x.col,
+                           .run_ptr = x.run_ptr,
+                           .run_first = x.run_first,
+                           .value_ptr = x.value_ptr,
+                           .value = x.value};
+    if (scaled) status = make_scales(b, &b->out->a);
+done:
+    flip_free(place);
+    return status;
 }

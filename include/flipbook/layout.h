@@ -34,13 +34,15 @@ typedef enum flip_temporal_exchange {
 } flip_temporal_exchange;
 
 typedef struct flip_layout_params {
-    int32_t n_time;   /* chunks; must divide the ranks; 1 = nodes, size = time */
-    int32_t n_steps;  /* of the timeline */
-    int32_t n_blocks; /* 1 … n_steps */
-    int32_t slices;   /* of nodes, in which exchanges overlap with work; 0 = default (8) */
+    int32_t n_time;     /* chunks; must divide the ranks; 1 = nodes, size = time */
+    int32_t n_steps;    /* of the timeline */
+    int32_t first_step; /* steps before it only feed edge lives: no block has them */
+    int32_t n_blocks;   /* 1 … n_steps - first_step */
+    int32_t slices;     /* of nodes, in which exchanges overlap with work; 0 = default (8) */
     flip_temporal_exchange exchange;
-    const double
-        *work; /* [n_steps] of all ranks: chunks are cut to equal sums; NULL = equal steps */
+    /* [n_steps], the same on all ranks: a block's steps are dealt to chunks in sums as equal as
+     * they get; NULL = equal steps */
+    const double *work;
 } flip_layout_params;
 
 /* Read by everybody, changed by nobody. */
@@ -59,10 +61,13 @@ typedef struct flip_layout {
     const int32_t *chunk_first; /* [n_blocks * (n_time + 1)]: of block k from k * (n_time + 1) on */
     int32_t own_steps;          /* of all blocks together */
     const int32_t *own_before;  /* [n_blocks + 1]: own steps in the blocks before */
+    struct flip_travel *travel; /* slices and states on their way */
     flip_arena *arena;
 } flip_layout;
+enum { FLIP_LAYOUT_SLICES = 8 };
 
-/* Collective. original: [n_own of the node layout]. */
+/* Collective. world NULL: one rank. original: [n_own of the node layout], NULL = global ids. A
+ * block with fewer steps than chunks leaves chunks empty; otherwise each has a step at least. */
 flip_status flip_layout_create(flip_layout **layout, flip_comm *world, const flip_gid *rank_first,
                                const int64_t *original, const flip_layout_params *params);
 void flip_layout_destroy(flip_layout **layout); /* collective */
@@ -80,45 +85,75 @@ int32_t flip_layout_chunk_of(const flip_layout *layout, int32_t step, int32_t *b
 
 /* Rows of `bytes` from the node layout [n_own, n_steps] (constant: [n_own], repeated over the
  * steps) to the time layout, block after block: block k stands from own_before[k] * n_rows rows on,
- * each [n_rows, own steps of k]. out has n_rows * own_steps rows. Collective over layout->time. */
+ * each [n_rows, own steps of k]. out has n_rows * own_steps rows. Collective over layout->time. One
+ * chunk and one block from step 0 on: the two are the same. */
 flip_status flip_layout_deal_rows(const flip_layout *layout, const void *own, size_t bytes,
                                   bool constant, void *out);
 /* Events of the node layout to the ranks of the part whose steps they touch: an event of step s
  * goes to each chunk that has a step in s … s + stay. *dealt arrays are owned by the caller
- * (flip_free of the four pointers, which may be NULL). Collective over layout->time. */
+ * (flip_free of the four pointers; weight may be NULL). Events of a destination keep their order.
+ * Collective over layout->time. */
 flip_status flip_layout_deal_events(const flip_layout *layout, const flip_events *own, int32_t stay,
                                     flip_events *dealt);
 
-/* ---- in every pass: both counted as FLIP_BYTES_REDISTRIBUTE ----
- * Slice i of `slices` takes rows i n_own / slices … of every rank's own nodes. begin of one slice
- * may be called before end of another; slices in ascending order. Bytes of all slices and ranks: w
- * dim sum over chunks of T_p (N - N_p). */
+/* ---- in every pass ----
+ * Redistribution. Slice i of `slices` takes rows i n_own / slices … of every rank's own nodes. Ends
+ * come in the order of begins; up to FLIP_LAYOUT_FLYING slices of one direction may be in flight.
+ * Counted as FLIP_BYTES_REDISTRIBUTE; of all slices and ranks: w dim sum over chunks of T_p (N -
+ * N_p), T_p the chunk's steps, N_p the nodes of its rank, N those of the part. Collective over
+ * layout->time. */
+enum { FLIP_LAYOUT_FLYING = 8 };
+/* x [n_rows, own steps, dim] untouched until the end. */
 flip_status flip_layout_to_nodes_begin(flip_layout *layout, int32_t block, int32_t slice,
                                        int32_t dim, const flip_real *x);
-/* y [n_own, block's steps, dim]: fills the slice's rows. */
-flip_status flip_layout_to_nodes_end(flip_layout *layout, int32_t block, int32_t slice, int32_t dim,
-                                     flip_real *y);
-flip_status flip_layout_to_time_begin(flip_layout *layout, int32_t block, int32_t slice,
-                                      int32_t dim, const flip_real *y);
-/* x [n_rows, own steps, dim]: fills the rows of that slice of every rank. */
-flip_status flip_layout_to_time_end(flip_layout *layout, int32_t block, int32_t slice, int32_t dim,
-                                    flip_real *x);
-/* Rows first … first + n of a slice (of n_rows here): wavefront and window work in the time layout.
+/* y [n_own, block's steps, dim]: the oldest slice's rows are filled. */
+flip_status flip_layout_to_nodes_end(flip_layout *layout, flip_real *y);
+/* y's rows of the slice are read at once; x gets the rows of that slice of every rank, by the end.
  */
-void flip_layout_slice_rows(const flip_layout *layout, int32_t slice, int32_t *first, int32_t *n);
-/* Wavefront: `n` values from the chunk before (forward) or behind; nothing at the ends. Counted as
- * FLIP_BYTES_STATE where they are sent: w (n_time - 1) N S a pass. */
-flip_status flip_layout_receive_state(flip_layout *layout, bool forward, flip_real *state,
-                                      size_t n);
-flip_status flip_layout_send_state(flip_layout *layout, bool forward, const flip_real *state,
-                                   size_t n);
-/* Window: the `before` steps before this chunk's first (as many as there are from block's first
- * step on) from the chunks that have them: [n_rows, before, dim], those that do not exist 0. And
- * back: their gradients are added to x's. Counted as FLIP_BYTES_WINDOW. */
+flip_status flip_layout_to_time_begin(flip_layout *layout, int32_t block, int32_t slice,
+                                      int32_t dim, const flip_real *y, flip_real *x);
+flip_status flip_layout_to_time_end(flip_layout *layout); /* of the oldest slice */
+/* Lets long messages move on while the caller works. */
+flip_status flip_layout_progress(flip_layout *layout);
+/* Rows first … first + n of `rows` in a slice. */
+static inline void flip_layout_slice(const flip_layout *l, int32_t slice, int32_t rows,
+                                     int32_t *first, int32_t *n) {
+    *first = (int32_t)((int64_t)rows * slice / l->slices);
+    *n = (int32_t)((int64_t)rows * (slice + 1) / l->slices) - *first;
+}
+
+/* Wavefront: n values to the next chunk of the part (forward; backward: to the one before), in
+ * flight until flip_layout_state_end, or from the last to chunk 0 (backward: from 0 to the last),
+ * in flight until flip_layout_wrap_end, not to be called before the next block has received them;
+ * and from there, waited for. Messages between the same two chunks arrive in order, forward's apart
+ * from backward's. Counted as FLIP_BYTES_STATE where they are sent: with S values a node, w (n_time
+ * - 1) N S a block for the hand-overs, forward or backward, and w N S between consecutive blocks,
+ * where the last chunk's state goes to chunk 0. */
+flip_status flip_layout_send_state(flip_layout *layout, int32_t chunk, bool forward,
+                                   const flip_real *state, size_t n);
+flip_status flip_layout_receive_state(flip_layout *layout, int32_t chunk, bool forward,
+                                      flip_real *state, size_t n);
+flip_status flip_layout_state_end(flip_layout *layout);
+flip_status flip_layout_wrap_end(flip_layout *layout);
+
+/* Window: the `before` steps before this chunk's first of the block, or as many as the timeline
+ * has, from the ranks of the part that have them. Counted as FLIP_BYTES_WINDOW: w N dim times the
+ * sum over chunks of min(before, first step of p), less the steps that p has itself (of an earlier
+ * block: none with one block); steps count from first_step. Collective over layout->time. */
+typedef struct flip_window {
+    int32_t n;         /* steps of this chunk's window */
+    int32_t n_kept;    /* own steps among the `before` steps before the block */
+    int32_t kept_from; /* … the first of them is own step kept_from (of all blocks together) */
+} flip_window;
+flip_window flip_layout_window_of(const flip_layout *layout, int32_t block, int32_t before);
+/* x [n_rows, own steps, dim]; kept [n_rows, n_kept, dim] (what own steps of earlier blocks had);
+ * earlier [n_rows, window's n, dim] out. */
 flip_status flip_layout_window(flip_layout *layout, int32_t block, int32_t before, int32_t dim,
-                               const flip_real *x, flip_real *earlier);
+                               const flip_real *kept, const flip_real *x, flip_real *earlier);
+/* Back: earlier's gradients are added to x's and to kept's (either may be NULL where it has no
+ * steps), in the order of the chunks they come from. */
 flip_status flip_layout_window_back(flip_layout *layout, int32_t block, int32_t before, int32_t dim,
-                                    const flip_real *earlier, flip_real *x);
+                                    const flip_real *earlier, flip_real *kept, flip_real *x);
 
 #ifdef __cplusplus
 }

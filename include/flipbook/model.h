@@ -66,6 +66,7 @@ typedef struct flip_block {
     const flip_real *features;       /* [rows, steps, in_dim] in the time layout (layout.h) */
     int32_t steps;                   /* this rank's; may be 0 where time is distributed */
     int32_t index, n_blocks;         /* of the block; 0, 1 = the whole timeline */
+    bool states_only; /* nobody reads the result: what later blocks need of this one is enough */
 } flip_block;
 /* Collective; the tape is at the same block (flip_tape_block). Features: borrowed, constant, must
  * stay in place while the model lives: it keeps each block's first aggregation. */

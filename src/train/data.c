@@ -127,7 +127,7 @@ static flip_status count_classes(const flip_data *data, int64_t *counts) {
         for (int64_t i = 0; i < set->n; i++)
             counts[set->label[i]]++;
     else
-        for (int64_t i = 0; i < (int64_t)data->n_own * data->steps; i++)
+        for (int64_t i = 0; i < flip_data_rows(data); i++)
             if (data->mask[FLIP_PART_TRAIN][i]) counts[data->label[i]]++;
     return flip_comm_sum_i64(data->comm, counts, (size_t)data->n_classes);
 }
@@ -269,6 +269,10 @@ static flip_status make_items(flip_data *data) {
     default:
         FLIP_TRY(flip_data_link_pairs(data));
     }
+    return FLIP_OK;
+}
+
+static flip_status check_items(const flip_data *data) {
     if (data->n_items[FLIP_PART_TRAIN] == 0)
         return FLIP_FAIL(FLIP_ERROR_INPUT, "nothing to train on: the split of '%s' leaves no %s",
                          data->s.graph, data->s.task == FLIP_TASK_NODE ? "labelled node" : "item");
@@ -314,7 +318,10 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     FLIP_TRY(make_items(data));
     FLIP_TRY(flip_data_features(data));
     FLIP_TRY(flip_data_metric(data));
-    return flip_data_class_weights(data);
+    FLIP_TRY(flip_data_place(data));
+    FLIP_TRY(check_items(data));
+    FLIP_TRY(flip_data_class_weights(data));
+    return flip_data_loss_total(data);
 }
 
 flip_model_params flip_data_model_params(const flip_data *data) {
@@ -362,6 +369,7 @@ flip_status flip_data_adjacency(flip_data *data) {
 
 void flip_data_close(flip_data *data) {
     flip_adjacency_destroy(&data->adjacency);
+    flip_layout_destroy(&data->layout);
     for (int p = 0; p < FLIP_PARTS; p++) {
         flip_pair_set_finish(&data->set[p]);
         flip_free(data->mask[p]);
@@ -372,7 +380,9 @@ void flip_data_close(flip_data *data) {
         flip_free(data->class_name[c]);
     flip_free(data->class_name);
     flip_links_finish(&data->links);
+    flip_free(data->pairs);
     flip_free(data->label);
+    flip_free(data->target_owned);
     flip_free(data->features_owned);
     flip_free(data->class_weight);
     flip_graph_close(&data->graph);

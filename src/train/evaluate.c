@@ -16,21 +16,19 @@ flip_status flip_trainer_load(flip_trainer *trainer, flip_comm *comm, const flip
 flip_status flip_evaluate(flip_result *result, flip_comm *comm, const flip_settings *settings,
                           const flip_io *io) {
     flip_trainer trainer = {0};
-    double *score[FLIP_PARTS] = {&result->train, &result->valid, &result->test}, loss;
+    double score[FLIP_PARTS], loss[FLIP_PARTS];
     flip_data *data = &trainer.data;
     flip_status status;
-    flip_var y;
     FLIP_TRY_GOTO(flip_trainer_load(&trainer, comm, settings, io));
     if (data->s.task == FLIP_TASK_LINK)
-        FLIP_TRY_GOTO(flip_links_sample(&data->links, &data->set[FLIP_PART_TRAIN], comm,
-                                        data->rank_first, FLIP_PART_TRAIN, data->s.negatives,
-                                        (uint64_t)data->s.seed, FLIP_DRAW_EVALUATE, data->lead));
-    FLIP_TRY_GOTO(flip_trainer_forward(&trainer, &y));
-    for (int p = 0; p < FLIP_PARTS; p++)
-        FLIP_TRY_GOTO(flip_measure_part(&trainer, y, (flip_part)p, score[p], &loss));
-    result->epochs = trainer.epoch;
-    result->best_epoch = trainer.best_epoch;
-    result->loss = NAN;
+        FLIP_TRY_GOTO(flip_data_sample(data, FLIP_PART_TRAIN, FLIP_DRAW_EVALUATE));
+    FLIP_TRY_GOTO(flip_measure(&trainer, FLIP_SCORE_ALL, score, loss));
+    *result = (flip_result){.epochs = trainer.epoch,
+                            .best_epoch = trainer.best_epoch,
+                            .loss = NAN,
+                            .train = score[FLIP_PART_TRAIN],
+                            .valid = score[FLIP_PART_VALID],
+                            .test = score[FLIP_PART_TEST]};
     strcpy(result->metric, data->s.metric);
 done:
     flip_trainer_close(&trainer);

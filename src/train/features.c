@@ -79,28 +79,21 @@ static flip_status tell_large(flip_data *data, const flip_real *rows, size_t n) 
     return FLIP_OK;
 }
 
-/* The file's rows, repeated over the steps where they are constant. Copied only where they must
- * change. */
+/* The file's rows; those that are constant stand once a node. Copied only where they must change. */
 static flip_status given_features(flip_data *data) {
     const flip_real *rows = flip_graph_features(data->graph);
     int32_t dim = data->info->n_features;
-    bool repeat = data->steps > 1 && !data->info->features_change;
-    size_t n = (size_t)data->n_own * (size_t)data->steps;
+    size_t n = (size_t)data->n_own * (size_t)(data->info->features_change ? data->steps : 1);
     data->in_dim = dim;
     data->features = rows;
+    data->features_constant = !data->info->features_change;
     bool log = data->s.feature_norm == FLIP_FEATURE_NORM_LOG;
     bool standard = data->s.feature_norm == FLIP_FEATURE_NORM_STANDARD;
-    if (data->s.feature_norm == FLIP_FEATURE_NORM_NONE) {
-        size_t held = (size_t)data->n_own *
-                      (size_t)(data->info->features_change ? data->steps : 1) * (size_t)dim;
-        FLIP_TRY(tell_large(data, rows, held));
-    }
-    if (!repeat && !data->row_normalised && !log && !standard) return FLIP_OK;
+    if (data->s.feature_norm == FLIP_FEATURE_NORM_NONE)
+        FLIP_TRY(tell_large(data, rows, n * (size_t)dim));
+    if (!data->row_normalised && !log && !standard) return FLIP_OK;
     FLIP_TRY(flip_alloc(&data->features_owned, n * (size_t)dim, sizeof *rows, "features"));
-    for (size_t i = 0; i < n; i++)
-        memcpy(data->features_owned + i * (size_t)dim,
-               rows + (repeat ? i / (size_t)data->steps : i) * (size_t)dim,
-               (size_t)dim * sizeof *rows);
+    if (n > 0) memcpy(data->features_owned, rows, n * (size_t)dim * sizeof *rows);
     if (data->row_normalised) normalise_rows(data->features_owned, (int64_t)n, dim);
     if (log) log_rows(data->features_owned, (int64_t)n * dim);
     if (standard) FLIP_TRY(standardise(data, data->features_owned, n, dim));

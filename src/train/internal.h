@@ -1,23 +1,33 @@
 /* What the files of src/train share. Data flow: data.c opens and resolves, features.c and splits.c
- * fill it, pairs.c and negatives.c make the pairs of edge tasks, loop.c trains on it, score.c
- * measures, checkpoint.c, report.c and table.c write. */
+ * fill it in the node layout as the file gives it, place.c deals it out to the time layout, block
+ * after block, pairs.c and negatives.c make the pairs of edge tasks there, loop.c trains on it,
+ * score.c measures, checkpoint.c, report.c and table.c write.
+ *
+ * Arrays over nodes and steps of the time layout stand block after block: the values of block k are
+ * [n_rows, own steps of k, …] from row flip_data_block_row(data, k) on. */
 #ifndef FLIPBOOK_TRAIN_INTERNAL_H
 #define FLIPBOOK_TRAIN_INTERNAL_H
 
+#include <flipbook/snapshots.h>
 #include <flipbook/train.h>
 #include <jansson.h>
 
 typedef enum flip_part { FLIP_PART_TRAIN, FLIP_PART_VALID, FLIP_PART_TEST, FLIP_PARTS } flip_part;
 
-/* Pairs of one split on this rank, with their labels. All owned. */
+/* Pairs of one split on this rank (those whose step is among its own), with their labels, block
+ * after block. All owned. */
 typedef struct flip_pair_set {
     int64_t n;
-    flip_gid *u, *v;   /* [n] global ids: source, destination */
-    int32_t *step;     /* [n] step of the embeddings */
-    int32_t *label;    /* [n] class, or 1 true pair, 0 non-edge */
-    flip_pairs *pairs; /* the exchange plan */
+    flip_gid *u, *v; /* [n] global ids: source, destination */
+    int32_t *step;   /* [n] step of the embeddings, of the timeline */
+    int32_t *label;  /* [n] class, or 1 true pair, 0 non-edge */
+    int32_t n_blocks;
+    int64_t *first;     /* [n_blocks + 1]: pairs of block k from first[k] on */
+    flip_pairs **pairs; /* [n_blocks] the exchange plans, over layout->space */
 } flip_pair_set;
 void flip_pair_set_finish(flip_pair_set *set);
+/* first and pairs of a set whose other arrays stand block after block. Collective. */
+flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout);
 
 /* Where is the node with this original id? Original ids are dealt out in blocks over the ranks. */
 typedef struct flip_directory {
@@ -32,7 +42,17 @@ void flip_directory_finish(flip_directory *directory);
 flip_status flip_directory_find(const flip_directory *directory, int64_t n, const int64_t *original,
                                 flip_gid *gid);
 
-/* True pairs of link prediction whose source this rank owns, sorted by (target step, source,
+/* A labelled or a true pair, with what places it. */
+typedef struct flip_pair_item {
+    flip_gid u, v;
+    int64_t u_original, v_original; /* link */
+    int32_t step;                   /* of the event */
+    int32_t label;                  /* edge: class */
+    int32_t part;                   /* flip_part, -1 unused */
+} flip_pair_item;
+
+/* True pairs of link prediction that this rank places: its part has the source, its steps have the
+ * embeddings' step. Sorted by (target step, source,
  * original id of the destination), no duplicates. All arrays owned. */
 typedef struct flip_links {
     int64_t n, n_nodes;
@@ -45,8 +65,8 @@ typedef struct flip_links {
 void flip_links_finish(flip_links *links);
 /* Pairs of `part` with `per_pair` non-edges each, drawn by (seed, draw, step, pair). Collective.
  * lead: steps between the embeddings and the target (1, or 0 on one step). */
-flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_comm *comm,
-                              const flip_gid *rank_first, flip_part part, int64_t per_pair,
+flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
+                              const flip_layout *layout, flip_part part, int64_t per_pair,
                               uint64_t seed, uint64_t draw, int32_t lead);
 #define FLIP_DRAW_EVALUATE ((uint64_t)0xFFFFFF) /* not an epoch */
 
@@ -56,25 +76,35 @@ typedef struct flip_data {
     flip_comm *comm; /* borrowed */
     flip_graph *graph;
     const flip_graph_info *info;
-    const flip_gid *rank_first;              /* [size + 1] */
-    const int64_t *original;                 /* [n_own] */
-    int32_t n_own, steps, in_dim, n_classes; /* n_classes: also targets of a regression */
-    flip_events events;                      /* of the adjacency: without held-out pairs */
+    const flip_gid *rank_first; /* [size + 1] */
+    const int64_t *original;    /* [n_own] */
+    int32_t n_own;              /* nodes of this rank in the node layout */
+    int32_t steps;              /* of the timeline */
+    int32_t in_dim, n_classes;  /* n_classes: also targets of a regression */
+    flip_layout *layout;        /* owned */
+    flip_events events;         /* of the adjacency: without held-out pairs */
     void *events_owned[4];
-    flip_adjacency *adjacency;
-    const flip_real *features; /* [n_own, steps, in_dim] */
+    flip_adjacency *adjacency; /* of the whole timeline */
+    /* Until flip_data_place in the node layout [n_own, steps, …] (features that are constant: [n_own,
+     * in_dim]), then in the time layout, block after block. */
+    const flip_real *features; /* in_dim wide */
     flip_real *features_owned; /* NULL where the graph's own are used */
+    bool features_constant;    /* one row a node, until they are placed */
     bool row_normalised;
-    /* node tasks, [n_own, steps] */
+    /* node tasks */
     int32_t *label;
     uint8_t *mask[FLIP_PARTS];
-    const flip_real *target; /* [n_own, steps, n_classes] */
+    const flip_real *target; /* n_classes wide */
+    flip_real *target_owned; /* NULL where the graph's own are used */
     bool label_constant;     /* the prediction is the mean over steps */
     /* edge tasks */
+    flip_pair_item *pairs; /* [n_pairs] in the node layout, until they are placed */
+    int64_t n_pairs;
     flip_pair_set set[FLIP_PARTS];
     flip_links links;
     int32_t lead; /* link: target step - step of the embeddings */
     double *class_weight;
+    double loss_total; /* denominator of the training loss over all blocks; 0 = one block */
     flip_metric metric;
     char **class_name;           /* [n_classes] owned, or NULL */
     int64_t n_items[FLIP_PARTS]; /* over all ranks */
@@ -90,6 +120,20 @@ void flip_data_note(flip_data *data, const char *format, ...) __attribute__((for
 flip_adjacency_params flip_data_adjacency_params(const flip_data *data);
 flip_model_params flip_data_model_params(const flip_data *data);
 
+/* Rows of the time layout on this rank: of all blocks, and before block k. */
+static inline int64_t flip_data_rows(const flip_data *data) {
+    return (int64_t)data->layout->n_rows * data->layout->own_steps;
+}
+static inline int64_t flip_data_block_row(const flip_data *data, int32_t k) {
+    return (int64_t)data->layout->n_rows * data->layout->own_before[k];
+}
+/* Creates the layout and brings everything from the node layout to it. Collective. */
+flip_status flip_data_place(flip_data *data);
+/* data->loss_total; pairs of link prediction must have been drawn. Collective. */
+flip_status flip_data_loss_total(flip_data *data);
+/* The adjacency of a block, valid until the next call. Collective over layout->space. */
+flip_status flip_data_block(flip_data *data, int32_t block, const flip_adjacency **adjacency);
+
 /* data->events with sources and destinations exchanged. Collective. */
 flip_status flip_data_reverse(flip_data *data);
 flip_status flip_data_features(flip_data *data);
@@ -98,26 +142,34 @@ flip_status flip_data_node_splits(flip_data *data); /* label, mask, n_items */
 flip_status flip_data_step_split(flip_data *data, int64_t sizes[3]);
 /* train/valid/test by a seeded draw with these shares in percent; key: any number. */
 flip_part flip_part_drawn(uint64_t seed, uint64_t key, int train, int valid);
+/* data->pairs, in the node layout. */
 flip_status flip_data_edge_pairs(flip_data *data);
 flip_status flip_data_link_pairs(flip_data *data);
+/* data->pairs to the ranks that have their steps, and the sets made of them. Collective. */
+flip_status flip_data_place_pairs(flip_data *data);
+/* Non-edges of one split, drawn anew (FLIP_DRAW_EVALUATE: the candidates of evaluation; training
+ * pairs keep their own number of non-edges). Collective. */
+flip_status flip_data_sample(flip_data *data, flip_part part, uint64_t draw);
 flip_status flip_data_class_weights(flip_data *data);
 flip_status flip_data_metric(flip_data *data);
 
 /* ---- learned features ---- */
 
 typedef struct flip_learned {
-    int32_t n_own, steps, dim;
+    int32_t n_own, dim;
     flip_real *values, *best; /* [n_own, dim] */
     flip_real *moments;       /* [2, n_own, dim] */
     double *gradient;         /* [n_own, dim] */
-    flip_real *input;         /* [n_own, steps, dim] when steps > 1 */
+    flip_real *input;         /* [n_own, most steps of a block, dim] where that is above 1 */
 } flip_learned;
 flip_status flip_learned_create(flip_learned **learned, const flip_data *data);
 void flip_learned_destroy(flip_learned **learned);
-flip_var flip_learned_input(flip_learned *learned, flip_tape *tape);
-/* After backward: one step of the settings' optimiser (clipping is for the model's parameters). */
-flip_status flip_learned_step(flip_learned *learned, const flip_tape *tape, flip_var x,
-                              const flip_settings *settings, int64_t epoch);
+flip_var flip_learned_input(flip_learned *learned, flip_tape *tape, int32_t steps);
+void flip_learned_clear(flip_learned *learned);
+/* After backward of a block: adds the gradient of the input x. */
+flip_status flip_learned_add(flip_learned *learned, const flip_tape *tape, flip_var x);
+/* One step of the settings' optimiser (clipping is for the model's parameters). */
+void flip_learned_step(flip_learned *learned, const flip_settings *settings, int64_t epoch);
 /* Rows in rank order, with their original ids. Collective. */
 flip_status flip_learned_write(const flip_learned *learned, flip_writer *writer, flip_type type,
                                const int64_t *original);
@@ -128,6 +180,11 @@ flip_status flip_learned_read(flip_learned *learned, const flip_data *data,
 
 /* ---- trainer: data, model and their state ---- */
 
+/* Blocks walked; recomputation: forward once more, with records. */
+typedef struct flip_passes {
+    int64_t forward, backward, recomputation;
+} flip_passes;
+
 typedef struct flip_trainer {
     flip_data data;
     flip_params *params;
@@ -135,6 +192,8 @@ typedef struct flip_trainer {
     flip_head *head;       /* NULL for node tasks */
     flip_learned *learned; /* NULL unless features are learned */
     flip_tape *tape;
+    flip_carry *carry;   /* states between blocks; NULL with one block */
+    flip_passes passes;  /* of training, so far */
     flip_optimiser *optimiser;
     /* state */
     int64_t epoch, best_epoch; /* done; 0 = none */
@@ -155,8 +214,11 @@ flip_status flip_trainer_epoch(flip_trainer *trainer);
 void flip_trainer_keep(flip_trainer *trainer);
 /* Exchange current and best parameters. */
 void flip_trainer_swap(flip_trainer *trainer);
-/* Forward without training: logits of nodes [n_own, steps, out], or embeddings. */
-flip_status flip_trainer_forward(flip_trainer *trainer, flip_var *y);
+/* A pass over the timeline begins: nothing is carried. */
+void flip_trainer_begin(flip_trainer *trainer);
+/* Forward of one block without training: *y is the logits of nodes, or embeddings [n_rows, own
+ * steps, out]; blocks in ascending order after flip_trainer_begin. Collective. */
+flip_status flip_trainer_forward(flip_trainer *trainer, int32_t block, flip_var *y);
 
 /* Estimated bytes of this rank: [held now, adjacency, training]. Collective. */
 typedef struct flip_estimate {
@@ -167,12 +229,25 @@ flip_status flip_trainer_estimate(flip_trainer *trainer, size_t base, flip_estim
 
 /* ---- scores ---- */
 
-/* Items of a split with their scores; y is flip_trainer_forward's. Arrays owned. Collective. */
-flip_status flip_score_part(flip_trainer *trainer, flip_var y, flip_part part, flip_scored *items);
-void flip_scored_finish(flip_scored *items);
-/* Metric and mean loss (unweighted) of a split; NaN where it is empty. Collective. */
-flip_status flip_measure_part(flip_trainer *trainer, flip_var y, flip_part part, double *metric,
-                              double *loss);
+/* Items of the splits with their scores, filled block by block. */
+typedef struct flip_scores {
+    flip_scored part[FLIP_PARTS]; /* of the wanted splits; arrays owned */
+    int64_t filled[FLIP_PARTS];   /* items that have their scores */
+    double *sum;                  /* [n_rows, dim] over steps, where labels are constant */
+} flip_scores;
+enum { FLIP_SCORE_TRAIN = 1, FLIP_SCORE_VALID = 2, FLIP_SCORE_TEST = 4, FLIP_SCORE_ALL = 7 };
+/* One pass over the timeline; no block's embeddings outlive it. wanted: FLIP_SCORE_…. Collective. */
+flip_status flip_scores_take(flip_scores *scores, flip_trainer *trainer, int wanted);
+void flip_scores_finish(flip_scores *scores);
+/* The steps of flip_scores_take: memory for the wanted splits; the items of block `block` from y of
+ * flip_trainer_forward; what is missing until all blocks are there. Collective. */
+flip_status flip_scores_begin(flip_scores *scores, const flip_trainer *trainer, int wanted);
+flip_status flip_scores_block(flip_scores *scores, flip_trainer *trainer, int32_t block,
+                              flip_var y);
+flip_status flip_scores_end(flip_scores *scores, const flip_trainer *trainer);
+/* Metric and mean loss (unweighted) of the wanted splits; NaN where one is empty. Collective. */
+flip_status flip_measure(flip_trainer *trainer, int wanted, double metric[FLIP_PARTS],
+                         double loss[FLIP_PARTS]);
 
 /* ---- checkpoint ---- */
 flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path, const flip_io *io);

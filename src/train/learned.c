@@ -30,16 +30,18 @@ flip_status flip_learned_create(flip_learned **out, const flip_data *data) {
     flip_learned *learned;
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "learned features"));
     learned = *out;
+    int32_t most = 1; /* steps of a block */
+    for (int32_t k = 0; k < data->layout->n_blocks; k++)
+        if (flip_layout_steps(data->layout, k) > most) most = flip_layout_steps(data->layout, k);
     learned->n_own = data->n_own;
-    learned->steps = data->steps;
     learned->dim = data->in_dim;
     size_t n = values_of(learned);
     FLIP_TRY(flip_alloc(&learned->values, n, sizeof(flip_real), "learned features"));
     FLIP_TRY(flip_alloc(&learned->best, n, sizeof(flip_real), "learned features"));
     FLIP_TRY(flip_alloc_zero(&learned->moments, 2 * n, sizeof(flip_real), "learned features"));
     FLIP_TRY(flip_alloc(&learned->gradient, n, sizeof(double), "learned features"));
-    if (data->steps > 1)
-        FLIP_TRY(flip_alloc(&learned->input, n * (size_t)data->steps, sizeof(flip_real),
+    if (most > 1)
+        FLIP_TRY(flip_alloc(&learned->input, n * (size_t)most, sizeof(flip_real),
                             "learned features"));
     draw_rows(learned, data->original, (uint64_t)data->s.seed);
     memcpy(learned->best, learned->values, n * sizeof *learned->best);
@@ -57,16 +59,35 @@ void flip_learned_destroy(flip_learned **learned) {
     *learned = NULL;
 }
 
-flip_var flip_learned_input(flip_learned *learned, flip_tape *tape) {
+flip_var flip_learned_input(flip_learned *learned, flip_tape *tape, int32_t steps) {
     const flip_real *rows = learned->values;
     size_t width = (size_t)learned->dim * sizeof *rows;
-    if (learned->steps > 1) {
-        for (int64_t i = 0; i < (int64_t)learned->n_own * learned->steps; i++)
-            memcpy(learned->input + i * learned->dim, rows + i / learned->steps * learned->dim,
-                   width);
+    if (steps > 1) {
+        for (int64_t i = 0; i < (int64_t)learned->n_own * steps; i++)
+            memcpy(learned->input + i * learned->dim, rows + i / steps * learned->dim, width);
         rows = learned->input;
     }
-    return flip_tape_input(tape, learned->n_own, learned->steps, learned->dim, rows, true);
+    return flip_tape_input(tape, learned->n_own, steps, learned->dim, rows, true);
+}
+
+void flip_learned_clear(flip_learned *learned) {
+    memset(learned->gradient, 0, values_of(learned) * sizeof *learned->gradient);
+}
+
+flip_status flip_learned_add(flip_learned *learned, const flip_tape *tape, flip_var x) {
+    const flip_real *g = flip_tape_gradient(tape, x);
+    int32_t steps;
+    if (values_of(learned) == 0) return FLIP_OK;
+    if (!g) return FLIP_FAIL(FLIP_ERROR_INTERNAL, "the learned features have no gradient");
+    flip_tape_shape(tape, x, NULL, &steps, NULL);
+    for (int64_t v = 0; v < learned->n_own; v++)
+        for (int32_t j = 0; j < learned->dim; j++) {
+            double sum = 0;
+            for (int32_t t = 0; t < steps; t++)
+                sum += (double)g[(v * steps + t) * learned->dim + j];
+            learned->gradient[v * learned->dim + j] += sum;
+        }
+    return FLIP_OK;
 }
 
 static void step_sgd(flip_learned *learned, const flip_settings *s) {
@@ -79,22 +100,11 @@ static void step_sgd(flip_learned *learned, const flip_settings *s) {
     }
 }
 
-flip_status flip_learned_step(flip_learned *learned, const flip_tape *tape, flip_var x,
-                              const flip_settings *s, int64_t epoch) {
-    const flip_real *g = flip_tape_gradient(tape, x);
+void flip_learned_step(flip_learned *learned, const flip_settings *s, int64_t epoch) {
     size_t n = values_of(learned);
-    if (n == 0) return FLIP_OK;
-    if (!g) return FLIP_FAIL(FLIP_ERROR_INTERNAL, "the learned features have no gradient");
-    for (int64_t v = 0; v < learned->n_own; v++)
-        for (int32_t j = 0; j < learned->dim; j++) {
-            double sum = 0;
-            for (int32_t t = 0; t < learned->steps; t++)
-                sum += (double)g[(v * learned->steps + t) * learned->dim + j];
-            learned->gradient[v * learned->dim + j] = sum;
-        }
     if (s->optimizer == FLIP_OPTIMISER_SGD) {
         step_sgd(learned, s);
-        return FLIP_OK;
+        return;
     }
     flip_optimiser_params standard = FLIP_OPTIMISER_DEFAULTS;
     flip_adam_step step = {.lr = s->lr,
@@ -108,7 +118,6 @@ flip_status flip_learned_step(flip_learned *learned, const flip_tape *tape, flip
                            .grad_scale = 1};
     flip_kernels_get()->adam((int64_t)n, learned->values, learned->gradient, learned->moments,
                              learned->moments + n, &step);
-    return FLIP_OK;
 }
 
 /* ---- in a checkpoint ---- */

@@ -164,10 +164,10 @@ static void say_epoch(const run *r, double valid, bool best, double seconds) {
 /* Validation of the current parameters; keeps them when they are the best so far. */
 static flip_status validate(run *r, double *valid, bool *best) {
     flip_trainer *t = &r->trainer;
-    flip_var y;
-    double loss;
-    FLIP_TRY(flip_trainer_forward(t, &y));
-    FLIP_TRY(flip_measure_part(t, y, FLIP_PART_VALID, valid, &loss));
+    double score[FLIP_PARTS], losses[FLIP_PARTS];
+    FLIP_TRY(flip_measure(t, FLIP_SCORE_VALID, score, losses));
+    double loss = losses[FLIP_PART_VALID];
+    *valid = score[FLIP_PART_VALID];
     bool equal = *valid == t->best_metric;
     *best = t->best_epoch == 0 || isnan(*valid) ||
             flip_metric_better(&t->data.metric, *valid, t->best_metric) ||
@@ -244,21 +244,16 @@ static flip_status epochs(run *r) {
 /* Scores of the three splits with the best parameters; the current ones come back afterwards. */
 static flip_status final_scores(run *r, flip_result *result) {
     flip_trainer *t = &r->trainer;
-    flip_data *data = &t->data;
-    double *score[FLIP_PARTS] = {&result->train, &result->valid, &result->test}, loss;
-    flip_status status;
-    flip_var y;
+    double score[FLIP_PARTS], loss[FLIP_PARTS];
     flip_trainer_swap(t);
-    if (data->s.task == FLIP_TASK_LINK) /* the candidates of training: --negatives a pair */
-        FLIP_TRY_GOTO(flip_links_sample(&data->links, &data->set[FLIP_PART_TRAIN], data->comm,
-                                        data->rank_first, FLIP_PART_TRAIN, data->s.negatives,
-                                        (uint64_t)data->s.seed, FLIP_DRAW_EVALUATE, data->lead));
-    FLIP_TRY_GOTO(flip_trainer_forward(t, &y));
-    for (int p = 0; p < FLIP_PARTS; p++)
-        FLIP_TRY_GOTO(flip_measure_part(t, y, (flip_part)p, score[p], &loss));
+    if (t->data.s.task == FLIP_TASK_LINK) /* the candidates of training: --negatives a pair */
+        FLIP_TRY(flip_data_sample(&t->data, FLIP_PART_TRAIN, FLIP_DRAW_EVALUATE));
+    FLIP_TRY(flip_measure(t, FLIP_SCORE_ALL, score, loss));
     flip_trainer_swap(t);
-done:
-    return status;
+    result->train = score[FLIP_PART_TRAIN];
+    result->valid = score[FLIP_PART_VALID];
+    result->test = score[FLIP_PART_TEST];
+    return FLIP_OK;
 }
 
 static void say_result(const run *r, const flip_result *result) {

@@ -153,9 +153,10 @@ static void add(sample *s, flip_gid u, flip_gid v, int64_t w, int32_t step, int3
     s->label[s->n++] = label;
 }
 
-flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_comm *comm,
-                              const flip_gid *rank_first, flip_part part, int64_t per_pair,
+flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
+                              const flip_layout *layout, flip_part part, int64_t per_pair,
                               uint64_t seed, uint64_t draw, int32_t lead) {
+    flip_comm *comm = layout->world;
     sample s = {0};
     flip_status status;
     int64_t most = 0;
@@ -183,10 +184,9 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set, flip_
         }
     }
     FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.w, s.v));
-    *set = (flip_pair_set){s.n, s.u, s.v, s.step, s.label, NULL};
+    *set = (flip_pair_set){.n = s.n, .u = s.u, .v = s.v, .step = s.step, .label = s.label};
     s = (sample){.w = s.w};
-    FLIP_TRY_GOTO(
-        flip_pairs_create(&set->pairs, comm, rank_first, set->n, set->u, set->v, set->step));
+    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout));
 done:
     flip_meter_end(flip_comm_meter(comm));
     flip_free(s.u);

@@ -9,8 +9,32 @@ void flip_pair_set_finish(flip_pair_set *set) {
     flip_free(set->v);
     flip_free(set->step);
     flip_free(set->label);
-    flip_pairs_destroy(&set->pairs);
+    flip_free(set->first);
+    for (int32_t k = 0; set->pairs && k < set->n_blocks; k++)
+        flip_pairs_destroy(&set->pairs[k]);
+    flip_free(set->pairs);
     memset(set, 0, sizeof *set);
+}
+
+flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout) {
+    int32_t n_blocks = layout->n_blocks, *step = NULL;
+    int64_t at = 0;
+    flip_status status;
+    FLIP_TRY_GOTO(flip_alloc(&step, (size_t)set->n, sizeof *step, "steps of pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&set->first, (size_t)n_blocks + 1, sizeof *set->first, "pairs"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&set->pairs, (size_t)n_blocks, sizeof *set->pairs, "pairs"));
+    set->n_blocks = n_blocks;
+    for (int32_t k = 0; k < n_blocks; k++) {
+        int64_t first = set->first[k] = at;
+        for (; at < set->n && set->step[at] < layout->block_first[k + 1]; at++)
+            step[at] = set->step[at] - flip_layout_first(layout, k);
+        FLIP_TRY_GOTO(flip_pairs_create(&set->pairs[k], layout->space, layout->part_first,
+                                        at - first, set->u + first, set->v + first, step + first));
+    }
+    set->first[n_blocks] = at;
+done:
+    flip_free(step);
+    return status;
 }
 
 static int32_t step_of(const flip_events *events, int64_t e) {
@@ -117,28 +141,22 @@ static flip_status part_by_draw(flip_data *data, int8_t *part, const int64_t *so
 
 /* ---- edge classification ---- */
 
-static flip_status fill_edge_set(flip_data *data, flip_part p, const int8_t *part) {
+/* The list of pairs, from the events that have a class and a split. */
+static flip_status list_edges(flip_data *data, const int8_t *part) {
     const flip_events *events = flip_graph_events(data->graph);
     const int32_t *label = flip_graph_event_labels(data->graph);
-    flip_pair_set *set = &data->set[p];
+    int64_t n = 0;
     for (int64_t e = 0; e < events->n; e++)
-        set->n += part[e] == (int)p && label[e] >= 0;
-    FLIP_TRY(flip_alloc(&set->u, (size_t)set->n, sizeof *set->u, "pairs"));
-    FLIP_TRY(flip_alloc(&set->v, (size_t)set->n, sizeof *set->v, "pairs"));
-    FLIP_TRY(flip_alloc(&set->step, (size_t)set->n, sizeof *set->step, "pairs"));
-    FLIP_TRY(flip_alloc(&set->label, (size_t)set->n, sizeof *set->label, "pairs"));
-    int64_t i = 0;
-    for (int64_t e = 0; e < events->n; e++) {
-        if (part[e] != (int)p || label[e] < 0) continue;
-        set->u[i] = events->src[e];
-        set->v[i] = events->dst[e];
-        set->step[i] = step_of(events, e);
-        set->label[i] = label[e];
-        i++;
-    }
-    data->n_items[p] = set->n;
-    return flip_pairs_create(&set->pairs, data->comm, data->rank_first, set->n, set->u, set->v,
-                             set->step);
+        n += part[e] >= 0 && label[e] >= 0;
+    FLIP_TRY(flip_alloc(&data->pairs, (size_t)n, sizeof *data->pairs, "pairs"));
+    for (int64_t e = 0; e < events->n; e++)
+        if (part[e] >= 0 && label[e] >= 0)
+            data->pairs[data->n_pairs++] = (flip_pair_item){.u = events->src[e],
+                                                            .v = events->dst[e],
+                                                            .step = step_of(events, e),
+                                                            .label = label[e],
+                                                            .part = part[e]};
+    return FLIP_OK;
 }
 
 flip_status flip_data_edge_pairs(flip_data *data) {
@@ -164,9 +182,7 @@ flip_status flip_data_edge_pairs(flip_data *data) {
         FLIP_TRY_GOTO(source_originals(data, source));
         FLIP_TRY_GOTO(part_by_draw(data, part, source, 60, 20));
     }
-    for (int p = 0; p < FLIP_PARTS; p++)
-        FLIP_TRY_GOTO(fill_edge_set(data, (flip_part)p, part));
-    FLIP_TRY_GOTO(flip_comm_sum_i64(data->comm, data->n_items, FLIP_PARTS));
+    FLIP_TRY_GOTO(list_edges(data, part));
 done:
     flip_free(part);
     flip_free(source);
@@ -174,74 +190,6 @@ done:
 }
 
 /* ---- link prediction ---- */
-
-/* A true pair on its way to the owner of its source. */
-typedef struct link {
-    int64_t u, v, u_original, v_original;
-    int32_t target, part;
-} link;
-
-static int by_target(const void *a, const void *b) {
-    const link *x = a, *y = b;
-    if (x->target != y->target) return x->target < y->target ? -1 : 1;
-    if (x->u_original != y->u_original) return x->u_original < y->u_original ? -1 : 1;
-    return (x->v_original > y->v_original) - (x->v_original < y->v_original);
-}
-
-static int by_owner(const void *a, const void *b) {
-    const link *x = a, *y = b;
-    return (x->u > y->u) - (x->u < y->u);
-}
-
-/* Sends every link to the rank that owns its source. *list is replaced. */
-static flip_status send_to_sources(const flip_data *data, link **list, int64_t *n) {
-    int64_t *send, total = 0;
-    link *received;
-    FLIP_TRY(flip_alloc_zero(&send, (size_t)flip_comm_size(data->comm), sizeof *send, "counts"));
-    qsort(*list, (size_t)*n, sizeof **list, by_owner);
-    for (int64_t i = 0, r = 0; i < *n; i++) {
-        while ((*list)[i].u >= data->rank_first[r + 1])
-            r++;
-        send[r]++;
-    }
-    flip_status status =
-        flip_comm_deal(data->comm, &received, &total, NULL, *list, send, sizeof **list);
-    flip_free(send);
-    if (status != FLIP_OK) return status;
-    flip_free(*list);
-    *list = received;
-    *n = total;
-    return FLIP_OK;
-}
-
-/* Sorted, without self loops and duplicates, into the arrays of links. */
-static flip_status keep_links(flip_data *data, link *list, int64_t n) {
-    flip_links *links = &data->links;
-    int64_t kept = 0;
-    qsort(list, (size_t)n, sizeof *list, by_target);
-    for (int64_t i = 0; i < n; i++)
-        if (list[i].u != list[i].v && (kept == 0 || by_target(&list[kept - 1], &list[i]) != 0))
-            list[kept++] = list[i];
-    links->n = kept;
-    links->n_nodes = data->info->n_nodes;
-    FLIP_TRY(flip_alloc(&links->u, (size_t)kept, sizeof *links->u, "true pairs"));
-    FLIP_TRY(flip_alloc(&links->v, (size_t)kept, sizeof *links->v, "true pairs"));
-    FLIP_TRY(flip_alloc(&links->u_original, (size_t)kept, sizeof(int64_t), "true pairs"));
-    FLIP_TRY(flip_alloc(&links->v_original, (size_t)kept, sizeof(int64_t), "true pairs"));
-    FLIP_TRY(flip_alloc(&links->target, (size_t)kept, sizeof *links->target, "true pairs"));
-    FLIP_TRY(flip_alloc(&links->part, (size_t)kept, 1, "true pairs"));
-    for (int64_t i = 0; i < kept; i++) {
-        links->u[i] = list[i].u;
-        links->v[i] = list[i].v;
-        links->u_original[i] = list[i].u_original;
-        links->v_original[i] = list[i].v_original;
-        links->target[i] = list[i].target;
-        links->part[i] = (int8_t)list[i].part;
-        if (list[i].part >= 0) data->n_items[list[i].part]++;
-    }
-    FLIP_TRY(flip_comm_sum_i64(data->comm, data->n_items, FLIP_PARTS));
-    return flip_directory_create(&links->directory, data->comm, data->graph);
-}
 
 /* One step: the adjacency must not contain the pairs that are to be predicted. */
 static flip_status hold_out(flip_data *data, const int8_t *part) {
@@ -268,15 +216,14 @@ static flip_status hold_out(flip_data *data, const int8_t *part) {
 
 flip_status flip_data_link_pairs(flip_data *data) {
     const flip_events *events = flip_graph_events(data->graph);
-    int64_t first = data->rank_first[flip_comm_rank(data->comm)], *source = NULL, n = 0;
+    int64_t first = data->rank_first[flip_comm_rank(data->comm)], *source = NULL;
     int8_t *part = NULL;
-    link *list = NULL;
     flip_status status;
     data->lead = data->steps > 1;
     data->n_classes = 1;
     FLIP_TRY_GOTO(flip_alloc(&part, (size_t)events->n, 1, "split of events"));
     FLIP_TRY_GOTO(flip_alloc(&source, (size_t)events->n, sizeof *source, "sources"));
-    FLIP_TRY_GOTO(flip_alloc(&list, (size_t)events->n, sizeof *list, "true pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&data->pairs, (size_t)events->n, sizeof *data->pairs, "true pairs"));
     FLIP_TRY_GOTO(source_originals(data, source));
     if (data->lead)
         FLIP_TRY_GOTO(part_by_step(data, part));
@@ -286,22 +233,162 @@ flip_status flip_data_link_pairs(flip_data *data) {
     for (int64_t e = 0; e < events->n; e++) {
         int32_t t = step_of(events, e);
         if (t < data->lead) continue; /* no embedding before the first step */
-        list[n++] = (link){.u = events->src[e],
-                           .v = events->dst[e],
-                           .u_original = source[e],
-                           .v_original = data->original[events->dst[e] - first],
-                           .target = t,
-                           .part = part[e]};
+        data->pairs[data->n_pairs++] =
+            (flip_pair_item){.u = events->src[e],
+                             .v = events->dst[e],
+                             .u_original = source[e],
+                             .v_original = data->original[events->dst[e] - first],
+                             .step = t,
+                             .part = part[e]};
     }
-    FLIP_TRY_GOTO(send_to_sources(data, &list, &n));
-    FLIP_TRY_GOTO(keep_links(data, list, n));
-    for (int p = FLIP_PART_VALID; p < FLIP_PARTS; p++)
-        FLIP_TRY_GOTO(flip_links_sample(&data->links, &data->set[p], data->comm, data->rank_first,
-                                        (flip_part)p, data->s.eval_negatives,
-                                        (uint64_t)data->s.seed, FLIP_DRAW_EVALUATE, data->lead));
 done:
     flip_free(part);
     flip_free(source);
-    flip_free(list);
     return status;
+}
+
+/* ---- in the time layout ---- */
+
+/* Which of `n` ranges, the i-th from first[i] on, holds id? */
+static int range_of(const flip_gid *first, int n, flip_gid id) {
+    int low = 0;
+    while (n > 1) {
+        int half = n / 2;
+        if (first[low + half] <= id) low += half;
+        n -= half;
+    }
+    return low;
+}
+
+/* The rank that has the pair: of the source's part, where non-edges are drawn source by source, or
+ * of the destination's, which has read the event; of the embeddings' step. */
+static int rank_of(const flip_data *data, const flip_pair_item *item) {
+    const flip_layout *layout = data->layout;
+    int32_t block;
+    flip_gid id = data->s.task == FLIP_TASK_LINK ? item->u : item->v;
+    int part = range_of(layout->part_first, layout->n_space, id);
+    return part * layout->n_time + flip_layout_chunk_of(layout, item->step - data->lead, &block);
+}
+
+/* Every pair to its rank; those before the first step, which has no embeddings, are dropped. The
+ * order of pairs for the same rank stays. */
+static flip_status deal_pairs(flip_data *data) {
+    int size = flip_comm_size(data->comm);
+    flip_pair_item *sorted = NULL, *received = NULL;
+    int64_t *send = NULL, *at, n = 0, kept = 0;
+    flip_status status;
+    for (int64_t i = 0; i < data->n_pairs; i++)
+        if (data->pairs[i].step - data->lead >= data->layout->block_first[0])
+            data->pairs[kept++] = data->pairs[i];
+    data->n_pairs = kept;
+    if (size == 1) return FLIP_OK;
+    FLIP_TRY_GOTO(flip_alloc_zero(&send, 2 * (size_t)size, sizeof *send, "counts"));
+    FLIP_TRY_GOTO(flip_alloc(&sorted, (size_t)data->n_pairs, sizeof *sorted, "pairs"));
+    at = send + size;
+    for (int64_t i = 0; i < data->n_pairs; i++)
+        send[rank_of(data, &data->pairs[i])]++;
+    for (int r = 1; r < size; r++)
+        at[r] = at[r - 1] + send[r - 1];
+    for (int64_t i = 0; i < data->n_pairs; i++)
+        sorted[at[rank_of(data, &data->pairs[i])]++] = data->pairs[i];
+    FLIP_TRY_GOTO(flip_comm_deal(data->comm, &received, &n, NULL, sorted, send, sizeof *sorted));
+    flip_free(data->pairs);
+    data->pairs = received;
+    data->n_pairs = n;
+done:
+    flip_free(send);
+    flip_free(sorted);
+    return status;
+}
+
+/* Pairs of one split, block after block; inside a block in the list's order. */
+static flip_status fill_edge_set(flip_data *data, flip_part p) {
+    flip_pair_set *set = &data->set[p];
+    const flip_layout *layout = data->layout;
+    int64_t *at;
+    int32_t k;
+    FLIP_TRY(flip_alloc_zero(&at, (size_t)layout->n_blocks + 1, sizeof *at, "pairs of blocks"));
+    flip_status status;
+    for (int64_t i = 0; i < data->n_pairs; i++) {
+        if (data->pairs[i].part != (int)p) continue;
+        flip_layout_chunk_of(layout, data->pairs[i].step, &k);
+        at[k + 1]++;
+        set->n++;
+    }
+    for (k = 0; k < layout->n_blocks; k++)
+        at[k + 1] += at[k];
+    FLIP_TRY_GOTO(flip_alloc(&set->u, (size_t)set->n, sizeof *set->u, "pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&set->v, (size_t)set->n, sizeof *set->v, "pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&set->step, (size_t)set->n, sizeof *set->step, "pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&set->label, (size_t)set->n, sizeof *set->label, "pairs"));
+    for (int64_t i = 0; i < data->n_pairs; i++) {
+        const flip_pair_item *item = &data->pairs[i];
+        if (item->part != (int)p) continue;
+        flip_layout_chunk_of(layout, item->step, &k);
+        int64_t to = at[k]++;
+        set->u[to] = item->u;
+        set->v[to] = item->v;
+        set->step[to] = item->step;
+        set->label[to] = item->label;
+    }
+    data->n_items[p] = set->n;
+    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout));
+done:
+    flip_free(at);
+    return status;
+}
+
+static int by_target(const void *a, const void *b) {
+    const flip_pair_item *x = a, *y = b;
+    if (x->step != y->step) return x->step < y->step ? -1 : 1;
+    if (x->u_original != y->u_original) return x->u_original < y->u_original ? -1 : 1;
+    return (x->v_original > y->v_original) - (x->v_original < y->v_original);
+}
+
+/* Sorted, without self loops and duplicates, into the arrays of links. */
+static flip_status keep_links(flip_data *data) {
+    flip_links *links = &data->links;
+    flip_pair_item *list = data->pairs;
+    int64_t kept = 0;
+    qsort(list, (size_t)data->n_pairs, sizeof *list, by_target);
+    for (int64_t i = 0; i < data->n_pairs; i++)
+        if (list[i].u != list[i].v && (kept == 0 || by_target(&list[kept - 1], &list[i]) != 0))
+            list[kept++] = list[i];
+    links->n = kept;
+    links->n_nodes = data->info->n_nodes;
+    FLIP_TRY(flip_alloc(&links->u, (size_t)kept, sizeof *links->u, "true pairs"));
+    FLIP_TRY(flip_alloc(&links->v, (size_t)kept, sizeof *links->v, "true pairs"));
+    FLIP_TRY(flip_alloc(&links->u_original, (size_t)kept, sizeof(int64_t), "true pairs"));
+    FLIP_TRY(flip_alloc(&links->v_original, (size_t)kept, sizeof(int64_t), "true pairs"));
+    FLIP_TRY(flip_alloc(&links->target, (size_t)kept, sizeof *links->target, "true pairs"));
+    FLIP_TRY(flip_alloc(&links->part, (size_t)kept, 1, "true pairs"));
+    for (int64_t i = 0; i < kept; i++) {
+        links->u[i] = list[i].u;
+        links->v[i] = list[i].v;
+        links->u_original[i] = list[i].u_original;
+        links->v_original[i] = list[i].v_original;
+        links->target[i] = list[i].step;
+        links->part[i] = (int8_t)list[i].part;
+        if (list[i].part >= 0) data->n_items[list[i].part]++;
+    }
+    return flip_directory_create(&links->directory, data->comm, data->graph);
+}
+
+flip_status flip_data_sample(flip_data *data, flip_part part, uint64_t draw) {
+    int64_t per_pair = part == FLIP_PART_TRAIN ? data->s.negatives : data->s.eval_negatives;
+    return flip_links_sample(&data->links, &data->set[part], data->layout, part, per_pair,
+                             (uint64_t)data->s.seed, draw, data->lead);
+}
+
+flip_status flip_data_place_pairs(flip_data *data) {
+    bool links = data->s.task == FLIP_TASK_LINK;
+    FLIP_TRY(deal_pairs(data));
+    if (links) FLIP_TRY(keep_links(data));
+    for (int p = 0; p < FLIP_PARTS && !links; p++)
+        FLIP_TRY(fill_edge_set(data, (flip_part)p));
+    for (int p = FLIP_PART_VALID; p < FLIP_PARTS && links; p++)
+        FLIP_TRY(flip_data_sample(data, (flip_part)p, FLIP_DRAW_EVALUATE));
+    flip_free(data->pairs);
+    data->pairs = NULL;
+    return flip_comm_sum_i64(data->comm, data->n_items, FLIP_PARTS);
 }

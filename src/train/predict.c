@@ -216,53 +216,9 @@ static flip_status put_header(lines *l, const flip_data *data, const char *first
     return status;
 }
 
-/* ---- nodes ---- */
+/* ---- names ---- */
 
-static flip_status node_lines(flip_trainer *trainer, flip_var y, lines *l) {
-    const flip_data *data = &trainer->data;
-    const flip_real *value = flip_tape_value(trainer->tape, y);
-    int32_t dim = data->n_classes, stride = data->label_constant ? data->steps : 1;
-    size_t size, name_size;
-    double *row = NULL;
-    char *line = NULL, *name = NULL, *field = NULL;
-    flip_status status;
-    FLIP_TRY_GOTO(flip_graph_name_size(data->graph, &name_size));
-    size = 2 * name_size + 512 + 24 * (size_t)dim;
-    FLIP_TRY_GOTO(flip_alloc(&name, name_size, 1, "name"));
-    FLIP_TRY_GOTO(flip_alloc(&field, 2 * name_size + 8, 1, "name"));
-    FLIP_TRY_GOTO(flip_alloc(&row, (size_t)dim, sizeof *row, "scores"));
-    FLIP_TRY_GOTO(flip_alloc(&line, size, 1, "line"));
-    for (int64_t i = 0; i < (int64_t)data->n_own * data->steps; i += stride) {
-        int64_t v = i / data->steps, t = i % data->steps;
-        for (int32_t j = 0; j < dim; j++) {
-            row[j] = 0;
-            for (int32_t k = 0; k < stride; k++)
-                row[j] += (double)value[(i + k) * dim + j] / stride;
-        }
-        FLIP_TRY_GOTO(flip_graph_node_name(data->graph, (int32_t)v, name, name_size));
-        csv_field(field, 2 * name_size + 8, name);
-        int n = snprintf(line, size, "%s", field);
-        if (data->steps > 1 && stride == 1)
-            n += snprintf(line + n, size - (size_t)n, ",%" PRId64, t);
-        if (data->target)
-            for (int32_t j = 0; j < dim; j++)
-                n += snprintf(line + n, size - (size_t)n, ",%.9g", row[j]);
-        else
-            n += put_classes(line + n, size - (size_t)n, data, row);
-        snprintf(line + n, size - (size_t)n, "\n");
-        FLIP_TRY_GOTO(add_line(l, data->original[v], t, 0, line));
-    }
-done:
-    flip_free(row);
-    flip_free(line);
-    flip_free(name);
-    flip_free(field);
-    return status;
-}
-
-/* ---- pairs ---- */
-
-/* Original id and name of the ends of this rank's pairs, in entries of `width` bytes, so that a
+/* Original id and name of the nodes in this rank's lines, in entries of `width` bytes, so that a
  * plan can fetch those of other ranks. All owned. */
 typedef struct ends {
     size_t width;
@@ -284,15 +240,14 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The ids of other ranks. */
-static flip_status remote_ends(const flip_data *data, const flip_pair_set *set, ends *e) {
+/* Which of the ids are of other ranks. */
+static flip_status remote_ends(const flip_data *data, const flip_gid *ids, int64_t n_ids,
+                               ends *e) {
     flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
     int64_t n = 0;
-    FLIP_TRY(flip_alloc(&e->need, 2 * (size_t)set->n, sizeof *e->need, "ends of pairs"));
-    for (int64_t i = 0; i < 2 * set->n; i++) {
-        flip_gid id = i % 2 ? set->v[i / 2] : set->u[i / 2];
-        if (id < first || id >= first + data->n_own) e->need[n++] = id;
-    }
+    FLIP_TRY(flip_alloc(&e->need, (size_t)n_ids, sizeof *e->need, "names"));
+    for (int64_t i = 0; i < n_ids; i++)
+        if (ids[i] < first || ids[i] >= first + data->n_own) e->need[n++] = ids[i];
     qsort(e->need, (size_t)n, sizeof *e->need, ascending);
     for (int64_t i = 0; i < n; i++)
         if (e->n_need == 0 || e->need[e->n_need - 1] != e->need[i])
@@ -315,11 +270,12 @@ static flip_status own_ends(const flip_data *data, ends *e) {
     return FLIP_OK;
 }
 
-static flip_status find_ends(const flip_data *data, const flip_pair_set *set, ends *e) {
+/* Entries of these nodes. Collective. */
+static flip_status find_ends(const flip_data *data, const flip_gid *ids, int64_t n, ends *e) {
     int32_t narrow;
-    FLIP_TRY(remote_ends(data, set, e));
+    FLIP_TRY(remote_ends(data, ids, n, e));
     FLIP_TRY(own_ends(data, e));
-    FLIP_TRY(flip_narrow(&narrow, e->n_need, "ends of pairs"));
+    FLIP_TRY(flip_narrow(&narrow, e->n_need, "nodes of other ranks"));
     FLIP_TRY(flip_alloc(&e->halo, (size_t)narrow, e->width, "names"));
     if (flip_comm_size(data->comm) == 1) return FLIP_OK;
     FLIP_TRY(
@@ -335,17 +291,135 @@ static const char *end_of(const flip_data *data, const ends *e, flip_gid id) {
     return e->halo + (size_t)(at - e->need) * e->width;
 }
 
-static flip_status pair_lines(flip_trainer *trainer, flip_var y, flip_part part, lines *l) {
+/* ---- nodes ---- */
+
+/* A line about node v (of the time layout) at step t from its logits. */
+typedef struct node_writer {
+    const flip_data *data;
+    lines *out;
+    ends e;
+    bool steps; /* a line a step */
+    size_t size, room;
+    char *line, *field; /* [size], [room] */
+    double *row;        /* [n_classes] */
+} node_writer;
+
+static void node_writer_finish(node_writer *w) {
+    ends_finish(&w->e);
+    flip_free(w->line);
+    flip_free(w->field);
+    flip_free(w->row);
+}
+
+/* Collective: names of all nodes of the part. */
+static flip_status node_writer_init(node_writer *w, const flip_data *data, lines *out) {
+    const flip_layout *layout = data->layout;
+    size_t n = (size_t)layout->n_rows, dim = (size_t)data->n_classes;
+    flip_gid *ids;
+    *w = (node_writer){
+        .data = data, .out = out, .steps = data->steps > 1 && !data->label_constant};
+    FLIP_TRY(flip_alloc(&ids, n, sizeof *ids, "names"));
+    for (size_t v = 0; v < n; v++)
+        ids[v] = layout->part_first[layout->part] + (flip_gid)v;
+    flip_status status = find_ends(data, ids, (int64_t)n, &w->e);
+    flip_free(ids);
+    FLIP_TRY(status);
+    w->room = 2 * w->e.width + 8;
+    w->size = w->room + 512 + 24 * dim;
+    FLIP_TRY(flip_alloc(&w->field, w->room, 1, "name"));
+    FLIP_TRY(flip_alloc(&w->row, dim, sizeof *w->row, "scores"));
+    return flip_alloc(&w->line, w->size, 1, "line");
+}
+
+static flip_status put_node(node_writer *w, int64_t v, int32_t t) {
+    const flip_data *data = w->data;
+    const flip_layout *layout = data->layout;
+    const char *entry = end_of(data, &w->e, layout->part_first[layout->part] + v);
+    csv_field(w->field, w->room, entry + 8);
+    int n = snprintf(w->line, w->size, "%s", w->field);
+    if (w->steps) n += snprintf(w->line + n, w->size - (size_t)n, ",%d", t);
+    if (data->target)
+        for (int32_t j = 0; j < data->n_classes; j++)
+            n += snprintf(w->line + n, w->size - (size_t)n, ",%.9g", w->row[j]);
+    else
+        n += put_classes(w->line + n, w->size - (size_t)n, data, w->row);
+    snprintf(w->line + n, w->size - (size_t)n, "\n");
+    return add_line(w->out, layout->original[v], t, 0, w->line);
+}
+
+/* Lines of every node and step, block by block. */
+static flip_status step_lines(flip_trainer *trainer, node_writer *w) {
+    const flip_data *data = &trainer->data;
+    const flip_layout *layout = data->layout;
+    flip_var y;
+    flip_trainer_begin(trainer);
+    for (int32_t k = 0; k < layout->n_blocks; k++) {
+        FLIP_TRY(flip_trainer_forward(trainer, k, &y));
+        const flip_real *value = flip_tape_value(trainer->tape, y);
+        int32_t steps = flip_layout_steps(layout, k), dim = data->n_classes;
+        for (int64_t i = 0; i < (int64_t)layout->n_rows * steps; i++) {
+            for (int32_t j = 0; j < dim; j++)
+                w->row[j] = (double)value[i * dim + j];
+            int32_t t = flip_layout_first(layout, k) + (int32_t)(i % steps);
+            FLIP_TRY(put_node(w, i / steps, t));
+        }
+    }
+    return FLIP_OK;
+}
+
+/* A line a node: the mean over the steps. */
+static flip_status mean_lines(flip_trainer *trainer, node_writer *w) {
+    const flip_data *data = &trainer->data;
+    const flip_layout *layout = data->layout;
+    int32_t dim = data->n_classes;
+    flip_scores scores = {0};
+    flip_status status;
+    FLIP_TRY_GOTO(flip_scores_take(&scores, trainer, 0));
+    /* every rank of the part has the sums: each writes its own nodes */
+    int64_t first = data->rank_first[flip_comm_rank(data->comm)] - layout->part_first[layout->part];
+    for (int64_t v = first; v < first + data->n_own; v++) {
+        for (int32_t j = 0; j < dim; j++)
+            w->row[j] = scores.sum[v * dim + j] / (layout->n_steps - layout->block_first[0]);
+        FLIP_TRY_GOTO(put_node(w, v, 0));
+    }
+done:
+    flip_scores_finish(&scores);
+    return status;
+}
+
+static flip_status node_lines(flip_trainer *trainer, lines *l) {
+    node_writer w;
+    flip_status status;
+    FLIP_TRY_GOTO(node_writer_init(&w, &trainer->data, l));
+    FLIP_TRY_GOTO(trainer->data.label_constant ? mean_lines(trainer, &w)
+                                               : step_lines(trainer, &w));
+done:
+    node_writer_finish(&w);
+    return status;
+}
+
+/* ---- pairs ---- */
+
+static flip_status pair_ends(const flip_data *data, const flip_pair_set *set, ends *e) {
+    flip_gid *ids;
+    FLIP_TRY(flip_alloc(&ids, 2 * (size_t)set->n, sizeof *ids, "ends of pairs"));
+    for (int64_t i = 0; i < 2 * set->n; i++)
+        ids[i] = i % 2 ? set->v[i / 2] : set->u[i / 2];
+    flip_status status = find_ends(data, ids, 2 * set->n, e);
+    flip_free(ids);
+    return status;
+}
+
+static flip_status pair_lines(const flip_trainer *trainer, const flip_scored *items, flip_part part,
+                              lines *l) {
     const flip_data *data = &trainer->data;
     const flip_pair_set *set = &data->set[part];
     ends e = {0};
     char *line = NULL, *field[2] = {NULL, NULL}, label[256];
     double *row = NULL;
     size_t size, room;
-    flip_scored items = {0};
     flip_status status;
-    FLIP_TRY_GOTO(flip_score_part(trainer, y, part, &items));
-    FLIP_TRY_GOTO(find_ends(data, set, &e));
+    FLIP_TRY_GOTO(pair_ends(data, set, &e));
     room = 2 * e.width + 8;
     size = 2 * room + 1024 + 24 * (size_t)data->n_classes;
     FLIP_TRY_GOTO(flip_alloc(&line, size, 1, "line"));
@@ -361,7 +435,7 @@ static flip_status pair_lines(flip_trainer *trainer, flip_var y, flip_part part,
         }
         int n = snprintf(line, size, "%s,%s,%d", field[0], field[1], set->step[i] + data->lead);
         for (int32_t j = 0; j < data->n_classes; j++)
-            row[j] = (double)items.score[i * data->n_classes + j];
+            row[j] = (double)items->score[i * data->n_classes + j];
         if (data->s.task == FLIP_TASK_LINK)
             n += snprintf(line + n, size - (size_t)n, ",%.6g,%d\n", 1 / (1 + exp(-row[0])),
                           set->label[i]);
@@ -373,7 +447,6 @@ static flip_status pair_lines(flip_trainer *trainer, flip_var y, flip_part part,
         FLIP_TRY_GOTO(add_line(l, end[0], set->step[i], end[1], line));
     }
 done:
-    flip_scored_finish(&items);
     ends_finish(&e);
     flip_free(line);
     flip_free(field[0]);
@@ -388,21 +461,22 @@ flip_status flip_predict(flip_comm *comm, const flip_settings *settings, const f
     flip_trainer trainer = {0};
     const flip_data *data = &trainer.data;
     lines l = {0}, header = {0};
+    flip_scores scores = {0};
     FILE *out = stdout;
     const char *path = settings->output[0] ? settings->output : "standard output";
     flip_status status;
-    flip_var y;
     FLIP_TRY_GOTO(flip_trainer_load(&trainer, comm, settings, io));
-    FLIP_TRY_GOTO(flip_trainer_forward(&trainer, &y));
     if (trainer.head) {
+        bool links = data->s.task == FLIP_TASK_LINK;
         FLIP_TRY_GOTO(put_header(&header, data, "source,destination,step", true));
-        int from = data->s.task == FLIP_TASK_LINK ? FLIP_PART_TEST : FLIP_PART_TRAIN;
-        for (int p = from; p < FLIP_PARTS; p++)
-            FLIP_TRY_GOTO(pair_lines(&trainer, y, (flip_part)p, &l));
+        FLIP_TRY_GOTO(
+            flip_scores_take(&scores, &trainer, links ? FLIP_SCORE_TEST : FLIP_SCORE_ALL));
+        for (int p = links ? FLIP_PART_TEST : FLIP_PART_TRAIN; p < FLIP_PARTS; p++)
+            FLIP_TRY_GOTO(pair_lines(&trainer, &scores.part[p], (flip_part)p, &l));
     } else {
         bool steps = data->steps > 1 && !data->label_constant;
         FLIP_TRY_GOTO(put_header(&header, data, steps ? "node,step" : "node", false));
-        FLIP_TRY_GOTO(node_lines(&trainer, y, &l));
+        FLIP_TRY_GOTO(node_lines(&trainer, &l));
     }
     FLIP_TRY_GOTO(deal_lines(&l, comm, data->info->n_nodes));
     if (flip_comm_rank(comm) == 0) {
@@ -416,6 +490,7 @@ flip_status flip_predict(flip_comm *comm, const flip_settings *settings, const f
 done:
     if (out && out != stdout && fclose(out) != 0 && status == FLIP_OK)
         status = FLIP_FAIL(FLIP_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
+    flip_scores_finish(&scores);
     lines_finish(&l);
     lines_finish(&header);
     flip_trainer_close(&trainer);

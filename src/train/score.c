@@ -13,74 +13,172 @@ void flip_scored_finish(flip_scored *items) {
     memset(items, 0, sizeof *items);
 }
 
-static int64_t count_rows(const flip_data *data, const uint8_t *mask, int32_t stride) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < (int64_t)data->n_own * data->steps; i += stride)
-        n += mask[i] != 0;
-    return n;
+static bool wants(int wanted, int part) {
+    return wanted >> part & 1;
 }
 
-/* Rows of own nodes: one a (node, step), or the mean over steps where labels are constant. */
-static flip_status score_nodes(flip_trainer *trainer, flip_var y, flip_part part,
-                               flip_scored *items) {
+/* Nodes whose labels are constant are items once, of the chunk that has the first step. */
+static bool counts_here(const flip_data *data) {
+    const flip_layout *layout = data->layout;
+    int32_t block;
+    return !data->label_constant ||
+           flip_layout_chunk_of(layout, layout->block_first[0], &block) == layout->chunk;
+}
+
+/* Rows of a mask: one a (node, step), or one a node where labels are constant; the mask of every
+ * step is the same then. */
+static int64_t count_rows(const flip_data *data, const uint8_t *mask) {
+    int64_t n = 0, rows = flip_data_rows(data);
+    for (int64_t i = 0; i < rows; i++)
+        n += mask[i] != 0;
+    return data->label_constant && data->layout->own_steps > 0 ? n / data->layout->own_steps : n;
+}
+
+static flip_status alloc_nodes(const flip_trainer *trainer, flip_part part, flip_scored *items) {
     const flip_data *data = &trainer->data;
-    const flip_real *value = flip_tape_value(trainer->tape, y);
-    const uint8_t *mask = data->mask[part];
-    int32_t dim = data->n_classes, stride = data->label_constant ? data->steps : 1;
-    int64_t at = 0, n = count_rows(data, mask, stride);
-    flip_real *score, *target = NULL;
-    int32_t *label = NULL;
-    *items = (flip_scored){.n = n, .dim = dim};
-    FLIP_TRY(flip_alloc(&score, (size_t)n * (size_t)dim, sizeof *score, "scores"));
-    items->score = score;
+    size_t dim = (size_t)data->n_classes;
+    items->dim = data->n_classes;
+    items->n = counts_here(data) ? count_rows(data, data->mask[part]) : 0;
+    size_t n = (size_t)items->n;
+    FLIP_TRY(flip_alloc(&items->score, n * dim, sizeof *items->score, "scores"));
     if (data->target)
-        FLIP_TRY(flip_alloc(&target, (size_t)n * (size_t)dim, sizeof *target, "targets"));
-    items->target = target;
-    if (data->label) FLIP_TRY(flip_alloc(&label, (size_t)n, sizeof *label, "labels"));
-    items->label = label;
-    for (int64_t i = 0; i < (int64_t)data->n_own * data->steps; i += stride) {
-        if (!mask[i]) continue;
-        for (int32_t j = 0; j < dim; j++) {
-            double sum = 0;
-            for (int32_t t = 0; t < stride; t++)
-                sum += (double)value[(i + t) * dim + j];
-            score[at * dim + j] = (flip_real)(sum / stride);
-        }
-        if (target) memcpy(target + at * dim, data->target + i * dim, (size_t)dim * sizeof *target);
-        if (label) label[at] = data->label[i];
-        at++;
-    }
+        FLIP_TRY(flip_alloc(&items->target, n * dim, sizeof *items->target, "targets"));
+    if (data->label) FLIP_TRY(flip_alloc(&items->label, n, sizeof *items->label, "labels"));
     return FLIP_OK;
 }
 
-static flip_status copy(const void **out, const void *from, int64_t n, size_t size) {
+static flip_status copy(const void *out_pointer, const void *from, int64_t n, size_t size) {
     void *to;
     FLIP_TRY(flip_alloc(&to, (size_t)n, size, "scores"));
-    memcpy(to, from, (size_t)n * size);
-    *out = to;
+    if (n > 0) memcpy(to, from, (size_t)n * size);
+    *(const void **)out_pointer = to;
     return FLIP_OK;
 }
 
-static flip_status score_pairs(flip_trainer *trainer, flip_var y, flip_part part,
-                               flip_scored *items) {
+static flip_status alloc_pairs(const flip_trainer *trainer, flip_part part, flip_scored *items) {
     const flip_data *data = &trainer->data;
     const flip_pair_set *set = &data->set[part];
-    flip_var logits = flip_head_forward(trainer->head, trainer->tape, y, set->pairs);
+    items->n = set->n;
+    items->dim = data->n_classes;
+    items->pairs = data->s.task == FLIP_TASK_LINK;
+    FLIP_TRY(flip_alloc(&items->score, (size_t)(set->n * items->dim), sizeof(flip_real), "scores"));
+    FLIP_TRY(copy(&items->label, set->label, set->n, sizeof *set->label));
+    FLIP_TRY(copy(&items->step, set->step, set->n, sizeof *set->step));
+    return copy(&items->source, set->u, set->n, sizeof *set->u);
+}
+
+flip_status flip_scores_begin(flip_scores *scores, const flip_trainer *trainer, int wanted) {
+    const flip_data *data = &trainer->data;
+    memset(scores, 0, sizeof *scores);
+    for (int p = 0; p < FLIP_PARTS; p++) {
+        if (!wants(wanted, p)) continue;
+        FLIP_TRY(trainer->head ? alloc_pairs(trainer, (flip_part)p, &scores->part[p])
+                               : alloc_nodes(trainer, (flip_part)p, &scores->part[p]));
+    }
+    if (!data->label_constant) return FLIP_OK;
+    return flip_alloc_zero(&scores->sum, (size_t)data->layout->n_rows * (size_t)data->n_classes,
+                           sizeof *scores->sum, "scores");
+}
+
+void flip_scores_finish(flip_scores *scores) {
+    for (int p = 0; p < FLIP_PARTS; p++)
+        flip_scored_finish(&scores->part[p]);
+    flip_free(scores->sum);
+    memset(scores, 0, sizeof *scores);
+}
+
+/* ---- a block's items ---- */
+
+/* Sums over the steps. */
+static void add_steps(flip_scores *scores, const flip_data *data, int32_t steps,
+                      const flip_real *value) {
+    int32_t dim = data->n_classes;
+    for (int64_t v = 0; v < data->layout->n_rows; v++)
+        for (int32_t t = 0; t < steps; t++)
+            for (int32_t j = 0; j < dim; j++)
+                scores->sum[v * dim + j] += (double)value[(v * steps + t) * dim + j];
+}
+
+/* Row i of the time layout's arrays is an item with these scores. */
+static void add_row(flip_scored *items, int64_t at, const flip_data *data, int64_t i,
+                    const flip_real *score) {
+    size_t dim = (size_t)items->dim;
+    memcpy((flip_real *)items->score + at * items->dim, score, dim * sizeof *score);
+    if (items->target)
+        memcpy((flip_real *)items->target + at * items->dim, data->target + i * items->dim,
+               dim * sizeof *score);
+    if (items->label) ((int32_t *)items->label)[at] = data->label[i];
+}
+
+static void score_rows(flip_scores *scores, const flip_data *data, int32_t block, int p,
+                       const flip_real *value) {
+    flip_scored *items = &scores->part[p];
+    int64_t first = flip_data_block_row(data, block), end = flip_data_block_row(data, block + 1);
+    for (int64_t i = first; i < end && items->score; i++)
+        if (data->mask[p][i])
+            add_row(items, scores->filled[p]++, data, i, value + (i - first) * items->dim);
+}
+
+/* The head on a block's pairs of a split. */
+static flip_status score_pairs(flip_scores *scores, flip_trainer *trainer, int32_t block, int p,
+                               flip_var y) {
+    const flip_pair_set *set = &trainer->data.set[p];
+    flip_scored *items = &scores->part[p];
+    if (!items->score) return FLIP_OK;
+    flip_var logits = flip_head_forward(trainer->head, trainer->tape, y, set->pairs[block]);
     FLIP_TRY(flip_tape_status(trainer->tape));
-    *items =
-        (flip_scored){.n = set->n, .dim = data->n_classes, .pairs = data->s.task == FLIP_TASK_LINK};
-    FLIP_TRY(copy((const void **)&items->score, flip_tape_value(trainer->tape, logits),
-                  set->n * items->dim, sizeof(flip_real)));
-    FLIP_TRY(copy((const void **)&items->label, set->label, set->n, sizeof *set->label));
-    FLIP_TRY(copy((const void **)&items->step, set->step, set->n, sizeof *set->step));
-    FLIP_TRY(copy((const void **)&items->source, set->u, set->n, sizeof *set->u));
+    int64_t n = set->first[block + 1] - set->first[block];
+    if (n > 0)
+        memcpy((flip_real *)items->score + scores->filled[p] * items->dim,
+               flip_tape_value(trainer->tape, logits),
+               (size_t)(n * items->dim) * sizeof(flip_real));
+    scores->filled[p] += n;
     flip_tape_release(trainer->tape, logits);
     return FLIP_OK;
 }
 
-flip_status flip_score_part(flip_trainer *trainer, flip_var y, flip_part part, flip_scored *items) {
-    return trainer->head ? score_pairs(trainer, y, part, items)
-                         : score_nodes(trainer, y, part, items);
+flip_status flip_scores_block(flip_scores *scores, flip_trainer *trainer, int32_t block,
+                              flip_var y) {
+    const flip_data *data = &trainer->data;
+    const flip_real *value = flip_tape_value(trainer->tape, y);
+    if (scores->sum) add_steps(scores, data, flip_layout_steps(data->layout, block), value);
+    for (int p = 0; p < FLIP_PARTS; p++) {
+        if (trainer->head) FLIP_TRY(score_pairs(scores, trainer, block, p, y));
+        if (!trainer->head && !scores->sum) score_rows(scores, data, block, p, value);
+    }
+    return FLIP_OK;
+}
+
+/* Means over all steps, where labels are constant. */
+flip_status flip_scores_end(flip_scores *scores, const flip_trainer *trainer) {
+    const flip_data *data = &trainer->data;
+    const flip_layout *layout = data->layout;
+    int32_t dim = data->n_classes, steps = layout->n_steps - layout->block_first[0];
+    int64_t n = (int64_t)layout->n_rows * dim;
+    flip_real *mean;
+    if (!scores->sum) return FLIP_OK;
+    FLIP_TRY(flip_comm_sum_f64(layout->n_time > 1 ? layout->time : NULL, scores->sum, (size_t)n));
+    FLIP_TRY(flip_alloc(&mean, (size_t)n, sizeof *mean, "scores"));
+    for (int64_t i = 0; i < n; i++)
+        mean[i] = (flip_real)(scores->sum[i] / steps);
+    int32_t own = flip_layout_steps(layout, 0);
+    for (int p = 0; p < FLIP_PARTS && counts_here(data); p++)
+        for (int64_t v = 0; v < layout->n_rows && scores->part[p].score; v++)
+            if (data->mask[p][v * own])
+                add_row(&scores->part[p], scores->filled[p]++, data, v * own, mean + v * dim);
+    flip_free(mean);
+    return FLIP_OK;
+}
+
+flip_status flip_scores_take(flip_scores *scores, flip_trainer *trainer, int wanted) {
+    flip_var y;
+    FLIP_TRY(flip_scores_begin(scores, trainer, wanted));
+    flip_trainer_begin(trainer);
+    for (int32_t k = 0; k < trainer->data.layout->n_blocks; k++) {
+        FLIP_TRY(flip_trainer_forward(trainer, k, &y));
+        FLIP_TRY(flip_scores_block(scores, trainer, k, y));
+    }
+    return flip_scores_end(scores, trainer);
 }
 
 /* ---- loss of items ---- */
@@ -106,22 +204,31 @@ static double item_loss(const flip_scored *items, int64_t i) {
     return sum;
 }
 
-flip_status flip_measure_part(flip_trainer *trainer, flip_var y, flip_part part, double *metric,
-                              double *loss) {
-    const flip_data *data = &trainer->data;
-    flip_scored items = {0};
-    double sums[2] = {0, 0};
-    flip_status status;
-    *metric = *loss = NAN;
-    if (data->n_items[part] == 0) return FLIP_OK;
-    FLIP_TRY_GOTO(flip_score_part(trainer, y, part, &items));
-    for (int64_t i = 0; i < items.n; i++)
-        sums[0] += item_loss(&items, i);
-    sums[1] = (double)items.n;
-    FLIP_TRY_GOTO(flip_comm_sum_f64(data->comm, sums, 2));
+static flip_status measure_part(const flip_data *data, const flip_scored *items, double *metric,
+                                double *loss) {
+    double sums[2] = {0, (double)items->n};
+    for (int64_t i = 0; i < items->n; i++)
+        sums[0] += item_loss(items, i);
+    FLIP_TRY(flip_comm_sum_f64(data->comm, sums, 2));
     *loss = sums[1] > 0 ? sums[0] / sums[1] : NAN;
-    FLIP_TRY_GOTO(flip_metric_measure(metric, &data->metric, data->comm, &items));
+    return flip_metric_measure(metric, &data->metric, data->comm, items);
+}
+
+flip_status flip_measure(flip_trainer *trainer, int wanted, double metric[FLIP_PARTS],
+                         double loss[FLIP_PARTS]) {
+    const flip_data *data = &trainer->data;
+    flip_scores scores = {0};
+    flip_status status;
+    for (int p = 0; p < FLIP_PARTS; p++) {
+        metric[p] = loss[p] = NAN;
+        if (data->n_items[p] == 0) wanted &= ~(1 << p);
+    }
+    if (!wanted) return FLIP_OK;
+    FLIP_TRY_GOTO(flip_scores_take(&scores, trainer, wanted));
+    for (int p = 0; p < FLIP_PARTS; p++)
+        if (wants(wanted, p))
+            FLIP_TRY_GOTO(measure_part(data, &scores.part[p], &metric[p], &loss[p]));
 done:
-    flip_scored_finish(&items);
+    flip_scores_finish(&scores);
     return status;
 }

@@ -33,8 +33,9 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .peak_bytes = flip_memory_peak()};
     if (data->adjacency->plan)
         mine.halo_rows = (uint64_t)flip_plan_rows_sent(data->adjacency->plan);
-    if (data->set[FLIP_PART_TRAIN].pairs)
-        mine.pair_rows = (uint64_t)flip_pairs_rows_sent(data->set[FLIP_PART_TRAIN].pairs);
+    const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
+    for (int32_t k = 0; set->pairs && k < set->n_blocks; k++)
+        mine.pair_rows += (uint64_t)flip_pairs_rows_sent(set->pairs[k]);
     FLIP_TRY(flip_alloc(all, (size_t)flip_comm_size(data->comm), sizeof mine, "counts of ranks"));
     (*all)[0] = mine;
     flip_status status = flip_comm_gather_all(data->comm, *all, &mine, sizeof mine);

@@ -34,8 +34,8 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
     FLIP_TRY(flip_params_finish(trainer->params, (uint64_t)s->seed));
     flip_tape_params tape = {.comm = data->comm,
                              .params = trainer->params,
-                             .key = data->original,
-                             .n_own = data->n_own,
+                             .key = data->layout->original,
+                             .n_own = data->layout->n_rows,
                              .seed = (uint64_t)s->seed,
                              .bf16 = s->precision == 1};
     FLIP_TRY(flip_tape_create(&trainer->tape, &tape));
@@ -48,6 +48,8 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
     FLIP_TRY(flip_optimiser_create(&trainer->optimiser, trainer->params, &optimiser));
     if (s->features == FLIP_FEATURES_LEARNED)
         FLIP_TRY(flip_learned_create(&trainer->learned, data));
+    if (data->layout->n_blocks > 1)
+        FLIP_TRY(flip_carry_create(&trainer->carry, data->layout->n_blocks));
     size_t n = (size_t)flip_params_size(trainer->params);
     FLIP_TRY(flip_alloc(&trainer->best, n, sizeof *trainer->best, "best parameters"));
     memcpy(trainer->best, flip_params_values(trainer->params), n * sizeof *trainer->best);
@@ -59,6 +61,7 @@ void flip_trainer_close(flip_trainer *trainer) {
     flip_free(trainer->best);
     flip_learned_destroy(&trainer->learned);
     flip_optimiser_destroy(&trainer->optimiser);
+    flip_carry_destroy(&trainer->carry);
     flip_tape_destroy(&trainer->tape);
     flip_head_destroy(&trainer->head);
     flip_model_destroy(&trainer->model);
@@ -67,75 +70,127 @@ void flip_trainer_close(flip_trainer *trainer) {
     memset(trainer, 0, sizeof *trainer);
 }
 
-/* ---- one epoch ---- */
+/* ---- one pass ---- */
 
-static flip_var task_loss(flip_trainer *trainer, flip_var y) {
+/* The training loss of a block, its share of the whole timeline's. */
+static flip_var block_loss(flip_trainer *trainer, int32_t block, flip_var y) {
     const flip_data *data = &trainer->data;
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
-    flip_labels labels = {.class_weight = data->class_weight};
+    int64_t row = flip_data_block_row(data, block);
+    flip_labels labels = {.class_weight = data->class_weight, .total = data->loss_total};
     switch (data->s.task) {
     case FLIP_TASK_NODE:
-        labels.label = data->label;
-        labels.mask = data->mask[FLIP_PART_TRAIN];
+        labels.label = data->label + row;
+        labels.mask = data->mask[FLIP_PART_TRAIN] + row;
         return flip_cross_entropy(trainer->tape, y, &labels);
     case FLIP_TASK_REGRESSION:
-        return flip_squared_error(trainer->tape, y, data->target, data->mask[FLIP_PART_TRAIN], 0);
+        return flip_squared_error(trainer->tape, y, data->target + row * data->n_classes,
+                                  data->mask[FLIP_PART_TRAIN] + row, data->loss_total);
     case FLIP_TASK_EDGE:
-        labels.label = set->label;
-        y = flip_head_forward(trainer->head, trainer->tape, y, set->pairs);
+        labels.label = set->label + set->first[block];
+        y = flip_head_forward(trainer->head, trainer->tape, y, set->pairs[block]);
         return flip_cross_entropy(trainer->tape, y, &labels);
     default:
-        labels.label = set->label;
-        y = flip_head_forward(trainer->head, trainer->tape, y, set->pairs);
+        labels.label = set->label + set->first[block];
+        y = flip_head_forward(trainer->head, trainer->tape, y, set->pairs[block]);
         return flip_binary_cross_entropy(trainer->tape, y, &labels);
     }
 }
 
-/* x: the learned features' variable. */
-static flip_var forward(flip_trainer *trainer, flip_var *x) {
-    const flip_data *data = &trainer->data;
+typedef enum flip_walk {
+    WALK_SCORE, /* no training */
+    WALK_SWEEP, /* training without records: for the states at the block's end alone */
+    WALK_RECORD
+} flip_walk;
+
+/* The model on a block. x: the learned features' variable. */
+static flip_status forward(flip_trainer *trainer, int32_t block, flip_walk walk, flip_var *x,
+                           flip_var *y) {
+    flip_data *data = &trainer->data;
+    const flip_adjacency *adjacency;
+    int32_t steps = flip_layout_steps(data->layout, block);
     *x = FLIP_VAR_NONE;
-    if (!trainer->learned)
-        return flip_model_forward(
-            trainer->model, trainer->tape,
-            &(flip_block){data->adjacency, data->features, data->steps, 0, 1});
-    *x = flip_learned_input(trainer->learned, trainer->tape);
-    return flip_model_apply(trainer->model, trainer->tape, data->adjacency, *x);
+    FLIP_TRY(flip_data_block(data, block, &adjacency));
+    flip_tape_reset(trainer->tape, walk != WALK_SCORE,
+                    trainer->epoch + (walk == WALK_SCORE ? 0 : 1));
+    flip_tape_block(trainer->tape, data->layout, trainer->carry, block, walk == WALK_RECORD);
+    flip_block b = {.adjacency = adjacency,
+                    .features = data->features + flip_data_block_row(data, block) * data->in_dim,
+                    .steps = steps,
+                    .index = block,
+                    .n_blocks = data->layout->n_blocks,
+                    .states_only = walk == WALK_SWEEP};
+    if (trainer->learned) {
+        *x = flip_learned_input(trainer->learned, trainer->tape, steps);
+        *y = flip_model_apply(trainer->model, trainer->tape, adjacency, *x);
+    } else {
+        *y = flip_model_forward(trainer->model, trainer->tape, &b);
+    }
+    return flip_tape_status(trainer->tape);
+}
+
+void flip_trainer_begin(flip_trainer *trainer) {
+    if (trainer->carry) flip_carry_clear(trainer->carry);
+}
+
+flip_status flip_trainer_forward(flip_trainer *trainer, int32_t block, flip_var *y) {
+    flip_var x;
+    return forward(trainer, block, WALK_SCORE, &x, y);
+}
+
+/* ---- one epoch ---- */
+
+/* Forward with records, loss and backward of one block: gradients are added, the loss too. */
+static flip_status train_block(flip_trainer *trainer, int32_t block, double *loss) {
+    flip_var x, y;
+    FLIP_TRY(forward(trainer, block, WALK_RECORD, &x, &y));
+    flip_var value = block_loss(trainer, block, y);
+    FLIP_TRY(flip_tape_status(trainer->tape));
+    *loss += flip_tape_scalar(trainer->tape, value);
+    FLIP_TRY(flip_tape_backward(trainer->tape, value));
+    trainer->passes.backward++;
+    return trainer->learned ? flip_learned_add(trainer->learned, trainer->tape, x) : FLIP_OK;
+}
+
+/* Checkpointing along the timeline: forward over the blocks, of which only the states at their ends
+ * stay, then back from the last block to the first; all but the last are walked forward again,
+ * with records, before their backward (SC'21 section 3). */
+static flip_status walk_blocks(flip_trainer *trainer, double *loss) {
+    int32_t last = trainer->data.layout->n_blocks - 1;
+    flip_var x, y;
+    flip_trainer_begin(trainer);
+    for (int32_t k = 0; k < last; k++)
+        FLIP_TRY(forward(trainer, k, WALK_SWEEP, &x, &y));
+    trainer->passes.forward += last + 1;
+    for (int32_t k = last; k >= 0; k--) {
+        FLIP_TRY(train_block(trainer, k, loss));
+        trainer->passes.recomputation += k < last;
+    }
+    return FLIP_OK;
 }
 
 flip_status flip_trainer_epoch(flip_trainer *trainer) {
     flip_data *data = &trainer->data;
     int64_t epoch = trainer->epoch + 1;
-    if (data->s.task == FLIP_TASK_LINK)
-        FLIP_TRY(flip_links_sample(&data->links, &data->set[FLIP_PART_TRAIN], data->comm,
-                                   data->rank_first, FLIP_PART_TRAIN, data->s.negatives,
-                                   (uint64_t)data->s.seed, (uint64_t)epoch, data->lead));
-    flip_tape_reset(trainer->tape, true, epoch);
+    double loss = 0;
+    if (data->s.task == FLIP_TASK_LINK) {
+        FLIP_TRY(flip_data_sample(data, FLIP_PART_TRAIN, (uint64_t)epoch));
+        FLIP_TRY(flip_data_loss_total(data));
+    }
     flip_params_clear_gradients(trainer->params);
-    flip_var x, y = forward(trainer, &x);
-    flip_var loss = task_loss(trainer, y);
-    FLIP_TRY(flip_tape_status(trainer->tape));
-    double value = flip_tape_scalar(trainer->tape, loss);
-    FLIP_TRY(flip_tape_backward(trainer->tape, loss));
+    if (trainer->learned) flip_learned_clear(trainer->learned);
+    FLIP_TRY(walk_blocks(trainer, &loss));
     FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
-    if (!isfinite(value))
+    if (!isfinite(loss))
         return FLIP_FAIL(FLIP_ERROR_INPUT,
                          "the loss of epoch %lld is %g: training diverged, or the features hold "
                          "NaN; try a smaller --lr, --clip 1, or --feature-norm row",
-                         (long long)epoch, value);
+                         (long long)epoch, loss);
     FLIP_TRY(flip_optimiser_step(trainer->optimiser));
-    if (trainer->learned)
-        FLIP_TRY(flip_learned_step(trainer->learned, trainer->tape, x, &data->s, epoch));
-    trainer->loss = value;
+    if (trainer->learned) flip_learned_step(trainer->learned, &data->s, epoch);
+    trainer->loss = loss;
     trainer->epoch = epoch;
     return FLIP_OK;
-}
-
-flip_status flip_trainer_forward(flip_trainer *trainer, flip_var *y) {
-    flip_var x;
-    flip_tape_reset(trainer->tape, false, trainer->epoch);
-    *y = forward(trainer, &x);
-    return flip_tape_status(trainer->tape);
 }
 
 void flip_trainer_keep(flip_trainer *trainer) {

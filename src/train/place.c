@@ -1,0 +1,88 @@
+/* From the node layout, in which the file is read, to the time layout, in which models and losses
+ * work: features, labels, masks, targets and pairs, block after block. */
+#include "train/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- the layout ---- */
+
+static flip_status make_layout(flip_data *data) {
+    flip_layout_params params = {.n_time = 1, .n_steps = data->steps, .n_blocks = 1};
+    return flip_layout_create(&data->layout, data->comm, data->rank_first, data->original, &params);
+}
+
+/* ---- rows of nodes ---- */
+
+/* Do the two layouts hold the same rows in the same order? */
+static bool same_rows(const flip_layout *l) {
+    return l->n_time == 1 && l->n_blocks == 1 && l->block_first[0] == 0;
+}
+
+/* Rows of `bytes` in the node layout, [n_own, steps] or constant [n_own], to an array of the time
+ * layout, which takes the place of *owned (a pointer; NULL where the rows are borrowed). */
+static flip_status deal(const flip_data *data, void *owned, const void *rows, size_t bytes,
+                        bool constant) {
+    void **place = owned, *out;
+    if (!rows || (same_rows(data->layout) && (!constant || data->steps == 1))) return FLIP_OK;
+    FLIP_TRY(flip_alloc(&out, (size_t)flip_data_rows(data), bytes, "rows of this rank's steps"));
+    flip_status status = flip_layout_deal_rows(data->layout, rows, bytes, constant, out);
+    if (status != FLIP_OK) {
+        flip_free(out);
+        return status;
+    }
+    flip_free(*place);
+    *place = out;
+    return FLIP_OK;
+}
+
+static flip_status place_nodes(flip_data *data) {
+    FLIP_TRY(deal(data, &data->features_owned, data->features,
+                  (size_t)data->in_dim * sizeof(flip_real), data->features_constant));
+    if (data->features_owned) data->features = data->features_owned;
+    FLIP_TRY(deal(data, &data->label, data->label, sizeof *data->label, false));
+    FLIP_TRY(deal(data, &data->target_owned, data->target,
+                  (size_t)data->n_classes * sizeof(flip_real), false));
+    if (data->target_owned) data->target = data->target_owned;
+    for (int p = 0; p < FLIP_PARTS; p++)
+        FLIP_TRY(deal(data, &data->mask[p], data->mask[p], 1, false));
+    return FLIP_OK;
+}
+
+flip_status flip_data_place(flip_data *data) {
+    FLIP_TRY(make_layout(data));
+    FLIP_TRY(place_nodes(data));
+    return data->pairs ? flip_data_place_pairs(data) : FLIP_OK;
+}
+
+/* ---- the loss's denominator, which blocks must know beforehand ---- */
+
+static double weight(const flip_data *data, int32_t label) {
+    return data->class_weight ? data->class_weight[label] : 1;
+}
+
+flip_status flip_data_loss_total(flip_data *data) {
+    const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
+    const uint8_t *mask = data->mask[FLIP_PART_TRAIN];
+    int64_t rows = flip_data_rows(data), dim = data->n_classes;
+    double total = 0;
+    data->loss_total = 0;
+    if (data->layout->n_blocks == 1) return FLIP_OK;
+    for (int64_t i = 0; data->label && i < rows; i++)
+        if (mask[i]) total += weight(data, data->label[i]);
+    for (int64_t i = 0; data->target && i < rows * dim; i++)
+        total += mask[i / dim] && !isnan((double)data->target[i]);
+    for (int64_t i = 0; i < set->n; i++)
+        total += data->s.task == FLIP_TASK_EDGE ? weight(data, set->label[i]) : 1;
+    FLIP_TRY(flip_comm_sum_f64(data->comm, &total, 1));
+    data->loss_total = total;
+    return FLIP_OK;
+}
+
+/* ---- the graph ---- */
+
+flip_status flip_data_block(flip_data *data, int32_t block, const flip_adjacency **adjacency) {
+    (void)block;
+    *adjacency = data->adjacency;
+    return FLIP_OK;
+}

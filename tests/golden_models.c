@@ -48,7 +48,7 @@ static void node_model(golden *g, flip_model_params p) {
     flip_real *features = golden_real(g, "X");
     for (int again = 0; again < 2; again++) {
         flip_tape_reset(g->tape, true, 0);
-        logits = flip_model_forward(model, g->tape, &(flip_block){adjacency, features, 1, 0, 1});
+        logits = flip_model_forward(model, g->tape, &(flip_block){adjacency, features, 1, 0, 1, false});
         golden_compare_var(g, "logits", logits);
     }
     flip_adjacency_destroy(&adjacency);
@@ -120,7 +120,7 @@ void case_train_sage(golden *g) {
         flip_tape_reset(g->tape, true, i);
         flip_params_clear_gradients(g->params);
         flip_var logits =
-            flip_model_forward(model, g->tape, &(flip_block){adjacency, features, 1, 0, 1});
+            flip_model_forward(model, g->tape, &(flip_block){adjacency, features, 1, 0, 1, false});
         flip_var loss = flip_cross_entropy(g->tape, logits, &labels);
         losses[i] = flip_tape_scalar(g->tape, loss);
         golden_try(g, flip_tape_backward(g->tape, loss));
@@ -139,7 +139,7 @@ void case_train_sage(golden *g) {
     flip_tape_reset(g->tape, false, updates);
     golden_compare_var(
         g, "final_logits",
-        flip_model_forward(model, g->tape, &(flip_block){adjacency, features, 1, 0, 1}));
+        flip_model_forward(model, g->tape, &(flip_block){adjacency, features, 1, 0, 1, false}));
     flip_optimiser_destroy(&optimiser);
     flip_adjacency_destroy(&adjacency);
     flip_model_destroy(&model);
@@ -205,7 +205,7 @@ void case_tmgcn(golden *g) {
     /* the way of training: A' X' kept */
     for (int again = 0; again < 2; again++) {
         flip_tape_reset(g->tape, true, 0);
-        z = flip_model_forward(model, g->tape, &(flip_block){adjacency, x, steps, 0, 1});
+        z = flip_model_forward(model, g->tape, &(flip_block){adjacency, x, steps, 0, 1, false});
         compare_steps(g, "Z", flip_tape_value(g->tape, z));
     }
     flip_pairs_destroy(&pairs);

@@ -32,7 +32,8 @@ typedef struct attention {
     flip_real *alpha; /* [entries, scores] */
     double dropout;
     uint64_t seed, draw;
-    const int64_t *key;
+    const int64_t *key; /* [n_own, steps] */
+    int32_t *count;     /* [n_own, steps] of keepers */
 } attention;
 
 enum { SAVED_HALO, SAVED_SRC, SAVED_DST, SAVED_ALPHA };
@@ -87,24 +88,44 @@ static void node_scores(const attention *at, const flip_real *a, const flip_real
 }
 
 /* Which weights of row v dropout keeps, by the rule of flip_dropout_keep over rows of KEY_WIDTH
- * columns: weight j of the row is score j % scores of its entry number j / scores. Four share a
- * draw, so the last one is held. */
+ * columns: a row is a node at a step of the timeline, and weight j of it is head j % heads of the
+ * entry that is number j / heads among those alive at that step. So a draw does not depend on the
+ * block or the rank. Four share one, so the last one is held. */
 typedef struct keeper {
     const attention *at;
     int32_t v;
-    int64_t quad; /* j / 4 of `drawn`; -1 none */
+    int32_t *count; /* [steps] entries so far that are alive */
+    int64_t quad;   /* j / 4 of `drawn`; -1 none */
+    int32_t step;   /* … and its step */
     flip_random4 drawn;
 } keeper;
 
-static bool kept(keeper *k, int64_t j) {
+static keeper keeper_of(const attention *at, int32_t v) {
+    keeper k = {.at = at, .v = v, .count = at->count + (int64_t)v * at->steps, .quad = -1};
+    memset(k.count, 0, (size_t)at->steps * sizeof *k.count);
+    return k;
+}
+
+static bool kept(keeper *k, int32_t t, int32_t head) {
     const attention *at = k->at;
     if (!(at->dropout > 0)) return true;
-    if (k->quad != j / 4) {
+    int64_t j = (int64_t)k->count[t] * at->heads + head;
+    if (k->quad != j / 4 || k->step != t) {
         k->quad = j / 4;
+        k->step = t;
+        uint64_t row = (uint64_t)at->key[(int64_t)k->v * at->steps + t];
         k->drawn = flip_random(at->seed, FLIP_STREAM_DROPOUT, at->draw,
-                               (uint64_t)at->key[k->v] * (KEY_WIDTH / 4) + (uint64_t)k->quad);
+                               row * (KEY_WIDTH / 4) + (uint64_t)k->quad);
     }
     return (double)k->drawn.v[j % 4] >= at->dropout * 0x1p32;
+}
+
+/* After the last head of an entry at a step: was it alive? */
+static void count_entry(keeper *k, int32_t t, const flip_real *alpha) {
+    bool alive = false;
+    for (int32_t h = 0; h < k->at->heads; h++)
+        alive = alive || alpha[h] > 0;
+    k->count[t] += alive;
 }
 
 /* alpha of the entries of row v: softmax of the scores, column by column of [entries, scores]. */
@@ -141,17 +162,29 @@ static void row_softmax(const attention *at, int32_t v, flip_real *sum, flip_rea
 static void row_sum(const attention *at, int32_t v, flip_real *y) {
     const flip_csr *a = &at->g->a;
     flip_real scale = (flip_real)(1 / (1 - at->dropout));
-    keeper keep = {.at = at, .v = v, .quad = -1};
+    keeper keep = keeper_of(at, v);
     memset(y, 0, (size_t)at->width * sizeof *y);
     for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
         const flip_real *z = edges_row(at->g, a->col[e], at->width, at->z, at->halo);
-        for (int64_t i = 0; i < at->scores; i++) {
-            flip_real alpha = at->alpha[e * at->scores + i] * scale;
-            if (alpha == 0 || !kept(&keep, (e - a->row_ptr[v]) * at->scores + i)) continue;
-            for (int32_t j = 0; j < at->d; j++)
-                y[i * at->d + j] += alpha * z[i * at->d + j];
+        for (int32_t t = 0; t < at->steps; t++) {
+            const flip_real *entry = at->alpha + e * at->scores + (int64_t)t * at->heads;
+            for (int32_t h = 0; h < at->heads; h++) {
+                int64_t i = (int64_t)t * at->heads + h;
+                flip_real alpha = entry[h] * scale;
+                if (alpha == 0 || !kept(&keep, t, h)) continue;
+                for (int32_t j = 0; j < at->d; j++)
+                    y[i * at->d + j] += alpha * z[i * at->d + j];
+            }
+            count_entry(&keep, t, entry);
         }
     }
+}
+
+/* Dropout's keys and counters. */
+static flip_status prepare_keepers(flip_tape *tape, attention *at, int32_t rows) {
+    size_t n = (size_t)rows * (size_t)at->steps;
+    if (at->dropout > 0) FLIP_TRY(tape_keys(tape, rows, at->steps, &at->key));
+    return pool_alloc(tape->pool, &at->count, n * sizeof *at->count);
 }
 
 static flip_status attention_forward(flip_tape *tape, record *r) {
@@ -159,10 +192,8 @@ static flip_status attention_forward(flip_tape *tape, record *r) {
     const variable *z = tape_in(tape, r, 0);
     attention at = attention_of(tape, r);
     if (!tape->training) r->number[0] = at.dropout = 0;
-    if (at.dropout > 0) {
-        at.draw = r->draw = tape_draw(tape);
-        FLIP_TRY(tape_keys(tape, z->rows, 1, &at.key));
-    }
+    if (at.dropout > 0) at.draw = r->draw = tape_draw(tape);
+    FLIP_TRY(prepare_keepers(tape, &at, z->rows));
     flip_real *halo;
     FLIP_TRY(edges_halo_begin(tape, g, z->value, (size_t)at.width, &halo));
     at.halo = r->saved[SAVED_HALO] = halo;
@@ -194,6 +225,7 @@ static flip_status attention_forward(flip_tape *tape, record *r) {
         row_sum(&at, v, y + v * at.width);
     }
     pool_free(tape->pool, scratch);
+    pool_free(tape->pool, at.count);
     edges_meter(tape, &g->a, at.width + at.scores, g->n_own);
     return FLIP_OK;
 }
@@ -204,21 +236,24 @@ static void row_gradients(const attention *at, int32_t v, const flip_real *dy, f
     const flip_csr *a = &at->g->a;
     int64_t n = at->scores, first = a->row_ptr[v];
     flip_real scale = (flip_real)(1 / (1 - at->dropout));
-    keeper keep = {.at = at, .v = v, .quad = -1};
+    keeper keep = keeper_of(at, v);
     for (int64_t i = 0; i < n; i++)
         dot[i] = dst_sum[i] = 0;
     for (int64_t e = first; e < a->row_ptr[v + 1]; e++) {
         int64_t place = at->g->to_transposed[e] * n;
         const flip_real *z = edges_row(at->g, a->col[e], at->width, at->z, at->halo);
         for (int64_t i = 0; i < n; i++) {
+            int32_t t = (int32_t)(i / at->heads), head = (int32_t)(i % at->heads);
             flip_real alpha = at->alpha[e * n + i], sum = 0;
-            bool alive = alpha > 0 && kept(&keep, (e - first) * n + i);
+            bool alive = alpha > 0 && kept(&keep, t, head);
             if (alive)
                 for (int32_t j = 0; j < at->d; j++)
                     sum += dy[i * at->d + j] * z[i * at->d + j];
             alpha_t[place + i] = alive ? alpha * scale : 0;
             ds_t[place + i] = sum * scale; /* d_e for now */
             dot[i] += alpha * sum * scale;
+            if (head == at->heads - 1)
+                count_entry(&keep, t, at->alpha + e * n + (int64_t)t * at->heads);
         }
     }
     for (int64_t e = first; e < a->row_ptr[v + 1]; e++) {
@@ -287,7 +322,7 @@ static flip_status attention_backward(flip_tape *tape, record *r) {
     flip_real *ds_t, *alpha_t, *dst_sum, *src_sum, *dot, *halo = NULL;
     size_t edge_bytes = (size_t)(g->a.n_entries * n) * sizeof(flip_real);
     size_t node_bytes = (size_t)(n_local * n) * sizeof(flip_real);
-    if (at.dropout > 0) FLIP_TRY(tape_keys(tape, g->n_own, 1, &at.key));
+    FLIP_TRY(prepare_keepers(tape, &at, g->n_own));
     FLIP_TRY(pool_alloc(tape->pool, &ds_t, edge_bytes));
     FLIP_TRY(pool_alloc(tape->pool, &alpha_t, edge_bytes));
     FLIP_TRY(pool_alloc(tape->pool, &dst_sum, node_bytes));
@@ -325,7 +360,8 @@ static flip_status attention_backward(flip_tape *tape, record *r) {
     FLIP_TRY(vector_gradient(tape, &at, g->n_halo, src_sum + g->n_own * n, at.halo, da_src));
     FLIP_TRY(vector_gradient(tape, &at, g->n_own, dst_sum, at.z, da_dst));
     FLIP_TRY(edges_return_end(tape, g, dz));
-    void *temporary[] = {ds_t, alpha_t, dst_sum, src_sum, dot, halo, to.gradient ? NULL : dz};
+    void *temporary[] = {ds_t, alpha_t, dst_sum,  src_sum,
+                         dot,  halo,    at.count, to.gradient ? NULL : dz};
     for (size_t i = 0; i < sizeof temporary / sizeof *temporary; i++)
         pool_free(tape->pool, temporary[i]);
     edges_meter(tape, &g->a, at.width + at.scores, g->n_own);

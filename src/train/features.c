@@ -79,7 +79,8 @@ static flip_status tell_large(flip_data *data, const flip_real *rows, size_t n) 
     return FLIP_OK;
 }
 
-/* The file's rows; those that are constant stand once a node. Copied only where they must change. */
+/* The file's rows; those that are constant stand once a node. Copied only where they must change.
+ */
 static flip_status given_features(flip_data *data) {
     const flip_real *rows = flip_graph_features(data->graph);
     int32_t dim = data->info->n_features;

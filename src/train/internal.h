@@ -85,8 +85,8 @@ typedef struct flip_data {
     flip_events events;         /* of the adjacency: without held-out pairs */
     void *events_owned[4];
     flip_adjacency *adjacency; /* of the whole timeline */
-    /* Until flip_data_place in the node layout [n_own, steps, …] (features that are constant: [n_own,
-     * in_dim]), then in the time layout, block after block. */
+    /* Until flip_data_place in the node layout [n_own, steps, …] (features that are constant:
+     * [n_own, in_dim]), then in the time layout, block after block. */
     const flip_real *features; /* in_dim wide */
     flip_real *features_owned; /* NULL where the graph's own are used */
     bool features_constant;    /* one row a node, until they are placed */
@@ -192,8 +192,8 @@ typedef struct flip_trainer {
     flip_head *head;       /* NULL for node tasks */
     flip_learned *learned; /* NULL unless features are learned */
     flip_tape *tape;
-    flip_carry *carry;   /* states between blocks; NULL with one block */
-    flip_passes passes;  /* of training, so far */
+    flip_carry *carry;  /* states between blocks; NULL with one block */
+    flip_passes passes; /* of training, so far */
     flip_optimiser *optimiser;
     /* state */
     int64_t epoch, best_epoch; /* done; 0 = none */
@@ -236,7 +236,8 @@ typedef struct flip_scores {
     double *sum;                  /* [n_rows, dim] over steps, where labels are constant */
 } flip_scores;
 enum { FLIP_SCORE_TRAIN = 1, FLIP_SCORE_VALID = 2, FLIP_SCORE_TEST = 4, FLIP_SCORE_ALL = 7 };
-/* One pass over the timeline; no block's embeddings outlive it. wanted: FLIP_SCORE_…. Collective. */
+/* One pass over the timeline; no block's embeddings outlive it. wanted: FLIP_SCORE_…. Collective.
+ */
 flip_status flip_scores_take(flip_scores *scores, flip_trainer *trainer, int wanted);
 void flip_scores_finish(flip_scores *scores);
 /* The steps of flip_scores_take: memory for the wanted splits; the items of block `block` from y of

@@ -1,5 +1,5 @@
-/* One chunk of time and one block, as long as src/graph/layout.c and src/tape/carry.c are not there:
- * weak symbols, which those replace. */
+/* One chunk of time and one block, as long as src/graph/layout.c and src/tape/carry.c are not
+ * there: weak symbols, which those replace. */
 #include <flipbook/tape.h>
 
 #include <string.h>
@@ -7,7 +7,7 @@
 #define WEAK __attribute__((weak))
 
 WEAK flip_status flip_layout_create(flip_layout **out, flip_comm *world, const flip_gid *rank_first,
-                               const int64_t *original, const flip_layout_params *p) {
+                                    const int64_t *original, const flip_layout_params *p) {
     int size = flip_comm_size(world), rank = flip_comm_rank(world);
     int32_t *first;
     if (p->n_time != 1) return FLIP_FAIL(FLIP_ERROR_USAGE, "only nodes are distributed so far");
@@ -51,7 +51,7 @@ WEAK int32_t flip_layout_chunk_of(const flip_layout *layout, int32_t step, int32
 }
 
 WEAK flip_status flip_layout_deal_rows(const flip_layout *l, const void *own, size_t bytes,
-                                  bool constant, void *out) {
+                                       bool constant, void *out) {
     char *to = out;
     for (int32_t k = 0; k < l->n_blocks; k++)
         for (int32_t v = 0; v < l->n_rows; v++)

@@ -41,8 +41,8 @@ flip_status flip_learned_create(flip_learned **out, const flip_data *data) {
     FLIP_TRY(flip_alloc_zero(&learned->moments, 2 * n, sizeof(flip_real), "learned features"));
     FLIP_TRY(flip_alloc(&learned->gradient, n, sizeof(double), "learned features"));
     if (most > 1)
-        FLIP_TRY(flip_alloc(&learned->input, n * (size_t)most, sizeof(flip_real),
-                            "learned features"));
+        FLIP_TRY(
+            flip_alloc(&learned->input, n * (size_t)most, sizeof(flip_real), "learned features"));
     draw_rows(learned, data->original, (uint64_t)data->s.seed);
     memcpy(learned->best, learned->values, n * sizeof *learned->best);
     return FLIP_OK;

@@ -241,8 +241,7 @@ static int ascending(const void *a, const void *b) {
 }
 
 /* Which of the ids are of other ranks. */
-static flip_status remote_ends(const flip_data *data, const flip_gid *ids, int64_t n_ids,
-                               ends *e) {
+static flip_status remote_ends(const flip_data *data, const flip_gid *ids, int64_t n_ids, ends *e) {
     flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
     int64_t n = 0;
     FLIP_TRY(flip_alloc(&e->need, (size_t)n_ids, sizeof *e->need, "names"));
@@ -316,8 +315,7 @@ static flip_status node_writer_init(node_writer *w, const flip_data *data, lines
     const flip_layout *layout = data->layout;
     size_t n = (size_t)layout->n_rows, dim = (size_t)data->n_classes;
     flip_gid *ids;
-    *w = (node_writer){
-        .data = data, .out = out, .steps = data->steps > 1 && !data->label_constant};
+    *w = (node_writer){.data = data, .out = out, .steps = data->steps > 1 && !data->label_constant};
     FLIP_TRY(flip_alloc(&ids, n, sizeof *ids, "names"));
     for (size_t v = 0; v < n; v++)
         ids[v] = layout->part_first[layout->part] + (flip_gid)v;
@@ -391,8 +389,7 @@ static flip_status node_lines(flip_trainer *trainer, lines *l) {
     node_writer w;
     flip_status status;
     FLIP_TRY_GOTO(node_writer_init(&w, &trainer->data, l));
-    FLIP_TRY_GOTO(trainer->data.label_constant ? mean_lines(trainer, &w)
-                                               : step_lines(trainer, &w));
+    FLIP_TRY_GOTO(trainer->data.label_constant ? mean_lines(trainer, &w) : step_lines(trainer, &w));
 done:
     node_writer_finish(&w);
     return status;

@@ -72,7 +72,17 @@ flip_pairs *golden_pairs(golden *g);
 flip_var golden_link_loss(golden *g, flip_var score);
 flip_optimiser_params golden_optimiser(golden *g, flip_optimiser_kind kind);
 
-/* ---- the cases: golden_operators.c, golden_models.c, golden_snapshots.c, golden_evolve.c ---- */
+/* ---- models ---- */
+int32_t golden_columns(golden *g, const char *tensor);
+/* Model, parameters of the case, a training tape. NULL on failure. */
+flip_model *golden_model(golden *g, const flip_model_params *p);
+/* Nodes chosen by flip_topk_summary [steps, k] against a tensor. */
+void golden_compare_nodes(golden *g, const char *tensor, flip_var summary);
+/* Every parameter against its tensor final_<name>. */
+void golden_compare_final(golden *g);
+
+/* ---- the cases: golden_operators.c, golden_models.c, golden_snapshots.c, golden_recurrent.c,
+ * golden_dynamic.c ---- */
 void case_linear(golden *g);
 void case_layer_norm(golden *g);
 void case_batch_norm(golden *g);
@@ -105,5 +115,10 @@ void case_prep(golden *g);
 void case_matrix_lstm(golden *g);
 void case_matrix_gru(golden *g);
 void case_topk_summary(golden *g);
+void case_evolve_o(golden *g);
+void case_evolve_o_code(golden *g);
+void case_evolve_h(golden *g);
+void case_cdgcn(golden *g);
+void case_train_cdgcn(golden *g);
 
 #endif

@@ -106,7 +106,7 @@ static void open_run(run *r, const variant *c, bool whole, bool precompute) {
     flip_model_params p = c->p;
     flip_head_params h = {
         .kind = c->head, .in_dim = CLASSES, .hidden = 5, .out_dim = c->head ? CLASSES : 1};
-    *r = (run){.whole = whole, .steps = c->p.kind == FLIP_MODEL_TMGCN ? STEPS : 1};
+    *r = (run){.whole = whole, .steps = c->p.kind >= FLIP_MODEL_TMGCN ? STEPS : 1};
     r->n_own = whole ? NODES : (int32_t)(first[rank + 1] - first[rank]);
     r->from = whole ? 0 : first[rank];
     p.in_dim = IN;
@@ -240,6 +240,31 @@ static const variant variants[] = {
      {.kind = FLIP_MODEL_TMGCN, .layers = 1, .window = 3, .residual = true, .input_dropout = .2},
      true,
      FLIP_HEAD_MLP},
+    {"evolvegcn-o, dropout",
+     {.kind = FLIP_MODEL_EVOLVEGCN_O, .layers = 2, .hidden = 12, .dropout = .3},
+     true,
+     FLIP_HEAD_MLP},
+    {"evolvegcn-o, gru, layer norm",
+     {.kind = FLIP_MODEL_EVOLVEGCN_O,
+      .layers = 3,
+      .hidden = 6,
+      .cell = FLIP_CELL_GRU,
+      .norm = FLIP_NORM_LAYER,
+      .input_dropout = .2},
+     true,
+     FLIP_HEAD_LINEAR},
+    {"evolvegcn-h",
+     {.kind = FLIP_MODEL_EVOLVEGCN_H, .layers = 2, .hidden = 7},
+     true,
+     FLIP_HEAD_DOT},
+    {"evolvegcn-h, dropout",
+     {.kind = FLIP_MODEL_EVOLVEGCN_H,
+      .layers = 3,
+      .hidden = 12,
+      .dropout = .3,
+      .input_dropout = .2},
+     true,
+     FLIP_HEAD_MLP},
 };
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
@@ -365,7 +390,7 @@ static void memory(void **state) {
             p.out_dim = CLASSES;
             p.hidden *= 4;
             p.precompute = true;
-            run r = {.whole = true, .steps = p.kind == FLIP_MODEL_TMGCN ? STEPS : 1};
+            run r = {.whole = true, .steps = p.kind >= FLIP_MODEL_TMGCN ? STEPS : 1};
             flip_events events = {.n = ROWS * DEGREE, .dst = d, .src = s};
             flip_adjacency_params a = {.kind = flip_model_adjacency(&p), .n_steps = 1};
             CHECK_OK(flip_params_create(&r.params));
@@ -375,8 +400,8 @@ static void memory(void **state) {
             CHECK_OK(flip_tape_create(&r.tape, &(flip_tape_params){.params = r.params}));
             for (int epoch = 0; epoch < 2; epoch++) {
                 flip_tape_reset(r.tape, true, epoch);
-                flip_var z = flip_model_forward(r.model, r.tape,
-                                                &(flip_block){r.adjacency, x, r.steps, 0, 1, false});
+                flip_var z = flip_model_forward(
+                    r.model, r.tape, &(flip_block){r.adjacency, x, r.steps, 0, 1, false});
                 backward(&r, flip_cross_entropy(r.tape, z, &(flip_labels){.label = y}));
             }
             double said = (double)flip_model_bytes(&p, ROWS, 0, r.adjacency->a.n_entries, r.steps);

@@ -53,7 +53,9 @@ static const struct {
     {"op_mat_gru", case_matrix_gru, NULL},
     {"op_topk_summary", case_topk_summary, NULL},
     {"dyn_cdgcn", NULL, "CD-GCN"},
-    {"dyn_evolvegcn_*", NULL, "EvolveGCN"},
+    {"dyn_evolvegcn_o", case_evolve_o, NULL},
+    {"dyn_evolvegcn_o_code", case_evolve_o_code, NULL},
+    {"dyn_evolvegcn_h", case_evolve_h, NULL},
     {"train_cdgcn", NULL, "CD-GCN"},
     {"codec_*", NULL, "codecs"},
 };

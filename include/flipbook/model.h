@@ -48,7 +48,9 @@ typedef struct flip_model_params {
     flip_temporal temporal; /* after each layer of gcn, sage, gat, gin; CD-GCN always has an LSTM */
     flip_cell cell;         /* EvolveGCN: -O auto is the paper's LSTM, -H has a GRU only */
     int32_t structure_width; /* CD-GCN: width of the GCN's output; 0 = hidden */
-    bool precompute;         /* the first layer's aggregation of constant features is taken once */
+    bool output; /* recurrent models (CD-GCN, temporal): a linear map Wout, bout of the last state
+                    to out_dim (node tasks); without it out_dim is the last state's width */
+    bool precompute; /* the first layer's aggregation of constant features is taken once */
 } flip_model_params;
 #define FLIP_MODEL_DEFAULTS                                                                        \
     { .kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 64, .heads = 1, .precompute = true }
@@ -58,6 +60,9 @@ typedef struct flip_model flip_model;
  * flip_params_finish. Refuses settings that the model does not have. */
 flip_status flip_model_create(flip_model **model, flip_params *params, const flip_model_params *p);
 void flip_model_destroy(flip_model **model);
+/* Can this model run with time cut into n_time chunks that are coupled so? Refuses plainly. */
+flip_status flip_model_distribution_fits(const flip_model_params *p, int n_time,
+                                         flip_temporal_exchange exchange);
 /* The adjacency this model aggregates over. */
 flip_adjacency_kind flip_model_adjacency(const flip_model_params *p);
 /* One block of the timeline as a model sees it; static graphs have one, of one step. */
@@ -66,7 +71,8 @@ typedef struct flip_block {
     const flip_real *features;       /* [rows, steps, in_dim] in the time layout (layout.h) */
     int32_t steps;                   /* this rank's; may be 0 where time is distributed */
     int32_t index, n_blocks;         /* of the block; 0, 1 = the whole timeline */
-    bool states_only; /* nobody reads the result: what later blocks need of this one is enough */
+    bool states_only; /* the caller wants the states at the block's end and no embeddings: what does
+                         not feed them is left out, and FLIP_VAR_NONE returned */
 } flip_block;
 /* Collective; the tape is at the same block (flip_tape_block). Features: borrowed, constant, must
  * stay in place while the model lives: it keeps each block's first aggregation. */

@@ -9,7 +9,8 @@ static int64_t larger(int64_t a, int64_t b) {
  * output of the layer before); `first`: its aggregation is an input of the pass. */
 static int64_t kept_columns(const flip_model_params *p, int64_t in, int64_t out, bool first,
                             bool last, int64_t heads) {
-    bool reads_input = p->residual || (p->kind != FLIP_MODEL_GCN && p->kind != FLIP_MODEL_TMGCN);
+    bool reads_input = p->residual || (p->kind != FLIP_MODEL_GCN && p->kind != FLIP_MODEL_TMGCN &&
+                                       p->kind != FLIP_MODEL_EVOLVEGCN_O);
     bool multiply_first = out < in && !first && !p->pool;
     int64_t columns = 0;
     switch (p->kind) {
@@ -25,7 +26,7 @@ static int64_t kept_columns(const flip_model_params *p, int64_t in, int64_t out,
     case FLIP_MODEL_GIN: /* S, and the hidden rows of the MLP */
         columns = in + larger(p->hidden, 1);
         break;
-    default: /* A H takes H's place; with a residual both stay */
+    default: /* A H takes H's place; with a residual both stay; -H's summary keeps its k rows */
         columns = !multiply_first && !first && p->residual ? in : 0;
     }
     if (p->input_dropout > 0 && first) columns += in + (reads_input ? in : 0);
@@ -34,9 +35,17 @@ static int64_t kept_columns(const flip_model_params *p, int64_t in, int64_t out,
     return columns;
 }
 
+/* EvolveGCN: values a step of the block that layer l's chain holds: gates, states, the weights and
+ * their gradients (one in double), the summary. */
+static int64_t chain_values(const flip_model_params *p, int64_t in, int64_t out) {
+    if (p->kind == FLIP_MODEL_EVOLVEGCN_O) return 12 * in * out;
+    return p->kind == FLIP_MODEL_EVOLVEGCN_H ? 16 * in * out : 0;
+}
+
 size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_halo,
                         int64_t n_entries, int32_t steps) {
-    int64_t columns = 0, widest = larger(p->out_dim, 1), per_entry = 0, bits = 0, cache = 0;
+    int64_t columns = 0, widest = larger(p->out_dim, 1), per_entry = 0, bits = 0, cache = 0,
+            chains = 0;
     bool aggregates = p->kind != FLIP_MODEL_GAT && !p->pool;
     for (int32_t l = 0; l < p->layers; l++) {
         bool last = l == p->layers - 1;
@@ -46,6 +55,7 @@ size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_hal
         columns += kept_columns(p, in, out, first, last, heads) + out;
         if (p->kind == FLIP_MODEL_GAT) per_entry += heads;
         if (!last) bits += (out + 7) / 8;
+        chains += chain_values(p, in, out);
         if (first) cache = in;
         widest = larger(
             widest, larger(l == 0 ? 0 : in, p->kind == FLIP_MODEL_GAT && last ? heads * out : out));
@@ -55,6 +65,7 @@ size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_hal
     columns += p->out_dim + widest + cache;
     if (p->pool || (p->kind == FLIP_MODEL_GAT && p->residual)) columns += widest;
     if (p->kind == FLIP_MODEL_GAT) per_entry += 2 * larger(p->heads, p->heads_last);
-    int64_t values = rows * columns + n_halo * steps * widest + n_entries * steps * per_entry;
+    int64_t values =
+        rows * columns + n_halo * steps * widest + n_entries * steps * per_entry + steps * chains;
     return (size_t)values * sizeof(flip_real) + (size_t)(rows * bits);
 }

@@ -7,7 +7,7 @@
 
 static void gat_add(flip_model *model, flip_params *params, int32_t l) {
     layer *k = &model->layers[l];
-    bool last = l == model->p.layers - 1;
+    bool last = gives_output(&model->p, l);
     int32_t d = last ? k->out : k->out / k->heads;
     k->w = model_add(params, "W", l, k->in, k->heads * d, FLIP_INIT_GLOROT);
     k->a_src = model_add(params, "asrc", l, k->heads, d, FLIP_INIT_GLOROT);

@@ -9,7 +9,7 @@ static void gcn_add(flip_model *model, flip_params *params, int32_t l) {
     k->b = model_add_bias(model, params, "b", l);
 }
 
-/* Also TM-GCN's, whose b is FLIP_PARAM_NONE. */
+/* Also TM-GCN's and CD-GCN's, whose b is FLIP_PARAM_NONE. */
 static flip_var gcn_layer(const pass *p) {
     flip_tape *tape = p->tape;
     const layer *k = layer_of(p);
@@ -30,10 +30,19 @@ const model_row model_gcn = {
 
 /* TM-GCN (Malik et al. 2021): X' = M X, A' = M A over time; the rest is a GCN on every step,
  *     Y_t = relu(A'_t X'_t W1),  Z_t = A'_t Y_t W2,  without biases. A' comes as the adjacency. */
-static void tmgcn_add(flip_model *model, flip_params *params, int32_t l) {
+static void add_weight(flip_model *model, flip_params *params, int32_t l) {
     layer *k = &model->layers[l];
     k->w = model_add(params, "W", l, k->in, k->out, FLIP_INIT_GLOROT);
 }
 
 const model_row model_tmgcn = {
-    .name = "tmgcn", .add = tmgcn_add, .layer = gcn_layer, .aggregates_input = true};
+    .name = "tmgcn", .add = add_weight, .layer = gcn_layer, .aggregates_input = true};
+
+/* CD-GCN (Manessi et al. 2020): Z_t = [relu(Â_t X_t W), X_t]; H_t = LSTM(Z) of every node, whose
+ * weights all nodes share. The concatenation is never made: the LSTM reads both halves. */
+const model_row model_cdgcn = {.name = "cdgcn",
+                               .add = add_weight,
+                               .layer = gcn_layer,
+                               .aggregates_input = true,
+                               .reads_input = true,
+                               .skip = true};

@@ -6,15 +6,19 @@
 
 /* Parameters of one layer; those a model does not have are FLIP_PARAM_NONE. */
 typedef struct layer {
-    int32_t in, out; /* widths */
+    int32_t in, out; /* widths, of the structural part */
+    int32_t state; /* width of the recurrent part's state, which is the layer's output; 0 = none */
     int32_t heads;
-    flip_param w, b;                /* GCN, GAT, TM-GCN */
+    flip_param w, b;                /* GCN, GAT, TM-GCN, CD-GCN's W */
     flip_param w_self, w_neigh;     /* SAGE */
     flip_param w_pool, b_pool;      /* SAGE pooling */
     flip_param eps, wa, ba, wb, bb; /* GIN */
     flip_param a_src, a_dst;        /* GAT */
     flip_param w_residual;          /* [in, out] */
     flip_param gamma, beta, mean, var;
+    flip_param w0, wg, ug, bg,
+        p;                     /* EvolveGCN: the chain's first weight, its gates; -H: the score */
+    flip_param wx, wh, bx, bh; /* the recurrent part; bh: GRU */
 } layer;
 
 /* One forward pass. */
@@ -33,11 +37,17 @@ typedef struct model_row {
     const char *name;
     void (*add)(flip_model *model, flip_params *params, int32_t l);
     flip_var (*layer)(const pass *p);
+    /* A layer of which only the states at the block's end are wanted: runs the chain alone; NULL:
+     * the layer has no states but its recurrent part's. */
+    void (*states)(const pass *p);
     bool aggregates_input; /* the first layer aggregates the features themselves, */
     bool reads_input;      /* and reads them beside their aggregation */
+    bool skip;             /* the recurrent part reads the layer's input too */
+    bool local_states;     /* states do not depend on the layers' values */
 } model_row;
 
-extern const model_row model_gcn, model_sage, model_gat, model_gin, model_tmgcn;
+extern const model_row model_gcn, model_sage, model_gat, model_gin, model_tmgcn, model_cdgcn,
+    model_evolve_o, model_evolve_h;
 
 /* A block's first aggregation of constant features. */
 typedef struct kept_aggregation {
@@ -49,17 +59,27 @@ typedef struct kept_aggregation {
 struct flip_model {
     flip_model_params p;
     const model_row *row;
-    layer *layers;          /* [p.layers] */
-    flip_var *hidden;       /* [p.layers] of the last forward */
-    kept_aggregation *kept; /* [n_kept], one a block */
+    layer *layers;           /* [p.layers] */
+    flip_param w_out, b_out; /* recurrent models: the last state's map to the outputs */
+    flip_var *hidden;        /* [p.layers] of the last forward */
+    kept_aggregation *kept;  /* [n_kept], one a block */
     int32_t n_kept;
 };
 
 static inline const layer *layer_of(const pass *p) {
     return &p->model->layers[p->l];
 }
+/* Is there an RNN behind every layer's structural part? */
+static inline bool is_recurrent(const flip_model_params *p) {
+    return p->kind == FLIP_MODEL_CDGCN || p->temporal != FLIP_TEMPORAL_NONE;
+}
+/* Does layer l give the model's outputs as they are (no norm, no ReLU)? Behind a recurrent layer's
+ * structural part there is always an RNN. */
+static inline bool gives_output(const flip_model_params *p, int32_t l) {
+    return l == p->layers - 1 && !is_recurrent(p);
+}
 static inline bool is_last(const pass *p) {
-    return p->l == p->model->p.layers - 1;
+    return gives_output(&p->model->p, p->l);
 }
 /* Adds parameter "<letters><layer from 1>". */
 flip_param model_add(flip_params *params, const char *letters, int32_t l, int32_t rows,
@@ -71,6 +91,9 @@ flip_param model_add_bias(flip_model *model, flip_params *params, const char *le
 flip_act model_act(const pass *p);
 /* A H: taken already, or aggregated now. */
 flip_var model_aggregate(const pass *p);
+/* The recurrent part (recurrent.c): its parameters; h = RNN(y), or RNN([y, input]) with a skip. */
+void model_add_recurrent(flip_model *model, flip_params *params, int32_t l);
+flip_var model_recur(const pass *p, flip_var y);
 /* Is A (H W) cheaper than (A H) W? */
 bool model_multiply_first(const pass *p);
 

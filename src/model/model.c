@@ -6,8 +6,14 @@
 #include <string.h>
 
 static const model_row *const table[] = {
-    [FLIP_MODEL_GCN] = &model_gcn, [FLIP_MODEL_SAGE] = &model_sage,   [FLIP_MODEL_GAT] = &model_gat,
-    [FLIP_MODEL_GIN] = &model_gin, [FLIP_MODEL_TMGCN] = &model_tmgcn,
+    [FLIP_MODEL_GCN] = &model_gcn,
+    [FLIP_MODEL_SAGE] = &model_sage,
+    [FLIP_MODEL_GAT] = &model_gat,
+    [FLIP_MODEL_GIN] = &model_gin,
+    [FLIP_MODEL_TMGCN] = &model_tmgcn,
+    [FLIP_MODEL_EVOLVEGCN_O] = &model_evolve_o,
+    [FLIP_MODEL_EVOLVEGCN_H] = &model_evolve_h,
+    [FLIP_MODEL_CDGCN] = &model_cdgcn,
 };
 
 static const double norm_eps = 1e-5, norm_momentum = 0.1;
@@ -26,6 +32,38 @@ flip_adjacency_kind flip_model_adjacency(const flip_model_params *p) {
 }
 
 /* ---- creation ---- */
+
+static bool evolves(const flip_model_params *p) {
+    return p->kind == FLIP_MODEL_EVOLVEGCN_O || p->kind == FLIP_MODEL_EVOLVEGCN_H;
+}
+
+/* What belongs to time. */
+static flip_status check_time(const flip_model_params *p, const char *name) {
+    bool structure = p->kind <= FLIP_MODEL_GIN;
+    if (p->temporal != FLIP_TEMPORAL_NONE && !structure &&
+        !(p->kind == FLIP_MODEL_CDGCN && p->temporal == FLIP_TEMPORAL_LSTM))
+        return FLIP_FAIL(
+            FLIP_ERROR_USAGE,
+            "%s has its own way through time%s; --temporal is of gcn, sage, gat and gin", name,
+            p->kind == FLIP_MODEL_CDGCN ? ", an LSTM" : "");
+    if (p->cell != FLIP_CELL_AUTO && !evolves(p))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "%s has no --cell, which is of evolvegcn-o; see --temporal", name);
+    if (p->cell == FLIP_CELL_LSTM && p->kind == FLIP_MODEL_EVOLVEGCN_H)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "evolvegcn-h evolves by a GRU; --cell lstm is of "
+                                           "evolvegcn-o");
+    if (p->residual && (evolves(p) || p->kind == FLIP_MODEL_CDGCN))
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s has no --residual%s", name,
+                         p->kind == FLIP_MODEL_CDGCN ? "; its LSTM reads the layer's input already"
+                                                     : "");
+    if (p->output && !is_recurrent(p))
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: its last layer gives the outputs", name);
+    if (is_recurrent(p))
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: recurrent layers are not available yet", name);
+    if (is_recurrent(p) && p->hidden < 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: hidden %d must be at least 1", name, p->hidden);
+    return FLIP_OK;
+}
 
 static flip_status check(const flip_model_params *p) {
     if (p->kind < 0 || p->kind >= (int)(sizeof table / sizeof *table) || !table[p->kind])
@@ -49,6 +87,23 @@ static flip_status check(const flip_model_params *p) {
     if (p->dropout < 0 || p->dropout >= 1 || p->input_dropout < 0 || p->input_dropout >= 1)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "dropout %g and input dropout %g must be in [0, 1)",
                          p->dropout, p->input_dropout);
+    return check_time(p, name);
+}
+
+flip_status flip_model_distribution_fits(const flip_model_params *p, int n_time,
+                                         flip_temporal_exchange exchange) {
+    FLIP_TRY(check(p));
+    const char *name = table[p->kind]->name;
+    if (n_time > 1 && exchange == FLIP_EXCHANGE_WAVEFRONT && !is_recurrent(p))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "%s has no state of nodes to hand over; --distribute wavefront is of "
+                         "cdgcn and --temporal lstm or gru; use --distribute time or nodes",
+                         name);
+    if (n_time > 1 && exchange == FLIP_EXCHANGE_WINDOW && p->kind != FLIP_MODEL_TMGCN)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "%s has no window; --distribute window is of tmgcn; use --distribute time "
+                         "or nodes",
+                         name);
     return FLIP_OK;
 }
 
@@ -63,7 +118,7 @@ flip_param model_add(flip_params *params, const char *letters, int32_t l, int32_
  * nothing but rounding, of which Adam makes whole steps, and the running mean of evaluation trails
  * behind it. So there is none. */
 flip_param model_add_bias(flip_model *model, flip_params *params, const char *letters, int32_t l) {
-    bool subtracted = model->p.norm == FLIP_NORM_BATCH && l < model->p.layers - 1;
+    bool subtracted = model->p.norm == FLIP_NORM_BATCH && !gives_output(&model->p, l);
     if (subtracted) return FLIP_PARAM_NONE;
     return model_add(params, letters, l, 1, model->layers[l].out, FLIP_INIT_ZERO);
 }
@@ -78,14 +133,18 @@ static flip_param add_state(flip_params *params, const char *letters, int32_t l,
 static void add_layer(flip_model *model, flip_params *params, int32_t l) {
     const flip_model_params *p = &model->p;
     layer *k = &model->layers[l];
-    bool last = l == p->layers - 1;
+    bool last = gives_output(p, l);
     memset(k, -1, sizeof *k); /* every parameter is FLIP_PARAM_NONE */
     k->in = l == 0 ? p->in_dim : p->hidden;
     k->out = last ? p->out_dim : p->hidden;
+    k->state = 0;
+    if (p->kind == FLIP_MODEL_CDGCN && p->structure_width > 0) k->out = p->structure_width;
+    if (is_recurrent(p)) k->state = l == p->layers - 1 && !p->output ? p->out_dim : p->hidden;
     k->heads = !last ? p->heads : p->heads_last > 0 ? p->heads_last : 1;
     model->row->add(model, params, l);
     if (p->residual && p->kind != FLIP_MODEL_SAGE)
         k->w_residual = model_add(params, "Wres", l, k->in, k->out, FLIP_INIT_GLOROT);
+    if (k->state > 0) model_add_recurrent(model, params, l);
     if (p->norm == FLIP_NORM_NONE || last) return;
     k->gamma = model_add(params, "gamma", l, 1, k->out, FLIP_INIT_ONE);
     k->beta = model_add(params, "beta", l, 1, k->out, FLIP_INIT_ZERO);
@@ -107,6 +166,11 @@ flip_status flip_model_create(flip_model **out, flip_params *params, const flip_
     memset(model->hidden, -1, (size_t)p->layers * sizeof(flip_var));
     for (int32_t l = 0; l < p->layers; l++)
         add_layer(model, params, l);
+    model->w_out = model->b_out = FLIP_PARAM_NONE;
+    if (p->output) {
+        model->w_out = flip_params_add(params, "Wout", p->hidden, p->out_dim, FLIP_INIT_GLOROT);
+        model->b_out = flip_params_add(params, "bout", 1, p->out_dim, FLIP_INIT_ZERO);
+    }
 done:
     if (status != FLIP_OK) flip_model_destroy(out);
     return status;
@@ -210,19 +274,46 @@ static flip_var finish_layer(const pass *p, flip_var y) {
     return gat ? drop(p->tape, flip_elu(p->tape, y), m->dropout) : y;
 }
 
+/* One layer: the structural part couples nodes, the recurrent part steps. */
+static flip_var run_layer(const pass *p) {
+    flip_var y = finish_layer(p, p->model->row->layer(p));
+    if (layer_of(p)->state == 0) return y;
+    flip_var h = model_recur(p, y);
+    flip_tape_release(p->tape, y);
+    return h;
+}
+
+/* Only the states at the block's end are wanted, and this layer's do not need its values. */
+static bool states_suffice(const pass *p, bool states_only) {
+    const flip_model *model = p->model;
+    bool last = p->l == model->p.layers - 1;
+    return states_only && model->row->states && (last || model->row->local_states);
+}
+
 /* first: A x, or FLIP_VAR_NONE where the layer aggregates as it likes. */
 static flip_var run(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency, flip_var x,
-                    flip_var first) {
+                    flip_var first, bool states_only) {
     pass p = {.model = model, .tape = tape, .adjacency = adjacency, .h = x, .first = first};
     double rate = model->p.input_dropout;
     bool reads_x = first == FLIP_VAR_NONE || model->p.residual || model->row->reads_input;
     if (first != FLIP_VAR_NONE) p.first = drop(tape, first, rate);
     if (reads_x) p.h = drop(tape, x, rate);
     for (p.l = 0; p.l < model->p.layers; p.l++) {
-        flip_var y = finish_layer(&p, model->row->layer(&p));
+        model->hidden[p.l] = FLIP_VAR_NONE;
+        if (states_suffice(&p, states_only)) {
+            model->row->states(&p);
+            continue;
+        }
+        flip_var y = run_layer(&p);
         flip_tape_release(tape, p.h);
         p.first = FLIP_VAR_NONE;
         p.h = model->hidden[p.l] = y;
+    }
+    if (states_only) return FLIP_VAR_NONE;
+    if (model->w_out != FLIP_PARAM_NONE) {
+        flip_var y = flip_linear(tape, p.h, model->w_out, model->b_out, FLIP_ACT_NONE);
+        flip_tape_release(tape, p.h);
+        p.h = y;
     }
     return model->p.l2_normalise ? flip_l2_normalise(tape, p.h) : p.h;
 }
@@ -234,7 +325,23 @@ flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacen
     flip_var first = FLIP_VAR_NONE;
     if (aggregates && model->p.input_dropout > 0) /* it acts on the aggregated input */
         first = flip_aggregate(tape, adjacency, x, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
-    return run(model, tape, adjacency, x, first);
+    return run(model, tape, adjacency, x, first, false);
+}
+
+/* Does the state at a block's end need the layers' values? */
+static bool states_need_layers(const flip_model *model) {
+    return is_recurrent(&model->p) || (model->row->states && !model->row->local_states);
+}
+
+/* The states of a block whose embeddings nobody wants, where they need no layer's values: chains of
+ * weights, the steps that TM-GCN's band will want of the features. */
+static flip_var states_alone(flip_model *model, flip_tape *tape, const flip_block *block,
+                             flip_var x) {
+    bool kept = model->p.precompute && model->n_kept == block->n_blocks;
+    if (model->p.kind == FLIP_MODEL_TMGCN && (!kept || model->p.residual))
+        flip_tape_release(tape, flip_band(tape, x, model->p.window));
+    return model->row->states ? run(model, tape, block->adjacency, x, FLIP_VAR_NONE, true)
+                              : FLIP_VAR_NONE;
 }
 
 flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block *block) {
@@ -242,8 +349,10 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
     int32_t rows = adjacency->n_own, steps = block->steps, dim = model->p.in_dim;
     flip_var x = flip_tape_input(tape, rows, steps, dim, block->features, false),
              first = FLIP_VAR_NONE;
+    if (block->states_only && !states_need_layers(model))
+        return states_alone(model, tape, block, x);
     if (!model->row->aggregates_input || model->p.pool)
-        return run(model, tape, adjacency, x, FLIP_VAR_NONE);
+        return run(model, tape, adjacency, x, FLIP_VAR_NONE, block->states_only);
     if (!model->p.precompute)
         first = aggregate_features(model, tape, adjacency, x);
     else if (flip_tape_status(tape) == FLIP_OK &&
@@ -253,7 +362,7 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
     if (first == FLIP_VAR_NONE) return FLIP_VAR_NONE;
     if (model->p.kind == FLIP_MODEL_TMGCN && model->p.residual)
         x = flip_band(tape, x, model->p.window); /* the layer's input is X' = M X */
-    return run(model, tape, adjacency, x, first);
+    return run(model, tape, adjacency, x, first, block->states_only);
 }
 
 flip_var flip_model_hidden(const flip_model *model, int32_t l) {

@@ -1,8 +1,5 @@
-/* golden cases: EvolveGCN's operators and models. */
+/* golden cases: operators along time, and of weights that evolve. */
 #include "golden.h"
-
-#include <stdio.h>
-#include <string.h>
 
 /* The gates' matrices of the case: Wg, Ug [gates, F, F] and Bg [gates, F, F'] one below the other.
  */
@@ -44,8 +41,7 @@ void case_matrix_gru(golden *g) {
     golden_backward(g, flip_inner(g->tape, y, golden_real(g, "up_H_new")));
 }
 
-/* Chosen nodes [steps, k] against a tensor. */
-static void compare_nodes(golden *g, const char *tensor, flip_var summary) {
+void golden_compare_nodes(golden *g, const char *tensor, flip_var summary) {
     const int64_t *nodes = flip_topk_nodes(g->tape, summary);
     int64_t n = golden_load(g, tensor).n;
     double *wide = golden_memory(g, (size_t)n, sizeof *wide);
@@ -59,6 +55,6 @@ void case_topk_summary(golden *g) {
     golden_begin(g);
     flip_var s = flip_topk_summary(g->tape, golden_input(g, "X"), p, (int32_t)golden_dim(g, "k"));
     golden_compare_var(g, "S", s);
-    compare_nodes(g, "idx", s);
+    golden_compare_nodes(g, "idx", s);
     golden_backward(g, flip_inner(g->tape, s, golden_real(g, "up_S")));
 }

@@ -42,6 +42,27 @@ flip_status flip_loads_read(flip_loads *loads, const flip_reader *reader, int64_
                             const flip_partition_params *params);
 void flip_loads_free(flip_loads *loads);
 
+/* ---- balance.c: what parts hold ---- */
+
+typedef struct flip_balance {
+    int32_t n_parts, leaves;
+    flip_loads loads;
+    double total[3], heaviest[3], allowance[3]; /* of all nodes, of a node, of a part */
+    double *held;                               /* [n_parts, 3] owned */
+    int32_t *tree; /* [2 * leaves] owned: the lighter part of each pair; tree[1] the lightest */
+} flip_balance;
+
+/* part [n_nodes]: -1 is not held yet. */
+flip_status flip_balance_init(flip_balance *balance, const int32_t *part, const flip_reader *reader,
+                              int64_t n_nodes, const flip_partition_params *params);
+void flip_balance_free(flip_balance *balance);
+/* sign 1: node v comes to the part; -1: it leaves. */
+void flip_balance_hold(flip_balance *balance, int64_t v, int32_t part, double sign);
+bool flip_balance_room(const flip_balance *balance, int64_t v, int32_t part);
+double flip_balance_fullness(const flip_balance *balance, int32_t part);
+int32_t flip_balance_lightest(const flip_balance *balance);
+int32_t flip_balance_lighter(const flip_balance *balance, int32_t left, int32_t right);
+
 /* ---- union.c ---- */
 
 typedef struct flip_union {
@@ -60,6 +81,9 @@ void flip_union_free(flip_union *graph);
 /* ---- stream.c, block.c: part [n_nodes] ---- */
 flip_status flip_partition_stream(int32_t *part, const flip_reader *reader, int64_t n_nodes,
                                   const flip_partition_params *params);
+/* Places the nodes whose part is -1 by LDG; the others stay. */
+flip_status flip_partition_place(int32_t *part, const flip_reader *reader, int64_t n_nodes,
+                                 const flip_partition_params *params);
 void flip_partition_block(int32_t *part, int64_t n_nodes, int32_t n_parts);
 void flip_partition_random(int32_t *part, int64_t n_nodes, int32_t n_parts, uint64_t seed);
 

@@ -87,6 +87,47 @@ flip_status flip_partition_place(int32_t *part, const flip_reader *reader, int64
 void flip_partition_block(int32_t *part, int64_t n_nodes, int32_t n_parts);
 void flip_partition_random(int32_t *part, int64_t n_nodes, int32_t n_parts, uint64_t seed);
 
+/* ---- partition.c: the steps of a computation ---- */
+
+/* Collective. An empty result for a graph. */
+flip_status flip_partition_create(flip_partition **partition, flip_comm *comm,
+                                  const flip_reader *graph, int32_t n_parts);
+/* Collective. The method asked for, or what takes its place: part [n_nodes] on rank 0. */
+flip_status flip_partition_choose(int32_t *part, flip_partition *out, flip_comm *comm,
+                                  const flip_reader *reader, const flip_partition_params *params);
+/* Collective. Numbers nodes, and parts unless they keep their numbers; cut and balances. */
+flip_status flip_partition_assign(flip_partition *out, flip_comm *comm, const flip_reader *reader,
+                                  const int32_t *part, bool keep);
+
+/* ---- match.c, local.c, spread.c: for repartition.c ---- */
+
+typedef struct flip_match {
+    int64_t n_known, n_new, n_vanished;
+    int32_t n_parts; /* of the old container */
+} flip_match;
+/* Local. home [n_nodes of graph]: the node's part in the old container, -1 = new. */
+flip_status flip_match_nodes(flip_match *match, int32_t *home, int64_t n_nodes,
+                             const flip_reader *graph, const flip_reader *old);
+
+/* Local. Mends part [n_nodes] in place: balance first, then (gains) the cut. budget: old nodes that
+ * may be away from home [n_nodes]. graph: empty or NULL = rows from the reader. *worst: the largest
+ * part over the mean where one is above its allowance, less the heaviest node; else 0. */
+flip_status flip_partition_local(int32_t *part, double *worst, const int32_t *home, int64_t n_nodes,
+                                 int64_t budget, bool gains, const flip_union *graph,
+                                 const flip_reader *reader, const flip_partition_params *params);
+
+enum { FLIP_SPREAD_MOST = 1 << 16 };
+typedef struct flip_spread {
+    int32_t n_parts;
+    int64_t nodes[FLIP_SPREAD_MOST]; /* with so many distinct destinations; the last: or more */
+} flip_spread;
+/* Collective. */
+flip_status flip_spread_count(flip_spread *spread, flip_comm *comm, const flip_reader *reader,
+                              int64_t n_nodes, int32_t n_parts);
+/* Halo rows where this share of the pairs crosses; and the share that gives so many rows. */
+double flip_spread_halo(const flip_spread *spread, double crossing);
+double flip_spread_crossing(const flip_spread *spread, int64_t halo);
+
 /* ---- number.c ---- */
 
 /* place[p]: the number part p gets. graph [n, n]: events between parts, symmetric. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const method_names[] = {"metis", "ldg", "fennel", "block", "random"};
+static const char *const method_names[] = {"metis", "ldg", "fennel", "block", "random", "local"};
 
 const char *flip_partition_method_name(flip_partition_method method) {
     return method_names[method];
@@ -37,6 +37,9 @@ static flip_status check(const flip_partition_params *p) {
     if (!(p->imbalance >= 1.001 && p->imbalance <= 1000))
         return FLIP_FAIL(FLIP_ERROR_USAGE, "imbalance %g; it must be from 1.001 to 1000",
                          p->imbalance);
+    if (p->method > FLIP_PARTITION_RANDOM)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s is no method to begin with",
+                         flip_partition_method_name(p->method));
     if (p->volume && p->method != FLIP_PARTITION_METIS)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "only METIS knows the objective volume, not %s",
                          flip_partition_method_name(p->method));
@@ -94,9 +97,8 @@ static flip_status try_metis(int32_t *part, bool *done, flip_comm *comm, const f
     return FLIP_OK;
 }
 
-/* Collective: part [n] on rank 0. */
-static flip_status choose_parts(int32_t *part, flip_partition *out, flip_comm *comm,
-                                const flip_reader *reader, const flip_partition_params *p) {
+flip_status flip_partition_choose(int32_t *part, flip_partition *out, flip_comm *comm,
+                                  const flip_reader *reader, const flip_partition_params *p) {
     flip_partition_params now = *p;
     flip_status status = FLIP_OK;
     int64_t n = out->n_nodes;
@@ -252,8 +254,8 @@ static void balances(flip_partition *out, const int64_t *part_events) {
     out->edge_balance = out->n_events > 0 ? events * k / (double)out->n_events : 1;
 }
 
-static flip_status number_all(flip_partition *out, flip_comm *comm, const flip_reader *reader,
-                              const int32_t *part) {
+flip_status flip_partition_assign(flip_partition *out, flip_comm *comm, const flip_reader *reader,
+                                  const int32_t *part, bool keep) {
     flip_status status = FLIP_OK;
     survey s = {0};
     int32_t *place = NULL;
@@ -261,7 +263,7 @@ static flip_status number_all(flip_partition *out, flip_comm *comm, const flip_r
     FLIP_TRY_GOTO(flip_alloc(&place, (size_t)out->n_parts, sizeof *place, "part numbers"));
     for (int32_t k = 0; k < out->n_parts; k++)
         place[k] = k;
-    if (s.graph) FLIP_TRY_GOTO(flip_partition_number(place, s.graph, out->n_parts));
+    if (s.graph && !keep) FLIP_TRY_GOTO(flip_partition_number(place, s.graph, out->n_parts));
     FLIP_TRY_GOTO(order_nodes(out, part, place, s.degree));
     out->cut = s.cut;
     balances(out, s.part_events);
@@ -271,15 +273,12 @@ done:
     return flip_comm_agree(comm, status);
 }
 
-flip_status flip_partition_compute(flip_partition **partition, flip_comm *comm,
-                                   const flip_reader *graph, const flip_partition_params *p) {
+flip_status flip_partition_create(flip_partition **partition, flip_comm *comm,
+                                  const flip_reader *graph, int32_t n_parts) {
     flip_status status = FLIP_OK;
     flip_partition *out = NULL;
-    int32_t *part = NULL;
     int64_t dims[3], events[3];
-    size_t n = 0;
     *partition = NULL;
-    FLIP_TRY(check(p));
     FLIP_TRY(flip_reader_shape(graph, "events/indptr", dims, NULL));
     FLIP_TRY(flip_reader_shape(graph, "events/src", events, NULL));
     if (dims[0] < 1)
@@ -287,17 +286,50 @@ flip_status flip_partition_compute(flip_partition **partition, flip_comm *comm,
     FLIP_TRY_GOTO(flip_alloc_zero(&out, 1, sizeof *out, "a partition"));
     out->n_nodes = dims[0] - 1;
     out->n_events = events[0];
-    out->n_parts = p->n_parts;
-    n = (size_t)out->n_nodes;
-    FLIP_TRY_GOTO(flip_alloc(&out->order, n, sizeof *out->order, "the new order of nodes"));
+    out->n_parts = n_parts;
+    out->full_halo = -1;
+    FLIP_TRY_GOTO(flip_alloc(&out->order, (size_t)out->n_nodes, sizeof *out->order,
+                             "the new order of nodes"));
     FLIP_TRY_GOTO(
-        flip_alloc(&out->part_first, (size_t)p->n_parts + 1, sizeof *out->part_first, "parts"));
-    FLIP_TRY_GOTO(flip_alloc(&part, n, sizeof *part, "parts of nodes"));
+        flip_alloc(&out->part_first, (size_t)n_parts + 1, sizeof *out->part_first, "parts"));
 done:
     status = flip_comm_agree(comm, status);
-    if (status == FLIP_OK) status = choose_parts(part, out, comm, graph, p);
-    if (status == FLIP_OK) status = flip_comm_broadcast(comm, part, sizeof *part * n, 0);
-    if (status == FLIP_OK) status = number_all(out, comm, graph, part);
+    if (status != FLIP_OK) flip_partition_destroy(&out);
+    *partition = out;
+    return status;
+}
+
+/* What this result costs, for those who will start from it. */
+static flip_status keep_result(flip_partition *out, flip_comm *comm, const flip_reader *graph) {
+    flip_partition_row rows[FLIP_PARTITION_ROWS];
+    flip_spread *spread = NULL;
+    flip_status status = FLIP_OK;
+    int32_t n_rows = 0;
+    FLIP_TRY_GOTO(flip_comm_agree(comm, flip_alloc(&spread, 1, sizeof *spread, "degrees")));
+    FLIP_TRY_GOTO(flip_partition_measure(rows, &n_rows, comm, graph, out));
+    FLIP_TRY_GOTO(flip_spread_count(spread, comm, graph, out->n_nodes, out->n_parts));
+    out->full_halo = rows[n_rows - 1].halo_sum;
+    out->full_crossing = flip_spread_crossing(spread, out->full_halo);
+done:
+    flip_free(spread);
+    return status;
+}
+
+flip_status flip_partition_compute(flip_partition **partition, flip_comm *comm,
+                                   const flip_reader *graph, const flip_partition_params *p) {
+    flip_status status = FLIP_OK;
+    flip_partition *out = NULL;
+    int32_t *part = NULL;
+    *partition = NULL;
+    FLIP_TRY(check(p));
+    FLIP_TRY(flip_partition_create(&out, comm, graph, p->n_parts));
+    size_t n = (size_t)out->n_nodes;
+    FLIP_TRY_GOTO(flip_comm_agree(comm, flip_alloc(&part, n, sizeof *part, "parts of nodes")));
+    FLIP_TRY_GOTO(flip_partition_choose(part, out, comm, graph, p));
+    FLIP_TRY_GOTO(flip_comm_broadcast(comm, part, sizeof *part * n, 0));
+    FLIP_TRY_GOTO(flip_partition_assign(out, comm, graph, part, false));
+    if (p->method <= FLIP_PARTITION_FENNEL) FLIP_TRY_GOTO(keep_result(out, comm, graph));
+done:
     flip_free(part);
     if (status != FLIP_OK) flip_partition_destroy(&out);
     *partition = out;

@@ -199,6 +199,10 @@ static flip_status write_about(flip_mover *m, const flip_partition_params *p) {
     FLIP_TRY(flip_writer_attribute_f64(w, "partition", "imbalance", p->imbalance));
     FLIP_TRY(flip_writer_attribute_f64(w, "partition", "node_balance", m->p->node_balance));
     FLIP_TRY(flip_writer_attribute_f64(w, "partition", "edge_balance", m->p->edge_balance));
+    if (m->p->full_halo >= 0) { /* the last full result, which the next --from is held to */
+        FLIP_TRY(flip_writer_attribute_i64(w, "partition", "full_halo", m->p->full_halo));
+        FLIP_TRY(flip_writer_attribute_f64(w, "partition", "full_crossing", m->p->full_crossing));
+    }
     int64_t mine = m->rank == 0 ? m->p->n_parts + 1 : 0;
     return flip_writer_rows(w, "parts/first", FLIP_TYPE_I64, FLIP_TYPE_I64, mine, 0, 0,
                             m->p->part_first);

@@ -49,7 +49,8 @@
  *   nodes/number      int64 [N]      numeric ids as the user gave them (absent = original)
  *
  *   parts/first       int64 [K+1]    node ranges of the parts (absent = not partitioned)
- *   partition         group whose attributes say how: objective, cut, …
+ *   partition         group whose attributes say how: objective, cut, …; full_halo, full_crossing:
+ *                     the last full result, handed on by repartitioning (partition.h)
  */
 #ifndef FLIPBOOK_CONTAINER_H
 #define FLIPBOOK_CONTAINER_H

@@ -250,6 +250,31 @@ flip_status flip_scores_end(flip_scores *scores, const flip_trainer *trainer);
 flip_status flip_measure(flip_trainer *trainer, int wanted, double metric[FLIP_PARTS],
                          double loss[FLIP_PARTS]);
 
+/* ---- link prediction against all pairs ---- */
+
+typedef struct flip_link_steps {
+    int32_t n_steps;
+    flip_link_scores *at; /* [n_steps] owned; true_pairs 0 where the step was not this rank's */
+} flip_link_steps;
+/* Embeddings of a block as all pairs need them. */
+typedef struct flip_link_view {
+    flip_comm *comm;       /* the ranks with these steps */
+    const flip_gid *first; /* [size + 1] their nodes */
+    const flip_head *head;
+    flip_params *params;
+    const flip_real *h; /* [n_rows, steps, dim] */
+    int32_t n_rows, steps, dim, first_step;
+} flip_link_view;
+flip_status flip_link_steps_create(flip_link_steps *steps, int32_t n_steps);
+void flip_link_steps_finish(flip_link_steps *steps);
+/* The steps of the view, where `part` has true pairs. Collective over view->comm. */
+flip_status flip_link_steps_add(flip_link_steps *steps, const flip_link_view *view,
+                                const flip_links *links, flip_part part, int32_t lead);
+/* Means over the steps that have true pairs. Collective over all ranks. */
+flip_status flip_link_steps_mean(flip_link_scores *mean, const flip_link_steps *steps,
+                                 flip_comm *comm);
+double flip_link_scores_metric(const flip_link_scores *scores, const flip_metric *metric);
+
 /* ---- checkpoint ---- */
 flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path, const flip_io *io);
 /* Into a built trainer. state: optimiser and counters too (resume), else the best parameters. */

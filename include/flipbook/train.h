@@ -63,6 +63,7 @@ enum { FLIP_PATH_SIZE = 1024, FLIP_WORD_SIZE = 128 };
 #define FLIP_UNSET (-1) /* `auto` of a number */
 /* Words that may stand for a number are stored as -2, -3, … */
 #define FLIP_WORD_VALUE(i) (-2 - (i))
+enum { FLIP_ENDS_AUTO, FLIP_ENDS_DESTINATION, FLIP_ENDS_BOTH };
 enum {
     FLIP_EVAL_ALL = FLIP_WORD_VALUE(0),  /* every pair of nodes is a candidate */
     FLIP_EVAL_GIVEN = FLIP_WORD_VALUE(1) /* the non-edges that the file pins */
@@ -88,6 +89,7 @@ typedef struct flip_settings {
     char metric[FLIP_WORD_SIZE];
     int64_t negatives, eval_negatives, eval_every; /* eval_negatives: a number, or FLIP_EVAL_… */
     int32_t mrr;                                   /* 0 unfiltered, 1 filtered */
+    int32_t negative_ends;                         /* FLIP_ENDS_… */
     /* data */
     int32_t features, feature_norm;
     char split[FLIP_WORD_SIZE]; /* auto, K or random:20/30@SEED */
@@ -222,6 +224,8 @@ typedef struct flip_result {
     double loss;               /* training loss of the last epoch */
     double train, valid, test; /* metric with the best epoch's parameters; NaN = none */
     char metric[FLIP_WORD_SIZE];
+    flip_link_scores link[3]; /* link prediction: train, valid, test by every metric; ap: MAP */
+    char candidates[256], definition[256]; /* of link prediction: what is ranked, and how */
 } flip_result;
 
 /* Collective. Trains as the settings say and writes report and checkpoint. FLIP_STOPPED after a

@@ -147,6 +147,10 @@ static const flip_key keys[] = {
          "map, regression rmse"),
     INT("negatives", negatives, "1", 1, 10000, T, true,
         "sampled non-edges a pair in training (link)"),
+    CHOICE(
+        "negative-ends", negative_ends, "auto", "auto|destination|both", NULL, true,
+        "what is drawn of a non-edge in training (link): the destination for the same source, or "
+        "both ends; auto: both with --eval-negatives all, which ranks every pair"),
     {"eval-negatives", FLIP_KEY_INT, AT(eval_negatives), "100", 1, 10000, false, "all|given", NULL,
      NULL, T | E, true,
      "non-edges in validation and test (link): N sampled a pair; all: every pair of nodes of a "
@@ -403,9 +407,6 @@ flip_status flip_settings_check(const flip_settings *settings) {
                          "--%s %s is not in this version of flipbook (it has %.*s)", keys[i].name,
                          text, n, keys[i].ready + 1);
     }
-    if (settings->eval_negatives < 0)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--eval-negatives all and given are not in this version "
-                                           "of flipbook (it has N sampled non-edges a pair)");
     if (settings->window > 1 && settings->model != FLIP_MODEL_TMGCN)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--window belongs to --model tmgcn");
     if (settings->aggregator && settings->model != FLIP_MODEL_SAGE)

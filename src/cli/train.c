@@ -1,6 +1,7 @@
 /* flipbook train, evaluate, predict: settings in, library call, result out. */
 #include "cli/commands.h"
 #include "cli/settings.h"
+#include "train/link_json.h"
 
 #include <hwloc.h>
 #include <math.h>
@@ -152,6 +153,12 @@ static void print_result(const flip_result *result, const flip_settings *setting
         printf("%s of '%s' on '%s' (epoch %lld): train %.4f, valid %.4f, test %.4f\n",
                result->metric, settings->checkpoint, settings->graph, (long long)result->best_epoch,
                result->train, result->valid, result->test);
+        for (int k = 1; k < 3 && result->candidates[0]; k++)
+            printf("%s: map %.4f, mrr %.4f (filtered %.4f), auc %.4f\n", k == 1 ? "valid" : "test",
+                   result->link[k].ap, result->link[k].mrr[0], result->link[k].mrr[1],
+                   result->link[k].auc);
+        if (result->candidates[0])
+            printf("ranked: %s\n%s: %s\n", result->candidates, result->metric, result->definition);
         return;
     }
     json_t *object =
@@ -159,6 +166,7 @@ static void print_result(const flip_result *result, const flip_settings *setting
                   settings->checkpoint, "metric", result->metric, "epoch",
                   (json_int_t)result->best_epoch, "train", number(result->train), "valid",
                   number(result->valid), "test", number(result->test));
+    if (result->candidates[0]) json_object_set_new(object, "link", flip_link_json(result));
     json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
     printf("\n");
     json_decref(object);

@@ -226,6 +226,9 @@ static flip_status choose_task(flip_data *data) {
                          "--task edge: '%s' has no classes of events; import it with --label sign "
                          "or --label COLUMN",
                          s->graph);
+    if (s->negative_ends == FLIP_ENDS_AUTO)
+        s->negative_ends =
+            s->eval_negatives == FLIP_EVAL_ALL ? FLIP_ENDS_BOTH : FLIP_ENDS_DESTINATION;
     if (s->edge_head == FLIP_EDGE_HEAD_AUTO)
         s->edge_head = s->task == FLIP_TASK_LINK ? FLIP_EDGE_HEAD_DOT : FLIP_EDGE_HEAD_LINEAR;
     if (s->task == FLIP_TASK_EDGE && s->edge_head == FLIP_EDGE_HEAD_DOT)

@@ -49,6 +49,7 @@ typedef struct flip_pair_item {
     int32_t step;                   /* of the event */
     int32_t label;                  /* edge: class */
     int32_t part;                   /* flip_part, -1 unused */
+    bool given;                     /* a non-edge that the file pins */
 } flip_pair_item;
 
 /* True pairs of link prediction that this rank places: its part has the source, its steps have the
@@ -60,14 +61,20 @@ typedef struct flip_links {
     flip_gid *u, *v;                  /* [n] */
     int32_t *target;                  /* [n] step in which the pair is an edge */
     int8_t *part;                     /* [n] flip_part, -1 unused */
+    bool *given;                      /* [n] not a true pair but a non-edge that the file pins */
     flip_directory directory;
 } flip_links;
 void flip_links_finish(flip_links *links);
-/* Pairs of `part` with `per_pair` non-edges each, drawn by (seed, draw, step, pair). Collective.
- * lead: steps between the embeddings and the target (1, or 0 on one step). */
+/* Non-edges are drawn by (seed, draw, step, pair). */
+typedef struct flip_draw {
+    int64_t per_pair; /* non-edges for each true pair */
+    uint64_t seed, draw;
+    int32_t lead;   /* steps between the embeddings and the target (1, or 0 on one step) */
+    bool both_ends; /* both ends are drawn, else the destination of the same source */
+} flip_draw;
+/* Pairs of `part` with their non-edges, those that the file pins too. Collective. */
 flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
-                              const flip_layout *layout, flip_part part, int64_t per_pair,
-                              uint64_t seed, uint64_t draw, int32_t lead);
+                              const flip_layout *layout, flip_part part, const flip_draw *draw);
 #define FLIP_DRAW_EVALUATE ((uint64_t)0xFFFFFF) /* not an epoch */
 
 /* Everything that training and evaluation read. */
@@ -145,6 +152,8 @@ flip_part flip_part_drawn(uint64_t seed, uint64_t key, int train, int valid);
 /* data->pairs, in the node layout. */
 flip_status flip_data_edge_pairs(flip_data *data);
 flip_status flip_data_link_pairs(flip_data *data);
+/* Appends the file's pinned non-edges of validation and test to data->pairs. Collective. */
+flip_status flip_data_given(flip_data *data);
 /* data->pairs to the ranks that have their steps, and the sets made of them. Collective. */
 flip_status flip_data_place_pairs(flip_data *data);
 /* Non-edges of one split, drawn anew (FLIP_DRAW_EVALUATE: the candidates of evaluation; training
@@ -227,29 +236,6 @@ typedef struct flip_estimate {
 } flip_estimate;
 flip_status flip_trainer_estimate(flip_trainer *trainer, size_t base, flip_estimate *estimate);
 
-/* ---- scores ---- */
-
-/* Items of the splits with their scores, filled block by block. */
-typedef struct flip_scores {
-    flip_scored part[FLIP_PARTS]; /* of the wanted splits; arrays owned */
-    int64_t filled[FLIP_PARTS];   /* items that have their scores */
-    double *sum;                  /* [n_rows, dim] over steps, where labels are constant */
-} flip_scores;
-enum { FLIP_SCORE_TRAIN = 1, FLIP_SCORE_VALID = 2, FLIP_SCORE_TEST = 4, FLIP_SCORE_ALL = 7 };
-/* One pass over the timeline; no block's embeddings outlive it. wanted: FLIP_SCORE_…. Collective.
- */
-flip_status flip_scores_take(flip_scores *scores, flip_trainer *trainer, int wanted);
-void flip_scores_finish(flip_scores *scores);
-/* The steps of flip_scores_take: memory for the wanted splits; the items of block `block` from y of
- * flip_trainer_forward; what is missing until all blocks are there. Collective. */
-flip_status flip_scores_begin(flip_scores *scores, const flip_trainer *trainer, int wanted);
-flip_status flip_scores_block(flip_scores *scores, flip_trainer *trainer, int32_t block,
-                              flip_var y);
-flip_status flip_scores_end(flip_scores *scores, const flip_trainer *trainer);
-/* Metric and mean loss (unweighted) of the wanted splits; NaN where one is empty. Collective. */
-flip_status flip_measure(flip_trainer *trainer, int wanted, double metric[FLIP_PARTS],
-                         double loss[FLIP_PARTS]);
-
 /* ---- link prediction against all pairs ---- */
 
 typedef struct flip_link_steps {
@@ -274,6 +260,45 @@ flip_status flip_link_steps_add(flip_link_steps *steps, const flip_link_view *vi
 flip_status flip_link_steps_mean(flip_link_scores *mean, const flip_link_steps *steps,
                                  flip_comm *comm);
 double flip_link_scores_metric(const flip_link_scores *scores, const flip_metric *metric);
+/* MAP (as ap), MRR and AUC of sampled or pinned candidates. Collective. */
+flip_status flip_link_scores_items(flip_link_scores *scores, flip_comm *comm,
+                                   const flip_scored *items);
+/* What is ranked, and how the metric comes from it. */
+void flip_link_candidates(const flip_data *data, char *text, size_t size);
+void flip_link_definition(const flip_data *data, char *text, size_t size);
+
+/* ---- scores ---- */
+
+/* Items of the splits with their scores, filled block by block. */
+typedef struct flip_scores {
+    flip_scored part[FLIP_PARTS];    /* of the wanted splits; arrays owned */
+    int64_t filled[FLIP_PARTS];      /* items that have their scores */
+    double *sum;                     /* [n_rows, dim] over steps, where labels are constant */
+    flip_link_steps all[FLIP_PARTS]; /* --eval-negatives all: in place of the part's items */
+} flip_scores;
+enum {
+    FLIP_SCORE_TRAIN = 1,
+    FLIP_SCORE_VALID = 2,
+    FLIP_SCORE_TEST = 4,
+    FLIP_SCORE_ALL = 7,
+    FLIP_SCORE_ITEMS = 8 /* items of the sets, also where metrics are of all pairs */
+};
+/* One pass over the timeline; no block's embeddings outlive it. wanted: FLIP_SCORE_…. Collective.
+ */
+flip_status flip_scores_take(flip_scores *scores, flip_trainer *trainer, int wanted);
+void flip_scores_finish(flip_scores *scores);
+/* The steps of flip_scores_take: memory for the wanted splits; the items of block `block` from y of
+ * flip_trainer_forward; what is missing until all blocks are there. Collective. */
+flip_status flip_scores_begin(flip_scores *scores, const flip_trainer *trainer, int wanted);
+flip_status flip_scores_block(flip_scores *scores, flip_trainer *trainer, int32_t block,
+                              flip_var y);
+flip_status flip_scores_end(flip_scores *scores, const flip_trainer *trainer);
+/* Metric and mean loss (unweighted) of the wanted splits; NaN where one is empty. Collective. */
+flip_status flip_measure(flip_trainer *trainer, int wanted, double metric[FLIP_PARTS],
+                         double loss[FLIP_PARTS]);
+/* The three splits with the current parameters, link prediction by every metric: the result's
+ * scores. Collective. */
+flip_status flip_measure_result(flip_trainer *trainer, flip_result *result);
 
 /* ---- checkpoint ---- */
 flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path, const flip_io *io);

@@ -16,8 +16,8 @@ void flip_link_steps_finish(flip_link_steps *steps) {
     memset(steps, 0, sizeof *steps);
 }
 
-/* True pairs of `part` whose embeddings are of step t, by row. Links are sorted by (target, original
- * id of the source): a source's stand together, sources in another order than rows. */
+/* True pairs of `part` whose embeddings are of step t, by row. Links are sorted by (target,
+ * original id of the source): a source's stand together, sources in another order than rows. */
 static flip_status true_pairs(const flip_links *links, flip_part part, int32_t target,
                               flip_gid first, int32_t n_rows, int32_t **row, flip_gid **v,
                               int64_t *n) {
@@ -36,12 +36,12 @@ static flip_status true_pairs(const flip_links *links, flip_part part, int32_t t
     FLIP_TRY_GOTO(flip_alloc(v, (size_t)(high - low), sizeof **v, "true pairs"));
     FLIP_TRY_GOTO(flip_alloc_zero(&at, (size_t)n_rows + 1, sizeof *at, "true pairs"));
     for (int64_t i = low; i < high; i++)
-        if (links->part[i] == (int)part) at[links->u[i] - first + 1]++;
+        if (links->part[i] == (int)part && !links->given[i]) at[links->u[i] - first + 1]++;
     for (int32_t r = 0; r < n_rows; r++)
         at[r + 1] += at[r];
     *n = at[n_rows];
     for (int64_t i = low; i < high; i++) {
-        if (links->part[i] != (int)part) continue;
+        if (links->part[i] != (int)part || links->given[i]) continue;
         int64_t to = at[links->u[i] - first]++;
         (*row)[to] = (int32_t)(links->u[i] - first);
         (*v)[to] = links->v[i];
@@ -134,5 +134,54 @@ double flip_link_scores_metric(const flip_link_scores *scores, const flip_metric
         return scores->mrr[metric->filtered];
     default:
         return scores->ap;
+    }
+}
+
+/* ---- sampled or pinned candidates ---- */
+
+flip_status flip_link_scores_items(flip_link_scores *scores, flip_comm *comm,
+                                   const flip_scored *items) {
+    const flip_metric mrr[2] = {{.kind = FLIP_METRIC_MRR},
+                                {.kind = FLIP_METRIC_MRR, .filtered = true}};
+    const flip_metric map = {.kind = FLIP_METRIC_MAP}, auc = {.kind = FLIP_METRIC_AUC};
+    FLIP_TRY(flip_metric_measure(&scores->ap, &map, comm, items));
+    FLIP_TRY(flip_metric_measure(&scores->auc, &auc, comm, items));
+    FLIP_TRY(flip_metric_measure(&scores->mrr[0], &mrr[0], comm, items));
+    return flip_metric_measure(&scores->mrr[1], &mrr[1], comm, items);
+}
+
+/* ---- what the numbers mean ---- */
+
+void flip_link_candidates(const flip_data *data, char *text, size_t size) {
+    if (data->s.eval_negatives == FLIP_EVAL_ALL)
+        snprintf(text, size,
+                 "all %lld x %lld ordered pairs of nodes of a step, a node with itself too (self "
+                 "loops are true pairs)",
+                 (long long)data->info->n_nodes, (long long)data->info->n_nodes);
+    else if (data->s.eval_negatives == FLIP_EVAL_GIVEN)
+        snprintf(text, size, "the true pairs and the non-edges pinned in the file");
+    else
+        snprintf(text, size,
+                 "the true pairs and %lld non-edges for each (same source, another destination, "
+                 "seed %lld)",
+                 (long long)data->s.eval_negatives, (long long)data->s.seed);
+}
+
+void flip_link_definition(const flip_data *data, char *text, size_t size) {
+    bool all = data->s.eval_negatives == FLIP_EVAL_ALL;
+    const char *steps = all ? "mean over the steps" : "mean over the steps by their true pairs";
+    switch (data->metric.kind) {
+    case FLIP_METRIC_MRR:
+        snprintf(text, size,
+                 "1 / rank among the source's candidates, its other true pairs left %s, equal "
+                 "scores in the middle; mean over a source's true pairs, over the sources, %s",
+                 data->metric.filtered ? "out" : "in", steps);
+        break;
+    case FLIP_METRIC_MAP:
+        snprintf(text, size, "one average precision over all candidates of a step; %s", steps);
+        break;
+    default:
+        snprintf(text, size, "over all candidates of %s",
+                 all ? "a step; mean over the steps" : "the split");
     }
 }

@@ -116,11 +116,12 @@ static void say_data(const run *r) {
     fprintf(r->out, "%lld / %lld / %lld %s train / valid / test; %d inputs a node\n",
             (long long)data->n_items[0], (long long)data->n_items[1], (long long)data->n_items[2],
             item_names[data->s.task], data->in_dim);
-    if (data->s.task == FLIP_TASK_LINK)
-        fprintf(r->out,
-                "         candidates of %s: the true pairs and %lld sampled non-edges for each "
-                "(train: %lld)\n",
-                data->s.metric, (long long)data->s.eval_negatives, (long long)data->s.negatives);
+    if (data->s.task == FLIP_TASK_LINK) {
+        char text[256];
+        flip_link_candidates(data, text, sizeof text);
+        fprintf(r->out, "         ranked by %s: %s; train: %lld sampled\n", data->s.metric, text,
+                (long long)data->s.negatives);
+    }
     for (const char *note = data->notes; *note; note += strcspn(note, "\n") + 1)
         fprintf(r->out, "note     %.*s\n", (int)strcspn(note, "\n"), note);
 }
@@ -243,17 +244,23 @@ static flip_status epochs(run *r) {
 
 /* Scores of the three splits with the best parameters; the current ones come back afterwards. */
 static flip_status final_scores(run *r, flip_result *result) {
-    flip_trainer *t = &r->trainer;
-    double score[FLIP_PARTS], loss[FLIP_PARTS];
-    flip_trainer_swap(t);
-    if (t->data.s.task == FLIP_TASK_LINK) /* the candidates of training: --negatives a pair */
-        FLIP_TRY(flip_data_sample(&t->data, FLIP_PART_TRAIN, FLIP_DRAW_EVALUATE));
-    FLIP_TRY(flip_measure(t, FLIP_SCORE_ALL, score, loss));
-    flip_trainer_swap(t);
-    result->train = score[FLIP_PART_TRAIN];
-    result->valid = score[FLIP_PART_VALID];
-    result->test = score[FLIP_PART_TEST];
+    flip_trainer_swap(&r->trainer);
+    FLIP_TRY(flip_measure_result(&r->trainer, result));
+    flip_trainer_swap(&r->trainer);
     return FLIP_OK;
+}
+
+/* Link prediction by every metric, and what they are. */
+static void say_links(const run *r, const flip_result *result) {
+    static const char *const names[] = {"train", "valid", "test"};
+    for (int p = FLIP_PART_VALID; p < FLIP_PARTS; p++) {
+        const flip_link_scores *s = &result->link[p];
+        if (s->true_pairs == 0) continue;
+        fprintf(r->out, "%-9smap %.4f, mrr %.4f (filtered %.4f), auc %.4f\n", names[p], s->ap,
+                s->mrr[0], s->mrr[1], s->auc);
+    }
+    fprintf(r->out, "ranked   %s\n%-9s%s\n", result->candidates, result->metric,
+            result->definition);
 }
 
 static void say_result(const run *r, const flip_result *result) {
@@ -263,7 +270,9 @@ static void say_result(const run *r, const flip_result *result) {
             result->train);
     if (!isnan(result->valid)) fprintf(r->out, ", valid %.4f", result->valid);
     if (!isnan(result->test)) fprintf(r->out, ", test %.4f", result->test);
-    fprintf(r->out, "\n\n");
+    fprintf(r->out, "\n");
+    if (r->trainer.data.s.task == FLIP_TASK_LINK) say_links(r, result);
+    fprintf(r->out, "\n");
 }
 
 /* Rank 0 alone. */
@@ -307,15 +316,12 @@ static flip_status finish(run *r, flip_result *result) {
     flip_trainer *t = &r->trainer;
     json_t *counts = NULL;
     flip_meter *meter = flip_comm_meter(t->data.comm), before = *meter;
+    *result = (flip_result){0};
     FLIP_TRY(final_scores(r, result));
     add_difference(&r->tally.rest, meter, &before);
-    *result = (flip_result){.epochs = t->epoch,
-                            .best_epoch = t->best_epoch,
-                            .loss = t->loss,
-                            .train = result->train,
-                            .valid = result->valid,
-                            .test = result->test};
-    strcpy(result->metric, t->data.s.metric);
+    result->epochs = t->epoch;
+    result->best_epoch = t->best_epoch;
+    result->loss = t->loss;
     say_result(r, result);
     if (r->checkpoint[0]) FLIP_TRY(save(r));
     r->tally.total_seconds = flip_seconds() - r->started;

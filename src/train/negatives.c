@@ -1,5 +1,6 @@
-/* Non-edges: same source, another destination, drawn by (seed, draw, step, pair) and so the same on
- * any number of ranks. A destination that is a true pair of the source in that step is drawn again.
+/* Non-edges: same source, another destination (or both ends), drawn by (seed, draw, step, pair) and
+ * so the same on any number of ranks. A destination that is a true pair of the source in that step
+ * is drawn again.
  */
 #include "train/internal.h"
 
@@ -106,6 +107,7 @@ void flip_links_finish(flip_links *links) {
     flip_free(links->v_original);
     flip_free(links->target);
     flip_free(links->part);
+    flip_free(links->given);
     flip_directory_finish(&links->directory);
     memset(links, 0, sizeof *links);
 }
@@ -126,66 +128,87 @@ static bool among(const int64_t *v, int64_t first, int64_t end, int64_t w) {
 /* A destination for the k-th non-edge of pair i, or -1 when 64 draws were all true pairs. Run:
  * the true pairs of the same source and step. */
 static int64_t draw_one(const flip_links *links, int64_t i, int64_t first, int64_t end, int64_t k,
-                        uint64_t seed, uint64_t draw) {
+                        const flip_draw *d) {
     uint64_t n = (uint64_t)links->n_nodes;
     uint64_t pair = (uint64_t)links->u_original[i] * n + (uint64_t)links->v_original[i];
     for (uint64_t attempt = 0; attempt < 64; attempt++) {
         /* 24 bits of draw, 20 of step, 14 of k, 6 of attempt */
-        uint64_t a = draw << 40 | (uint64_t)links->target[i] << 20 | (uint64_t)k << 6 | attempt;
-        int64_t w = (int64_t)flip_random_below(seed, FLIP_STREAM_NEGATIVE, a, pair, n);
+        uint64_t a = d->draw << 40 | (uint64_t)links->target[i] << 20 | (uint64_t)k << 6 | attempt;
+        int64_t w = (int64_t)flip_random_below(d->seed, FLIP_STREAM_NEGATIVE, a, pair, n);
         if (w != links->u_original[i] && !among(links->v_original, first, end, w)) return w;
     }
     return -1;
 }
 
+/* Another source for it. Its own true pairs may be on other ranks: in a sparse graph the chance to
+ * hit one is small. -1: the destination itself came. */
+static int64_t draw_source(const flip_links *links, int64_t i, int64_t k, int64_t destination,
+                           const flip_draw *d) {
+    uint64_t n = (uint64_t)links->n_nodes;
+    uint64_t pair = (uint64_t)links->u_original[i] * n + (uint64_t)links->v_original[i];
+    uint64_t a = d->draw << 40 | (uint64_t)links->target[i] << 20 | (uint64_t)k << 6;
+    int64_t u = (int64_t)flip_random_below(d->seed, FLIP_STREAM_NEGATIVE, a, n * n + pair, n);
+    return u == destination ? -1 : u;
+}
+
 typedef struct sample {
     int64_t n;
+    int64_t *u_original, *w; /* original ids of the ends */
     flip_gid *u, *v;
-    int64_t *w;
     int32_t *step, *label;
 } sample;
 
-static void add(sample *s, flip_gid u, flip_gid v, int64_t w, int32_t step, int32_t label) {
-    s->u[s->n] = u;
-    s->v[s->n] = v;
+static void add(sample *s, int64_t u_original, int64_t w, int32_t step, int32_t label) {
+    s->u_original[s->n] = u_original;
     s->w[s->n] = w;
     s->step[s->n] = step;
     s->label[s->n++] = label;
 }
 
+/* Pair i, pinned or true, with its non-edges. Run: as draw_one. */
+static void add_pair(sample *s, const flip_links *links, int64_t i, int64_t first, int64_t end,
+                     const flip_draw *d) {
+    int64_t u = links->u_original[i];
+    int32_t step = links->target[i] - d->lead;
+    add(s, u, links->v_original[i], step, !links->given[i]);
+    for (int64_t k = 0; k < d->per_pair && !links->given[i]; k++) {
+        int64_t w = draw_one(links, i, first, end, k, d);
+        int64_t from = d->both_ends && w >= 0 ? draw_source(links, i, k, w, d) : u;
+        if (w >= 0 && from >= 0) add(s, from, w, step, 0);
+    }
+}
+
+static flip_status sample_allocate(sample *s, size_t most) {
+    FLIP_TRY(flip_alloc(&s->u_original, most, sizeof *s->u_original, "sampled pairs"));
+    FLIP_TRY(flip_alloc(&s->w, most, sizeof *s->w, "sampled pairs"));
+    FLIP_TRY(flip_alloc(&s->u, most, sizeof *s->u, "sampled pairs"));
+    FLIP_TRY(flip_alloc(&s->v, most, sizeof *s->v, "sampled pairs"));
+    FLIP_TRY(flip_alloc(&s->step, most, sizeof *s->step, "sampled pairs"));
+    return flip_alloc(&s->label, most, sizeof *s->label, "sampled pairs");
+}
+
 flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
-                              const flip_layout *layout, flip_part part, int64_t per_pair,
-                              uint64_t seed, uint64_t draw, int32_t lead) {
+                              const flip_layout *layout, flip_part part, const flip_draw *draw) {
     flip_comm *comm = layout->world;
     sample s = {0};
     flip_status status;
     int64_t most = 0;
     for (int64_t i = 0; i < links->n; i++)
-        most += links->part[i] == (int)part ? 1 + per_pair : 0;
+        most += links->part[i] == (int)part ? 1 + draw->per_pair : 0;
     flip_pair_set_finish(set);
     flip_meter_begin(flip_comm_meter(comm), FLIP_STAGE_SAMPLE);
-    FLIP_TRY_GOTO(flip_alloc(&s.u, (size_t)most, sizeof *s.u, "sampled pairs"));
-    FLIP_TRY_GOTO(flip_alloc(&s.v, (size_t)most, sizeof *s.v, "sampled pairs"));
-    FLIP_TRY_GOTO(flip_alloc(&s.w, (size_t)most, sizeof *s.w, "sampled pairs"));
-    FLIP_TRY_GOTO(flip_alloc(&s.step, (size_t)most, sizeof *s.step, "sampled pairs"));
-    FLIP_TRY_GOTO(flip_alloc(&s.label, (size_t)most, sizeof *s.label, "sampled pairs"));
+    FLIP_TRY_GOTO(sample_allocate(&s, (size_t)most));
     for (int64_t first = 0, end; first < links->n; first = end) {
         for (end = first; end < links->n && links->target[end] == links->target[first] &&
                           links->u[end] == links->u[first];)
             end++;
-        for (int64_t i = first; i < end; i++) {
-            if (links->part[i] != (int)part) continue;
-            int32_t step = links->target[i] - lead;
-            add(&s, links->u[i], links->v[i], links->v_original[i], step, 1);
-            for (int64_t k = 0; k < per_pair; k++) {
-                int64_t w = draw_one(links, i, first, end, k, seed, draw);
-                if (w >= 0) add(&s, links->u[i], -1, w, step, 0);
-            }
-        }
+        for (int64_t i = first; i < end; i++)
+            if (links->part[i] == (int)part) add_pair(&s, links, i, first, end, draw);
     }
+    FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.u_original, s.u));
     FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.w, s.v));
     *set = (flip_pair_set){.n = s.n, .u = s.u, .v = s.v, .step = s.step, .label = s.label};
-    s = (sample){.w = s.w};
+    s = (sample){.w = s.w, .u_original = s.u_original};
     FLIP_TRY_GOTO(flip_pair_set_plan(set, layout));
 done:
     flip_meter_end(flip_comm_meter(comm));

@@ -221,6 +221,11 @@ flip_status flip_data_link_pairs(flip_data *data) {
     flip_status status;
     data->lead = data->steps > 1;
     data->n_classes = 1;
+    if (!data->lead && data->s.eval_negatives == FLIP_EVAL_ALL)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--eval-negatives all: '%s' has one step; all pairs are ranked in the "
+                         "steps after the embeddings'",
+                         data->s.graph);
     FLIP_TRY_GOTO(flip_alloc(&part, (size_t)events->n, 1, "split of events"));
     FLIP_TRY_GOTO(flip_alloc(&source, (size_t)events->n, sizeof *source, "sources"));
     FLIP_TRY_GOTO(flip_alloc(&data->pairs, (size_t)events->n, sizeof *data->pairs, "true pairs"));
@@ -230,6 +235,7 @@ flip_status flip_data_link_pairs(flip_data *data) {
     else
         FLIP_TRY_GOTO(part_by_draw(data, part, source, 85, 5));
     if (!data->lead) FLIP_TRY_GOTO(hold_out(data, part));
+    FLIP_TRY_GOTO(flip_directory_create(&data->links.directory, data->comm, data->graph));
     for (int64_t e = 0; e < events->n; e++) {
         int32_t t = step_of(events, e);
         if (t < data->lead) continue; /* no embedding before the first step */
@@ -241,6 +247,7 @@ flip_status flip_data_link_pairs(flip_data *data) {
                              .step = t,
                              .part = part[e]};
     }
+    if (data->s.eval_negatives == FLIP_EVAL_GIVEN) FLIP_TRY_GOTO(flip_data_given(data));
 done:
     flip_free(part);
     flip_free(source);
@@ -345,14 +352,24 @@ static int by_target(const void *a, const void *b) {
     return (x->v_original > y->v_original) - (x->v_original < y->v_original);
 }
 
-/* Sorted, without self loops and duplicates, into the arrays of links. */
+/* A true pair stands before the same one pinned as a non-edge. */
+static int by_target_and_kind(const void *a, const void *b) {
+    const flip_pair_item *x = a, *y = b;
+    int order = by_target(a, b);
+    return order ? order : x->given - y->given;
+}
+
+/* Sorted, without duplicates, into the arrays of links. Self loops are no pairs, unless every pair
+ * is a candidate, a node with itself too. */
 static flip_status keep_links(flip_data *data) {
     flip_links *links = &data->links;
     flip_pair_item *list = data->pairs;
+    bool loops = data->s.eval_negatives == FLIP_EVAL_ALL;
     int64_t kept = 0;
-    qsort(list, (size_t)data->n_pairs, sizeof *list, by_target);
+    qsort(list, (size_t)data->n_pairs, sizeof *list, by_target_and_kind);
     for (int64_t i = 0; i < data->n_pairs; i++)
-        if (list[i].u != list[i].v && (kept == 0 || by_target(&list[kept - 1], &list[i]) != 0))
+        if ((loops || list[i].u != list[i].v) &&
+            (kept == 0 || by_target(&list[kept - 1], &list[i]) != 0))
             list[kept++] = list[i];
     links->n = kept;
     links->n_nodes = data->info->n_nodes;
@@ -362,6 +379,7 @@ static flip_status keep_links(flip_data *data) {
     FLIP_TRY(flip_alloc(&links->v_original, (size_t)kept, sizeof(int64_t), "true pairs"));
     FLIP_TRY(flip_alloc(&links->target, (size_t)kept, sizeof *links->target, "true pairs"));
     FLIP_TRY(flip_alloc(&links->part, (size_t)kept, 1, "true pairs"));
+    FLIP_TRY(flip_alloc(&links->given, (size_t)kept, sizeof *links->given, "true pairs"));
     for (int64_t i = 0; i < kept; i++) {
         links->u[i] = list[i].u;
         links->v[i] = list[i].v;
@@ -369,15 +387,22 @@ static flip_status keep_links(flip_data *data) {
         links->v_original[i] = list[i].v_original;
         links->target[i] = list[i].step;
         links->part[i] = (int8_t)list[i].part;
-        if (list[i].part >= 0) data->n_items[list[i].part]++;
+        links->given[i] = list[i].given;
+        if (list[i].part >= 0) data->n_items[list[i].part] += !list[i].given;
     }
-    return flip_directory_create(&links->directory, data->comm, data->graph);
+    return FLIP_OK;
 }
 
 flip_status flip_data_sample(flip_data *data, flip_part part, uint64_t draw) {
-    int64_t per_pair = part == FLIP_PART_TRAIN ? data->s.negatives : data->s.eval_negatives;
-    return flip_links_sample(&data->links, &data->set[part], data->layout, part, per_pair,
-                             (uint64_t)data->s.seed, draw, data->lead);
+    int64_t asked = part == FLIP_PART_TRAIN ? data->s.negatives : data->s.eval_negatives;
+    /* a metric wants all candidates of a source on one rank: other sources in training alone */
+    flip_draw d = {.per_pair = asked > 0 ? asked : 0,
+                   .seed = (uint64_t)data->s.seed,
+                   .draw = draw,
+                   .lead = data->lead,
+                   .both_ends =
+                       data->s.negative_ends == FLIP_ENDS_BOTH && draw != FLIP_DRAW_EVALUATE};
+    return flip_links_sample(&data->links, &data->set[part], data->layout, part, &d);
 }
 
 flip_status flip_data_place_pairs(flip_data *data) {

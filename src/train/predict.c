@@ -466,8 +466,8 @@ flip_status flip_predict(flip_comm *comm, const flip_settings *settings, const f
     if (trainer.head) {
         bool links = data->s.task == FLIP_TASK_LINK;
         FLIP_TRY_GOTO(put_header(&header, data, "source,destination,step", true));
-        FLIP_TRY_GOTO(
-            flip_scores_take(&scores, &trainer, links ? FLIP_SCORE_TEST : FLIP_SCORE_ALL));
+        FLIP_TRY_GOTO(flip_scores_take(
+            &scores, &trainer, links ? FLIP_SCORE_TEST | FLIP_SCORE_ITEMS : FLIP_SCORE_ALL));
         for (int p = links ? FLIP_PART_TEST : FLIP_PART_TRAIN; p < FLIP_PARTS; p++)
             FLIP_TRY_GOTO(pair_lines(&trainer, &scores.part[p], (flip_part)p, &l));
     } else {

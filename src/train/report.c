@@ -1,5 +1,6 @@
 /* The report: one JSON object a line. Rank 0 writes; a line is flushed when it is complete. */
 #include "train/internal.h"
+#include "train/link_json.h"
 
 #include <errno.h>
 #include <math.h>
@@ -106,6 +107,24 @@ flip_status flip_report_epoch(flip_report *report, int64_t epoch, double loss, d
     return write_line(report, object);
 }
 
+json_t *flip_link_json(const flip_result *result) {
+    static const char *const names[] = {"train", "valid", "test"};
+    json_t *object = json_object();
+    for (int p = FLIP_PART_VALID; p < FLIP_PARTS; p++) {
+        const flip_link_scores *s = &result->link[p];
+        json_t *one = json_object();
+        json_object_set_new(one, "map", number(s->ap));
+        json_object_set_new(one, "mrr", number(s->mrr[0]));
+        json_object_set_new(one, "mrr_filtered", number(s->mrr[1]));
+        json_object_set_new(one, "auc", number(s->auc));
+        json_object_set_new(one, "true_pairs", json_integer(s->true_pairs));
+        json_object_set_new(object, names[p], one);
+    }
+    json_object_set_new(object, "candidates", json_string(result->candidates));
+    json_object_set_new(object, "definition", json_string(result->definition));
+    return object;
+}
+
 flip_status flip_report_summary(flip_report *report, const flip_result *result,
                                 const flip_trainer *trainer, const json_t *counts) {
     if (!report) return FLIP_OK;
@@ -119,6 +138,7 @@ flip_status flip_report_summary(flip_report *report, const flip_result *result,
     json_object_set_new(object, "epochs", json_integer(result->epochs));
     json_object_set_new(object, "ranks", json_integer(flip_comm_size(trainer->data.comm)));
     json_object_set_new(object, "threads", json_integer(trainer->data.s.threads));
+    if (result->candidates[0]) json_object_set_new(object, "link", flip_link_json(result));
     json_object_update(object, (json_t *)counts);
     return write_line(report, object);
 }

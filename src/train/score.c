@@ -67,11 +67,21 @@ static flip_status alloc_pairs(const flip_trainer *trainer, flip_part part, flip
     return copy(&items->source, set->u, set->n, sizeof *set->u);
 }
 
+/* Is the split measured against all pairs of nodes? */
+static bool against_all(const flip_data *data, int part) {
+    return data->s.task == FLIP_TASK_LINK && data->s.eval_negatives == FLIP_EVAL_ALL &&
+           part != FLIP_PART_TRAIN;
+}
+
 flip_status flip_scores_begin(flip_scores *scores, const flip_trainer *trainer, int wanted) {
     const flip_data *data = &trainer->data;
     memset(scores, 0, sizeof *scores);
     for (int p = 0; p < FLIP_PARTS; p++) {
         if (!wants(wanted, p)) continue;
+        if (against_all(data, p) && !(wanted & FLIP_SCORE_ITEMS)) {
+            FLIP_TRY(flip_link_steps_create(&scores->all[p], data->steps));
+            continue;
+        }
         FLIP_TRY(trainer->head ? alloc_pairs(trainer, (flip_part)p, &scores->part[p])
                                : alloc_nodes(trainer, (flip_part)p, &scores->part[p]));
     }
@@ -83,6 +93,8 @@ flip_status flip_scores_begin(flip_scores *scores, const flip_trainer *trainer, 
 void flip_scores_finish(flip_scores *scores) {
     for (int p = 0; p < FLIP_PARTS; p++)
         flip_scored_finish(&scores->part[p]);
+    for (int p = 0; p < FLIP_PARTS; p++)
+        flip_link_steps_finish(&scores->all[p]);
     flip_free(scores->sum);
     memset(scores, 0, sizeof *scores);
 }
@@ -137,6 +149,25 @@ static flip_status score_pairs(flip_scores *scores, flip_trainer *trainer, int32
     return FLIP_OK;
 }
 
+/* All pairs of a block's steps. */
+static flip_status score_all_pairs(flip_scores *scores, flip_trainer *trainer, int32_t block, int p,
+                                   flip_var y) {
+    const flip_data *data = &trainer->data;
+    int32_t rows, steps, dim;
+    if (!scores->all[p].at) return FLIP_OK;
+    flip_tape_shape(trainer->tape, y, &rows, &steps, &dim);
+    flip_link_view view = {.comm = data->layout->space,
+                           .first = data->layout->part_first,
+                           .head = trainer->head,
+                           .params = trainer->params,
+                           .h = flip_tape_value(trainer->tape, y),
+                           .n_rows = rows,
+                           .steps = steps,
+                           .dim = dim,
+                           .first_step = flip_layout_first(data->layout, block)};
+    return flip_link_steps_add(&scores->all[p], &view, &data->links, (flip_part)p, data->lead);
+}
+
 flip_status flip_scores_block(flip_scores *scores, flip_trainer *trainer, int32_t block,
                               flip_var y) {
     const flip_data *data = &trainer->data;
@@ -144,6 +175,7 @@ flip_status flip_scores_block(flip_scores *scores, flip_trainer *trainer, int32_
     if (scores->sum) add_steps(scores, data, flip_layout_steps(data->layout, block), value);
     for (int p = 0; p < FLIP_PARTS; p++) {
         if (trainer->head) FLIP_TRY(score_pairs(scores, trainer, block, p, y));
+        if (trainer->head) FLIP_TRY(score_all_pairs(scores, trainer, block, p, y));
         if (!trainer->head && !scores->sum) score_rows(scores, data, block, p, value);
     }
     return FLIP_OK;
@@ -204,8 +236,16 @@ static double item_loss(const flip_scored *items, int64_t i) {
     return sum;
 }
 
-static flip_status measure_part(const flip_data *data, const flip_scored *items, double *metric,
-                                double *loss) {
+/* Against all pairs there is no loss: it is taken of sampled pairs. */
+static flip_status measure_part(const flip_data *data, const flip_scores *scores, int p,
+                                double *metric, double *loss) {
+    const flip_scored *items = &scores->part[p];
+    flip_link_scores mean;
+    if (scores->all[p].at) {
+        FLIP_TRY(flip_link_steps_mean(&mean, &scores->all[p], data->comm));
+        *metric = flip_link_scores_metric(&mean, &data->metric);
+        return FLIP_OK;
+    }
     double sums[2] = {0, (double)items->n};
     for (int64_t i = 0; i < items->n; i++)
         sums[0] += item_loss(items, i);
@@ -226,8 +266,46 @@ flip_status flip_measure(flip_trainer *trainer, int wanted, double metric[FLIP_P
     if (!wanted) return FLIP_OK;
     FLIP_TRY_GOTO(flip_scores_take(&scores, trainer, wanted));
     for (int p = 0; p < FLIP_PARTS; p++)
-        if (wants(wanted, p))
-            FLIP_TRY_GOTO(measure_part(data, &scores.part[p], &metric[p], &loss[p]));
+        if (wants(wanted, p)) FLIP_TRY_GOTO(measure_part(data, &scores, p, &metric[p], &loss[p]));
+done:
+    flip_scores_finish(&scores);
+    return status;
+}
+
+/* The same scores by every metric of link prediction. */
+static flip_status link_scores(const flip_data *data, const flip_scores *scores, int p,
+                               flip_link_scores *link) {
+    if (scores->all[p].at) return flip_link_steps_mean(link, &scores->all[p], data->comm);
+    FLIP_TRY(flip_link_scores_items(link, data->comm, &scores->part[p]));
+    link->true_pairs = data->n_items[p];
+    return FLIP_OK;
+}
+
+flip_status flip_measure_result(flip_trainer *trainer, flip_result *result) {
+    flip_data *data = &trainer->data;
+    flip_scores scores = {0};
+    double *metric[FLIP_PARTS] = {&result->train, &result->valid, &result->test}, loss;
+    bool links = data->s.task == FLIP_TASK_LINK;
+    flip_status status;
+    int wanted = 0;
+    if (links) /* the candidates of training: --negatives a pair */
+        FLIP_TRY(flip_data_sample(data, FLIP_PART_TRAIN, FLIP_DRAW_EVALUATE));
+    for (int p = 0; p < FLIP_PARTS; p++) {
+        *metric[p] = NAN;
+        result->link[p] = (flip_link_scores){NAN, NAN, {NAN, NAN}, 0};
+        if (data->n_items[p] > 0) wanted |= 1 << p;
+    }
+    FLIP_TRY_GOTO(flip_scores_take(&scores, trainer, wanted));
+    for (int p = 0; p < FLIP_PARTS; p++) {
+        if (!wants(wanted, p)) continue;
+        FLIP_TRY_GOTO(measure_part(data, &scores, p, metric[p], &loss));
+        if (links) FLIP_TRY_GOTO(link_scores(data, &scores, p, &result->link[p]));
+    }
+    strcpy(result->metric, data->s.metric);
+    if (links) {
+        flip_link_candidates(data, result->candidates, sizeof result->candidates);
+        flip_link_definition(data, result->definition, sizeof result->definition);
+    }
 done:
     flip_scores_finish(&scores);
     return status;

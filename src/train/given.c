@@ -1,0 +1,80 @@
+/* Pinned non-edges of the file (import --negatives) as pairs of link prediction. */
+#include "train/internal.h"
+
+#include <string.h>
+
+enum { N_COLUMNS = 3 };
+static const char *const names[N_COLUMNS] = {"negatives/step", "negatives/source",
+                                             "negatives/destination"};
+
+/* This rank's share of the rows: columns [n] each. */
+static flip_status read_share(const flip_data *data, int64_t *column[N_COLUMNS], int64_t *n) {
+    const flip_reader *reader = flip_graph_reader(data->graph);
+    int64_t dims[3], size = flip_comm_size(data->comm), rank = flip_comm_rank(data->comm);
+    FLIP_TRY(flip_reader_shape(reader, names[0], dims, NULL));
+    int64_t first = dims[0] / size * rank + (rank < dims[0] % size ? rank : dims[0] % size);
+    *n = dims[0] / size + (rank < dims[0] % size);
+    for (int k = 0; k < N_COLUMNS; k++) {
+        FLIP_TRY(flip_alloc(&column[k], (size_t)*n, sizeof *column[k], "pinned non-edges"));
+        if (*n > 0)
+            FLIP_TRY(flip_reader_rows(reader, names[k], FLIP_TYPE_I64, first, *n, column[k]));
+        int64_t most = k == 0 ? INT32_MAX : data->info->n_nodes - 1;
+        for (int64_t i = 0; i < *n; i++)
+            if (column[k][i] < 0 || column[k][i] > most)
+                return FLIP_FAIL(FLIP_ERROR_INPUT,
+                                 "'%s' %s: item %lld is %lld, expected 0 to %lld; import it again",
+                                 data->s.graph, names[k], (long long)(first + i),
+                                 (long long)column[k][i], (long long)most);
+    }
+    return FLIP_OK;
+}
+
+flip_status flip_data_given(flip_data *data) {
+    int64_t *column[N_COLUMNS] = {NULL, NULL, NULL}, sizes[3], n = 0, before = data->n_pairs;
+    int64_t pinned[FLIP_PARTS] = {0, 0, 0};
+    flip_gid *u = NULL, *v = NULL;
+    flip_status status;
+    if (!data->lead || !flip_reader_has(flip_graph_reader(data->graph), names[0]))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--eval-negatives given: '%s' %s; import it with --negatives FILE",
+                         data->s.graph,
+                         data->lead ? "pins no non-edges"
+                                    : "has one step, pinned non-edges belong "
+                                      "to graphs of several");
+    FLIP_TRY(flip_data_step_split(data, sizes));
+    FLIP_TRY_GOTO(flip_comm_agree(data->comm, read_share(data, column, &n)));
+    status = flip_alloc(&u, (size_t)n, sizeof *u, "pinned non-edges");
+    if (status == FLIP_OK) status = flip_alloc(&v, (size_t)n, sizeof *v, "pinned non-edges");
+    if (status == FLIP_OK)
+        status = flip_grow(&data->pairs, (size_t)before, (size_t)(before + n), sizeof *data->pairs,
+                           "pinned non-edges");
+    FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
+    FLIP_TRY_GOTO(flip_directory_find(&data->links.directory, n, column[1], u));
+    FLIP_TRY_GOTO(flip_directory_find(&data->links.directory, n, column[2], v));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t t = column[0][i];
+        int part = t < sizes[0]              ? FLIP_PART_TRAIN
+                   : t < sizes[0] + sizes[1] ? FLIP_PART_VALID
+                                             : FLIP_PART_TEST;
+        if (t < data->lead || part == FLIP_PART_TRAIN || t >= data->steps ||
+            t >= sizes[0] + sizes[1] + sizes[2])
+            continue;
+        pinned[part]++;
+        data->pairs[data->n_pairs++] = (flip_pair_item){.u = u[i],
+                                                        .v = v[i],
+                                                        .u_original = column[1][i],
+                                                        .v_original = column[2][i],
+                                                        .step = (int32_t)t,
+                                                        .part = part,
+                                                        .given = true};
+    }
+    FLIP_TRY_GOTO(flip_comm_sum_i64(data->comm, pinned, FLIP_PARTS));
+    flip_data_note(data, "pinned non-edges of the file: %lld in valid, %lld in test",
+                   (long long)pinned[FLIP_PART_VALID], (long long)pinned[FLIP_PART_TEST]);
+done:
+    for (int k = 0; k < N_COLUMNS; k++)
+        flip_free(column[k]);
+    flip_free(u);
+    flip_free(v);
+    return status;
+}

@@ -154,6 +154,7 @@ typedef enum flip_stage {
     FLIP_STAGE_PARTITION,
     FLIP_STAGE_AGGREGATE,
     FLIP_STAGE_DENSE,
+    FLIP_STAGE_RECURRENT, /* LSTM, GRU: products and cells */
     FLIP_STAGE_POINTWISE, /* activation, dropout, norms, concatenation */
     FLIP_STAGE_EXCHANGE,  /* waiting for halo rows; packing */
     FLIP_STAGE_SAMPLE,    /* drawing non-edges, finding their owners */

@@ -40,9 +40,8 @@
  *                     targets/values float32 [R, K]
  *   splits            int8 [S, N]    0 train, 1 valid, 2 test, -1 unused
  *
- *   negatives/step    int32 [R], negatives/source, negatives/destination int64 [R]: pinned non-edges
- *                     of link prediction, strictly ascending; nodes by their dense ids before
- *                     partitioning
+ *   negatives/step    int32 [R], negatives/source, negatives/destination int64 [R]: pinned
+ * non-edges of link prediction, strictly ascending; nodes by their dense ids before partitioning
  *
  *   nodes/original    int64 [N]      dense id before partitioning (absent = identity)
  *   nodes/name_ptr    int64 [N+1], nodes/name uint8 [bytes]: names that are text; or

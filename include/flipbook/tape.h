@@ -103,8 +103,8 @@ typedef int32_t flip_var;
 /* What happens to a tensor that backward will read. */
 typedef enum flip_saved {
     FLIP_SAVED_KEEP,
-    FLIP_SAVED_RECOMPUTE, /* this and the following are refused so far */
-    FLIP_SAVED_QUANTISE,
+    FLIP_SAVED_RECOMPUTE, /* recurrent layers make their gates anew: one product more */
+    FLIP_SAVED_QUANTISE,  /* this and the following are refused so far */
     FLIP_SAVED_HOST
 } flip_saved;
 /* What a layer multiplies with, made of the stored weight. */

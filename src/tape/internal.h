@@ -39,6 +39,10 @@ typedef enum op {
     OP_BATCH_NORM,
     OP_L2_NORMALISE,
     OP_BAND,
+    OP_LSTM,
+    OP_LSTM_MOVED,
+    OP_GRU,
+    OP_GRU_MOVED,
     OP_MATRIX_LSTM,
     OP_MATRIX_GRU,
     OP_TOPK_SUMMARY,
@@ -64,7 +68,7 @@ typedef struct variable {
     double scalar;    /* of a loss */
 } variable;
 
-enum { MAX_INPUTS = 2, MAX_PARAMS = 4, MAX_SAVED = 4 };
+enum { MAX_INPUTS = 2, MAX_PARAMS = 4, MAX_SAVED = 6 };
 
 typedef struct record {
     op op;
@@ -109,9 +113,10 @@ typedef struct operator_row {
 
 extern const operator_row op_linear, op_linear2, op_aggregate, op_linear_aggregate,
     op_aggregate_edges, op_max_pool, op_attention, op_head_mean, op_bias, op_elu, op_mask, op_add,
-    op_scaled_add, op_concat, op_layer_norm, op_batch_norm, op_l2_normalise, op_band,
-    op_matrix_lstm, op_matrix_gru, op_topk_summary, op_linear_steps, op_gather_pairs, op_pair_dot,
-    op_cross_entropy, op_binary_cross_entropy, op_squared_error, op_inner;
+    op_scaled_add, op_concat, op_layer_norm, op_batch_norm, op_l2_normalise, op_band, op_lstm,
+    op_lstm_moved, op_gru, op_gru_moved, op_matrix_lstm, op_matrix_gru, op_topk_summary,
+    op_linear_steps, op_gather_pairs, op_pair_dot, op_cross_entropy, op_binary_cross_entropy,
+    op_squared_error, op_inner;
 
 struct flip_tape {
     flip_comm *comm;
@@ -130,6 +135,7 @@ struct flip_tape {
     int64_t *key;             /* [key_rows, key_steps]: given_key * timeline + key_first + step */
     int32_t n_own, key_rows, key_steps, key_first;
     bool training, recording; /* recording: backward will come */
+    bool recompute;           /* what backward can make anew is not kept */
     int64_t epoch;
     flip_layout *layout; /* or NULL; and block of it */
     flip_carry *carry;   /* or NULL */
@@ -173,6 +179,9 @@ typedef struct target {
     bool last;           /* no other reader's share is missing */
 } target;
 flip_status tape_gradient(flip_tape *tape, record *r, int i, target *to);
+/* The same; in the memory of the input's value where only r's backward still reads it (and writes
+ * no gradient before it has read the value). */
+flip_status tape_gradient_in_place(flip_tape *tape, record *r, int i, target *to);
 /* `from` (pool memory of input i's size) becomes, or is added to, its gradient. */
 flip_status tape_give_gradient(flip_tape *tape, record *r, int i, flip_real *from);
 /* The output's gradient becomes (or is added to) input i's, unchanged. */

@@ -22,6 +22,10 @@ static const operator_row *const table[] = {
     [OP_BATCH_NORM] = &op_batch_norm,
     [OP_L2_NORMALISE] = &op_l2_normalise,
     [OP_BAND] = &op_band,
+    [OP_LSTM] = &op_lstm,
+    [OP_LSTM_MOVED] = &op_lstm_moved,
+    [OP_GRU] = &op_gru,
+    [OP_GRU_MOVED] = &op_gru_moved,
     [OP_MATRIX_LSTM] = &op_matrix_lstm,
     [OP_MATRIX_GRU] = &op_matrix_gru,
     [OP_TOPK_SUMMARY] = &op_topk_summary,
@@ -38,10 +42,10 @@ _Static_assert(sizeof table / sizeof *table == OP_COUNT, "one row an operator");
 /* ---- life ---- */
 
 flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
-    if (params->saved != FLIP_SAVED_KEEP)
+    if (params->saved != FLIP_SAVED_KEEP && params->saved != FLIP_SAVED_RECOMPUTE)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "saved tensors can only be kept; recomputing, quantising and handing to "
-                         "the host are not available yet; use --activations keep");
+                         "saved tensors can be kept or made anew; quantising and handing to the "
+                         "host are not available yet; use --activations keep or recompute");
     if (params->weights != FLIP_WEIGHTS_PLAIN)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "only plain weights are available: masked, "
                                            "fake-quantised and low-bit weights are not");
@@ -55,6 +59,7 @@ flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
     tape->given_key = params->key;
     tape->n_own = params->n_own;
     tape->kernels = k;
+    tape->recompute = params->saved == FLIP_SAVED_RECOMPUTE;
     tape->gemm_nn = params->bf16 ? k->gemm_nn_bf16 : k->gemm_nn;
     tape->gemm_nt = params->bf16 ? k->gemm_nt_bf16 : k->gemm_nt;
     tape->gemm_tn = params->bf16 ? k->gemm_tn_bf16 : k->gemm_tn;
@@ -217,6 +222,16 @@ flip_status tape_gradient(flip_tape *tape, record *r, int i, target *to) {
     if (!in->gradient)
         FLIP_TRY(pool_alloc(tape->pool, &in->gradient, (size_t)size_of(in) * sizeof(flip_real)));
     to->gradient = in->gradient;
+    return FLIP_OK;
+}
+
+flip_status tape_gradient_in_place(flip_tape *tape, record *r, int i, target *to) {
+    variable *in = tape_in(tape, r, i);
+    bool mine = in->saved_by == 1 && (r->read_later & (1u << i)) && !in->input && !in->kept;
+    if (!in->needs_gradient || in->gradient || !mine) return tape_gradient(tape, r, i, to);
+    *to = (target){.gradient = in->value, .last = --in->readers == 0};
+    in->gradient = in->value;
+    in->value = NULL;
     return FLIP_OK;
 }
 

@@ -1,0 +1,414 @@
+/* LSTM and GRU of every node along time (CD-GCN, Manessi et al. 2020; SC'21 section 4.2).
+ *
+ * Where the steps of a node lie on one rank the rows are worked through as they are. Otherwise
+ *
+ *   redistribute  slice s of the nodes travels to its owners while slice s-1 is worked on, and the
+ *                 result travels back likewise; the inputs stay in the node layout for backward
+ *   wavefront     rows stay where they are; the state of slice s comes from the chunk before and
+ *                 goes to the chunk behind, so that chunk c works on slice s while chunk c+1 works
+ *                 on slice s-1; gradients of states go the other way. The last chunk's state is the
+ *                 next block's first: it goes to chunk 0, which keeps it. */
+#include "recurrent.h"
+
+#include <string.h>
+
+enum { WX, WH, BX, BH };                                  /* parameters */
+enum { GATES, CELLS, MOVED_X, MOVED_X2, MOVED_Y, BEGIN }; /* what is saved */
+
+typedef enum way { LOCAL, MOVED, WAVE } way;
+
+static way way_of(const flip_tape *tape) {
+    if (!tape->layout || tape->layout->n_time == 1) return LOCAL;
+    return tape->layout->exchange == FLIP_EXCHANGE_WAVEFRONT ? WAVE : MOVED;
+}
+
+static bool is_gru(const record *r) {
+    return r->op == OP_GRU || r->op == OP_GRU_MOVED;
+}
+
+static bool first_chunk(const flip_tape *tape) {
+    return tape->layout->chunk == 0;
+}
+static bool last_chunk(const flip_tape *tape) {
+    return tape->layout->chunk == tape->layout->n_time - 1;
+}
+
+/* ---- shape ---- */
+
+static flip_status check_bias(const flip_tape *tape, flip_param b, int32_t columns) {
+    int32_t rows, cols;
+    if (b == FLIP_PARAM_NONE) return FLIP_OK;
+    flip_params_shape(tape->params, b, &rows, &cols, NULL);
+    if (rows != 1 || cols != columns)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "'%s' is %d x %d, expected 1 x %d",
+                         flip_params_name(tape->params, b), rows, cols, columns);
+    return FLIP_OK;
+}
+
+static flip_status recurrent_shape(const flip_tape *tape, const record *r, shape *out) {
+    const variable *x = tape_in(tape, r, 0);
+    const variable *x2 = r->in[1] == FLIP_VAR_NONE ? NULL : tape_in(tape, r, 1);
+    int32_t gates = is_gru(r) ? 3 : 4, inputs = x->dim + (x2 ? x2->dim : 0), rows, cols, h, h_cols;
+    const flip_layout *l = tape->layout;
+    flip_params_shape(tape->params, r->param[WX], &rows, &cols, NULL);
+    flip_params_shape(tape->params, r->param[WH], &h, &h_cols, NULL);
+    if (rows != inputs || cols != gates * h || h_cols != cols)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL,
+                         "'%s' is %d x %d and '%s' %d x %d, for %d columns and %d gates",
+                         flip_params_name(tape->params, r->param[WX]), rows, cols,
+                         flip_params_name(tape->params, r->param[WH]), h, h_cols, inputs, gates);
+    if (x2 && (x2->rows != x->rows || x2->steps != x->steps))
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "rows of [%d, %d] beside rows of [%d, %d]", x->rows,
+                         x->steps, x2->rows, x2->steps);
+    if (l && (x->rows != l->n_rows || x->steps != flip_layout_steps(l, tape->block)))
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "[%d, %d] is not this block's [%d, %d]", x->rows,
+                         x->steps, l->n_rows, flip_layout_steps(l, tape->block));
+    if (l && l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WINDOW)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "a recurrent layer looks back to the first step: no window of steps is "
+                         "enough; use --distribute time, wavefront, grid or nodes");
+    FLIP_TRY(check_bias(tape, r->param[BX], cols));
+    FLIP_TRY(check_bias(tape, r->param[BH], cols));
+    *out = (shape){x->rows, x->steps, h};
+    return FLIP_OK;
+}
+
+/* ---- the work of a record ---- */
+
+/* Rows and steps in the layout in which the work is done. */
+static int32_t work_rows(const flip_tape *tape, const record *r) {
+    return way_of(tape) == MOVED ? tape->layout->n_own : tape_in(tape, r, 0)->rows;
+}
+static int32_t work_steps(const flip_tape *tape, const record *r) {
+    const flip_layout *l = tape->layout;
+    return way_of(tape) == MOVED ? l->block_first[tape->block + 1] - l->block_first[tape->block]
+                                 : tape_in(tape, r, 0)->steps;
+}
+
+static recurrent work_of(flip_tape *tape, record *r) {
+    recurrent j = {.tape = tape,
+                   .gru = is_gru(r),
+                   .steps = work_steps(tape, r),
+                   .hidden = tape_out(tape, r)->dim,
+                   .gates = r->saved[GATES],
+                   .cells = r->saved[CELLS],
+                   .layout = way_of(tape) == LOCAL ? NULL : tape->layout};
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
+        j.dim[i] = tape_in(tape, r, i)->dim;
+    j.inputs = j.dim[0] + j.dim[1];
+    j.k = j.inputs + j.hidden;
+    j.width = (j.gru ? 3 : 4) * j.hidden;
+    j.weight = tape_weight(tape, r->param[WX]); /* in two pieces, until opened */
+    j.turned = tape_weight(tape, r->param[WH]);
+    j.bias[0] = tape_weight(tape, r->param[BX]);
+    j.bias[1] = tape_weight(tape, r->param[BH]);
+    return j;
+}
+
+static int states_of(const recurrent *j) {
+    return j->gru ? 1 : 2;
+}
+
+/* h, then c: the parts of a state of all rows. */
+static void set_state(const recurrent *j, flip_real *state, int64_t rows, flip_real *part[2]) {
+    part[0] = state;
+    part[1] = state && !j->gru ? state + rows * j->hidden : NULL;
+}
+
+/* What a product of m rows and the cells cost, for the closing table. */
+static void meter(flip_tape *tape, const recurrent *j, int64_t rows, int products) {
+    uint64_t m = (uint64_t)(rows * j->steps), k = (uint64_t)j->k, w = (uint64_t)j->width;
+    tape_traffic(tape, FLIP_STAGE_RECURRENT,
+                 m * (k + w + 2 * (uint64_t)j->hidden) * sizeof(flip_real) * (products > 1 ? 2 : 1),
+                 2 * m * k * w * (uint64_t)products);
+}
+
+/* ---- a state handed over ---- */
+
+/* Rows first … first+n-1 of both parts of a state of `rows` rows. */
+static flip_status hand_over(const recurrent *j, int32_t chunk, bool forward, bool send,
+                             flip_real *const part[2], int64_t first, int64_t n) {
+    size_t values = (size_t)(n * j->hidden);
+    for (int i = 0; i < states_of(j); i++) {
+        flip_real *at = part[i] + first * j->hidden;
+        if (send)
+            FLIP_TRY(flip_layout_send_state(j->layout, chunk, forward, at, values));
+        else
+            FLIP_TRY(flip_layout_receive_state(j->layout, chunk, forward, at, values));
+    }
+    return FLIP_OK;
+}
+
+/* ---- forward ---- */
+
+static flip_status forward_local(flip_tape *tape, record *r, recurrent *j) {
+    int64_t rows = work_rows(tape, r);
+    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
+    set_state(j, tape_carry_next(tape, r), rows, j->end);
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
+        j->x[i] = tape_in(tape, r, i)->value;
+    j->y = tape_out(tape, r)->value;
+    return recurrent_forward(j, 0, rows);
+}
+
+static flip_status begin_slice(flip_tape *tape, record *r, int32_t s) {
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
+        const variable *x = tape_in(tape, r, i);
+        FLIP_TRY(flip_layout_to_nodes_begin(tape->layout, tape->block, s, x->dim, x->value));
+    }
+    return FLIP_OK;
+}
+
+static flip_status forward_moved(flip_tape *tape, record *r, recurrent *j) {
+    flip_layout *l = tape->layout;
+    int32_t rows = l->n_own, first, n;
+    size_t cells = (size_t)rows * (size_t)j->steps;
+    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
+    set_state(j, tape_carry_next(tape, r), rows, j->end);
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
+        FLIP_TRY(tape_save(tape, r, MOVED_X + i, cells * (size_t)j->dim[i] * sizeof(flip_real)));
+        j->x[i] = r->saved[MOVED_X + i];
+    }
+    FLIP_TRY(tape_save(tape, r, MOVED_Y, cells * (size_t)j->hidden * sizeof(flip_real)));
+    j->y = r->saved[MOVED_Y];
+    FLIP_TRY(begin_slice(tape, r, 0));
+    for (int32_t s = 0; s < l->slices; s++) {
+        if (s + 1 < l->slices) FLIP_TRY(begin_slice(tape, r, s + 1));
+        for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
+            FLIP_TRY(flip_layout_to_nodes_end(l, r->saved[MOVED_X + i]));
+        flip_layout_slice(l, s, rows, &first, &n);
+        FLIP_TRY(recurrent_forward(j, first, n));
+        FLIP_TRY(flip_layout_to_time_begin(l, tape->block, s, (int32_t)j->hidden, j->y,
+                                           tape_out(tape, r)->value));
+        if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
+    }
+    return flip_layout_to_time_end(l);
+}
+
+/* The state at the block's beginning comes from the chunk before; at chunk 0 from the carry, where
+ * the last chunk's state of the block before arrives when the block is run for the first time. */
+static flip_status wave_begin(flip_tape *tape, recurrent *j, bool arrives, int32_t first,
+                              int32_t n) {
+    flip_layout *l = tape->layout;
+    if (!first_chunk(tape))
+        return hand_over(j, l->chunk - 1, true, false, (flip_real *const *)j->begin, first, n);
+    if (!arrives) return FLIP_OK;
+    return hand_over(j, l->n_time - 1, true, false, (flip_real *const *)j->begin, first, n);
+}
+
+static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
+    flip_layout *l = tape->layout;
+    int32_t rows = l->n_rows, first, n;
+    size_t state = (size_t)rows * (size_t)(states_of(j) * j->hidden) * sizeof(flip_real);
+    flip_real *next = tape_carry_next(tape, r), *end;
+    const bool last = last_chunk(tape), anew = next != NULL;
+    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
+    if (!first_chunk(tape)) {
+        FLIP_TRY(tape_save(tape, r, BEGIN, state));
+        set_state(j, r->saved[BEGIN], rows, (flip_real **)j->begin);
+    }
+    FLIP_TRY(pool_alloc(tape->pool, &end, last ? 0 : state));
+    set_state(j, last ? next : end, rows, j->end);
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
+        j->x[i] = tape_in(tape, r, i)->value;
+    j->y = tape_out(tape, r)->value;
+    if (tape->block == 0 && anew) FLIP_TRY(flip_layout_wrap_end(l)); /* of the last pass */
+    for (int32_t s = 0; s < l->slices; s++) {
+        flip_layout_slice(l, s, rows, &first, &n);
+        FLIP_TRY(wave_begin(tape, j, anew && tape->block > 0, first, n));
+        FLIP_TRY(recurrent_forward(j, first, n));
+        if (!last)
+            FLIP_TRY(hand_over(j, l->chunk + 1, true, true, j->end, first, n));
+        else if (anew && !tape_carry_last(tape))
+            FLIP_TRY(hand_over(j, 0, true, true, j->end, first, n));
+    }
+    FLIP_TRY(flip_layout_state_end(l));
+    pool_free(tape->pool, end);
+    return FLIP_OK;
+}
+
+/* Values of a state that this rank keeps between blocks. */
+static size_t carried(const flip_tape *tape, const recurrent *j, int64_t rows) {
+    if (way_of(tape) == WAVE && !first_chunk(tape) && !last_chunk(tape)) return 0;
+    return (size_t)(rows * states_of(j) * j->hidden);
+}
+
+static flip_status recurrent_record_forward(flip_tape *tape, record *r) {
+    int64_t rows = work_rows(tape, r), cells = rows * work_steps(tape, r);
+    int32_t hidden = tape_out(tape, r)->dim;
+    FLIP_TRY(tape_output(tape, r, -1));
+    if (r->recorded && !tape->recompute)
+        FLIP_TRY(tape_save(tape, r, GATES,
+                           (size_t)(cells * hidden * (is_gru(r) ? 3 : 4)) * sizeof(flip_real)));
+    if (r->recorded && !(is_gru(r) && tape->recompute))
+        FLIP_TRY(tape_save(tape, r, CELLS, (size_t)(cells * hidden) * sizeof(flip_real)));
+    recurrent j = work_of(tape, r);
+    FLIP_TRY(tape_carry(tape, r, carried(tape, &j, rows)));
+    FLIP_TRY(recurrent_open(&j, false));
+    flip_status status = way_of(tape) == LOCAL   ? forward_local(tape, r, &j)
+                         : way_of(tape) == MOVED ? forward_moved(tape, r, &j)
+                                                 : forward_wave(tape, r, &j);
+    recurrent_close(&j);
+    meter(tape, &j, rows, 1);
+    tape_drop_saved(tape, r);
+    return status;
+}
+
+/* ---- backward ---- */
+
+/* Where gradients of the inputs are made: in place of the inputs where nobody else reads them. */
+static flip_status open_gradients(flip_tape *tape, record *r, recurrent *j) {
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
+        target to;
+        j->x[i] = tape_in(tape, r, i)->value;
+        FLIP_TRY(tape_gradient_in_place(tape, r, i, &to));
+        j->dx[i] = to.gradient;
+        j->add[i] = to.accumulate;
+    }
+    return FLIP_OK;
+}
+
+static flip_status backward_local(flip_tape *tape, record *r, recurrent *j) {
+    int64_t rows = work_rows(tape, r);
+    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
+    set_state(j, (flip_real *)tape_carry_gradient(tape, r), rows, (flip_real **)j->dend);
+    set_state(j, tape_carry_give(tape, r), rows, j->dbegin);
+    j->y = tape_out(tape, r)->value;
+    j->dy = tape_out(tape, r)->gradient;
+    FLIP_TRY(open_gradients(tape, r, j));
+    return recurrent_backward(j, 0, rows);
+}
+
+/* Gradients of x are made in place of x in the node layout, and travel to new memory. */
+static flip_status backward_moved(flip_tape *tape, record *r, recurrent *j) {
+    flip_layout *l = tape->layout;
+    const variable *out = tape_out(tape, r);
+    int32_t rows = l->n_own, first, n, hidden = out->dim;
+    flip_real *dy, *back[2] = {NULL, NULL};
+    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
+    set_state(j, (flip_real *)tape_carry_gradient(tape, r), rows, (flip_real **)j->dend);
+    set_state(j, tape_carry_give(tape, r), rows, j->dbegin);
+    j->y = r->saved[MOVED_Y];
+    FLIP_TRY(
+        pool_alloc(tape->pool, &dy, (size_t)rows * (size_t)(j->steps * j->hidden) * sizeof *dy));
+    j->dy = dy;
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
+        const variable *x = tape_in(tape, r, i);
+        j->x[i] = r->saved[MOVED_X + i];
+        if (!x->needs_gradient) continue;
+        j->dx[i] = r->saved[MOVED_X + i];
+        FLIP_TRY(pool_alloc(tape->pool, &back[i], (size_t)size_of(x) * sizeof(flip_real)));
+    }
+    FLIP_TRY(flip_layout_to_nodes_begin(l, tape->block, 0, hidden, out->gradient));
+    for (int32_t s = 0; s < l->slices; s++) {
+        if (s + 1 < l->slices)
+            FLIP_TRY(flip_layout_to_nodes_begin(l, tape->block, s + 1, hidden, out->gradient));
+        FLIP_TRY(flip_layout_to_nodes_end(l, dy));
+        flip_layout_slice(l, s, rows, &first, &n);
+        FLIP_TRY(recurrent_backward(j, first, n));
+        for (int i = 0; s > 0 && i < 2; i++)
+            if (back[i]) FLIP_TRY(flip_layout_to_time_end(l));
+        for (int i = 0; i < 2; i++)
+            if (back[i])
+                FLIP_TRY(flip_layout_to_time_begin(l, tape->block, s, (int32_t)j->dim[i], j->dx[i],
+                                                   back[i]));
+    }
+    pool_free(tape->pool, dy);
+    for (int i = 0; i < 2; i++) {
+        if (!back[i]) continue;
+        FLIP_TRY(flip_layout_to_time_end(l));
+    }
+    for (int i = 0; i < 2; i++)
+        if (back[i]) FLIP_TRY(tape_give_gradient(tape, r, i, back[i]));
+    return FLIP_OK;
+}
+
+/* Gradients of states: from the chunk behind to the one before; from chunk 0 to the last of the
+ * block before, which that one's backward waits for. */
+static flip_status backward_wave(flip_tape *tape, record *r, recurrent *j) {
+    flip_layout *l = tape->layout;
+    int32_t rows = l->n_rows, first, n;
+    size_t state = (size_t)rows * (size_t)(states_of(j) * j->hidden) * sizeof(flip_real);
+    const bool begins = first_chunk(tape), ends = last_chunk(tape);
+    flip_real *carried_end = (flip_real *)tape_carry_gradient(tape, r), *given, *own;
+    given = tape_carry_give(tape, r);
+    FLIP_TRY(pool_alloc(tape->pool, &own, state));
+    set_state(j, ends ? carried_end : own, rows, (flip_real **)j->dend);
+    set_state(j, begins ? given : own, rows, j->dbegin);
+    set_state(j, begins ? (flip_real *)tape_carry_state(tape, r) : r->saved[BEGIN], rows,
+              (flip_real **)j->begin);
+    j->y = tape_out(tape, r)->value;
+    j->dy = tape_out(tape, r)->gradient;
+    FLIP_TRY(open_gradients(tape, r, j));
+    for (int32_t s = 0; s < l->slices; s++) {
+        flip_real *const *end = (flip_real *const *)j->dend;
+        flip_layout_slice(l, s, rows, &first, &n);
+        if (!ends)
+            FLIP_TRY(hand_over(j, l->chunk + 1, false, false, end, first, n));
+        else if (carried_end)
+            FLIP_TRY(hand_over(j, 0, false, false, end, first, n));
+        FLIP_TRY(recurrent_backward(j, first, n));
+        if (!begins)
+            FLIP_TRY(hand_over(j, l->chunk - 1, false, true, j->dbegin, first, n));
+        else if (given && tape->block > 0)
+            FLIP_TRY(hand_over(j, l->n_time - 1, false, true, j->dbegin, first, n));
+    }
+    FLIP_TRY(flip_layout_state_end(l));
+    pool_free(tape->pool, own);
+    return FLIP_OK;
+}
+
+static flip_status recurrent_record_backward(flip_tape *tape, record *r) {
+    recurrent j = work_of(tape, r);
+    for (int i = 0; i < 2; i++) {
+        j.dweight[i] = tape_weight_gradient(tape, r->param[WX + i]);
+        if (r->param[BX + i] != FLIP_PARAM_NONE)
+            j.dbias[i] = tape_weight_gradient(tape, r->param[BX + i]);
+    }
+    FLIP_TRY(recurrent_open(&j, true));
+    flip_status status = way_of(tape) == LOCAL   ? backward_local(tape, r, &j)
+                         : way_of(tape) == MOVED ? backward_moved(tape, r, &j)
+                                                 : backward_wave(tape, r, &j);
+    recurrent_close(&j);
+    meter(tape, &j, work_rows(tape, r), j.gates ? 2 : 3);
+    return status;
+}
+
+/* ---- the operators: where rows were moved, what was moved is kept instead ---- */
+
+#define RECURRENT(row_name, words, saved)                                                          \
+    const operator_row row_name = {.name = words,                                                  \
+                                   .stage = FLIP_STAGE_RECURRENT,                                  \
+                                   .inputs = 1,                                                    \
+                                   .saves = saved,                                                 \
+                                   .carries = true,                                                \
+                                   .shape = recurrent_shape,                                       \
+                                   .forward = recurrent_record_forward,                            \
+                                   .backward = recurrent_record_backward}
+RECURRENT(op_lstm, "lstm", SAVES_IN0 | SAVES_IN1 | SAVES_OUT);
+RECURRENT(op_lstm_moved, "lstm", 0);
+RECURRENT(op_gru, "gru", SAVES_IN0 | SAVES_IN1 | SAVES_OUT);
+RECURRENT(op_gru_moved, "gru", 0);
+
+flip_var flip_lstm(flip_tape *tape, flip_var x, flip_var x2, flip_param wx, flip_param wh,
+                   flip_param b) {
+    record r = tape_record(way_of(tape) == MOVED ? OP_LSTM_MOVED : OP_LSTM);
+    r.in[0] = x;
+    r.in[1] = x2;
+    r.param[WX] = wx;
+    r.param[WH] = wh;
+    r.param[BX] = b;
+    return tape_apply(tape, &r);
+}
+
+flip_var flip_gru(flip_tape *tape, flip_var x, flip_var x2, flip_param wx, flip_param wh,
+                  flip_param bx, flip_param bh) {
+    record r = tape_record(way_of(tape) == MOVED ? OP_GRU_MOVED : OP_GRU);
+    r.in[0] = x;
+    r.in[1] = x2;
+    r.param[WX] = wx;
+    r.param[WH] = wh;
+    r.param[BX] = bx;
+    r.param[BH] = bh;
+    return tape_apply(tape, &r);
+}

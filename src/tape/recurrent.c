@@ -1,0 +1,303 @@
+/* LSTM and GRU, chunk of rows by chunk of rows.
+ *
+ * A chunk's rows go through all steps while weights and gates stay in the second-level cache:
+ *
+ *     A = [x_t, x2_t, h_{t-1}]   G = A [Wx; Wh] + b   ─cell─▶ c_t, h_t ─▶ y_t and the next A
+ *
+ * Backward likewise from the last step to the first, with dA = dG [Wx; Wh]^T in one product, whose
+ * last columns are the share of dh_{t-1}. A GRU's reset gate acts after the product with Wh, so
+ * there the two products stay apart. Weight gradients of a chunk are summed in double over its
+ * steps; chunks are added in ascending order. Where gates were not kept, backward makes them anew
+ * from x, h and c: one product more. */
+#include "recurrent.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* Rows of a chunk: multiples of the products' strips; enough chunks for all threads, from the rows
+ * alone. */
+enum { CHUNK = 504, CHUNK_LEAST = 84, CHUNKS = 16 };
+
+static int64_t chunk_rows(int64_t rows) {
+    int64_t n = (rows / CHUNKS + CHUNK_LEAST - 1) / CHUNK_LEAST * CHUNK_LEAST;
+    return n < CHUNK_LEAST ? CHUNK_LEAST : n > CHUNK ? CHUNK : n;
+}
+
+/* A thread's working memory. */
+typedef struct scratch {
+    flip_real *a;        /* [chunk, k] */
+    flip_real *gates;    /* [chunk, width] */
+    flip_real *hidden;   /* [chunk, width] GRU: h Wh + bh */
+    flip_real *h, *c[2]; /* [chunk, H] */
+    flip_real *da;       /* [chunk, k] */
+    flip_real *dh, *dc;  /* [chunk, H] */
+    double *dweight;     /* [k, width] */
+    double *dbias;       /* [2, width] */
+} scratch;
+
+static void *carve(char **at, int64_t values, size_t size) {
+    void *here = *at;
+    *at += ((size_t)values * size + 63) / 64 * 64;
+    return here;
+}
+
+static size_t lay_out(const recurrent *j, scratch *s, char *base) {
+    char *at = base;
+    int64_t gates = CHUNK * j->width, row = CHUNK * j->hidden;
+    s->a = carve(&at, CHUNK * j->k, sizeof *s->a);
+    s->gates = carve(&at, gates, sizeof *s->gates);
+    s->hidden = carve(&at, j->gru ? gates : 0, sizeof *s->hidden);
+    s->h = carve(&at, row, sizeof *s->h);
+    s->c[0] = carve(&at, row, sizeof *s->h);
+    s->c[1] = carve(&at, row, sizeof *s->h);
+    s->da = carve(&at, CHUNK * j->k, sizeof *s->da);
+    s->dh = carve(&at, row, sizeof *s->dh);
+    s->dc = carve(&at, row, sizeof *s->dc);
+    s->dweight = carve(&at, j->k * j->width, sizeof *s->dweight);
+    s->dbias = carve(&at, 2 * j->width, sizeof *s->dbias);
+    return (size_t)(at - base);
+}
+
+flip_status recurrent_open(recurrent *j, bool backward) {
+    scratch s;
+    flip_real *weight, *turned = NULL;
+    const flip_real *part[2] = {j->weight, j->turned}; /* Wx, Wh as the parameters have them */
+    pool *p = j->tape->pool;
+    j->work_size = lay_out(j, &s, NULL);
+    FLIP_TRY(pool_alloc(p, &weight, (size_t)(j->k * j->width) * sizeof *weight));
+    memcpy(weight, part[0], (size_t)(j->inputs * j->width) * sizeof *weight);
+    memcpy(weight + j->inputs * j->width, part[1], (size_t)(j->hidden * j->width) * sizeof *weight);
+    j->weight = weight;
+    if (backward) {
+        FLIP_TRY(pool_alloc(p, &turned, (size_t)(j->k * j->width) * sizeof *turned));
+        for (int64_t l = 0; l < j->k; l++)
+            for (int64_t i = 0; i < j->width; i++)
+                turned[i * j->k + l] = weight[l * j->width + i];
+    }
+    j->turned = turned;
+    return pool_alloc(p, &j->work, (size_t)omp_get_max_threads() * j->work_size);
+}
+
+void recurrent_close(recurrent *j) {
+    pool_free(j->tape->pool, (void *)j->weight);
+    pool_free(j->tape->pool, (void *)j->turned);
+    pool_free(j->tape->pool, j->work);
+}
+
+static scratch my_scratch(const recurrent *j) {
+    scratch s;
+    lay_out(j, &s, (char *)j->work + (size_t)omp_get_thread_num() * j->work_size);
+    return s;
+}
+
+/* ---- rows in and out of A ---- */
+
+/* to[i * to_step …] = from[i * from_step …], n values a row; zeros without from. */
+static void copy_rows(int64_t m, int64_t n, flip_real *to, int64_t to_step, const flip_real *from,
+                      int64_t from_step) {
+    for (int64_t i = 0; i < m; i++)
+        if (from)
+            memcpy(to + i * to_step, from + i * from_step, (size_t)n * sizeof *to);
+        else
+            memset(to + i * to_step, 0, (size_t)n * sizeof *to);
+}
+
+static void add_rows(int64_t m, int64_t n, flip_real *to, int64_t to_step, const flip_real *from,
+                     int64_t from_step) {
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            to[i * to_step + j] += from[i * from_step + j];
+}
+
+/* Step t of the chunk's rows in [rows, steps, dim]. */
+static int64_t at_step(const recurrent *j, int64_t first, int64_t t, int64_t dim) {
+    return (first * j->steps + t) * dim;
+}
+
+static void stage_inputs(const recurrent *j, const scratch *s, int64_t first, int64_t m,
+                         int64_t t) {
+    int64_t column = 0;
+    for (int i = 0; i < 2; column += j->dim[i++])
+        if (j->dim[i] > 0)
+            copy_rows(m, j->dim[i], s->a + column, j->k, j->x[i] + at_step(j, first, t, j->dim[i]),
+                      j->steps * j->dim[i]);
+}
+
+/* A's last columns: h before step t. */
+static void stage_state(const recurrent *j, const scratch *s, int64_t first, int64_t m, int64_t t) {
+    const flip_real *h = t > 0         ? j->y + at_step(j, first, t - 1, j->hidden)
+                         : j->begin[0] ? j->begin[0] + first * j->hidden
+                                       : NULL;
+    copy_rows(m, j->hidden, s->a + j->inputs, j->k, h, t > 0 ? j->steps * j->hidden : j->hidden);
+}
+
+/* ---- forward ---- */
+
+/* What the cell of step t begins with, out of A: gates (and hidden). */
+static void multiply(const recurrent *j, const scratch *s, int64_t m, flip_real *gates) {
+    int64_t split = j->gru ? j->inputs : j->k;
+    flip_epilogue e = {.bias = j->bias[0]}, e2 = {.bias = j->bias[1]};
+    j->tape->gemm_nn(m, j->width, split, s->a, j->k, j->weight, j->width, gates, j->width, &e);
+    if (j->gru)
+        j->tape->gemm_nn(m, j->width, j->hidden, s->a + split, j->k, j->weight + split * j->width,
+                         j->width, s->hidden, j->width, &e2);
+}
+
+/* The place of step t in a kept array of n values a row. */
+static flip_real *kept(const recurrent *j, flip_real *array, int64_t first, int64_t m, int64_t t,
+                       int64_t n) {
+    return array ? array + (first * j->steps + t * m) * n : NULL;
+}
+
+static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
+    const flip_kernels *kernels = j->tape->kernels;
+    const int64_t h = j->hidden;
+    scratch s = my_scratch(j);
+    const flip_real *before = j->begin[1] ? j->begin[1] + first * h : NULL;
+    stage_state(j, &s, first, m, 0);
+    for (int64_t t = 0; t < j->steps; t++) {
+        flip_real *gates = kept(j, j->gates, first, m, t, j->width),
+                  *cell = kept(j, j->cells, first, m, t, h);
+        if (!gates) gates = s.gates;
+        stage_inputs(j, &s, first, m, t);
+        multiply(j, &s, m, gates);
+        if (j->gru) {
+            kernels->gru_forward(m, h, gates, s.hidden, s.a + j->inputs, j->k, s.h, h);
+            if (cell) copy_rows(m, h, cell, h, s.hidden + 2 * h, j->width);
+        } else {
+            if (!cell) cell = s.c[t % 2];
+            kernels->lstm_forward(m, h, gates, before, h, cell, s.h, h);
+            before = cell;
+        }
+        copy_rows(m, h, j->y + at_step(j, first, t, h), j->steps * h, s.h, h);
+        copy_rows(m, h, s.a + j->inputs, j->k, s.h, h);
+    }
+    if (j->end[0]) copy_rows(m, h, j->end[0] + first * h, h, s.a + j->inputs, j->k);
+    if (j->end[1]) copy_rows(m, h, j->end[1] + first * h, h, before, h);
+}
+
+/* Messages move on between chunks; MPI hears the first thread only. */
+static void keep_moving(recurrent *j) {
+    if (!j->layout || omp_get_thread_num() != 0) return;
+    flip_status status = flip_layout_progress(j->layout);
+    if (status != FLIP_OK) j->status = status;
+}
+
+flip_status recurrent_forward(recurrent *j, int64_t first, int64_t rows) {
+    int64_t chunk = chunk_rows(rows);
+    j->status = FLIP_OK;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; i += chunk) {
+        forward_chunk(j, first + i, rows - i < chunk ? rows - i : chunk);
+        keep_moving(j);
+    }
+    return j->status;
+}
+
+/* ---- backward ---- */
+
+/* c before step t. */
+static const flip_real *cell_before(const recurrent *j, int64_t first, int64_t m, int64_t t) {
+    if (t > 0) return kept(j, j->cells, first, m, t - 1, j->hidden);
+    return j->begin[1] ? j->begin[1] + first * j->hidden : NULL;
+}
+
+/* The activated gates of step t: kept, or made anew from A. */
+static flip_real *find_gates(const recurrent *j, const scratch *s, int64_t first, int64_t m,
+                             int64_t t) {
+    const flip_kernels *kernels = j->tape->kernels;
+    const int64_t h = j->hidden;
+    flip_real *gates = kept(j, j->gates, first, m, t, j->width);
+    if (gates) {
+        if (j->gru)
+            copy_rows(m, h, s->hidden + 2 * h, j->width, kept(j, j->cells, first, m, t, h), h);
+        return gates;
+    }
+    multiply(j, s, m, s->gates);
+    if (j->gru)
+        kernels->gru_forward(m, h, s->gates, s->hidden, s->a + j->inputs, j->k, s->h, h);
+    else
+        kernels->lstm_forward(m, h, s->gates, cell_before(j, first, m, t), h, s->c[0], s->h, h);
+    return s->gates;
+}
+
+/* Gates' gradients into those of the weights, of x and of h before. */
+static void multiply_back(const recurrent *j, const scratch *s, int64_t m, const flip_real *gates) {
+    const int64_t w = j->width, split = j->gru ? j->inputs : j->k;
+    const bool wants = j->dx[0] || j->dx[1];
+    j->tape->gemm_tn(m, w, split, s->a, j->k, gates, w, s->dweight, w);
+    j->tape->kernels->column_sums(m, w, gates, w, s->dbias);
+    if (j->gru) {
+        j->tape->gemm_tn(m, w, j->hidden, s->a + split, j->k, s->hidden, w, s->dweight + split * w,
+                         w);
+        j->tape->kernels->column_sums(m, w, s->hidden, w, s->dbias + w);
+        if (wants) j->tape->gemm_nn(m, split, w, gates, w, j->turned, j->k, s->da, j->k, NULL);
+        j->tape->gemm_nn(m, j->hidden, w, s->hidden, w, j->turned + split, j->k, s->da + split,
+                         j->k, NULL);
+        add_rows(m, j->hidden, s->dh, j->hidden, s->da + split, j->k);
+        return;
+    }
+    int64_t from = wants ? 0 : j->inputs; /* the columns of x are not needed where nobody asks */
+    j->tape->gemm_nn(m, j->k - from, w, gates, w, j->turned + from, j->k, s->da + from, j->k, NULL);
+    copy_rows(m, j->hidden, s->dh, j->hidden, s->da + j->inputs, j->k);
+}
+
+static void give_inputs(const recurrent *j, const scratch *s, int64_t first, int64_t m, int64_t t) {
+    int64_t column = 0;
+    for (int i = 0; i < 2; column += j->dim[i++]) {
+        if (!j->dx[i]) continue;
+        flip_real *to = j->dx[i] + at_step(j, first, t, j->dim[i]);
+        if (j->add[i])
+            add_rows(m, j->dim[i], to, j->steps * j->dim[i], s->da + column, j->k);
+        else
+            copy_rows(m, j->dim[i], to, j->steps * j->dim[i], s->da + column, j->k);
+    }
+}
+
+static void backward_chunk(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
+    const flip_kernels *kernels = j->tape->kernels;
+    const int64_t h = j->hidden;
+    memset(s->dweight, 0, (size_t)(j->k * j->width) * sizeof(double));
+    memset(s->dbias, 0, 2 * (size_t)j->width * sizeof(double));
+    copy_rows(m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
+    copy_rows(m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
+    for (int64_t t = j->steps - 1; t >= 0; t--) {
+        stage_inputs(j, s, first, m, t);
+        stage_state(j, s, first, m, t);
+        flip_real *gates = find_gates(j, s, first, m, t);
+        add_rows(m, h, s->dh, h, j->dy + at_step(j, first, t, h), j->steps * h);
+        if (j->gru)
+            kernels->gru_backward(m, h, gates, s->hidden, s->a + j->inputs, j->k, s->dh);
+        else
+            kernels->lstm_backward(m, h, gates, cell_before(j, first, m, t), h,
+                                   kept(j, j->cells, first, m, t, h), h, s->dh, h, s->dc);
+        multiply_back(j, s, m, gates);
+        give_inputs(j, s, first, m, t);
+    }
+    if (j->dbegin[0]) copy_rows(m, h, j->dbegin[0] + first * h, h, s->dh, h);
+    if (j->dbegin[1]) copy_rows(m, h, j->dbegin[1] + first * h, h, s->dc, h);
+}
+
+static void add_weights(const recurrent *j, const scratch *s) {
+    for (int64_t i = 0; i < j->inputs * j->width; i++)
+        j->dweight[0][i] += s->dweight[i];
+    for (int64_t i = 0; i < j->hidden * j->width; i++)
+        j->dweight[1][i] += s->dweight[j->inputs * j->width + i];
+    for (int b = 0; b < 2; b++)
+        for (int64_t i = 0; j->dbias[b] && i < j->width; i++)
+            j->dbias[b][i] += s->dbias[b * j->width + i];
+}
+
+flip_status recurrent_backward(recurrent *j, int64_t first, int64_t rows) {
+    int64_t chunk = chunk_rows(rows);
+    j->status = FLIP_OK;
+#pragma omp parallel for ordered schedule(static, 1)
+    for (int64_t i = 0; i < rows; i += chunk) {
+        scratch s = my_scratch(j);
+        backward_chunk(j, &s, first + i, rows - i < chunk ? rows - i : chunk);
+        keep_moving(j);
+#pragma omp ordered
+        add_weights(j, &s);
+    }
+    return j->status;
+}

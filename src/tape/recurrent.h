@@ -1,0 +1,49 @@
+/* LSTM and GRU over rows that hold all their steps: the part of the recurrent operators that does
+ * not know of ranks. */
+#ifndef FLIP_TAPE_RECURRENT_H
+#define FLIP_TAPE_RECURRENT_H
+
+#include "internal.h"
+
+/* Arrays over rows begin at row 0 of the operator's rows; a call does a range of them. */
+typedef struct recurrent {
+    flip_tape *tape;
+    bool gru;
+    int32_t steps;
+    int64_t hidden, dim[2];        /* H, columns of x and of x2 (0: absent) */
+    int64_t inputs, k;             /* dim[0] + dim[1];  inputs + H: what a row multiplies */
+    int64_t width;                 /* 4 H, GRU 3 H */
+    const flip_real *weight;       /* [k, width] Wx over Wh */
+    const flip_real *turned;       /* [width, k] its transpose; backward only */
+    const flip_real *bias[2];      /* [width] b; GRU: bx, bh */
+    double *dweight[2], *dbias[2]; /* of Wx [inputs, width] and Wh [H, width]; of the biases */
+
+    const flip_real *x[2];     /* [rows, steps, dim] */
+    flip_real *y;              /* [rows, steps, H] */
+    const flip_real *begin[2]; /* h, c [rows, H] before the first step; NULL = 0 */
+    flip_real *end[2];         /* … after the last; NULL = nobody asks */
+    /* kept for backward, or NULL. LSTM: activated gates and c. GRU: gates and the product's share
+     * of the candidate, h Wh + bh. */
+    flip_real *gates; /* [rows * steps, width], chunk by chunk, in a chunk step by step */
+    flip_real *cells; /* [rows * steps, H] likewise */
+
+    const flip_real *dy;      /* [rows, steps, H] */
+    flip_real *dx[2];         /* [rows, steps, dim]; NULL: not wanted. May be x */
+    bool add[2];              /* add to dx */
+    const flip_real *dend[2]; /* gradients of end, NULL = 0 */
+    flip_real *dbegin[2];     /* … of begin, NULL: not wanted. May be dend */
+
+    flip_layout *layout; /* messages to keep moving, or NULL */
+    flip_real *work;     /* [threads, work_size] pool memory */
+    size_t work_size;
+    flip_status status; /* of what keeps the messages moving */
+} recurrent;
+
+/* Weights in one piece, work for all threads (pool memory, given back by recurrent_close). */
+flip_status recurrent_open(recurrent *j, bool backward);
+void recurrent_close(recurrent *j);
+/* Rows first … first+rows-1. Chunks of a call do not depend on threads. */
+flip_status recurrent_forward(recurrent *j, int64_t first, int64_t rows);
+flip_status recurrent_backward(recurrent *j, int64_t first, int64_t rows);
+
+#endif

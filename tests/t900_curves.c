@@ -17,6 +17,8 @@ static const char *const cases[] = {
     "still.h5 --model gcn",
     "still.h5 --model gcn --layers 3 --residual --norm layer --optimizer adamw --clip 0.5",
     "still.h5 --model gcn --features onehot --gcn-norm inout",
+    "still.h5 --model gcn --features identity",
+    "moving.h5 --model gcn --features onehot-brief --edge-life 2",
     "still.h5 --model sage",
     "still.h5 --model sage --aggregator pool",
     "still.h5 --model sage --norm batch --precompute off --class-weights auto",

@@ -42,7 +42,9 @@ typedef enum flip_features_kind {
     FLIP_FEATURES_GIVEN,
     FLIP_FEATURES_DEGREE,
     FLIP_FEATURES_ONEHOT,
-    FLIP_FEATURES_LEARNED
+    FLIP_FEATURES_LEARNED,
+    FLIP_FEATURES_ONEHOT_BRIEF,
+    FLIP_FEATURES_IDENTITY
 } flip_features_kind;
 typedef enum flip_feature_norm {
     FLIP_FEATURE_NORM_AUTO,

@@ -160,8 +160,10 @@ static const flip_key keys[] = {
     INT("eval-every", eval_every, "1", 1, 1e9, T, true, "epochs between validations"),
 
     HEADING("Data", T | E),
-    CHOICE("features", features, "auto", "auto|given|degree|onehot|learned", NULL, true,
-           "node inputs; auto: given when the file has them, else degree; onehot: of the degree"),
+    CHOICE("features", features, "auto", "auto|given|degree|onehot|learned|onehot-brief|identity",
+           NULL, true,
+           "node inputs; auto: given when the file has them, else degree; onehot: of the number of "
+           "neighbours; onehot-brief: with 8 columns an octave from 32 on; identity: of the node"),
     CHOICE("feature-norm", feature_norm, "auto", "auto|row|none|log|standard", NULL, true,
            "row: divided by its sum; log: log(1 + x); standard: each column with mean 0 and "
            "deviation 1; auto: row where features are binary or bag-of-words, log for degrees"),

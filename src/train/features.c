@@ -122,33 +122,100 @@ static flip_status degree_features(flip_data *data) {
     return FLIP_OK;
 }
 
-/* One column for each sum of in- and out-degree up to the largest (at most 1023: more share the
- * last column), as the EvolveGCN code makes its inputs. */
-static flip_status onehot_features(flip_data *data) {
-    enum { MOST = 1023 };
+/* ---- one-hot ---- */
+
+/* `all` without repetitions of (destination, step, source), which stand together. The arrays of
+ * *distinct are the caller's to free. */
+static flip_status distinct_events(const flip_events *all, flip_events *distinct) {
+    size_t n = (size_t)all->n;
+    flip_gid *dst, *src;
+    int32_t *step = NULL;
+    FLIP_TRY(flip_alloc(&dst, n, sizeof *dst, "distinct events"));
+    distinct->dst = dst;
+    FLIP_TRY(flip_alloc(&src, n, sizeof *src, "distinct events"));
+    distinct->src = src;
+    if (all->step) FLIP_TRY(flip_alloc(&step, n, sizeof *step, "distinct events"));
+    distinct->step = step;
+    for (int64_t e = 0; e < all->n; e++) {
+        int64_t last = distinct->n - 1;
+        if (last >= 0 && dst[last] == all->dst[e] && src[last] == all->src[e] &&
+            (!step || step[last] == all->step[e]))
+            continue;
+        dst[last + 1] = all->dst[e];
+        src[last + 1] = all->src[e];
+        if (step) step[last + 1] = all->step[e];
+        distinct->n++;
+    }
+    return FLIP_OK;
+}
+
+/* Neighbours of each own node and step [n_own * steps]: distinct ones; of a directed graph those
+ * before and behind it together. */
+static flip_status count_neighbours(flip_data *data, int32_t **count) {
     size_t n = (size_t)data->n_own * (size_t)data->steps;
-    FLIP_TRY(degree_features(data));
-    flip_real *degrees = data->features_owned;
-    int64_t largest = 0;
-    for (size_t i = 0; i < n; i++) {
-        int64_t d = (int64_t)(degrees[2 * i] + degrees[2 * i + 1]);
-        largest = d > largest ? d : largest;
-    }
-    flip_status status = flip_comm_max_i64(data->comm, &largest, 1);
-    data->features_owned = NULL;
-    if (largest > MOST) largest = MOST;
-    data->in_dim = (int32_t)largest + 1;
-    FLIP_TRY_GOTO(status);
-    FLIP_TRY_GOTO(flip_alloc_zero(&data->features_owned, n * (size_t)data->in_dim, sizeof *degrees,
-                                  "one-hot features"));
-    for (size_t i = 0; i < n; i++) {
-        int64_t d = (int64_t)(degrees[2 * i] + degrees[2 * i + 1]);
-        data->features_owned[i * (size_t)data->in_dim + (size_t)(d < largest ? d : largest)] = 1;
-    }
-    data->features = data->features_owned;
+    flip_events distinct = {0};
+    flip_real *degrees = NULL;
+    flip_status status;
+    FLIP_TRY_GOTO(flip_alloc(count, n, sizeof **count, "degrees"));
+    FLIP_TRY_GOTO(flip_alloc(&degrees, 2 * n, sizeof *degrees, "degrees"));
+    status = distinct_events(&data->events, &distinct);
+    FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
+    FLIP_TRY_GOTO(flip_graph_degrees(data->graph, &distinct, 1, degrees));
+    for (size_t i = 0; i < n; i++)
+        (*count)[i] = (int32_t)(degrees[2 * i] + (data->info->undirected ? 0 : degrees[2 * i + 1]));
 done:
     flip_free(degrees);
+    flip_free((void *)distinct.dst);
+    flip_free((void *)distinct.src);
+    flip_free((void *)distinct.step);
     return status;
+}
+
+/* A column a degree; in the short form from 32 on eight columns an octave. */
+static int32_t degree_column(int32_t degree, bool brief) {
+    enum { EXACT = 32, OCTAVE = 8 };
+    if (!brief || degree < EXACT) return degree;
+    return EXACT + (int32_t)floor(OCTAVE * log2((double)degree / EXACT) + 1e-9);
+}
+
+/* One column for each number of neighbours up to the largest (at most 1023: more share the last
+ * column), as the EvolveGCN code makes its inputs. */
+static flip_status onehot_features(flip_data *data, bool brief) {
+    enum { MOST = 1023 };
+    size_t n = (size_t)data->n_own * (size_t)data->steps;
+    int32_t *count = NULL;
+    int64_t last = 0;
+    flip_status status;
+    FLIP_TRY_GOTO(count_neighbours(data, &count));
+    for (size_t i = 0; i < n; i++) {
+        count[i] = degree_column(count[i], brief);
+        last = count[i] > last ? count[i] : last;
+    }
+    FLIP_TRY_GOTO(flip_comm_max_i64(data->comm, &last, 1));
+    if (last > MOST) last = MOST;
+    data->in_dim = (int32_t)last + 1;
+    FLIP_TRY_GOTO(flip_alloc_zero(&data->features_owned, n * (size_t)data->in_dim,
+                                  sizeof *data->features_owned, "one-hot features"));
+    for (size_t i = 0; i < n; i++)
+        data->features_owned[i * (size_t)data->in_dim +
+                             (size_t)(count[i] < last ? count[i] : last)] = 1;
+    data->features = data->features_owned;
+done:
+    flip_free(count);
+    return status;
+}
+
+/* A column a node: its id before partitioning. */
+static flip_status identity_features(flip_data *data) {
+    FLIP_TRY(flip_narrow(&data->in_dim, data->info->n_nodes, "inputs of --features identity"));
+    size_t n = (size_t)data->n_own, dim = (size_t)data->in_dim;
+    FLIP_TRY(flip_alloc_zero(&data->features_owned, n * dim, sizeof *data->features_owned,
+                             "identity features"));
+    for (size_t i = 0; i < n; i++)
+        data->features_owned[i * dim + (size_t)data->original[i]] = 1;
+    data->features = data->features_owned;
+    data->features_constant = true;
+    return FLIP_OK;
 }
 
 flip_status flip_data_features(flip_data *data) {
@@ -177,7 +244,10 @@ flip_status flip_data_features(flip_data *data) {
     case FLIP_FEATURES_DEGREE:
         return degree_features(data);
     case FLIP_FEATURES_ONEHOT:
-        return onehot_features(data);
+    case FLIP_FEATURES_ONEHOT_BRIEF:
+        return onehot_features(data, s->features == FLIP_FEATURES_ONEHOT_BRIEF);
+    case FLIP_FEATURES_IDENTITY:
+        return identity_features(data);
     default: /* rows are made by learned.c */
         data->in_dim = (int32_t)s->hidden;
         return FLIP_OK;

@@ -1,13 +1,14 @@
 /* Sparse times dense in vectors. Gathering rows of x is what costs: a row's sums stay in registers,
- * and the rows of x that come AHEAD entries later are asked for early. */
+ * and the rows of x that come AHEAD entries later are asked for early, as far as the second-level
+ * cache: it has about twice as many reads under way as the first. */
 #include "kernels/simd.h"
 
 enum {
     AHEAD = 24,      /* entries asked for early … */
     AHEAD_LINE = 48, /* … where a row of x is one cache line */
     MOST = 16,       /* vectors of a row summed at once */
-    AHEAD_RUNS = 2,  /* entries, where a run may be many lines */
-    MOST_LINES = 8,  /* of a run asked for */
+    AHEAD_RUNS = 8,  /* entries, where a run may be many lines */
+    MOST_LINES = 64, /* of a run asked for */
     CHUNK = 64,      /* rows a thread takes at once */
     LINE = 16        /* floats in a cache line */
 };
@@ -37,7 +38,7 @@ INLINE void row_part(const int count, const gather *g, int64_t v, int64_t j, int
     for (int64_t e = a->row_ptr[v]; e < last; e++) {
         const float *next = gather_row(g, e + ahead < end ? e + ahead : end) + j;
         UNROLL for (int c = 0; c < lines; c++)
-            _mm_prefetch((const char *)(next + c * LINE), _MM_HINT_T0);
+            _mm_prefetch((const char *)(next + c * LINE), _MM_HINT_T1);
         const float *x = gather_row(g, e) + j;
         float weight = a->value ? a->value[e] : 1;
         if (a->col_scale) weight *= a->col_scale[a->col[e]];
@@ -106,11 +107,28 @@ INLINE void add_scaled(int64_t n, float weight, const float *x, float *out) {
     }
 }
 
-/* A run's steps stand side by side: out[0 … steps * dim) += weight[i / dim] * x[i]. */
+/* A run's steps stand side by side: out[0 … steps * dim) += weight[i / dim] * x[i]; `count` vectors
+ * a step, known when compiling. */
+INLINE void add_steps(const int count, int64_t steps, const float *weight, const float *x,
+                      float *out) {
+    for (int64_t t = 0; t < steps; t++, x += count * LANES, out += count * LANES) {
+        vec w = v_set(weight ? weight[t] : 1);
+        UNROLL for (int c = 0; c < count; c++)
+            v_store(out + c * LANES, v_fma(w, v_load(x + c * LANES), v_load(out + c * LANES)));
+    }
+}
+
 INLINE void add_run(const gather *g, int64_t steps, const float *weight, const float *x,
                     float *out) {
-    for (int64_t t = 0; t < steps; t++)
-        add_scaled(g->dim, weight ? weight[t] : 1, x + t * g->dim, out + t * g->dim);
+    if (g->dim == LANES)
+        add_steps(1, steps, weight, x, out);
+    else if (g->dim == 2 * LANES)
+        add_steps(2, steps, weight, x, out);
+    else if (g->dim == 4 * LANES)
+        add_steps(4, steps, weight, x, out);
+    else
+        for (int64_t t = 0; t < steps; t++)
+            add_scaled(g->dim, weight ? weight[t] : 1, x + t * g->dim, out + t * g->dim);
 }
 
 /* Rows narrower than a vector: a vector holds several steps, each lane picks its step's weight. */
@@ -137,7 +155,7 @@ INLINE void ask_run(const gather *g, int64_t e) {
     const float *x = gather_row(g, e) + (int64_t)a->run_first[r] * g->dim;
     int64_t lines = (a->value_ptr[r + 1] - a->value_ptr[r]) * g->dim / LINE + 1;
     for (int64_t c = 0; c < flip_min64(lines, MOST_LINES); c++)
-        _mm_prefetch((const char *)(x + c * LINE), _MM_HINT_T0);
+        _mm_prefetch((const char *)(x + c * LINE), _MM_HINT_T1);
 }
 
 /* One gather of a neighbour's row serves all its steps. */

@@ -54,7 +54,14 @@ train() {
 of() {
     local field=$1
     shift
-    sed -nE '/"record": *"summary"/s/.*"'"$field"'": *([^,}]*).*/\1/p' "$@"
+    sed -nE '/"record": *"summary"/s/^\{[^{]*"'"$field"'": *([^,}]*).*/\1/p' "$@"
+}
+
+# link_of SPLIT METRIC REPORT…: link prediction's map, mrr, mrr_filtered or auc of valid or test.
+link_of() {
+    local split=$1 metric=$2
+    shift 2
+    sed -nE '/"record": *"summary"/s/.*"link": *\{.*"'"$split"'": *\{[^}]*"'"$metric"'": *([^,}]*).*/\1/p' "$@"
 }
 
 # spread: mean and sample standard deviation of the numbers on standard input, in percent where $1

@@ -316,6 +316,7 @@ typedef struct flip_tally {
     int64_t epochs, evaluations;
     double *seconds, *cpu; /* [epochs] of this rank */
     double total_seconds;
+    size_t loaded_bytes; /* resident before the first epoch: graph, features, pairs, layout */
 } flip_tally;
 
 typedef struct flip_report flip_report; /* rank 0 only; NULL = none */

@@ -342,6 +342,7 @@ flip_status flip_train(flip_result *result, flip_comm *comm, const flip_settings
     FLIP_TRY_GOTO(prepare(&r, comm, settings));
     add_difference(&r.tally.rest, flip_comm_meter(comm), &before);
     r.epochs_started = flip_seconds();
+    r.tally.loaded_bytes = flip_memory_now();
     FLIP_TRY_GOTO(epochs(&r));
     FLIP_TRY_GOTO(finish(&r, result));
 done:

@@ -8,7 +8,8 @@
 typedef struct rank_counts {
     flip_meter train, evaluate, rest, first;
     double total_seconds;
-    uint64_t peak_bytes, halo_rows, pair_rows; /* rows sent in one forward pass */
+    uint64_t peak_bytes, loaded_bytes; /* resident: the most, and before the first epoch */
+    uint64_t halo_rows, pair_rows;     /* rows sent in one forward pass */
 } rank_counts;
 
 static int ascending(const void *a, const void *b) {
@@ -30,7 +31,8 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .rest = tally->rest,
                         .first = tally->first,
                         .total_seconds = tally->total_seconds,
-                        .peak_bytes = flip_memory_peak()};
+                        .peak_bytes = flip_memory_peak(),
+                        .loaded_bytes = tally->loaded_bytes};
     if (data->adjacency->plan)
         mine.halo_rows = (uint64_t)flip_plan_rows_sent(data->adjacency->plan);
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
@@ -116,6 +118,19 @@ static json_t *run_bytes_json(const rank_counts *all, int size) {
     return object;
 }
 
+/* Seconds of an epoch in each stage, mean over the ranks and the epochs. */
+static json_t *stages_json(const rank_counts *all, int size, int64_t epochs) {
+    json_t *object = json_object();
+    for (int k = 0; k < FLIP_STAGE_COUNT; k++) {
+        double sum = 0;
+        for (int r = 0; r < size; r++)
+            sum += all[r].train.seconds[k];
+        json_object_set_new(object, flip_stage_name((flip_stage)k),
+                            json_real(epochs ? sum / (double)(epochs * size) : 0));
+    }
+    return object;
+}
+
 /* Median seconds of an epoch (rank 0's clock) and median processor seconds summed over ranks. */
 static flip_status epoch_times(json_t *counts, const flip_tally *tally,
                                const flip_trainer *trainer) {
@@ -146,16 +161,19 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
     *counts = first ? json_object() : NULL;
     flip_status status = epoch_times(*counts, tally, trainer);
     if (first) {
-        uint64_t peak = 0, rows = 0, pair_rows = 0;
+        uint64_t peak = 0, loaded = 0, rows = 0, pair_rows = 0;
         json_t *peaks = json_array();
         for (int r = 0; r < size; r++) {
             peak = all[r].peak_bytes > peak ? all[r].peak_bytes : peak;
+            loaded = all[r].loaded_bytes > loaded ? all[r].loaded_bytes : loaded;
             rows += all[r].halo_rows;
             pair_rows += all[r].pair_rows;
             json_array_append_new(peaks, json_integer((json_int_t)all[r].peak_bytes));
         }
         json_object_set_new(*counts, "peak_rss_bytes", json_integer((json_int_t)peak));
         json_object_set_new(*counts, "peak_rss_bytes_of_ranks", peaks);
+        json_object_set_new(*counts, "loaded_rss_bytes", json_integer((json_int_t)loaded));
+        json_object_set_new(*counts, "stage_seconds", stages_json(all, size, tally->epochs));
         json_object_set_new(*counts, "halo_rows", json_integer((json_int_t)rows));
         json_object_set_new(*counts, "pair_rows", json_integer((json_int_t)pair_rows));
         json_object_set_new(

@@ -114,6 +114,7 @@ typedef struct flip_settings {
     /* files */
     char report[FLIP_PATH_SIZE], checkpoint[FLIP_PATH_SIZE], resume[FLIP_PATH_SIZE];
     int64_t checkpoint_every;
+    bool grown; /* a checkpoint of this graph as it was before is taken */
     /* evaluate and predict */
     char output[FLIP_PATH_SIZE];
     bool json;

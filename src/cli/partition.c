@@ -43,7 +43,7 @@ const char flip_help_partition[] =
     "overlap the old ones, when --parts differs, when balance cannot be reached, or when the halo\n"
     "exceeds 1.2 times the last full result. That result is kept in the file and scaled to the\n"
     "graph of today: the share of (source, destination) pairs that crossed between parts, applied\n"
-    "to today's degrees. Checkpoints follow: flipbook train --resume, with --grown.\n"
+    "to today's degrees. Checkpoints follow: flipbook train --resume FILE --grown on.\n"
     "\n"
     "Examples: eight parts, then training on two ranks; a month later\n"
     "  flipbook partition payments.h5 -o parts.h5 --parts 8\n"

@@ -216,6 +216,8 @@ static const flip_key keys[] = {
     INT("checkpoint-every", checkpoint_every, "0", 0, 1e9, T, false,
         "epochs between checkpoints; 0: at the end only"),
     PATH("resume", resume, T, "continue from this checkpoint"),
+    SWITCH("grown", grown, "off", T | E | P, false,
+           "the checkpoint may be of this graph before it grew: rows of nodes go by their names"),
     {"output", FLIP_KEY_PATH, AT(output), "", 0, 0, false, "FILE", NULL, NULL, P, false,
      "CSV of the predictions; default: standard output"},
     SWITCH("json", json, "off", E, false, "print the result as JSON"),

@@ -57,7 +57,8 @@ static flip_status match(const flip_settings *settings, const char *json, const 
     FLIP_TRY(flip_settings_from_json(&theirs, json));
     for (size_t i = 0; i < n; i++) {
         char mine[FLIP_PATH_SIZE], other[FLIP_PATH_SIZE];
-        if (!table[i].result) continue;
+        if (!table[i].result || (settings->grown && strncmp(table[i].name, "split", 5) == 0))
+            continue; /* a longer timeline may be split anew */
         flip_settings_format(settings, &table[i], mine, sizeof mine);
         flip_settings_format(&theirs, &table[i], other, sizeof other);
         if (strcmp(mine, other) != 0)

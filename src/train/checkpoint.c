@@ -1,13 +1,15 @@
 /* Checkpoints: one container of kind "checkpoint", written by rank 0, read by every rank.
  *
  *   / attributes        settings (JSON), graph, fingerprint, real, epoch, best_epoch, loss,
- *                       best_metric, best_loss, steps (of the optimiser), n_classes, in_dim
+ *                       best_metric, best_loss, steps (of the optimiser), n_classes, in_dim;
+ *                       graph_nodes, graph_events, graph_steps: how large the graph was
  *   parameters/current  [n]  the slab: parameters, then running statistics of batch norms
  *   parameters/best     [n]  the slab of the best epoch
  *   parameters/shape    int64 [p, 3]  rows, columns, offset of each parameter
  *   parameters/names    text, one line each
  *   optimiser/moments   [m]
- *   embedding/…         learned features, a row a node: original (ids), current, best, moment1, 2
+ *   embedding/…         learned features, a row a node: original (ids), name (hashes), current,
+ *                       best, moment1, moment2
  *
  * Everything else that a run depends on (dropout, negatives) is a function of seed and epoch, so a
  * resumed run gives the bits of the uninterrupted one.
@@ -15,6 +17,7 @@
 #include "train/internal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,7 +62,10 @@ static flip_status write_attributes(flip_writer *writer, const flip_trainer *tra
                  {"best_epoch", trainer->best_epoch},
                  {"steps", flip_optimiser_steps(trainer->optimiser)},
                  {"n_classes", data->n_classes},
-                 {"in_dim", data->in_dim}};
+                 {"in_dim", data->in_dim},
+                 {"graph_nodes", data->info->n_nodes},
+                 {"graph_events", data->info->n_events},
+                 {"graph_steps", data->info->n_steps}};
     FLIP_TRY(flip_writer_attribute_text(writer, "/", "settings", settings));
     FLIP_TRY(flip_writer_attribute_text(writer, "/", "graph", data->s.graph));
     FLIP_TRY(flip_writer_attribute_text(writer, "/", "real", FLIP_REAL_NAME));
@@ -75,6 +81,7 @@ static flip_status write_attributes(flip_writer *writer, const flip_trainer *tra
 static char *settings_of_result(const flip_settings *settings, const flip_io *io) {
     flip_settings kept = *settings;
     kept.report[0] = kept.checkpoint[0] = kept.resume[0] = '\0';
+    kept.grown = false;
     return io->to_json(&kept);
 }
 
@@ -99,14 +106,14 @@ flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path,
     FLIP_TRY_GOTO(flip_writer_rows(writer, "optimiser/moments", real_type, real_type,
                                    first ? n_moments : 0, 0, 0, moments));
     if (trainer->learned)
-        FLIP_TRY_GOTO(flip_learned_write(trainer->learned, writer, real_type, data->original));
+        FLIP_TRY_GOTO(flip_learned_write(trainer->learned, data, writer, real_type));
     FLIP_TRY_GOTO(flip_writer_commit(writer));
     if (first)
         meter->bytes[FLIP_BYTES_CHECKPOINT] += (uint64_t)(2 * n + n_moments) * sizeof *moments;
-    if (trainer->learned) /* every rank its rows: current, best, two moments, and their ids */
+    if (trainer->learned) /* every rank its rows: current, best, two moments; ids and names */
         meter->bytes[FLIP_BYTES_CHECKPOINT] +=
             (uint64_t)data->n_own *
-            (4 * (uint64_t)trainer->learned->dim * sizeof *moments + sizeof(int64_t));
+            (4 * (uint64_t)trainer->learned->dim * sizeof *moments + 2 * sizeof(int64_t));
 done:
     flip_writer_destroy(&writer);
     free(settings);
@@ -149,9 +156,31 @@ static flip_status read_slab(const flip_reader *reader, const char *name, int64_
     return flip_reader_rows(reader, name, real_type, 0, n, out);
 }
 
-/* The checkpoint must be of this graph, and for resuming of these settings. */
-static flip_status check_origin(const flip_trainer *trainer, const flip_reader *reader,
-                                const flip_io *io, bool resume) {
+/* "40 nodes more (140), …": what has changed since the checkpoint's graph. */
+static flip_status say_grown(flip_trainer *trainer, const flip_reader *reader) {
+    const flip_graph_info *info = trainer->data.info;
+    const struct {
+        const char *attribute, *what;
+        int64_t now;
+    } all[] = {{"graph_nodes", "nodes", info->n_nodes},
+               {"graph_events", "events", info->n_events},
+               {"graph_steps", "steps", info->n_steps}};
+    char *out = trainer->grown;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        int64_t before = all[i].now;
+        size_t used = strlen(out);
+        if (flip_reader_has_attribute(reader, "/", all[i].attribute))
+            FLIP_TRY(flip_reader_attribute_i64(reader, "/", all[i].attribute, &before));
+        snprintf(out + used, sizeof trainer->grown - used, "%s%s %" PRId64 " -> %" PRId64,
+                 i ? ", " : "", all[i].what, before, all[i].now);
+    }
+    return FLIP_OK;
+}
+
+/* The checkpoint must be of this graph or, where that is asked for, of one before it; for resuming
+ * also of these settings. *grown: it is of another graph. */
+static flip_status check_origin(flip_trainer *trainer, const flip_reader *reader, const flip_io *io,
+                                bool resume, bool *grown) {
     const flip_data *data = &trainer->data;
     char *json = NULL, *graph = NULL;
     int64_t fingerprint;
@@ -159,13 +188,17 @@ static flip_status check_origin(const flip_trainer *trainer, const flip_reader *
     FLIP_TRY_GOTO(read_text(reader, "settings", &json));
     FLIP_TRY_GOTO(read_text(reader, "graph", &graph));
     FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "fingerprint", &fingerprint));
+    *grown = data->s.grown && (uint64_t)fingerprint != flip_graph_fingerprint(data->graph);
     if (resume) FLIP_TRY_GOTO(io->match(&data->s, json, flip_reader_path(reader)));
-    if (resume && (uint64_t)fingerprint != flip_graph_fingerprint(data->graph))
+    if (resume && !*grown && (uint64_t)fingerprint != flip_graph_fingerprint(data->graph))
         status = FLIP_FAIL(FLIP_ERROR_USAGE,
                            "checkpoint '%s' was trained on '%s' (fingerprint %016" PRIx64
-                           "), not on '%s' (%016" PRIx64 ")",
+                           "), not on '%s' (%016" PRIx64
+                           "); where this is that graph, grown or changed, --grown on takes what "
+                           "it has learned",
                            flip_reader_path(reader), graph, (uint64_t)fingerprint, data->s.graph,
                            flip_graph_fingerprint(data->graph));
+    if (status == FLIP_OK && *grown) status = say_grown(trainer, reader);
 done:
     flip_free(json);
     flip_free(graph);
@@ -198,23 +231,43 @@ static flip_status read_state(flip_trainer *trainer, const flip_reader *reader) 
     return flip_reader_attribute_f64(reader, "/", "best_loss", &trainer->best_loss);
 }
 
+/* What was best on the graph of before is not the best of this one: validation begins anew. */
+static void forget_best(flip_trainer *trainer) {
+    flip_trainer_keep(trainer);
+    trainer->best_epoch = 0;
+    trainer->best_metric = trainer->best_loss = NAN;
+}
+
+static flip_status read_learned(flip_trainer *trainer, const flip_reader *reader, bool state,
+                                bool grown) {
+    int64_t n_taken = 0;
+    if (!trainer->learned) return FLIP_OK;
+    FLIP_TRY(flip_learned_read(trainer->learned, &trainer->data, reader, real_type, state, grown,
+                               &n_taken));
+    size_t used = strlen(trainer->grown);
+    if (grown)
+        snprintf(trainer->grown + used, sizeof trainer->grown - used,
+                 "; learned features of %" PRId64 " nodes taken over", n_taken);
+    return FLIP_OK;
+}
+
 flip_status flip_checkpoint_read(flip_trainer *trainer, const char *path, const flip_io *io,
                                  bool state) {
     flip_reader *reader = NULL;
+    bool grown = false;
     int64_t n = flip_params_size(trainer->params);
     flip_real *values = flip_params_values(trainer->params);
     flip_status status;
     FLIP_TRY_GOTO(flip_reader_open(&reader, trainer->data.comm, path, "checkpoint"));
-    FLIP_TRY_GOTO(check_origin(trainer, reader, io, state));
+    FLIP_TRY_GOTO(check_origin(trainer, reader, io, state, &grown));
     FLIP_TRY_GOTO(check_shapes(trainer, reader));
     FLIP_TRY_GOTO(read_slab(reader, "parameters/best", n, trainer->best));
     FLIP_TRY_GOTO(read_slab(reader, state ? "parameters/current" : "parameters/best", n, values));
     FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "epoch", &trainer->epoch));
     FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "best_epoch", &trainer->best_epoch));
-    if (trainer->learned)
-        FLIP_TRY_GOTO(
-            flip_learned_read(trainer->learned, &trainer->data, reader, real_type, state));
+    FLIP_TRY_GOTO(read_learned(trainer, reader, state, grown));
     if (state) FLIP_TRY_GOTO(read_state(trainer, reader));
+    if (state && grown) forget_best(trainer);
 done:
     flip_reader_close(&reader);
     return status;

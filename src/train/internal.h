@@ -170,6 +170,7 @@ typedef struct flip_learned {
     flip_real *moments;       /* [2, n_own, dim] */
     double *gradient;         /* [n_own, dim] */
     flip_real *input;         /* [n_own, most steps of a block, dim] where that is above 1 */
+    int64_t *name;            /* [n_own] hashes of names, read when a checkpoint needs them */
 } flip_learned;
 flip_status flip_learned_create(flip_learned **learned, const flip_data *data);
 void flip_learned_destroy(flip_learned **learned);
@@ -179,13 +180,15 @@ void flip_learned_clear(flip_learned *learned);
 flip_status flip_learned_add(flip_learned *learned, const flip_tape *tape, flip_var x);
 /* One step of the settings' optimiser (clipping is for the model's parameters). */
 void flip_learned_step(flip_learned *learned, const flip_settings *settings, int64_t epoch);
-/* Rows in rank order, with their original ids. Collective. */
-flip_status flip_learned_write(const flip_learned *learned, flip_writer *writer, flip_type type,
-                               const int64_t *original);
+/* Rows in rank order, with original ids and hashes of names. Collective. */
+flip_status flip_learned_write(flip_learned *learned, const flip_data *data, flip_writer *writer,
+                               flip_type type);
 /* Each row goes to its owner, however the graph is cut now. state: current values and moments too,
- * else the best values. Collective. */
+ * else the best values. grown: the graph is not the one trained on; rows go by names, not by
+ * original ids, and n_taken nodes of this graph got one. Collective. */
 flip_status flip_learned_read(flip_learned *learned, const flip_data *data,
-                              const flip_reader *reader, flip_type type, bool state);
+                              const flip_reader *reader, flip_type type, bool state, bool grown,
+                              int64_t *n_taken);
 
 /* ---- trainer: data, model and their state ---- */
 
@@ -209,6 +212,7 @@ typedef struct flip_trainer {
     double loss;               /* of the last epoch */
     double best_metric, best_loss;
     flip_real *best; /* [params size] owned: parameters of the best epoch */
+    char grown[256]; /* what the graph has more than the checkpoint's; "" = it is the same */
 } flip_trainer;
 
 /* Model, tape and optimiser on opened data. */

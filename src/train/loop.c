@@ -304,6 +304,8 @@ static flip_status prepare(run *r, flip_comm *comm, const flip_settings *setting
     if (s->resume[0]) FLIP_TRY(flip_checkpoint_read(t, s->resume, r->io, true));
     if (s->resume[0] && r->out)
         fprintf(r->out, "resumed  '%s' after epoch %lld\n", s->resume, (long long)t->epoch);
+    if (t->grown[0] && r->out)
+        fprintf(r->out, "grown    since then: %s; the best epoch is looked for anew\n", t->grown);
     r->checkpoint = s->checkpoint[0] ? s->checkpoint : s->resume;
     FLIP_TRY(flip_container_writable(comm, r->checkpoint));
     FLIP_TRY(flip_comm_agree(comm, begin_report(r)));

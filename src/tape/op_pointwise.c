@@ -1,5 +1,4 @@
-/* Row by row, without parameters to multiply: bias, ELU, masks, sums, concatenation, TM-GCN's band.
- */
+/* Row by row, without parameters to multiply: bias, ELU, masks, sums, concatenation. */
 #include "internal.h"
 
 #include <string.h>
@@ -285,51 +284,5 @@ flip_var flip_concat(flip_tape *tape, flip_var x, flip_var y) {
     record r = tape_record(OP_CONCAT);
     r.in[0] = x;
     r.in[1] = y;
-    return tape_apply(tape, &r);
-}
-
-/* ---- TM-GCN's M (Malik et al. 2021, section 2): y_t = Σ_k M[t,k] x_k;  dx_k = Σ_t M[t,k] dy_t,
- * M[t,k] = 1 / min(b, t+1) for t-b < k <= t ---- */
-
-static flip_status band_forward(flip_tape *tape, record *r) {
-    const variable *x = tape_in(tape, r, 0);
-    FLIP_TRY(tape_output(tape, r, -1));
-    flip_band_average(x->rows, x->steps, x->dim, r->count, tape_out(tape, r)->value, x->value);
-    tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(x, 2), 0);
-    return FLIP_OK;
-}
-
-static flip_status band_backward(flip_tape *tape, record *r) {
-    const variable *x = tape_in(tape, r, 0), *y = tape_out(tape, r);
-    int32_t steps = x->steps, dim = x->dim, window = r->count < 1 ? 1 : r->count;
-    target to;
-    FLIP_TRY(tape_gradient(tape, r, 0, &to));
-    if (!to.gradient) return FLIP_OK;
-#pragma omp parallel for schedule(static)
-    for (int32_t v = 0; v < x->rows; v++)
-        for (int32_t k = 0; k < steps; k++) {
-            flip_real *dx = to.gradient + ((int64_t)v * steps + k) * dim;
-            if (!to.accumulate) memset(dx, 0, (size_t)dim * sizeof *dx);
-            for (int32_t t = k; t < steps && t < k + window; t++) {
-                flip_real m = 1 / (flip_real)(window < t + 1 ? window : t + 1);
-                const flip_real *dy = y->gradient + ((int64_t)v * steps + t) * dim;
-                for (int32_t j = 0; j < dim; j++)
-                    dx[j] += m * dy[j];
-            }
-        }
-    return FLIP_OK;
-}
-
-const operator_row op_band = {.name = "band",
-                              .stage = FLIP_STAGE_POINTWISE,
-                              .inputs = 1,
-                              .shape = shape_same,
-                              .forward = band_forward,
-                              .backward = band_backward};
-
-flip_var flip_band(flip_tape *tape, flip_var x, int32_t window) {
-    record r = tape_record(OP_BAND);
-    r.in[0] = x;
-    r.count = window;
     return tape_apply(tape, &r);
 }

@@ -1,0 +1,352 @@
+/* TM-GCN's M (Malik et al. 2021, section 2): y_t = Σ_k M[t,k] x_k;  dx_k = Σ_t M[t,k] dy_t,
+ * M[t,k] = 1 / min(b, t+1) for t-b < k <= t; steps count from the timeline's first.
+ *
+ * A node's first steps of a block look back at up to b-1 steps before it:
+ *
+ *     earlier [rows, e, dim]   x [rows, steps, dim]
+ *     ──────────────────────┬───────────────────────
+ *          t-b+1 … ─────────┼──▶ t
+ *
+ * Where a rank has all steps of its nodes (one chunk, or redistributed slice by slice) the steps
+ * before the block are carried from block to block. In a window they come from the ranks of the
+ * part that have them, and a rank carries its own ones. Gradients go the same ways back. */
+#include "internal.h"
+
+#include <omp.h>
+#include <string.h>
+
+typedef struct band {
+    flip_tape *tape;
+    flip_layout *layout;
+    int32_t window, dim;
+    int64_t rows;  /* in the layout in which the work is done */
+    int32_t steps; /* of the block */
+    int32_t step;  /* the first of them, counted from the timeline's first */
+    int32_t e;     /* steps before them that this rank's first ones look back at */
+    /* steps of the rank that are carried: [rows, n, dim], numbered as the rank's own steps */
+    int32_t block_at, kept, kept_at, next, next_at;
+} band;
+
+static bool in_window(const flip_tape *tape) {
+    return tape->layout && tape->layout->n_time > 1 &&
+           tape->layout->exchange == FLIP_EXCHANGE_WINDOW;
+}
+static bool is_moved(const flip_tape *tape) {
+    return tape->layout && tape->layout->n_time > 1 && !in_window(tape);
+}
+
+static band band_of(flip_tape *tape, const record *r) {
+    flip_layout *l = tape->layout;
+    const variable *x = tape_in(tape, r, 0);
+    band b = {.tape = tape, .layout = l, .window = r->count < 1 ? 1 : r->count, .dim = x->dim};
+    b.rows = x->rows;
+    b.steps = x->steps;
+    if (!l) return b;
+    int32_t before = b.window - 1, origin = l->block_first[0];
+    if (in_window(tape)) {
+        flip_window here = flip_layout_window_of(l, tape->block, before);
+        flip_window then = {.n = 0};
+        if (tape->block + 1 < l->n_blocks) then = flip_layout_window_of(l, tape->block + 1, before);
+        b.step = flip_layout_first(l, tape->block) - origin;
+        b.e = here.n;
+        b.block_at = l->own_before[tape->block];
+        b.kept = here.n_kept;
+        b.kept_at = here.kept_from;
+        b.next = then.n_kept;
+        b.next_at = then.kept_from;
+        return b;
+    }
+    b.rows = l->n_own;
+    b.step = b.block_at = l->block_first[tape->block] - origin;
+    b.steps = l->block_first[tape->block + 1] - l->block_first[tape->block];
+    b.e = b.kept = b.step < before ? b.step : before;
+    b.kept_at = b.step - b.kept;
+    if (tape->block + 1 == l->n_blocks) return b;
+    int32_t end = b.step + b.steps;
+    b.next = end < before ? end : before;
+    b.next_at = end - b.next;
+    return b;
+}
+
+/* Values between blocks: what the longest look back needs. */
+static size_t carried(const band *b) {
+    int32_t most = b->layout ? b->layout->n_steps - b->layout->block_first[0] : 0;
+    int32_t n = b->window - 1 < most ? b->window - 1 : most;
+    return (size_t)b->rows * (size_t)n * (size_t)b->dim;
+}
+
+/* ---- sums ---- */
+
+/* Step t of a row: before the block's first in `earlier`, else in x. */
+static const flip_real *step_row(const band *b, const flip_real *earlier, const flip_real *x,
+                                 int32_t t) {
+    int32_t at = t - b->step;
+    return at < 0 ? earlier + (int64_t)(at + b->e) * b->dim : x + (int64_t)at * b->dim;
+}
+
+static void add(int32_t n, flip_real *to, const flip_real *from) {
+    for (int32_t j = 0; j < n; j++)
+        to[j] += from[j];
+}
+
+/* Sums of `window` steps without a subtraction, three additions a value: the timeline is cut every
+ * `window` steps; a sum is the rest of one piece (tail, from its step on) and the beginning of the
+ * next (head). Cuts are the timeline's, so that blocks and chunks do not change a bit. */
+static void row_forward(const band *b, const flip_real *earlier, const flip_real *x, flip_real *y,
+                        flip_real *tail, flip_real *head) {
+    const int32_t w = b->window, dim = b->dim, low = b->step - b->e;
+    for (int32_t t = b->step; t < b->step + b->steps; t++) {
+        int32_t cut = t / w * w;
+        if (t == cut || t == b->step) {
+            memset(head, 0, (size_t)dim * sizeof *head);
+            for (int32_t k = cut; k < t; k++)
+                add(dim, head, step_row(b, earlier, x, k));
+            for (int32_t k = cut - 1; k >= low && k >= cut - w; k--) {
+                flip_real *to = tail + (int64_t)(k - cut + w) * dim;
+                memcpy(to, step_row(b, earlier, x, k), (size_t)dim * sizeof *to);
+                if (k < cut - 1) add(dim, to, to + dim);
+            }
+        }
+        add(dim, head, step_row(b, earlier, x, t));
+        flip_real scale = 1 / (flip_real)(w < t + 1 ? w : t + 1),
+                  *out = y + (int64_t)(t - b->step) * dim;
+        int32_t from = t - w + 1;
+        if (from >= 0 && from < cut) {
+            const flip_real *rest = tail + (int64_t)(from - cut + w) * dim;
+            for (int32_t j = 0; j < dim; j++)
+                out[j] = scale * (rest[j] + head[j]);
+        } else {
+            for (int32_t j = 0; j < dim; j++)
+                out[j] = scale * head[j];
+        }
+    }
+}
+
+/* Gradient of step k, which may be an earlier one: from this block's own steps. */
+static void gradient_of_step(const band *b, const flip_real *dy, int32_t k, flip_real *dx) {
+    int32_t last = b->step + b->steps - 1;
+    for (int32_t t = k < b->step ? b->step : k; t <= last && t < k + b->window; t++) {
+        flip_real m = 1 / (flip_real)(b->window < t + 1 ? b->window : t + 1);
+        const flip_real *from = dy + (int64_t)(t - b->step) * b->dim;
+        for (int32_t j = 0; j < b->dim; j++)
+            dx[j] += m * from[j];
+    }
+}
+
+/* Rows first … first+n-1. */
+static flip_status sum_rows(const band *b, int64_t first, int64_t n, const flip_real *earlier,
+                            const flip_real *x, flip_real *y) {
+    flip_real *work;
+    size_t each = ((size_t)b->window + 1) * (size_t)b->dim;
+    FLIP_TRY(pool_alloc(b->tape->pool, &work, (size_t)omp_get_max_threads() * each * sizeof *work));
+#pragma omp parallel for schedule(static)
+    for (int64_t i = first; i < first + n; i++) {
+        flip_real *tail = work + (size_t)omp_get_thread_num() * each;
+        row_forward(b, earlier ? earlier + i * b->e * b->dim : NULL, x + i * b->steps * b->dim,
+                    y + i * b->steps * b->dim, tail, tail + each - b->dim);
+    }
+    pool_free(b->tape->pool, work);
+    return FLIP_OK;
+}
+
+/* dearlier: written; dx: written or added to. */
+static void sum_rows_back(const band *b, int64_t first, int64_t n, const flip_real *dy,
+                          flip_real *dearlier, flip_real *dx, bool accumulate) {
+    size_t row = (size_t)b->dim * sizeof *dx;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = first; i < first + n; i++) {
+        const flip_real *from = dy + i * b->steps * b->dim;
+        for (int32_t k = -b->e; k < b->steps; k++) {
+            flip_real *to = k < 0 ? dearlier + (i * b->e + k + b->e) * b->dim
+                                  : dx + (i * b->steps + k) * b->dim;
+            if (k < 0 || !accumulate) memset(to, 0, row);
+            gradient_of_step(b, from, b->step + k, to);
+        }
+    }
+}
+
+/* ---- what is carried ---- */
+
+/* Row i of the rank's own step `at`. */
+static flip_real *own_step(const band *b, flip_real *kept, flip_real *x, int64_t i, int32_t at) {
+    return at < b->block_at ? kept + (i * b->kept + at - b->kept_at) * b->dim
+                            : x + (i * b->steps + at - b->block_at) * b->dim;
+}
+
+static void leave(const band *b, const flip_real *kept, const flip_real *x, flip_real *next) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < b->rows; i++)
+        for (int32_t k = 0; k < b->next; k++)
+            memcpy(next + (i * b->next + k) * b->dim,
+                   own_step(b, (flip_real *)kept, (flip_real *)x, i, b->next_at + k),
+                   (size_t)b->dim * sizeof *next);
+}
+
+/* The next block's gradients of what it was left. */
+static void take_back(const band *b, const flip_real *dnext, flip_real *dkept, flip_real *dx) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < b->rows; i++)
+        for (int32_t k = 0; k < b->next; k++)
+            add(b->dim, own_step(b, dkept, dx, i, b->next_at + k),
+                dnext + (i * b->next + k) * b->dim);
+}
+
+/* ---- forward ---- */
+
+static flip_status band_shape(const flip_tape *tape, const record *r, shape *out) {
+    const flip_layout *l = tape->layout;
+    FLIP_TRY(shape_same(tape, r, out));
+    if (l && l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "TM-GCN's band has no state to hand over; use "
+                                           "--distribute window, time, grid or nodes");
+    if (l && (out->rows != l->n_rows || out->steps != flip_layout_steps(l, tape->block)))
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "[%d, %d] is not this block's [%d, %d]", out->rows,
+                         out->steps, l->n_rows, flip_layout_steps(l, tape->block));
+    return FLIP_OK;
+}
+
+/* x and y travel slice by slice; what the next block looks back at is taken from x on the way. */
+static flip_status forward_moved(const band *b, const variable *x, const flip_real *earlier,
+                                 flip_real *next, variable *out) {
+    flip_layout *l = b->layout;
+    pool *p = b->tape->pool;
+    int32_t block = b->tape->block, first, n;
+    size_t bytes = (size_t)(b->rows * b->steps * b->dim) * sizeof(flip_real);
+    flip_real *xn, *yn;
+    FLIP_TRY(pool_alloc(p, &xn, bytes));
+    FLIP_TRY(pool_alloc(p, &yn, bytes));
+    FLIP_TRY(flip_layout_to_nodes_begin(l, block, 0, b->dim, x->value));
+    for (int32_t s = 0; s < l->slices; s++) {
+        if (s + 1 < l->slices)
+            FLIP_TRY(flip_layout_to_nodes_begin(l, block, s + 1, b->dim, x->value));
+        FLIP_TRY(flip_layout_to_nodes_end(l, xn));
+        flip_layout_slice(l, s, l->n_own, &first, &n);
+        FLIP_TRY(sum_rows(b, first, n, earlier, xn, yn));
+        if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
+        FLIP_TRY(flip_layout_to_time_begin(l, block, s, b->dim, yn, out->value));
+    }
+    FLIP_TRY(flip_layout_to_time_end(l));
+    if (next) leave(b, earlier, xn, next);
+    pool_free(p, xn);
+    pool_free(p, yn);
+    return FLIP_OK;
+}
+
+static flip_status forward_window(const band *b, const variable *x, const flip_real *kept,
+                                  flip_real *next, variable *out) {
+    pool *p = b->tape->pool;
+    flip_real *earlier;
+    FLIP_TRY(pool_alloc(p, &earlier, (size_t)(b->rows * b->e * b->dim) * sizeof *earlier));
+    FLIP_TRY(flip_layout_window(b->layout, b->tape->block, b->window - 1, b->dim, kept, x->value,
+                                earlier));
+    FLIP_TRY(sum_rows(b, 0, b->rows, earlier, x->value, out->value));
+    pool_free(p, earlier);
+    if (next) leave(b, kept, x->value, next);
+    return FLIP_OK;
+}
+
+static flip_status band_forward(flip_tape *tape, record *r) {
+    const variable *x = tape_in(tape, r, 0);
+    band b = band_of(tape, r);
+    FLIP_TRY(tape_output(tape, r, -1));
+    FLIP_TRY(tape_carry(tape, r, carried(&b)));
+    const flip_real *kept = tape_carry_state(tape, r);
+    flip_real *next = tape_carry_next(tape, r);
+    if (b.kept > 0 && !kept)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "the steps before block %d were not carried",
+                         tape->block);
+    tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(x) * 2 * sizeof(flip_real), 0);
+    if (in_window(tape)) return forward_window(&b, x, kept, next, tape_out(tape, r));
+    if (is_moved(tape)) return forward_moved(&b, x, kept, next, tape_out(tape, r));
+    FLIP_TRY(sum_rows(&b, 0, b.rows, kept, x->value, tape_out(tape, r)->value));
+    if (next) leave(&b, kept, x->value, next);
+    return FLIP_OK;
+}
+
+/* ---- backward ---- */
+
+/* Gradients of the steps before the block: carried on when they were a block's. */
+static flip_status backward_moved(const band *b, record *r, const flip_real *dnext,
+                                  flip_real *dearlier) {
+    flip_layout *l = b->layout;
+    pool *p = b->tape->pool;
+    const variable *out = tape_out(b->tape, r);
+    int32_t block = b->tape->block, first, n;
+    size_t bytes = (size_t)(b->rows * b->steps * b->dim) * sizeof(flip_real);
+    flip_real *dy, *dx, *back;
+    FLIP_TRY(pool_alloc(p, &dy, bytes));
+    FLIP_TRY(pool_alloc(p, &dx, bytes));
+    FLIP_TRY(pool_alloc(p, &back, (size_t)size_of(tape_in(b->tape, r, 0)) * sizeof *back));
+    FLIP_TRY(flip_layout_to_nodes_begin(l, block, 0, b->dim, out->gradient));
+    for (int32_t s = 0; s < l->slices; s++) {
+        if (s + 1 < l->slices)
+            FLIP_TRY(flip_layout_to_nodes_begin(l, block, s + 1, b->dim, out->gradient));
+        FLIP_TRY(flip_layout_to_nodes_end(l, dy));
+        flip_layout_slice(l, s, l->n_own, &first, &n);
+        sum_rows_back(b, first, n, dy, dearlier, dx, false);
+    }
+    if (dnext) take_back(b, dnext, dearlier, dx);
+    for (int32_t s = 0; s < l->slices; s++) {
+        if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
+        FLIP_TRY(flip_layout_to_time_begin(l, block, s, b->dim, dx, back));
+    }
+    FLIP_TRY(flip_layout_to_time_end(l));
+    pool_free(p, dy);
+    pool_free(p, dx);
+    return tape_give_gradient(b->tape, r, 0, back);
+}
+
+static flip_status backward_window(const band *b, record *r, const flip_real *dnext,
+                                   flip_real *dkept) {
+    pool *p = b->tape->pool;
+    flip_real *earlier;
+    target to;
+    FLIP_TRY(tape_gradient(b->tape, r, 0, &to));
+    FLIP_TRY(pool_alloc(p, &earlier, (size_t)(b->rows * b->e * b->dim) * sizeof *earlier));
+    memset(dkept, 0, (size_t)(b->rows * b->kept * b->dim) * sizeof *dkept);
+    sum_rows_back(b, 0, b->rows, tape_out(b->tape, r)->gradient, earlier, to.gradient,
+                  to.accumulate);
+    if (dnext) take_back(b, dnext, dkept, to.gradient);
+    FLIP_TRY(flip_layout_window_back(b->layout, b->tape->block, b->window - 1, b->dim, earlier,
+                                     dkept, to.gradient));
+    pool_free(p, earlier);
+    return FLIP_OK;
+}
+
+static flip_status band_walk(const band *b, record *r, const flip_real *dnext, flip_real *dkept) {
+    target to;
+    if (in_window(b->tape)) return backward_window(b, r, dnext, dkept);
+    if (is_moved(b->tape)) return backward_moved(b, r, dnext, dkept);
+    FLIP_TRY(tape_gradient(b->tape, r, 0, &to));
+    sum_rows_back(b, 0, b->rows, tape_out(b->tape, r)->gradient, dkept, to.gradient, to.accumulate);
+    if (dnext) take_back(b, dnext, dkept, to.gradient);
+    return FLIP_OK;
+}
+
+static flip_status band_backward(flip_tape *tape, record *r) {
+    band b = band_of(tape, r);
+    const flip_real *dnext = tape_carry_gradient(tape, r);
+    flip_real *given = tape_carry_give(tape, r), *dkept;
+    size_t bytes = (size_t)(b.rows * b.kept * b.dim) * sizeof *dkept;
+    if (!tape_in(tape, r, 0)->needs_gradient) return FLIP_OK;
+    FLIP_TRY(pool_alloc(tape->pool, &dkept, bytes)); /* given is dnext's memory */
+    FLIP_TRY(band_walk(&b, r, dnext, dkept));
+    if (given && bytes > 0) memcpy(given, dkept, bytes);
+    pool_free(tape->pool, dkept);
+    return FLIP_OK;
+}
+
+const operator_row op_band = {.name = "band",
+                              .stage = FLIP_STAGE_POINTWISE,
+                              .inputs = 1,
+                              .carries = true,
+                              .shape = band_shape,
+                              .forward = band_forward,
+                              .backward = band_backward};
+
+flip_var flip_band(flip_tape *tape, flip_var x, int32_t window) {
+    record r = tape_record(OP_BAND);
+    r.in[0] = x;
+    r.count = window;
+    return tape_apply(tape, &r);
+}

@@ -65,7 +65,7 @@ enum { FLIP_PATH_SIZE = 1024, FLIP_WORD_SIZE = 128 };
 #define FLIP_UNSET (-1) /* `auto` of a number */
 /* Words that may stand for a number are stored as -2, -3, … */
 #define FLIP_WORD_VALUE(i) (-2 - (i))
-enum { FLIP_ENDS_AUTO, FLIP_ENDS_DESTINATION, FLIP_ENDS_BOTH };
+enum { FLIP_ENDS_AUTO, FLIP_ENDS_DESTINATION, FLIP_ENDS_BOTH, FLIP_ENDS_ACTIVE, FLIP_ENDS_MIXED };
 enum {
     FLIP_EVAL_ALL = FLIP_WORD_VALUE(0),  /* every pair of nodes is a candidate */
     FLIP_EVAL_GIVEN = FLIP_WORD_VALUE(1) /* the non-edges that the file pins */

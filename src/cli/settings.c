@@ -148,9 +148,10 @@ static const flip_key keys[] = {
     INT("negatives", negatives, "1", 1, 10000, T, true,
         "sampled non-edges a pair in training (link)"),
     CHOICE(
-        "negative-ends", negative_ends, "auto", "auto|destination|both", NULL, true,
-        "what is drawn of a non-edge in training (link): the destination for the same source, or "
-        "both ends; auto: both with --eval-negatives all, which ranks every pair"),
+        "negative-ends", negative_ends, "auto", "auto|destination|both|active|mixed", NULL, true,
+        "what is drawn of a non-edge in training (link): any destination for the same source; "
+        "both ends; a destination with in-events in the last 10 steps; mixed: active and both in "
+        "turn; auto: both with --eval-negatives all, which ranks every pair, else destination"),
     {"eval-negatives", FLIP_KEY_INT, AT(eval_negatives), "100", 1, 10000, false, "all|given", NULL,
      NULL, T | E, true,
      "non-edges in validation and test (link): N sampled a pair; all: every pair of nodes of a "

@@ -1,7 +1,77 @@
-/* Pinned non-edges of the file (import --negatives) as pairs of link prediction. */
+/* What non-edges are made of beside chance: active nodes, and those that the file pins (import
+ * --negatives). */
 #include "train/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+/* ---- nodes that are active in a step ---- */
+
+typedef struct active {
+    int64_t node; /* original id */
+    int32_t step;
+} active;
+
+static int by_step(const void *a, const void *b) {
+    const active *x = a, *y = b;
+    if (x->step != y->step) return x->step < y->step ? -1 : 1;
+    return (x->node > y->node) - (x->node < y->node);
+}
+
+/* Own nodes and their steps with in-events; events of a node and step stand together. */
+static flip_status own_active(const flip_data *data, active **list, int64_t *n) {
+    const flip_events *events = flip_graph_events(data->graph);
+    int64_t first = data->rank_first[flip_comm_rank(data->comm)];
+    FLIP_TRY(flip_alloc(list, (size_t)events->n, sizeof **list, "active nodes"));
+    *n = 0;
+    for (int64_t e = 0; e < events->n; e++) {
+        active x = {data->original[events->dst[e] - first], events->step ? events->step[e] : 0};
+        if (*n == 0 || by_step(&(*list)[*n - 1], &x) != 0) (*list)[(*n)++] = x;
+    }
+    return FLIP_OK;
+}
+
+flip_status flip_data_active(flip_data *data) {
+    int size = flip_comm_size(data->comm);
+    active *mine = NULL, *all = NULL;
+    int64_t n = 0, total = 0, *counts = NULL;
+    flip_links *links = &data->links;
+    flip_status status;
+    FLIP_TRY_GOTO(flip_alloc(&counts, (size_t)size, sizeof *counts, "active nodes"));
+    FLIP_TRY_GOTO(flip_comm_agree(data->comm, own_active(data, &mine, &n)));
+    counts[0] = n;
+    if (size > 1) FLIP_TRY_GOTO(flip_comm_gather_all(data->comm, counts, &n, sizeof n));
+    for (int r = 0; r < size; r++)
+        total += counts[r];
+    status = flip_alloc(&all, (size_t)total, sizeof *all, "active nodes");
+    if (status == FLIP_OK)
+        status = flip_alloc(&links->active, (size_t)total, sizeof(int64_t), "active nodes");
+    if (status == FLIP_OK)
+        status = flip_alloc_zero(&links->active_first, (size_t)data->steps + 1, sizeof(int64_t),
+                                 "active nodes");
+    FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
+    int64_t at = 0;
+    for (int r = 0; r < size; at += counts[r++]) {
+        if (r == flip_comm_rank(data->comm) && n > 0)
+            memcpy(all + at, mine, (size_t)n * sizeof *all);
+        FLIP_TRY_GOTO(
+            flip_comm_broadcast(data->comm, all + at, (size_t)counts[r] * sizeof *all, r));
+    }
+    qsort(all, (size_t)total, sizeof *all, by_step);
+    for (int64_t i = 0; i < total; i++) {
+        links->active[i] = all[i].node;
+        links->active_first[all[i].step + 1]++;
+    }
+    for (int32_t t = 0; t < data->steps; t++)
+        links->active_first[t + 1] += links->active_first[t];
+done:
+    flip_free(mine);
+    flip_free(all);
+    flip_free(counts);
+    return status;
+}
+
+/* ---- pinned non-edges ---- */
 
 enum { N_COLUMNS = 3 };
 static const char *const names[N_COLUMNS] = {"negatives/step", "negatives/source",

@@ -63,6 +63,9 @@ typedef struct flip_links {
     int8_t *part;                     /* [n] flip_part, -1 unused */
     bool *given;                      /* [n] not a true pair but a non-edge that the file pins */
     flip_directory directory;
+    /* --negative-ends active, mixed: nodes with an in-event, step after step, of all ranks */
+    int64_t *active_first; /* [steps + 1] or NULL */
+    int64_t *active;       /* original ids, a step's ascending */
 } flip_links;
 void flip_links_finish(flip_links *links);
 /* Non-edges are drawn by (seed, draw, step, pair). */
@@ -70,7 +73,7 @@ typedef struct flip_draw {
     int64_t per_pair; /* non-edges for each true pair */
     uint64_t seed, draw;
     int32_t lead;   /* steps between the embeddings and the target (1, or 0 on one step) */
-    bool both_ends; /* both ends are drawn, else the destination of the same source */
+    int32_t ends;   /* FLIP_ENDS_… */
 } flip_draw;
 /* Pairs of `part` with their non-edges, those that the file pins too. Collective. */
 flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
@@ -152,6 +155,8 @@ flip_part flip_part_drawn(uint64_t seed, uint64_t key, int train, int valid);
 /* data->pairs, in the node layout. */
 flip_status flip_data_edge_pairs(flip_data *data);
 flip_status flip_data_link_pairs(flip_data *data);
+/* data->links.active: of all ranks, on every rank. Collective. */
+flip_status flip_data_active(flip_data *data);
 /* Appends the file's pinned non-edges of validation and test to data->pairs. Collective. */
 flip_status flip_data_given(flip_data *data);
 /* data->pairs to the ranks that have their steps, and the sets made of them. Collective. */

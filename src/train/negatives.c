@@ -109,6 +109,8 @@ void flip_links_finish(flip_links *links) {
     flip_free(links->part);
     flip_free(links->given);
     flip_directory_finish(&links->directory);
+    flip_free(links->active_first);
+    flip_free(links->active);
     memset(links, 0, sizeof *links);
 }
 
@@ -125,16 +127,27 @@ static bool among(const int64_t *v, int64_t first, int64_t end, int64_t w) {
     return false;
 }
 
+/* Nodes that a destination is drawn of: from links->active[*first] on, or all. Returns how many. */
+static uint64_t draw_pool(const flip_links *links, int32_t step, bool active, int64_t *first) {
+    enum { RECENT = 10 };
+    if (!active) return (uint64_t)links->n_nodes;
+    *first = links->active_first[step + 1 > RECENT ? step + 1 - RECENT : 0];
+    return (uint64_t)(links->active_first[step + 1] - *first);
+}
+
 /* A destination for the k-th non-edge of pair i, or -1 when 64 draws were all true pairs. Run:
  * the true pairs of the same source and step. */
 static int64_t draw_one(const flip_links *links, int64_t i, int64_t first, int64_t end, int64_t k,
-                        const flip_draw *d) {
+                        bool active, const flip_draw *d) {
     uint64_t n = (uint64_t)links->n_nodes;
     uint64_t pair = (uint64_t)links->u_original[i] * n + (uint64_t)links->v_original[i];
-    for (uint64_t attempt = 0; attempt < 64; attempt++) {
+    int64_t from = 0;
+    uint64_t pool = draw_pool(links, links->target[i] - d->lead, active, &from);
+    for (uint64_t attempt = 0; attempt < 64 && pool > 0; attempt++) {
         /* 24 bits of draw, 20 of step, 14 of k, 6 of attempt */
         uint64_t a = d->draw << 40 | (uint64_t)links->target[i] << 20 | (uint64_t)k << 6 | attempt;
-        int64_t w = (int64_t)flip_random_below(d->seed, FLIP_STREAM_NEGATIVE, a, pair, n);
+        int64_t w = (int64_t)flip_random_below(d->seed, FLIP_STREAM_NEGATIVE, a, pair, pool);
+        if (active) w = links->active[from + w];
         if (w != links->u_original[i] && !among(links->v_original, first, end, w)) return w;
     }
     return -1;
@@ -172,8 +185,10 @@ static void add_pair(sample *s, const flip_links *links, int64_t i, int64_t firs
     int32_t step = links->target[i] - d->lead;
     add(s, u, links->v_original[i], step, !links->given[i]);
     for (int64_t k = 0; k < d->per_pair && !links->given[i]; k++) {
-        int64_t w = draw_one(links, i, first, end, k, d);
-        int64_t from = d->both_ends && w >= 0 ? draw_source(links, i, k, w, d) : u;
+        bool both = d->ends == FLIP_ENDS_BOTH || (d->ends == FLIP_ENDS_MIXED && k % 2);
+        bool active = d->ends == FLIP_ENDS_ACTIVE || (d->ends == FLIP_ENDS_MIXED && !both);
+        int64_t w = draw_one(links, i, first, end, k, active, d);
+        int64_t from = both && w >= 0 ? draw_source(links, i, k, w, d) : u;
         if (w >= 0 && from >= 0) add(s, from, w, step, 0);
     }
 }

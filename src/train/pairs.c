@@ -247,6 +247,7 @@ flip_status flip_data_link_pairs(flip_data *data) {
                              .step = t,
                              .part = part[e]};
     }
+    if (data->s.negative_ends >= FLIP_ENDS_ACTIVE) FLIP_TRY_GOTO(flip_data_active(data));
     if (data->s.eval_negatives == FLIP_EVAL_GIVEN) FLIP_TRY_GOTO(flip_data_given(data));
 done:
     flip_free(part);
@@ -400,8 +401,8 @@ flip_status flip_data_sample(flip_data *data, flip_part part, uint64_t draw) {
                    .seed = (uint64_t)data->s.seed,
                    .draw = draw,
                    .lead = data->lead,
-                   .both_ends =
-                       data->s.negative_ends == FLIP_ENDS_BOTH && draw != FLIP_DRAW_EVALUATE};
+                   .ends =
+                       draw == FLIP_DRAW_EVALUATE ? FLIP_ENDS_DESTINATION : data->s.negative_ends};
     return flip_links_sample(&data->links, &data->set[part], data->layout, part, &d);
 }
 

@@ -23,7 +23,9 @@ enum {
     WORDS = 32,       /* of dropout bits drawn at once: 2048 columns of a row */
     STREAM = 8 << 20, /* bytes of C from which stores go past the caches */
     WINDOW = 64 * WORDS,
-    LINE = 16 /* floats in a cache line */
+    LINE = 16,      /* floats in a cache line */
+    SOME = 64,      /* words of a transposed row of B turned at once */
+    ALONE = 1 << 17 /* multiply-adds of a product too small for a team of threads */
 };
 
 /* ---- tiles ---------------------------------------------------------------------------------- */
@@ -107,52 +109,27 @@ static int choose_tile(int64_t rows, int vectors, tile_function *run) {
 
 typedef struct term {
     const float *a, *b;
-    int64_t lda, k;
-    int64_t down, right; /* B's element (l,j) stands at l*down + j*right */
-    int64_t words;       /* of k: k, or pairs of it */
+    int64_t lda, ldb, k;
+    int64_t words; /* of k: k, or pairs of it */
 } term;
 
 typedef struct operands {
     term terms[2];
     int n_terms;
     int64_t m, n;
-    bool rounded;   /* to bfloat16 */
-    bool staged;    /* strips of A are copied first: rounded, or off cache sets 4 KB apart */
-    int64_t step;   /* words in a row of a staged strip */
-    float *packed;  /* panels of B, term after term in each */
-    float *staging; /* [threads, STRIP, step] */
+    bool transposed; /* B's rows stand as [n, k] */
+    bool rounded;    /* to bfloat16 */
+    bool staged;     /* strips of A are copied first: rounded, or off cache sets 4 KB apart */
+    int64_t step;    /* words in a row of a staged strip */
+    float *packed;   /* panels of B, term after term in each */
+    float *staging;  /* [threads, STRIP, step] */
 } operands;
 
 static vec load_up_to(const float *p, int64_t lanes) {
     return lanes >= LANES ? v_load(p) : lanes > 0 ? v_load_some(p, v_first(lanes)) : v_zero();
 }
 
-/* Row l of B (or rows 2l, 2l+1 as pairs) from column j on, zero past n and k. */
-static vec packed_word(const operands *o, const term *t, int64_t l, int64_t j) {
-    float row[PAIR][LANES];
-    for (int p = 0; p < PAIR; p++)
-        for (int64_t c = 0; c < LANES; c++) {
-            bool real = j + c < o->n && l * PAIR + p < t->k;
-            row[p][c] = real ? t->b[(l * PAIR + p) * t->down + (j + c) * t->right] : 0;
-        }
-#ifdef __AVX512BF16__
-    return v_pairs(v_load(row[0]), v_load(row[1]));
-#else
-    return o->rounded ? v_round_bf16(v_load(row[0])) : v_load(row[0]);
-#endif
-}
-
-/* Panel after panel; in a panel term after term; in a term word after word, one or two vectors. */
-static void pack(const operands *o) {
-    float *to = o->packed;
-    for (int64_t j = 0; j < o->n; j += PANEL)
-        for (const term *t = o->terms; t < o->terms + o->n_terms; t++)
-            for (int64_t l = 0; l < t->words; l++)
-                for (int64_t c = j; c < j + PANEL && c < o->n; c += LANES, to += LANES)
-                    v_store(to, packed_word(o, t, l, c));
-}
-
-/* A row of A as words; the last may be half real. */
+/* A row of A (or of a transposed B) as words; the last may be half real. Writes whole vectors. */
 static void stage_row(const operands *o, float *to, const float *row, int64_t k) {
 #ifdef __AVX512BF16__
     (void)o;
@@ -166,6 +143,66 @@ static void stage_row(const operands *o, float *to, const float *row, int64_t k)
         v_store(to, o->rounded ? v_round_bf16(x) : x);
     }
 #endif
+}
+
+/* Columns j … of B's rows, at most a panel: word after word. */
+static void pack_rows(const operands *o, const term *t, int64_t j, int vectors, float *to) {
+    for (int64_t l = 0; l < t->k; l += PAIR)
+        for (int c = 0; c < vectors; c++, to += LANES) {
+            const float *row = t->b + l * t->ldb + j + c * LANES;
+            vec x = load_up_to(row, o->n - j - c * LANES);
+#ifdef __AVX512BF16__
+            x = v_pairs(x,
+                        l + 1 < t->k ? load_up_to(row + t->ldb, o->n - j - c * LANES) : v_zero());
+#else
+            if (o->rounded) x = v_round_bf16(x);
+#endif
+            v_store(to, x);
+        }
+}
+
+/* to[c, r] = from[r, c] of 4 x 4 words. */
+INLINE void turn(float *to, int64_t to_step, const float *from, int64_t from_step) {
+    __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + from_step);
+    __m128 c = _mm_loadu_ps(from + 2 * from_step), d = _mm_loadu_ps(from + 3 * from_step);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(to, a);
+    _mm_storeu_ps(to + to_step, b);
+    _mm_storeu_ps(to + 2 * to_step, c);
+    _mm_storeu_ps(to + 3 * to_step, d);
+}
+
+/* The same of a B that stands transposed, [n, k]: four of its rows as words, SOME at a time. */
+static void pack_turned(const operands *o, const term *t, int64_t j, int vectors, float *to) {
+    float words[4][SOME];
+    int64_t width = vectors * LANES;
+    for (int64_t c = 0; c < width; c += 4)
+        for (int64_t first = 0; first < t->words; first += SOME) {
+            int64_t n = flip_min64(SOME, t->words - first);
+            for (int64_t r = 0; r < 4; r++)
+                if (j + c + r < o->n)
+                    stage_row(o, words[r], t->b + (j + c + r) * t->ldb + first * PAIR,
+                              flip_min64(SOME * PAIR, t->k - first * PAIR));
+                else
+                    memset(words[r], 0, sizeof words[r]);
+            int64_t l = 0;
+            for (; l + 4 <= n; l += 4)
+                turn(to + (first + l) * width + c, width, words[0] + l, SOME);
+            for (; l < n; l++)
+                for (int64_t r = 0; r < 4; r++)
+                    to[(first + l) * width + c + r] = words[r][l];
+        }
+}
+
+/* Panel after panel; in a panel term after term; in a term word after word, one or two vectors. */
+static void pack(const operands *o) {
+    float *to = o->packed;
+    for (int64_t j = 0; j < o->n; j += PANEL)
+        for (const term *t = o->terms; t < o->terms + o->n_terms; t++) {
+            int vectors = o->n - j > LANES ? 2 : 1;
+            (o->transposed ? pack_turned : pack_rows)(o, t, j, vectors, to);
+            to += t->words * vectors * LANES;
+        }
 }
 
 /* Memory a thread keeps for packed operands; NULL when there is none. */
@@ -193,7 +230,7 @@ static bool prepare(operands *o) {
         if (o->rounded || t->lda % 1024 == 0) o->staged = true;
     }
     o->step += LINE;
-    size_t threads = (size_t)omp_get_max_threads();
+    size_t threads = omp_in_parallel() ? 1 : (size_t)omp_get_max_threads();
     o->packed = scratch(words * vectors * LANES + LANES +
                         (o->staged ? threads * STRIP * (size_t)o->step : 0));
     if (!o->packed) return false;
@@ -329,11 +366,11 @@ static const float *meet_panel(const operands *o, const finish *f, const float *
 }
 
 /* Rows i … i+rows-1 (at most STRIP) against every panel. */
-static void strip(const operands *o, const finish *f, int64_t i, int64_t rows) {
+static void strip(const operands *o, const finish *f, int64_t i, int64_t rows, int thread) {
     uint64_t keep[STRIP * WORDS];
     float *staged = NULL;
     if (o->staged) {
-        staged = o->staging + (int64_t)omp_get_thread_num() * STRIP * o->step;
+        staged = o->staging + (int64_t)thread * STRIP * o->step;
         for (int64_t r = 0; r < rows; r++) {
             float *to = staged + r * o->step;
             for (const term *t = o->terms; t < o->terms + o->n_terms; t++) {
@@ -354,24 +391,23 @@ static bool product(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
                     int64_t ldb, bool transposed, float *c, int64_t ldc, const flip_epilogue *e,
                     bool rounded) {
     if (m == 0 || n == 0) return true;
-    operands o = {.n_terms = 1, .m = m, .n = n, .rounded = rounded};
-    o.terms[0] = (term){a, b, lda, k, transposed ? 1 : ldb, transposed ? ldb : 1, 0};
+    operands o = {.n_terms = 1, .m = m, .n = n, .transposed = transposed, .rounded = rounded};
+    o.terms[0] = (term){a, b, lda, ldb, k, 0};
     if (e && e->plus_a)
-        o.terms[o.n_terms++] = (term){e->plus_a,
-                                      e->plus_b,
-                                      e->plus_lda,
-                                      e->plus_k,
-                                      transposed ? 1 : e->plus_ldb,
-                                      transposed ? e->plus_ldb : 1,
-                                      0};
+        o.terms[o.n_terms++] = (term){e->plus_a, e->plus_b, e->plus_lda, e->plus_ldb, e->plus_k, 0};
     if (!prepare(&o)) return false;
     finish f = finish_begin(e, n, c, ldc);
     f.stream = ldc % LANES == 0 && (uintptr_t)c % (LANES * sizeof *c) == 0 &&
                m * n * (int64_t)sizeof *c >= STREAM;
+    if (m * n * (o.terms[0].k + 1) < ALONE || omp_in_parallel()) {
+        for (int64_t i = 0; i < m; i += STRIP)
+            strip(&o, &f, i, flip_min64(STRIP, m - i), 0);
+    } else {
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m; i += STRIP)
-        strip(&o, &f, i, flip_min64(STRIP, m - i));
-    _mm_sfence();
+        for (int64_t i = 0; i < m; i += STRIP)
+            strip(&o, &f, i, flip_min64(STRIP, m - i), omp_get_thread_num());
+    }
+    if (f.stream) _mm_sfence();
     return true;
 }
 

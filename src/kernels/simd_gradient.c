@@ -7,6 +7,8 @@
  */
 #include "kernels/simd.h"
 
+#include <omp.h>
+
 #ifdef __AVX512F__
 enum { STRIP = 14 };
 #else
@@ -159,18 +161,37 @@ static void add_part(const pair *p, int64_t first, int64_t rows, float *sum, int
     }
 }
 
+typedef struct block_sum {
+    float at[WIDE * WIDE] __attribute__((aligned(64)));
+} block_sum;
+
+static void sum_block(const pair *p, int64_t first, int64_t rows, block_sum *sum, int64_t ldsum) {
+    for (int64_t i = 0; i < rows; i += PART)
+        add_part(p, first + i, flip_min64(PART, rows - i), sum->at, ldsum, i > 0);
+}
+
+static void add_block(const pair *p, double *g, int64_t ldg, const block_sum *sum, int64_t ldsum) {
+    for (int64_t l = 0; l < p->k; l++)
+        for (int64_t j = 0; j < p->n; j++)
+            g[l * ldg + j] += (double)sum->at[l * ldsum + j];
+}
+
 static void piece(const pair *p, double *g, int64_t ldg) {
     int64_t block = flip_gradient_block(p->m), ldsum = (p->n + LANES - 1) / LANES * LANES;
+    if (p->m <= block || omp_in_parallel()) {
+        for (int64_t first = 0; first < p->m; first += block) {
+            block_sum sum;
+            sum_block(p, first, flip_min64(block, p->m - first), &sum, ldsum);
+            add_block(p, g, ldg, &sum, ldsum);
+        }
+        return;
+    }
 #pragma omp parallel for ordered schedule(static, 1)
     for (int64_t first = 0; first < p->m; first += block) {
-        float sum[WIDE * WIDE] __attribute__((aligned(64)));
-        int64_t last = flip_min64(p->m, first + block);
-        for (int64_t i = first; i < last; i += PART)
-            add_part(p, i, flip_min64(PART, last - i), sum, ldsum, i > first);
+        block_sum sum;
+        sum_block(p, first, flip_min64(block, p->m - first), &sum, ldsum);
 #pragma omp ordered
-        for (int64_t l = 0; l < p->k; l++)
-            for (int64_t j = 0; j < p->n; j++)
-                g[l * ldg + j] += (double)sum[l * ldsum + j];
+        add_block(p, g, ldg, &sum, ldsum);
     }
 }
 

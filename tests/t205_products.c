@@ -4,6 +4,8 @@
 
 /* ---- products ------------------------------------------------------------------------------- */
 
+enum { APART = 3 }; /* how far apart bits, masks and keys stand in the ways that say so */
+
 typedef struct product_case {
     int64_t m, n, k, more; /* more: how much wider than needed the rows stand in memory */
 } product_case;
@@ -28,11 +30,12 @@ static void draw_product(product_data *d, product_case shape, bool transposed) {
     d->b = noise(rows * d->ldb + 1, 12);
     d->c = noise(shape.m * d->ldc + 1, 13);
     d->bias = noise(shape.n, 14);
-    d->mask = get((size_t)(shape.m * ((shape.n + 7) / 8) + 1), 1);
-    d->key = get((size_t)shape.m + 1, sizeof *d->key);
-    for (int64_t i = 0; i < shape.m * ((shape.n + 7) / 8); i++)
+    int64_t far = APART * shape.m;
+    d->mask = get((size_t)(far * ((shape.n + 7) / 8) + 1), 1);
+    d->key = get((size_t)far + 1, sizeof *d->key);
+    for (int64_t i = 0; i < far * ((shape.n + 7) / 8); i++)
         d->mask[i] = (uint8_t)chance(15, 0, (uint64_t)i, 256);
-    for (int64_t i = 0; i < shape.m; i++)
+    for (int64_t i = 0; i < far; i++)
         d->key[i] = (int64_t)chance(16, 0, (uint64_t)i, 1u << 30) << 8;
 }
 
@@ -45,7 +48,7 @@ static void free_product(product_data *d) {
     flip_free(d->key);
 }
 
-enum { WAYS = 12 };
+enum { WAYS = 14 };
 
 /* Twice the same operands, seen as another product: A2 the first half of A's columns. */
 static void plus(const product_data *d, flip_epilogue *e) {
@@ -107,6 +110,16 @@ static const flip_epilogue *epilogue_way(int way, const product_data *d, uint8_t
         e->bias = d->bias;
         e->dropout = 0.2;
         break;
+    case 12:
+        *e = (flip_epilogue){.mask = d->mask, .mask_scale = 3, .apart = APART};
+        break;
+    case 13:
+        e->relu = true;
+        e->dropout = 0.4;
+        e->relu_bits = bits;
+        e->key = d->key;
+        e->apart = APART;
+        break;
     default:
         break;
     }
@@ -140,7 +153,7 @@ static double *in_double(const flip_real *x, int64_t n, bool rounded) {
  * to zero that relu may go either way. */
 static void plain_product(const product_data *d, bool transposed, bool rounded,
                           const flip_epilogue *e, flip_real *c, uint8_t *bits, uint8_t *loose) {
-    int64_t n = d->shape.n, bytes = (n + 7) / 8;
+    int64_t n = d->shape.n, apart = e && e->apart > 0 ? e->apart : 1, bytes = (n + 7) / 8 * apart;
     memset(bits, 0, (size_t)(d->shape.m * bytes));
     int64_t b_rows = transposed ? n : d->shape.k;
     double *a = in_double(d->a, d->shape.m * d->lda, rounded);
@@ -161,8 +174,8 @@ static void plain_product(const product_data *d, bool transposed, bool rounded,
             if (e && e->mask)
                 sum = e->mask[i * bytes + j / 8] >> (j % 8) & 1 ? sum * (double)e->mask_scale : 0;
             if (e && e->dropout > 0) {
-                bool kept =
-                    flip_dropout_keep(e->seed, e->draw, e->key ? e->key[i] : i, n, j, e->dropout);
+                bool kept = flip_dropout_keep(e->seed, e->draw, e->key ? e->key[i * apart] : i, n,
+                                              j, e->dropout);
                 sum = kept ? sum / (1 - e->dropout) : 0;
                 alive = alive && kept;
             }
@@ -174,10 +187,10 @@ static void plain_product(const product_data *d, bool transposed, bool rounded,
 }
 
 static void same_bits(const char *what, const uint8_t *x, const uint8_t *y, const uint8_t *loose,
-                      int64_t m, int64_t n) {
-    int64_t bytes = (n + 7) / 8;
+                      int64_t m, int64_t n, int64_t apart) {
+    int64_t bytes = (n + 7) / 8 * apart;
     for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < bytes * 8; j++) {
+        for (int64_t j = 0; j < (n + 7) / 8 * 8; j++) {
             bool differ = (x[i * bytes + j / 8] ^ y[i * bytes + j / 8]) >> (j % 8) & 1;
             if (differ && (j >= n || !loose[i * n + j]))
                 fail_msg("%s: bit (%lld, %lld) differs", what, (long long)i, (long long)j);
@@ -187,7 +200,7 @@ static void same_bits(const char *what, const uint8_t *x, const uint8_t *y, cons
 static void check_product(product_case shape, bool transposed, bool rounded, int way) {
     product_data d;
     draw_product(&d, shape, transposed);
-    int64_t size = shape.m * d.ldc, bytes = shape.m * ((shape.n + 7) / 8);
+    int64_t size = shape.m * d.ldc, bytes = APART * shape.m * ((shape.n + 7) / 8);
     uint8_t *bits = get((size_t)bytes + 1, 1), *expected_bits = get((size_t)bytes + 1, 1);
     uint8_t *loose = get((size_t)(shape.m * shape.n) + 1, 1),
             *other_bits = get((size_t)bytes + 1, 1);
@@ -207,7 +220,8 @@ static void check_product(product_case shape, bool transposed, bool rounded, int
         run(shape.m, shape.n, shape.k, d.a, d.lda, d.b, d.ldb, c, d.ldc, epilogue);
         near(what, c, expected, size, tolerance);
         if (epilogue && epilogue->relu_bits)
-            same_bits(what, bits, expected_bits, loose, shape.m, shape.n);
+            same_bits(what, bits, expected_bits, loose, shape.m, shape.n,
+                      epilogue->apart > 0 ? epilogue->apart : 1);
         memcpy(other_bits, bits, (size_t)bytes);
         omp_set_num_threads(2);
         run(shape.m, shape.n, shape.k, d.a, d.lda, d.b, d.ldb, other, d.ldc, epilogue);
@@ -274,7 +288,7 @@ static void epilogues_alone(void **state) {
             product_data d;
             product_case shape = {33, widths[w], 0, w % 3};
             draw_product(&d, shape, false);
-            int64_t size = shape.m * d.ldc, bytes = shape.m * ((shape.n + 7) / 8);
+            int64_t size = shape.m * d.ldc, bytes = APART * shape.m * ((shape.n + 7) / 8);
             uint8_t *bits = get((size_t)bytes, 1), *expected_bits = get((size_t)bytes, 1);
             uint8_t *loose = get((size_t)(shape.m * shape.n), 1);
             flip_epilogue e;
@@ -297,7 +311,8 @@ static void epilogues_alone(void **state) {
                     omp_set_num_threads(1);
                     near(list[t]->name, c, expected, size, 20 * ROUNDING);
                     if (epilogue && e.relu_bits)
-                        same_bits(list[t]->name, bits, expected_bits, loose, shape.m, shape.n);
+                        same_bits(list[t]->name, bits, expected_bits, loose, shape.m, shape.n,
+                                  e.apart > 0 ? e.apart : 1);
                     flip_free(c);
                 }
             flip_free(bits);

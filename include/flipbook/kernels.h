@@ -55,6 +55,8 @@ typedef struct flip_epilogue {
     uint64_t seed, draw; /* flip_random stream DROPOUT: a = draw, b = key[i] * n + j, four columns
                             share one call: see flip_dropout_keep */
     const int64_t *key;  /* [m] original row ids; NULL = i */
+    int64_t apart;       /* rows of relu_bits, mask and key stand so many rows apart (C a step of a
+                            block [rows, steps, n]); 0 = 1. Row i's key without `key` is i apart. */
 } flip_epilogue;
 
 /* m and v decay by beta1, beta2; the step is lr * (m / correct1) / (sqrt(v / correct2) + epsilon).

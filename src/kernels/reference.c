@@ -83,14 +83,14 @@ static bool bit_at(const uint8_t *bits, int64_t n, int64_t i, int64_t j) {
 static void epilogue_row(const flip_epilogue *e, int64_t i, int64_t n, flip_real *c) {
     uint64_t from = flip_keep_from(e->dropout);
     flip_real scale = (flip_real)(1 / (1 - e->dropout));
-    int64_t key = e->key ? e->key[i] : i;
-    uint8_t *bits = e->relu_bits ? e->relu_bits + i * ((n + 7) / 8) : NULL;
+    int64_t at = e->apart > 0 ? i * e->apart : i, key = e->key ? e->key[at] : at;
+    uint8_t *bits = e->relu_bits ? e->relu_bits + at * ((n + 7) / 8) : NULL;
     if (bits) memset(bits, 0, (size_t)((n + 7) / 8));
     for (int64_t j = 0; j < n; j++) {
         flip_real value = c[j] + (e->bias ? e->bias[j] : 0);
         bool alive = !e->relu || !(value <= 0); /* a NaN passes */
         if (e->relu && !alive) value = 0;
-        if (e->mask) value = bit_at(e->mask, n, i, j) ? value * e->mask_scale : 0;
+        if (e->mask) value = bit_at(e->mask, n, at, j) ? value * e->mask_scale : 0;
         if (e->dropout > 0) {
             bool kept = keep_four(e->seed, e->draw, key, n, j / 4, from) >> (j % 4) & 1;
             value = kept ? value * scale : 0;

@@ -245,7 +245,7 @@ static bool prepare(operands *o) {
  */
 typedef struct finish {
     flip_epilogue e;
-    int64_t n, ldc, bytes; /* bytes: of a row of bits */
+    int64_t n, ldc, bytes, apart; /* bytes: from row to row of bits; apart: … of keys */
     float *c;
     keep_draw keep;
     vec kept_scale; /* 1 / (1 - dropout) */
@@ -257,8 +257,10 @@ static bool nothing_but_mask(const flip_epilogue *e) {
 }
 
 static finish finish_begin(const flip_epilogue *e, int64_t n, float *c, int64_t ldc) {
-    finish f = {.n = n, .ldc = ldc, .c = c, .bytes = (n + 7) / 8};
+    finish f = {.n = n, .ldc = ldc, .c = c, .apart = 1};
     if (e) f.e = *e;
+    if (f.e.apart > 0) f.apart = f.e.apart;
+    f.bytes = (n + 7) / 8 * f.apart;
     f.only_mask = nothing_but_mask(&f.e) && f.e.mask;
     f.plain = nothing_but_mask(&f.e) && !f.e.mask;
     if (f.e.dropout > 0) {
@@ -274,7 +276,8 @@ static void draw_window(const finish *f, int64_t i, int64_t rows, int64_t j, uin
     int64_t words = flip_min64(WORDS, (f->n - j + 63) / 64);
     for (int64_t r = 0; r < rows; r++)
         if (f->e.dropout > 0)
-            keep_row(&f->keep, f->e.key ? f->e.key[i + r] : i + r, j / 64, words, keep + r * WORDS);
+            keep_row(&f->keep, f->e.key ? f->e.key[(i + r) * f->apart] : (i + r) * f->apart, j / 64,
+                     words, keep + r * WORDS);
         else
             memset(keep + r * WORDS, 0, (size_t)words * sizeof *keep);
 }

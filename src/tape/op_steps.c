@@ -2,13 +2,13 @@
  * that evolves (EvolveGCN).
  *
  * A step of x [rows, steps, dim] is a matrix whose rows stand far apart. Rows go in chunks that
- * stay in the second-level cache while every step's product passes over them. */
+ * stay near while every step's product passes over them. */
 #include "internal.h"
 
 #include <omp.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 1 << 20, CHUNK_LEAST = 28 };
+enum { CHUNK_BYTES = 16 << 20, CHUNK_LEAST = 28 };
 
 /* The rows of a product and their cut into chunks; own steps stand `first` steps into the chain. */
 typedef struct extent {
@@ -49,13 +49,16 @@ static void meter_products(flip_tape *tape, const extent *e) {
                  2 * rows * in * out);
 }
 
-/* act of the rows first … of the output, whose products have been taken */
-static void act_on_rows(const flip_tape *tape, const extent *e, flip_epilogue act, int64_t first,
-                        int64_t rows, flip_real *y) {
-    int64_t at = first * e->steps, bytes = (e->out + 7) / 8;
-    if (act.relu_bits) act.relu_bits += at * bytes;
-    if (act.key) act.key += at;
-    tape->kernels->epilogue(rows * e->steps, e->out, y + at * e->out, e->out, &act);
+/* What follows the product of step t on the rows from `first` on, out of what follows all. */
+static flip_epilogue step_of(const extent *e, const flip_epilogue *all, int64_t first, int64_t t,
+                             int64_t columns) {
+    flip_epilogue one = *all;
+    int64_t at = first * e->steps + t, bytes = at * ((columns + 7) / 8);
+    one.apart = e->steps;
+    if (one.relu_bits) one.relu_bits += bytes;
+    if (one.mask) one.mask += bytes;
+    if (one.key) one.key += at;
+    return one;
 }
 
 static flip_status steps_forward(flip_tape *tape, record *r) {
@@ -67,14 +70,13 @@ static flip_status steps_forward(flip_tape *tape, record *r) {
     const flip_real *w = tape_in(tape, r, 1)->value + e.first * e.in * e.out;
     flip_real *y = tape_out(tape, r)->value;
 #pragma omp parallel for schedule(static)
-    for (int64_t v = 0; v < e.rows; v += e.chunk) {
-        int64_t n = rows_from(&e, v);
-        for (int64_t t = 0; t < e.steps; t++)
-            tape->gemm_nn(n, e.out, e.in, x + (v * e.steps + t) * e.in, e.steps * e.in,
-                          w + t * e.in * e.out, e.out, y + (v * e.steps + t) * e.out,
-                          e.steps * e.out, NULL);
-        act_on_rows(tape, &e, act, v, n, y);
-    }
+    for (int64_t v = 0; v < e.rows; v += e.chunk)
+        for (int64_t t = 0; t < e.steps; t++) {
+            flip_epilogue step = step_of(&e, &act, v, t, e.out);
+            tape->gemm_nn(rows_from(&e, v), e.out, e.in, x + (v * e.steps + t) * e.in,
+                          e.steps * e.in, w + t * e.in * e.out, e.out,
+                          y + (v * e.steps + t) * e.out, e.steps * e.out, &step);
+        }
     meter_products(tape, &e);
     return FLIP_OK;
 }
@@ -118,24 +120,18 @@ static flip_status input_gradient(flip_tape *tape, record *r, const extent *e) {
     target to;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
     if (!to.gradient) return FLIP_OK;
-    const uint8_t *bits;
-    flip_real scale;
-    tape_producer_mask(tape, r, 0, &to, &bits, &scale);
+    flip_epilogue act = {.accumulate = to.accumulate};
+    tape_producer_mask(tape, r, 0, &to, &act.mask, &act.mask_scale);
     const flip_real *w = tape_in(tape, r, 1)->value + e->first * e->in * e->out;
     const flip_real *dy = tape_out(tape, r)->gradient;
-    flip_epilogue add = {.accumulate = to.accumulate};
 #pragma omp parallel for schedule(static)
-    for (int64_t v = 0; v < e->rows; v += e->chunk) {
-        int64_t n = rows_from(e, v), at = v * e->steps;
-        for (int64_t t = 0; t < e->steps; t++)
-            tape->gemm_nt(n, e->in, e->out, dy + (at + t) * e->out, e->steps * e->out,
-                          w + t * e->in * e->out, e->out, to.gradient + (at + t) * e->in,
-                          e->steps * e->in, &add);
-        if (bits)
-            tape->kernels->mask_bits(n * e->steps, e->in, to.gradient + at * e->in,
-                                     to.gradient + at * e->in, bits + at * ((e->in + 7) / 8),
-                                     scale);
-    }
+    for (int64_t v = 0; v < e->rows; v += e->chunk)
+        for (int64_t t = 0; t < e->steps; t++) {
+            flip_epilogue step = step_of(e, &act, v, t, e->in);
+            tape->gemm_nt(rows_from(e, v), e->in, e->out, dy + (v * e->steps + t) * e->out,
+                          e->steps * e->out, w + t * e->in * e->out, e->out,
+                          to.gradient + (v * e->steps + t) * e->in, e->steps * e->in, &step);
+        }
     meter_products(tape, e);
     return FLIP_OK;
 }

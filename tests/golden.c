@@ -164,6 +164,19 @@ void golden_compare_var(golden *g, const char *tensor, flip_var x) {
     golden_compare_real(g, tensor, flip_tape_value(g->tape, x), (int64_t)rows * steps * dim);
 }
 
+void golden_swap_axes(int64_t a, int64_t b, int64_t dim, const flip_real *x, flip_real *out) {
+    for (int64_t i = 0; i < a; i++)
+        for (int64_t j = 0; j < b; j++)
+            memcpy(out + (j * a + i) * dim, x + (i * b + j) * dim, (size_t)dim * sizeof *x);
+}
+
+void golden_compare_steps(golden *g, const char *tensor, const flip_real *x) {
+    golden_tensor t = golden_load(g, tensor);
+    flip_real *turned = golden_memory(g, (size_t)t.n, sizeof *turned);
+    if (x) golden_swap_axes(t.shape[1], t.shape[0], t.shape[2], x, turned);
+    golden_compare_real(g, tensor, x ? turned : NULL, t.n);
+}
+
 /* ---- a pass through the tape ---- */
 
 static void need_params(golden *g) {

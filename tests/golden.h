@@ -51,6 +51,10 @@ void *golden_memory(golden *g, size_t count, size_t size); /* zeroed */
 void golden_compare(golden *g, const char *tensor, const double *got, int64_t n);
 void golden_compare_real(golden *g, const char *tensor, const flip_real *got, int64_t n);
 void golden_compare_var(golden *g, const char *tensor, flip_var x);
+/* [a, b, dim] -> [b, a, dim] */
+void golden_swap_axes(int64_t a, int64_t b, int64_t dim, const flip_real *x, flip_real *out);
+/* A block [nodes, steps, dim] against a tensor [steps, nodes, dim]. */
+void golden_compare_steps(golden *g, const char *tensor, const flip_real *x);
 
 /* ---- a pass through the tape on one rank ---- */
 /* Registers a parameter under the case's name and shape. */
@@ -112,6 +116,8 @@ void case_sage_mean_l2(golden *g);
 void case_train_sage(golden *g);
 void case_tmgcn(golden *g);
 void case_prep(golden *g);
+void case_lstm(golden *g);
+void case_gru(golden *g);
 void case_matrix_lstm(golden *g);
 void case_matrix_gru(golden *g);
 void case_topk_summary(golden *g);

@@ -2,24 +2,8 @@
 #include "golden.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* ---- what they share ---- */
-
-/* [a, b, dim] -> [b, a, dim] */
-static void swap_axes(int64_t a, int64_t b, int64_t dim, const flip_real *x, flip_real *out) {
-    for (int64_t i = 0; i < a; i++)
-        for (int64_t j = 0; j < b; j++)
-            memcpy(out + (j * a + i) * dim, x + (i * b + j) * dim, (size_t)dim * sizeof *x);
-}
-
-/* A block [nodes, steps, dim] against a tensor [steps, nodes, dim]. */
-static void compare_steps(golden *g, const char *tensor, const flip_real *x) {
-    golden_tensor t = golden_load(g, tensor);
-    flip_real *turned = golden_memory(g, (size_t)t.n, sizeof *turned);
-    if (x) swap_axes(t.shape[1], t.shape[0], t.shape[2], x, turned);
-    golden_compare_real(g, tensor, x ? turned : NULL, t.n);
-}
 
 /* A case at work: its model over its snapshots. */
 typedef struct dynamic {
@@ -50,7 +34,7 @@ static bool dynamic_open(golden *g, dynamic *d, const flip_model_params *p,
     d->adjacency = golden_adjacency(g, &a);
     if (golden_has(g, "pair_u")) d->pairs = golden_pairs(g);
     d->x = golden_memory(g, (size_t)t.n, sizeof *d->x);
-    swap_axes(t.shape[0], t.shape[1], t.shape[2], golden_real(g, "X"), d->x);
+    golden_swap_axes(t.shape[0], t.shape[1], t.shape[2], golden_real(g, "X"), d->x);
     return g->failures == 0;
 }
 
@@ -78,12 +62,12 @@ static void compare_kept(golden *g, dynamic *d, const char *tensor) {
             .adjacency = d->adjacency, .features = d->x, .steps = d->steps, .n_blocks = 1};
         flip_var z = flip_model_forward(d->model, g->tape, &block);
         golden_try(g, flip_tape_status(g->tape));
-        compare_steps(g, tensor, flip_tape_value(g->tape, z));
+        golden_compare_steps(g, tensor, flip_tape_value(g->tape, z));
     }
 }
 
 static void compare_hidden(golden *g, const dynamic *d, const char *tensor, int32_t layer) {
-    compare_steps(g, tensor, flip_tape_value(g->tape, flip_model_hidden(d->model, layer)));
+    golden_compare_steps(g, tensor, flip_tape_value(g->tape, flip_model_hidden(d->model, layer)));
 }
 
 /* ---- TM-GCN ---- */
@@ -101,13 +85,13 @@ void case_tmgcn(golden *g) {
     if (dynamic_open(g, &d, &p, &q)) {
         flip_var z = dynamic_apply(g, &d, &x);
         compare_hidden(g, &d, "Y", 1);
-        compare_steps(g, "Z", flip_tape_value(g->tape, z));
+        golden_compare_steps(g, "Z", flip_tape_value(g->tape, z));
         flip_var logits = flip_head_forward(d.head, g->tape, z, d.pairs);
         golden_compare_var(g, "logits", logits);
         flip_labels labels = {.label = golden_int(g, "pair_label"),
                               .class_weight = golden_load(g, "class_weight").value};
         golden_backward(g, flip_cross_entropy(g->tape, logits, &labels));
-        compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
+        golden_compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
         compare_kept(g, &d, "Z");
     }
     dynamic_close(&d);
@@ -169,11 +153,11 @@ void case_evolve_o(golden *g) {
     flip_var x;
     if (dynamic_open(g, &d, &p, &q)) {
         flip_var z = dynamic_apply(g, &d, &x);
-        compare_steps(g, "Z", flip_tape_value(g->tape, z));
+        golden_compare_steps(g, "Z", flip_tape_value(g->tape, z));
         flip_var score = flip_head_forward(d.head, g->tape, z, d.pairs);
         golden_compare_var(g, "score", score);
         golden_backward(g, golden_link_loss(g, score));
-        compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
+        golden_compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
         compare_kept(g, &d, "Z");
         compare_chains(g, &d);
     }
@@ -190,14 +174,14 @@ void case_evolve_o_code(golden *g) {
     flip_var x;
     if (dynamic_open(g, &d, &p, &q)) {
         flip_var z = dynamic_apply(g, &d, &x);
-        compare_steps(g, "Z", flip_tape_value(g->tape, z));
+        golden_compare_steps(g, "Z", flip_tape_value(g->tape, z));
         flip_var logits = flip_head_forward(d.head, g->tape, z, d.pairs);
         golden_compare_var(g, "logits", logits);
         flip_labels labels = {.label = golden_int(g, "pair_label"),
                               .class_weight = golden_load(g, "class_weight").value,
                               .sample_mean = true};
         golden_backward(g, flip_cross_entropy(g->tape, logits, &labels));
-        compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
+        golden_compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
         compare_kept(g, &d, "Z");
         compare_chains(g, &d);
     }
@@ -210,13 +194,87 @@ void case_evolve_h(golden *g) {
     flip_var x;
     if (dynamic_open(g, &d, &p, NULL)) {
         flip_var z = dynamic_apply(g, &d, &x);
-        compare_steps(g, "Z", flip_tape_value(g->tape, z));
+        golden_compare_steps(g, "Z", flip_tape_value(g->tape, z));
         flip_var score = flip_pair_dot(g->tape, flip_gather_pairs(g->tape, z, d.pairs));
         golden_compare_var(g, "score", score);
         golden_backward(g, golden_link_loss(g, score));
-        compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
+        golden_compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
         compare_kept(g, &d, "Z");
         compare_chains(g, &d);
+    }
+    dynamic_close(&d);
+}
+
+/* ---- CD-GCN ---- */
+
+static flip_model_params cdgcn_params(golden *g) {
+    return (flip_model_params){.kind = FLIP_MODEL_CDGCN,
+                               .layers = 2,
+                               .structure_width = golden_columns(g, "W1"),
+                               .hidden = (int32_t)golden_load(g, "Wh1").shape[0],
+                               .out_dim = golden_columns(g, "Wout"),
+                               .output = true};
+}
+
+/* Labels and mask [steps, nodes] turned to [nodes, steps]. */
+static flip_labels turned_labels(golden *g) {
+    golden_tensor t = golden_load(g, "label");
+    const int32_t *label = golden_int(g, "label");
+    const uint8_t *mask = golden_mask(g, "mask");
+    int32_t *labels = golden_memory(g, (size_t)t.n, sizeof *labels);
+    uint8_t *masks = golden_memory(g, (size_t)t.n, 1);
+    for (int64_t i = 0; i < t.n; i++) {
+        int64_t to = i % t.shape[1] * t.shape[0] + i / t.shape[1];
+        labels[to] = label[i];
+        masks[to] = mask[i];
+    }
+    return (flip_labels){.label = labels, .mask = masks};
+}
+
+void case_cdgcn(golden *g) {
+    flip_model_params p = cdgcn_params(g);
+    dynamic d;
+    flip_var x;
+    if (dynamic_open(g, &d, &p, NULL)) {
+        flip_var logits = dynamic_apply(g, &d, &x);
+        compare_hidden(g, &d, "H1", 1);
+        compare_hidden(g, &d, "H2", 2);
+        golden_compare_steps(g, "logits", flip_tape_value(g->tape, logits));
+        flip_labels labels = turned_labels(g);
+        golden_backward(g, flip_cross_entropy(g->tape, logits, &labels));
+        golden_compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
+        compare_kept(g, &d, "logits");
+    }
+    dynamic_close(&d);
+}
+
+void case_train_cdgcn(golden *g) {
+    flip_model_params p = cdgcn_params(g);
+    flip_optimiser *optimiser = NULL;
+    dynamic d;
+    if (dynamic_open(g, &d, &p, NULL)) {
+        int64_t updates = golden_load(g, "losses").n;
+        double *losses = golden_memory(g, (size_t)updates, sizeof *losses);
+        flip_optimiser_params settings = golden_optimiser(g, FLIP_OPTIMISER_ADAM);
+        golden_try(g, flip_optimiser_create(&optimiser, g->params, &settings));
+        flip_block block = {
+            .adjacency = d.adjacency, .features = d.x, .steps = d.steps, .n_blocks = 1};
+        flip_labels labels = turned_labels(g);
+        for (int64_t i = 0; i < updates; i++) {
+            flip_tape_reset(g->tape, true, i);
+            flip_params_clear_gradients(g->params);
+            flip_var logits = flip_model_forward(d.model, g->tape, &block);
+            flip_var loss = flip_cross_entropy(g->tape, logits, &labels);
+            losses[i] = flip_tape_scalar(g->tape, loss);
+            golden_try(g, flip_tape_backward(g->tape, loss));
+            golden_try(g, flip_optimiser_step(optimiser));
+        }
+        golden_compare(g, "losses", losses, updates);
+        golden_compare_final(g);
+        flip_tape_reset(g->tape, false, updates);
+        flip_var logits = flip_model_forward(d.model, g->tape, &block);
+        golden_compare_steps(g, "final_logits", flip_tape_value(g->tape, logits));
+        flip_optimiser_destroy(&optimiser);
     }
     dynamic_close(&d);
 }

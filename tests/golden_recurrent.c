@@ -1,6 +1,73 @@
 /* golden cases: operators along time, and of weights that evolve. */
 #include "golden.h"
 
+#include <string.h>
+
+/* ---- LSTM and GRU of nodes, from a given state ---- */
+
+/* [steps, rows, dim] of a tensor as [rows, steps, dim]. */
+static flip_real *turned(golden *g, const char *tensor) {
+    golden_tensor t = golden_load(g, tensor);
+    flip_real *out = golden_memory(g, (size_t)t.n, sizeof *out);
+    golden_swap_axes(t.shape[0], t.shape[1], t.shape[2], golden_real(g, tensor), out);
+    return out;
+}
+
+/* h0 (and c0) as the state before the block. */
+static void begin_with(golden *g, flip_carry *carry, bool cells) {
+    int64_t n = golden_load(g, "h0").n;
+    flip_real *state = golden_memory(g, 2 * (size_t)n, sizeof *state);
+    memcpy(state, golden_real(g, "h0"), (size_t)n * sizeof *state);
+    if (cells) memcpy(state + n, golden_real(g, "c0"), (size_t)n * sizeof *state);
+    golden_try(g, flip_carry_begin_with(carry, 0, state, (cells ? 2 : 1) * (size_t)n));
+}
+
+static void compare_state_gradients(golden *g, const flip_carry *carry, bool cells) {
+    int64_t n = golden_load(g, "h0").n;
+    size_t size;
+    const flip_real *d = flip_carry_gradient(carry, 0, 0, &size);
+    if (size != (cells ? 2 : 1) * (size_t)n) golden_fail(g, "a state's gradient has %zu", size);
+    golden_compare_real(g, "grad_h0", d, n);
+    if (cells) golden_compare_real(g, "grad_c0", d ? d + n : NULL, n);
+}
+
+/* bh NULL: an LSTM. */
+static void recurrence(golden *g, const char *bias, const char *bh) {
+    bool cells = !bh;
+    flip_param wx = golden_param(g, "Wx"), wh = golden_param(g, "Wh"), b = golden_param(g, bias),
+               b2 = bh ? golden_param(g, bh) : FLIP_PARAM_NONE;
+    golden_tensor t = golden_load(g, "X");
+    int32_t steps = (int32_t)t.shape[0], rows = (int32_t)t.shape[1], dim = (int32_t)t.shape[2];
+    flip_carry *carry = NULL;
+    golden_begin(g);
+    golden_try(g, flip_carry_create(&carry, 1));
+    begin_with(g, carry, cells);
+    if (g->failures) return;
+    flip_tape_block(g->tape, NULL, carry, 0, true);
+    flip_var x = flip_tape_input(g->tape, rows, steps, dim, turned(g, "X"), true);
+    flip_var y = bh ? flip_gru(g->tape, x, FLIP_VAR_NONE, wx, wh, b, b2)
+                    : flip_lstm(g->tape, x, FLIP_VAR_NONE, wx, wh, b);
+    golden_try(g, flip_tape_status(g->tape));
+    golden_compare_steps(g, "Y", flip_tape_value(g->tape, y));
+    const flip_real *last = flip_carry_state(carry, 0, 1, NULL);
+    int64_t n = golden_load(g, "h0").n;
+    if (cells) golden_compare_real(g, "c_last", last ? last + n : NULL, n);
+    golden_backward(g, flip_inner(g->tape, y, turned(g, "up_Y")));
+    golden_compare_steps(g, "grad_X", flip_tape_gradient(g->tape, x));
+    compare_state_gradients(g, carry, cells);
+    flip_carry_destroy(&carry);
+}
+
+void case_lstm(golden *g) {
+    recurrence(g, "b", NULL);
+}
+
+void case_gru(golden *g) {
+    recurrence(g, "bx", "bh");
+}
+
+/* ---- weights that evolve ---- */
+
 /* The gates' matrices of the case: Wg, Ug [gates, F, F] and Bg [gates, F, F'] one below the other.
  */
 typedef struct gates {

@@ -17,7 +17,7 @@ static const bool wide = sizeof(flip_real) == 8;
 /* ---- the graph, known whole to every rank ---- */
 
 static flip_gid dst[EVENTS], src[EVENTS], first[8], pair_u[PAIRS], pair_v[PAIRS];
-static int32_t step_of[EVENTS], pair_step[PAIRS], label[NODES], pair_label[PAIRS];
+static int32_t step_of[EVENTS], pair_step[PAIRS], label[NODES * STEPS], pair_label[PAIRS];
 static int64_t original[NODES];
 static flip_real features[NODES * STEPS * IN];
 
@@ -39,8 +39,9 @@ static void make_world(void) {
     }
     for (int32_t v = 0; v < NODES; v++) {
         original[v] = (v * 11 + 5) % NODES;
-        label[v] = (int32_t)draw(8, (uint64_t)v, CLASSES + 1) - 1;
     }
+    for (int32_t i = 0; i < NODES * STEPS; i++)
+        label[i] = (int32_t)draw(8, (uint64_t)i, CLASSES + 1) - 1;
     for (uint64_t i = 0; i < NODES * STEPS * IN; i++)
         features[i] = (flip_real)(flip_random_normal(8, FLIP_STREAM_TEST, 9, i) / 2);
     for (int r = 0; r <= size; r++)
@@ -72,6 +73,10 @@ typedef struct run {
 
 static bool mine(const run *r, flip_gid v) {
     return r->whole || (v >= first[rank] && v < first[rank + 1]);
+}
+
+static int32_t steps_of(const flip_model_params *p) {
+    return p->kind >= FLIP_MODEL_TMGCN || p->temporal != FLIP_TEMPORAL_NONE ? STEPS : 1;
 }
 
 static void open_graph(run *r, const variant *c) {
@@ -106,7 +111,7 @@ static void open_run(run *r, const variant *c, bool whole, bool precompute) {
     flip_model_params p = c->p;
     flip_head_params h = {
         .kind = c->head, .in_dim = CLASSES, .hidden = 5, .out_dim = c->head ? CLASSES : 1};
-    *r = (run){.whole = whole, .steps = c->p.kind >= FLIP_MODEL_TMGCN ? STEPS : 1};
+    *r = (run){.whole = whole, .steps = steps_of(&c->p)};
     r->n_own = whole ? NODES : (int32_t)(first[rank + 1] - first[rank]);
     r->from = whole ? 0 : first[rank];
     p.in_dim = IN;
@@ -139,7 +144,7 @@ static flip_var forward(run *r, const variant *c, int64_t epoch) {
     flip_var y = flip_model_forward(
         r->model, r->tape,
         &(flip_block){r->adjacency, features + r->from * r->steps * IN, r->steps, 0, 1, false});
-    flip_labels labels = {.label = label + r->from};
+    flip_labels labels = {.label = label + r->from * r->steps};
     if (c->pairs) {
         y = flip_head_forward(r->head, r->tape, y, r->pairs);
         labels.label = r->pair_label;
@@ -240,6 +245,55 @@ static const variant variants[] = {
      {.kind = FLIP_MODEL_TMGCN, .layers = 1, .window = 3, .residual = true, .input_dropout = .2},
      true,
      FLIP_HEAD_MLP},
+    {"cdgcn, dropout",
+     {.kind = FLIP_MODEL_CDGCN,
+      .layers = 2,
+      .hidden = 6,
+      .structure_width = 7,
+      .output = true,
+      .dropout = .3},
+     false,
+     0},
+    {"cdgcn, pairs, layer norm",
+     {.kind = FLIP_MODEL_CDGCN,
+      .layers = 2,
+      .hidden = 8,
+      .norm = FLIP_NORM_LAYER,
+      .input_dropout = .2},
+     true,
+     FLIP_HEAD_MLP},
+    {"gcn and gru",
+     {.kind = FLIP_MODEL_GCN, .layers = 2, .hidden = 8, .temporal = FLIP_TEMPORAL_GRU},
+     true,
+     FLIP_HEAD_DOT},
+    {"sage and lstm, residual, dropout",
+     {.kind = FLIP_MODEL_SAGE,
+      .layers = 2,
+      .hidden = 9,
+      .temporal = FLIP_TEMPORAL_LSTM,
+      .residual = true,
+      .dropout = .2,
+      .output = true},
+     false,
+     0},
+    {"gat and gru, dropout",
+     {.kind = FLIP_MODEL_GAT,
+      .layers = 2,
+      .hidden = 6,
+      .heads = 2,
+      .temporal = FLIP_TEMPORAL_GRU,
+      .dropout = .2},
+     true,
+     FLIP_HEAD_LINEAR},
+    {"gin and lstm, batch norm",
+     {.kind = FLIP_MODEL_GIN,
+      .layers = 2,
+      .hidden = 6,
+      .temporal = FLIP_TEMPORAL_LSTM,
+      .norm = FLIP_NORM_BATCH,
+      .output = true},
+     false,
+     0},
     {"evolvegcn-o, dropout",
      {.kind = FLIP_MODEL_EVOLVEGCN_O, .layers = 2, .hidden = 12, .dropout = .3},
      true,
@@ -390,7 +444,7 @@ static void memory(void **state) {
             p.out_dim = CLASSES;
             p.hidden *= 4;
             p.precompute = true;
-            run r = {.whole = true, .steps = p.kind >= FLIP_MODEL_TMGCN ? STEPS : 1};
+            run r = {.whole = true, .steps = steps_of(&p)};
             flip_events events = {.n = ROWS * DEGREE, .dst = d, .src = s};
             flip_adjacency_params a = {.kind = flip_model_adjacency(&p), .n_steps = 1};
             CHECK_OK(flip_params_create(&r.params));

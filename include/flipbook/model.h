@@ -50,7 +50,8 @@ typedef struct flip_model_params {
     int32_t structure_width; /* CD-GCN: width of the GCN's output; 0 = hidden */
     bool output; /* recurrent models (CD-GCN, temporal): a linear map Wout, bout of the last state
                     to out_dim (node tasks); without it out_dim is the last state's width */
-    bool precompute; /* the first layer's aggregation of constant features is taken once */
+    flip_saved saved; /* the tape's policy, for flip_model_bytes */
+    bool precompute;  /* the first layer's aggregation of constant features is taken once */
 } flip_model_params;
 #define FLIP_MODEL_DEFAULTS                                                                        \
     { .kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 64, .heads = 1, .precompute = true }

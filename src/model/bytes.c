@@ -1,6 +1,10 @@
 /* How much memory training a model takes, from counts alone. */
 #include "internal.h"
 
+#include <omp.h>
+
+enum { RECURRENT_CHUNK = 504 }; /* rows that a recurrent operator works on at once */
+
 static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
@@ -42,30 +46,50 @@ static int64_t chain_values(const flip_model_params *p, int64_t in, int64_t out)
     return p->kind == FLIP_MODEL_EVOLVEGCN_H ? 16 * in * out : 0;
 }
 
+/* Values a row that the recurrent part keeps: its state and, unless they are made anew in backward,
+ * gates and cells (GRU: the candidate's share). */
+static int64_t recurrent_columns(const flip_model_params *p, int64_t state) {
+    int64_t gates = p->temporal == FLIP_TEMPORAL_GRU ? 3 : 4;
+    return p->saved == FLIP_SAVED_RECOMPUTE ? state : (gates + 2) * state;
+}
+
+/* Values a thread works with in the recurrent part: a chunk of rows, the weights and what is summed
+ * for them in double. */
+static int64_t recurrent_work(const flip_model_params *p, int64_t inputs, int64_t state) {
+    bool gru = p->temporal == FLIP_TEMPORAL_GRU;
+    int64_t width = (gru ? 3 : 4) * state, k = inputs + state;
+    return state == 0
+               ? 0
+               : RECURRENT_CHUNK * (2 * k + (gru ? 2 : 1) * width + 5 * state) + 4 * k * width;
+}
+
 size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_halo,
                         int64_t n_entries, int32_t steps) {
     int64_t columns = 0, widest = larger(p->out_dim, 1), per_entry = 0, bits = 0, cache = 0,
-            chains = 0;
+            chains = 0, work = 0;
     bool aggregates = p->kind != FLIP_MODEL_GAT && !p->pool;
     for (int32_t l = 0; l < p->layers; l++) {
-        bool last = l == p->layers - 1;
-        int64_t in = l == 0 ? p->in_dim : p->hidden, out = last ? p->out_dim : p->hidden;
+        int32_t in, out, state;
+        model_widths(p, l, &in, &out, &state);
+        bool last = gives_output(p, l), first = l == 0 && aggregates;
         int64_t heads = !last ? larger(p->heads, 1) : larger(p->heads_last, 1);
-        bool first = l == 0 && aggregates;
-        columns += kept_columns(p, in, out, first, last, heads) + out;
+        columns += kept_columns(p, in, out, first, last, heads) + out + recurrent_columns(p, state);
         if (p->kind == FLIP_MODEL_GAT) per_entry += heads;
         if (!last) bits += (out + 7) / 8;
         chains += chain_values(p, in, out);
+        work = larger(work, recurrent_work(p, out + (p->kind == FLIP_MODEL_CDGCN ? in : 0), state));
         if (first) cache = in;
-        widest = larger(
-            widest, larger(l == 0 ? 0 : in, p->kind == FLIP_MODEL_GAT && last ? heads * out : out));
+        widest =
+            larger(larger(widest, state),
+                   larger(l == 0 ? 0 : in, p->kind == FLIP_MODEL_GAT && last ? heads * out : out));
     }
     int64_t rows = n_own * steps;
     /* backward: the gradients of one output and one input; attention: two more values an entry */
     columns += p->out_dim + widest + cache;
+    if (is_recurrent(p)) columns += widest; /* of two inputs */
     if (p->pool || (p->kind == FLIP_MODEL_GAT && p->residual)) columns += widest;
     if (p->kind == FLIP_MODEL_GAT) per_entry += 2 * larger(p->heads, p->heads_last);
-    int64_t values =
-        rows * columns + n_halo * steps * widest + n_entries * steps * per_entry + steps * chains;
+    int64_t values = rows * columns + n_halo * steps * widest + n_entries * steps * per_entry +
+                     steps * chains + work * omp_get_max_threads();
     return (size_t)values * sizeof(flip_real) + (size_t)(rows * bits);
 }

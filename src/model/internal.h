@@ -78,6 +78,8 @@ static inline bool is_recurrent(const flip_model_params *p) {
 static inline bool gives_output(const flip_model_params *p, int32_t l) {
     return l == p->layers - 1 && !is_recurrent(p);
 }
+/* Layer l's widths: input, structural part, and the recurrent part's state (0 = there is none). */
+void model_widths(const flip_model_params *p, int32_t l, int32_t *in, int32_t *out, int32_t *state);
 static inline bool is_last(const pass *p) {
     return gives_output(&p->model->p, p->l);
 }

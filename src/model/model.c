@@ -58,8 +58,6 @@ static flip_status check_time(const flip_model_params *p, const char *name) {
                                                      : "");
     if (p->output && !is_recurrent(p))
         return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: its last layer gives the outputs", name);
-    if (is_recurrent(p))
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: recurrent layers are not available yet", name);
     if (is_recurrent(p) && p->hidden < 1)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: hidden %d must be at least 1", name, p->hidden);
     return FLIP_OK;
@@ -130,16 +128,21 @@ static flip_param add_state(flip_params *params, const char *letters, int32_t l,
     return flip_params_add_state(params, name, 1, cols, init);
 }
 
+void model_widths(const flip_model_params *p, int32_t l, int32_t *in, int32_t *out,
+                  int32_t *state) {
+    *in = l == 0 ? p->in_dim : p->hidden;
+    *out = gives_output(p, l) ? p->out_dim : p->hidden;
+    *state = 0;
+    if (p->kind == FLIP_MODEL_CDGCN && p->structure_width > 0) *out = p->structure_width;
+    if (is_recurrent(p)) *state = l == p->layers - 1 && !p->output ? p->out_dim : p->hidden;
+}
+
 static void add_layer(flip_model *model, flip_params *params, int32_t l) {
     const flip_model_params *p = &model->p;
     layer *k = &model->layers[l];
     bool last = gives_output(p, l);
     memset(k, -1, sizeof *k); /* every parameter is FLIP_PARAM_NONE */
-    k->in = l == 0 ? p->in_dim : p->hidden;
-    k->out = last ? p->out_dim : p->hidden;
-    k->state = 0;
-    if (p->kind == FLIP_MODEL_CDGCN && p->structure_width > 0) k->out = p->structure_width;
-    if (is_recurrent(p)) k->state = l == p->layers - 1 && !p->output ? p->out_dim : p->hidden;
+    model_widths(p, l, &k->in, &k->out, &k->state);
     k->heads = !last ? p->heads : p->heads_last > 0 ? p->heads_last : 1;
     model->row->add(model, params, l);
     if (p->residual && p->kind != FLIP_MODEL_SAGE)

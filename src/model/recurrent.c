@@ -20,6 +20,8 @@ void model_add_recurrent(flip_model *model, flip_params *params, int32_t l) {
 }
 
 flip_var model_recur(const pass *p, flip_var y) {
-    (void)p;
-    return y;
+    const layer *k = layer_of(p);
+    flip_var skip = p->model->row->skip ? p->h : FLIP_VAR_NONE;
+    return uses_gru(&p->model->p) ? flip_gru(p->tape, y, skip, k->wx, k->wh, k->bx, k->bh)
+                                  : flip_lstm(p->tape, y, skip, k->wx, k->wh, k->bx);
 }

@@ -165,10 +165,15 @@ static void bad_command_lines(void **state) {
                           "'gcn'?"},
         {"g --model transformer", "--model: 'transformer' is not one of "
                                   "gcn|sage|gat|gin|tmgcn|evolvegcn-o|evolvegcn-h|cdgcn"},
-        {"g --model cdgcn", "--model cdgcn is not in this version of flipbook (it has "
-                            "gcn|sage|gat|gin|tmgcn)"},
-        {"g --model evolvegcn-o", "--model evolvegcn-o is not in this version of flipbook (it has "
-                                  "gcn|sage|gat|gin|tmgcn)"},
+        {"g --structure sage --model tmgcn",
+         "--structure takes the place of --model gcn, sage, gat "
+         "or gin; give one of the two"},
+        {"g --structure sage --model gat", "--structure takes the place of --model gcn, sage, gat "
+                                           "or gin; give one of the two"},
+        {"g --temporal lstm --model cdgcn",
+         "--temporal belongs to --model or --structure gcn, sage, gat and gin"},
+        {"g --cell gru", "--cell belongs to --model evolvegcn-o or evolvegcn-h"},
+        {"g --cell lstm --model evolvegcn-h", "--model evolvegcn-h has a gru only; use --cell gru"},
         {"g --distribute time", "--distribute time is not in this version of flipbook (it has "
                                 "auto|nodes)"},
         {"g --transfer delta", "--transfer delta is not in this version of flipbook (it has full)"},
@@ -178,13 +183,12 @@ static void bad_command_lines(void **state) {
         {"g --codec pq8", "--codec pq8 is not in this version of flipbook (it has none)"},
         {"g --wire-codec bf16", "--wire-codec bf16 is not in this version of flipbook (it has "
                                 "none)"},
-        {"g --activations recompute", "--activations recompute is not in this version of flipbook "
-                                      "(it has keep)"},
+        {"g --activations 4bit", "--activations 4bit is not in this version of flipbook "
+                                 "(it has keep|recompute)"},
         {"g --cache-bytes 1G", "--cache-bytes 1073741824 is not in this version of flipbook (it "
                                "has 0)"},
         {"g --device cuda", "--device cuda is not in this version of flipbook (it has auto|cpu)"},
         {"g --history 10", "--history 10 is not in this version of flipbook (it has 0)"},
-        {"g --temporal lstm", "--temporal lstm is not in this version of flipbook (it has none)"},
         {"g --memory 8Q", "--memory: '8Q' is not a whole number of bytes (8G, 512M, …)"},
         {"g --residual=maybe", "--residual: 'maybe' is neither on nor off"},
         {"g --metric f2", "--metric: 'f2' is not one of "

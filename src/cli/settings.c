@@ -106,19 +106,20 @@ static bool is_codec(const char *text) {
 
 static const flip_key keys[] = {
     HEADING("Model", T),
-    CHOICE("model", model, "gcn", "gcn|sage|gat|gin|tmgcn|evolvegcn-o|evolvegcn-h|cdgcn",
-           "|gcn|sage|gat|gin|tmgcn|", true, "graph neural network"),
+    CHOICE("model", model, "gcn", "gcn|sage|gat|gin|tmgcn|evolvegcn-o|evolvegcn-h|cdgcn", NULL,
+           true, "graph neural network"),
     CHOICE("task", task, "auto", "auto|node|edge|link|regression", NULL, true,
            "what is learned; auto: by what the file has"),
     INT("layers", layers, "2", 1, 64, T, true, "layers of the network"),
     INT("hidden", hidden, "64", 1, 65536, T, true, "width of the hidden layers"),
     INT("heads", heads, "8", 1, 256, T, true, "attention heads (gat)"),
     CHOICE("aggregator", aggregator, "mean", "mean|pool", NULL, true, "neighbours in sage"),
-    CHOICE("structure", structure, "auto", "auto|gcn|sage|gat|gin", "|auto|", true,
-           "structural part of a layered dynamic model"),
-    CHOICE("temporal", temporal, "none", "none|lstm|gru", "|none|", true,
-           "temporal part after each structural part"),
-    CHOICE("cell", cell, "auto", "auto|lstm|gru", "|auto|", true, "recurrent cell of evolvegcn"),
+    CHOICE("structure", structure, "auto", "auto|gcn|sage|gat|gin", NULL, true,
+           "structural part of a layer, in place of --model; auto: as --model says"),
+    CHOICE("temporal", temporal, "none", "none|lstm|gru", NULL, true,
+           "recurrent part after each layer of gcn, sage, gat and gin (cdgcn has an lstm)"),
+    CHOICE("cell", cell, "auto", "auto|lstm|gru", NULL, true,
+           "how the weights of evolvegcn evolve; auto: -o by the paper's lstm, -h by its gru"),
     SWITCH("residual", residual, "off", T, true, "add each layer's input to its output"),
     CHOICE("norm", norm, "none", "none|layer|batch", NULL, true, "normalisation between layers"),
     CHOICE("edge-head", edge_head, "auto", "auto|dot|linear|mlp", NULL, true,
@@ -206,8 +207,10 @@ static const flip_key keys[] = {
     WORD("codec", codec, "none", "none|CODEC", "|none|", is_codec, T, true, "of stored features"),
     WORD("wire-codec", wire_codec, "none", "none|CODEC", "|none|", is_codec, T, true,
          "of exchanged rows"),
-    CHOICE("activations", activations, "keep", "keep|recompute|2bit|4bit|8bit", "|keep|", true,
-           "how saved tensors wait for the backward pass"),
+    CHOICE("activations", activations, "keep", "keep|recompute|2bit|4bit|8bit", "|keep|recompute|",
+           true,
+           "how saved tensors wait for the backward pass; recompute: gates of recurrent layers are "
+           "computed again"),
     INT("parts-per-rank", parts_per_rank, "4", 1, 4096, T | E | P, false,
         "parts a rank when the file is not partitioned"),
 
@@ -400,6 +403,33 @@ void flip_settings_default(flip_settings *settings) {
 
 /* ---- whole settings ---- */
 
+/* Settings that belong to some models only. */
+static flip_status check_model(const flip_settings *s) {
+    int model = s->model;
+    bool layered = model <= FLIP_MODEL_GIN;
+    bool evolves = model == FLIP_MODEL_EVOLVEGCN_O || model == FLIP_MODEL_EVOLVEGCN_H;
+    if (s->window > 1 && model != FLIP_MODEL_TMGCN)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--window belongs to --model tmgcn");
+    if (s->structure && (!layered || (model != FLIP_MODEL_GCN && model != s->structure - 1)))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--structure takes the place of --model gcn, sage, gat or gin; give one "
+                         "of the two");
+    if (s->temporal && !layered)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--temporal belongs to --model or --structure gcn, sage, gat and gin");
+    if (s->cell && !evolves)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--cell belongs to --model evolvegcn-o or evolvegcn-h");
+    if (s->cell == FLIP_CELL_LSTM && model == FLIP_MODEL_EVOLVEGCN_H)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--model evolvegcn-h has a gru only; use --cell gru");
+    int structure = s->structure ? s->structure - 1 : model;
+    if (s->aggregator && structure != FLIP_MODEL_SAGE)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--aggregator pool belongs to --model sage");
+    if (s->gcn_norm && structure != FLIP_MODEL_GCN && layered)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--gcn-norm inout belongs to --model gcn, tmgcn, evolvegcn or cdgcn");
+    return FLIP_OK;
+}
+
 flip_status flip_settings_check(const flip_settings *settings) {
     char text[FLIP_PATH_SIZE], mark[FLIP_PATH_SIZE + 2];
     for (int i = 0; i < N_KEYS; i++) {
@@ -412,13 +442,7 @@ flip_status flip_settings_check(const flip_settings *settings) {
                          "--%s %s is not in this version of flipbook (it has %.*s)", keys[i].name,
                          text, n, keys[i].ready + 1);
     }
-    if (settings->window > 1 && settings->model != FLIP_MODEL_TMGCN)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--window belongs to --model tmgcn");
-    if (settings->aggregator && settings->model != FLIP_MODEL_SAGE)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--aggregator pool belongs to --model sage");
-    if (settings->gcn_norm && settings->model != FLIP_MODEL_GCN &&
-        settings->model != FLIP_MODEL_TMGCN)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--gcn-norm inout belongs to --model gcn or tmgcn");
+    FLIP_TRY(check_model(settings));
     if (settings->checkpoint_every > 0 && !settings->checkpoint[0])
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--checkpoint-every needs --checkpoint FILE");
     if (settings->task == FLIP_TASK_EDGE && settings->edge_head == FLIP_EDGE_HEAD_DOT)

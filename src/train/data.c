@@ -316,6 +316,8 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     data->n_own = flip_graph_n_own(data->graph);
     data->steps = data->info->n_steps;
     data->events = *flip_graph_events(data->graph);
+    if (data->s.structure) data->s.model = data->s.structure - 1; /* the choices' order */
+    if (data->s.model <= FLIP_MODEL_GIN) data->s.structure = data->s.model + 1;
     FLIP_TRY(describe_steps(data));
     FLIP_TRY(choose_task(data));
     FLIP_TRY(make_items(data));
@@ -330,6 +332,7 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
 flip_model_params flip_data_model_params(const flip_data *data) {
     const flip_settings *s = &data->s;
     bool pairs = s->task == FLIP_TASK_EDGE || s->task == FLIP_TASK_LINK;
+    bool recurrent = s->model == FLIP_MODEL_CDGCN || s->temporal != FLIP_TEMPORAL_NONE;
     return (flip_model_params){.kind = (flip_model_kind)s->model,
                                .layers = (int32_t)s->layers,
                                .hidden = (int32_t)s->hidden,
@@ -342,6 +345,9 @@ flip_model_params flip_data_model_params(const flip_data *data) {
                                .dropout = s->dropout,
                                .input_dropout = s->input_dropout,
                                .window = (int32_t)s->window,
+                               .temporal = (flip_temporal)s->temporal,
+                               .cell = (flip_cell)s->cell,
+                               .output = recurrent && !pairs,
                                .precompute = s->precompute};
 }
 

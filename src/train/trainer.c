@@ -37,7 +37,8 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
                              .key = data->layout->original,
                              .n_own = data->layout->n_rows,
                              .seed = (uint64_t)s->seed,
-                             .bf16 = s->precision == 1};
+                             .bf16 = s->precision == 1,
+                             .saved = (flip_saved)s->activations};
     FLIP_TRY(flip_tape_create(&trainer->tape, &tape));
     flip_optimiser_params optimiser = FLIP_OPTIMISER_DEFAULTS;
     optimiser.kind = (flip_optimiser_kind)s->optimizer;

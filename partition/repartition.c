@@ -218,18 +218,22 @@ static flip_status run_full(state *s, flip_partition *out, double *worst) {
 /* Is the local result good enough? Sets why. */
 static bool good_enough(state *s, const flip_spread *spread, double worst) {
     flip_repartition *r = s->r;
+    if (s->crossing >= 0) r->expected = flip_spread_halo(spread, s->crossing);
+    if (s->p.anew_above == 0) {
+        because(s, "it was asked for");
+        return false;
+    }
     if (s->crossing < 0) {
         because(s, "'%s' does not say what a full result was", flip_reader_path(s->old));
         return false;
     }
-    r->expected = flip_spread_halo(spread, s->crossing);
     /* A cut with next to no halo must not be thrown away for a handful of rows. */
-    double most = FLIP_REPARTITION_WORSE * fmax(r->expected, s->p.n_parts);
+    double most = s->p.anew_above * fmax(r->expected, s->p.n_parts);
     if ((double)r->after.halo_sum > most) {
         because(s,
-                "the local pass leaves %lld halo rows, above %.1f times the last full result (%.0f "
+                "the local pass leaves %lld halo rows, above %g times the last full result (%.0f "
                 "rows on this graph)",
-                (long long)r->after.halo_sum, FLIP_REPARTITION_WORSE, r->expected);
+                (long long)r->after.halo_sum, s->p.anew_above, r->expected);
         return false;
     }
     if (worst > s->p.imbalance) {
@@ -245,7 +249,7 @@ static flip_status run_anew(state *s, flip_partition *out, const flip_spread *sp
                             double worst) {
     flip_status status = FLIP_OK;
     flip_repartition *r = s->r;
-    bool must = r->old_parts != s->p.n_parts;
+    bool must = r->old_parts != s->p.n_parts || s->p.anew_above == 0;
     double worst_full = 0;
     int32_t *local = NULL;
     FLIP_TRY_GOTO(flip_comm_agree(
@@ -303,6 +307,9 @@ static flip_status check(const flip_partition_params *p) {
                          flip_partition_method_name(p->method));
     if (!(p->max_moved >= 0 && p->max_moved <= 1))
         return FLIP_FAIL(FLIP_ERROR_USAGE, "max_moved is %g; it is a share, 0 to 1", p->max_moved);
+    if (!(p->anew_above == 0 || p->anew_above >= 1))
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "anew_above is %g; it is 0 or at least 1",
+                         p->anew_above);
     return FLIP_OK;
 }
 

@@ -444,6 +444,11 @@ static void metis_anew(void **state) {
     CHECK(r.anew && !r.kept && strstr(r.why, "has 8 parts, not 5") && r.local.ranks == 0, "%s",
           r.why);
 
+    p = params_of(8); /* asked for */
+    p.anew_above = 0;
+    r = cut_from(world, in, old, out, &p);
+    CHECK(r.anew && !r.kept && strstr(r.why, "asked for"), "%s", r.why);
+
     p = params_of(8); /* cut by chance: no full result to hold to; METIS, as it came, is far away */
     p.method = FLIP_PARTITION_RANDOM;
     cut_full(in, old, &p);

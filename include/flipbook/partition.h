@@ -34,9 +34,9 @@
  *
  *     Σ over nodes  (K-1) (1 - (1 - f/(K-1))^d)      d: the node's distinct destinations today
  *
- * Above 1.2 times that, or where the pass cannot reach the allowed balance, a full run is made, its
- * parts renumbered to share as many nodes as possible with the old ones, and taken unless its halo
- * is no smaller than the local one's.
+ * Above 1.2 times that (anew_above), or where the pass cannot reach the allowed balance, a full run
+ * is made, its parts renumbered to share as many nodes as possible with the old ones, and taken
+ * unless its halo is no smaller than the local one's.
  */
 #ifndef FLIPBOOK_PARTITION_H
 #define FLIPBOOK_PARTITION_H
@@ -68,12 +68,13 @@ typedef struct flip_partition_params {
     bool balance_nodes, balance_edges, balance_train;
     double imbalance; /* largest part / mean that is allowed, e.g. 1.05 */
     uint64_t seed;
-    double max_moved; /* repartitioning: share of the old rows the local pass may move, 0 … 1 */
+    double max_moved;  /* repartitioning: share of the old rows the local pass may move, 0 … 1 */
+    double anew_above; /* … a full run is made beyond so many times the last; 0 = in any case */
 } flip_partition_params;
 #define FLIP_PARTITION_DEFAULTS                                                                    \
     {                                                                                              \
         .n_parts = 8, .method = FLIP_PARTITION_METIS, .balance_nodes = true,                       \
-        .balance_edges = true, .imbalance = 1.05, .seed = 0, .max_moved = .1                       \
+        .balance_edges = true, .imbalance = 1.05, .seed = 0, .max_moved = .1, .anew_above = 1.2    \
     }
 
 typedef struct flip_partition {
@@ -119,7 +120,6 @@ flip_status flip_partition_measure(flip_partition_row rows[FLIP_PARTITION_ROWS],
                                    const flip_partition *partition);
 
 /* Repartitioning: what happened. */
-#define FLIP_REPARTITION_WORSE 1.2 /* times the last full result: beyond, a full run is made */
 typedef struct flip_repartition {
     int64_t n_known, n_new, n_vanished; /* nodes of both, of the graph only, of the old one only */
     int32_t old_parts;
@@ -137,7 +137,7 @@ typedef struct flip_repartition {
 
 /* Collective. The parts of `old` (a container that flip_partition_write wrote) carried over to
  * `graph`, and mended; params->n_parts other than the old number, or a halo above
- * FLIP_REPARTITION_WORSE times the last full result, means a full run by params->method (METIS, LDG
+ * params->anew_above times the last full result, means a full run by params->method (METIS, LDG
  * or Fennel). FLIP_ERROR_INPUT: old is not partitioned, or nodes cannot be told by their names. */
 flip_status flip_repartition_compute(flip_partition **partition, flip_repartition *report,
                                      flip_comm *comm, const flip_reader *graph,

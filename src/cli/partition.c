@@ -30,6 +30,8 @@ const char flip_help_partition[] =
     "  --from OLD            repartition: start from the parts of OLD, which flipbook partition\n"
     "                        wrote when GRAPH was smaller or older; see below\n"
     "  --max-moved X%        with --from: rows of OLD that the local pass may move; default 10%\n"
+    "  --anew-above X        with --from: METIS runs anew beyond X times the last full result;\n"
+    "                        default 1.2, 0: in any case\n"
     "  --json                print the figures as one JSON object\n"
     "\n"
     "Prints, for 1, 2, 4 … K ranks, the halo: rows (nodes) a rank needs of other ranks, which is\n"
@@ -41,7 +43,8 @@ const char flip_help_partition[] =
     "then for the cut. Options not given are OLD's. METIS runs anew, and its parts are numbered "
     "to\n"
     "overlap the old ones, when --parts differs, when balance cannot be reached, or when the halo\n"
-    "exceeds 1.2 times the last full result. That result is kept in the file and scaled to the\n"
+    "exceeds --anew-above times the last full result. That result is kept in the file and scaled "
+    "to the\n"
     "graph of today: the share of (source, destination) pairs that crossed between parts, applied\n"
     "to today's degrees. Checkpoints follow: flipbook train --resume FILE --grown on.\n"
     "\n"
@@ -136,6 +139,11 @@ static flip_status parse_words(command *c) {
     if (c->balance) FLIP_TRY(parse_balance(&c->params, c->balance));
     if (c->max_moved && !c->from)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--max-moved goes with --from OLD");
+    if (!(c->params.anew_above == 0 || c->params.anew_above >= 1))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--anew-above is %g; it must be 0, or at least 1 (times the last full "
+                         "result)",
+                         c->params.anew_above);
     if (c->max_moved) FLIP_TRY(parse_share(&c->params.max_moved, c->max_moved));
     return FLIP_OK;
 }
@@ -156,6 +164,7 @@ static flip_status parse(command *c, int argc, char **argv) {
                                  {"--seed", FLIP_OPTION_U64, &p->seed},
                                  {"--from", FLIP_OPTION_TEXT, &c->from},
                                  {"--max-moved", FLIP_OPTION_TEXT, &c->max_moved},
+                                 {"--anew-above", FLIP_OPTION_REAL, &p->anew_above},
                                  {"--json", FLIP_OPTION_FLAG, &c->json},
                                  {NULL, FLIP_OPTION_END, NULL}};
     FLIP_TRY(flip_options_parse("partition", argc, argv, table, &c->graph, what, 1));

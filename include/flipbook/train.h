@@ -89,6 +89,7 @@ typedef struct flip_settings {
     int64_t seed;
     int32_t precision; /* 0 fp32, 1 bf16 */
     char metric[FLIP_WORD_SIZE];
+    int64_t pairs;                                 /* of a step in training; 0 all */
     int64_t negatives, eval_negatives, eval_every; /* eval_negatives: a number, or FLIP_EVAL_… */
     int32_t mrr;                                   /* 0 unfiltered, 1 filtered */
     int32_t negative_ends;                         /* FLIP_ENDS_… */

@@ -146,6 +146,8 @@ static const flip_key keys[] = {
          is_metric, T | E, true,
          "of validation; auto: node accuracy (two classes auc), edge accuracy (signs f1:-1), link "
          "map, regression rmse"),
+    INT("pairs", pairs, "0", 0, 1e12, T, true,
+        "true pairs of a step that an epoch draws in training, on average (link); 0: all"),
     INT("negatives", negatives, "1", 1, 10000, T, true,
         "sampled non-edges a pair in training (link)"),
     CHOICE(

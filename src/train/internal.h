@@ -62,6 +62,7 @@ typedef struct flip_links {
     int32_t *target;                  /* [n] step in which the pair is an edge */
     int8_t *part;                     /* [n] flip_part, -1 unused */
     bool *given;                      /* [n] not a true pair but a non-edge that the file pins */
+    double *share; /* [steps] of the pairs with that target that an epoch draws, or NULL = all */
     flip_directory directory;
     /* --negative-ends active, mixed: nodes with an in-event, step after step, of all ranks */
     int64_t *active_first; /* [steps + 1] or NULL */
@@ -72,8 +73,8 @@ void flip_links_finish(flip_links *links);
 typedef struct flip_draw {
     int64_t per_pair; /* non-edges for each true pair */
     uint64_t seed, draw;
-    int32_t lead;   /* steps between the embeddings and the target (1, or 0 on one step) */
-    int32_t ends;   /* FLIP_ENDS_… */
+    int32_t lead; /* steps between the embeddings and the target (1, or 0 on one step) */
+    int32_t ends; /* FLIP_ENDS_… */
 } flip_draw;
 /* Pairs of `part` with their non-edges, those that the file pins too. Collective. */
 flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,

@@ -108,6 +108,7 @@ void flip_links_finish(flip_links *links) {
     flip_free(links->target);
     flip_free(links->part);
     flip_free(links->given);
+    flip_free(links->share);
     flip_directory_finish(&links->directory);
     flip_free(links->active_first);
     flip_free(links->active);
@@ -164,6 +165,16 @@ static int64_t draw_source(const flip_links *links, int64_t i, int64_t k, int64_
     return u == destination ? -1 : u;
 }
 
+/* Is pair i in this draw? By lot, the same on any number of ranks. */
+static bool drawn(const flip_links *links, int64_t i, const flip_draw *d) {
+    if (!links->share || d->draw == FLIP_DRAW_EVALUATE || links->given[i]) return true;
+    uint64_t n = (uint64_t)links->n_nodes;
+    uint64_t pair = (uint64_t)links->u_original[i] * n + (uint64_t)links->v_original[i];
+    uint64_t a = d->draw << 40 | (uint64_t)links->target[i] << 20;
+    return flip_random_uniform(d->seed, FLIP_STREAM_NEGATIVE, a, 2 * n * n + pair) <
+           links->share[links->target[i]];
+}
+
 typedef struct sample {
     int64_t n;
     int64_t *u_original, *w; /* original ids of the ends */
@@ -209,7 +220,7 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
     flip_status status;
     int64_t most = 0;
     for (int64_t i = 0; i < links->n; i++)
-        most += links->part[i] == (int)part ? 1 + draw->per_pair : 0;
+        if (links->part[i] == (int)part && drawn(links, i, draw)) most += 1 + draw->per_pair;
     flip_pair_set_finish(set);
     flip_meter_begin(flip_comm_meter(comm), FLIP_STAGE_SAMPLE);
     FLIP_TRY_GOTO(sample_allocate(&s, (size_t)most));
@@ -218,7 +229,8 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
                           links->u[end] == links->u[first];)
             end++;
         for (int64_t i = first; i < end; i++)
-            if (links->part[i] == (int)part) add_pair(&s, links, i, first, end, draw);
+            if (links->part[i] == (int)part && drawn(links, i, draw))
+                add_pair(&s, links, i, first, end, draw);
     }
     FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.u_original, s.u));
     FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.w, s.v));

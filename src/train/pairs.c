@@ -394,6 +394,25 @@ static flip_status keep_links(flip_data *data) {
     return FLIP_OK;
 }
 
+/* The share of each step's training pairs that --pairs asks for. Collective. */
+static flip_status share_links(flip_data *data) {
+    flip_links *links = &data->links;
+    flip_status status;
+    int64_t *count = NULL;
+    if (data->s.pairs == 0) return FLIP_OK;
+    FLIP_TRY_GOTO(flip_alloc_zero(&count, (size_t)data->steps, sizeof *count, "pairs of steps"));
+    FLIP_TRY_GOTO(
+        flip_alloc(&links->share, (size_t)data->steps, sizeof *links->share, "pairs of steps"));
+    for (int64_t i = 0; i < links->n; i++)
+        count[links->target[i]] += links->part[i] == FLIP_PART_TRAIN && !links->given[i];
+    FLIP_TRY_GOTO(flip_comm_sum_i64(data->comm, count, (size_t)data->steps));
+    for (int32_t t = 0; t < data->steps; t++)
+        links->share[t] = count[t] > data->s.pairs ? (double)data->s.pairs / (double)count[t] : 1;
+done:
+    flip_free(count);
+    return status;
+}
+
 flip_status flip_data_sample(flip_data *data, flip_part part, uint64_t draw) {
     int64_t asked = part == FLIP_PART_TRAIN ? data->s.negatives : data->s.eval_negatives;
     /* a metric wants all candidates of a source on one rank: other sources in training alone */
@@ -410,6 +429,7 @@ flip_status flip_data_place_pairs(flip_data *data) {
     bool links = data->s.task == FLIP_TASK_LINK;
     FLIP_TRY(deal_pairs(data));
     if (links) FLIP_TRY(keep_links(data));
+    if (links) FLIP_TRY(share_links(data));
     for (int p = 0; p < FLIP_PARTS && !links; p++)
         FLIP_TRY(fill_edge_set(data, (flip_part)p));
     for (int p = FLIP_PART_VALID; p < FLIP_PARTS && links; p++)

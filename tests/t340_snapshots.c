@@ -2,7 +2,7 @@
  */
 #include "ranks.h"
 
-#include <flipbook/snapshots.h>
+#include "graph/snapshots.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -226,21 +226,164 @@ static flip_adjacency *definition(const stream *g, const grid *x, flip_adjacency
     return a;
 }
 
+/* ---- what a step holds and what it changes, dense ---- */
+
+typedef struct dense {
+    flip_real *value; /* [steps, rows, n] of the part, by place of the source's original id */
+    flip_difference *difference; /* [steps] */
+    int64_t *extra;              /* [steps, 2] added, removed values that do not fit */
+    size_t cells;                /* rows * n */
+} dense;
+
+static bool fits(flip_real x, int bits) {
+    return bits == 32 || (x >= 0 && x < (flip_real)((1 << bits) - 1) && x == (flip_real)(int)x);
+}
+
+static dense make_dense(const stream *g, const grid *x, bool weighted, int bits) {
+    const flip_gid *first = x->part_first + x->layout.part;
+    const int32_t life = g->life > 1 ? g->life : 1;
+    dense d = {.cells = (size_t)(first[1] - first[0]) * (size_t)g->n};
+    d.value = calloc(d.cells * (size_t)g->steps + 1, sizeof *d.value);
+    d.difference = calloc((size_t)g->steps, sizeof *d.difference);
+    d.extra = calloc(2 * (size_t)g->steps, sizeof *d.extra);
+    for (int32_t t = 0; t < g->steps; t++) {
+        flip_real *now = d.value + (size_t)t * d.cells, *before = t > 0 ? now - d.cells : NULL;
+        double *sum = calloc(d.cells + 1, 8);
+        bool *is = calloc(d.cells + 1, 1);
+        for (int32_t step = t - life + 1; step <= t; step++)
+            for (int64_t i = 0; i < g->events; i++) {
+                if (g->step[i] != step || g->dst[i] < first[0] || g->dst[i] >= first[1]) continue;
+                size_t cell =
+                    (size_t)(g->dst[i] - first[0]) * (size_t)g->n + (size_t)g->original[g->src[i]];
+                sum[cell] += weighted && g->weight ? (double)(flip_real)g->weight[i] : 1;
+                is[cell] = true;
+            }
+        for (size_t c = 0; c < d.cells; c++) {
+            const flip_real old = before ? before[c] : flip_absent();
+            now[c] = is[c] ? (flip_real)sum[c] : flip_absent();
+            d.difference[t].entries += is[c];
+            d.difference[t].added += is[c] && flip_is_absent(old);
+            d.difference[t].removed += !is[c] && !flip_is_absent(old);
+            d.difference[t].changed += is[c] && !flip_is_absent(old) && old != now[c];
+            if (is[c] && flip_is_absent(old)) d.extra[2 * t] += !fits(now[c], bits);
+            if (!is[c] && !flip_is_absent(old)) d.extra[2 * t + 1] += !fits(old, bits);
+        }
+        free(sum);
+        free(is);
+    }
+    return d;
+}
+
+static void free_dense(dense *d) {
+    free(d->value);
+    free(d->difference);
+    free(d->extra);
+}
+
+/* ---- bytes: the header's formulas, walked as the header says ---- */
+
+typedef struct accounts {
+    flip_transfer transfer;
+    const dense *d;
+    int32_t low, high; /* steps the device holds; high < low: none */
+    uint64_t forward, backward;
+} accounts;
+
+static uint64_t price(const accounts *a, int32_t t, bool back) {
+    const flip_difference *d = &a->d->difference[back ? t + 1 : t];
+    const uint64_t full = 12 * (uint64_t)a->d->difference[t].entries;
+    const uint64_t delta = 8 * (uint64_t)(d->added + d->removed) + 12 * (uint64_t)d->changed +
+                           4 * (uint64_t)a->d->extra[2 * (back ? t + 1 : t) + back];
+    return a->transfer == FLIP_TRANSFER_FULL || full < delta ? full : delta;
+}
+
+static void account(accounts *a, int32_t first, int32_t n, int32_t window, bool back) {
+    uint64_t *to = back ? &a->backward : &a->forward;
+    const int32_t low = first > window - 1 ? first - (window - 1) : 0, high = first + n - 1;
+    if (n == 0) return;
+    if (a->high < a->low || low > a->high + 1 || high < a->low - 1) {
+        *to += 12 * (uint64_t)a->d->difference[low].entries;
+        a->low = a->high = low;
+    }
+    for (; a->high < high; a->high++)
+        *to += price(a, a->high + 1, false);
+    for (; a->low > low; a->low--)
+        *to += price(a, a->low - 1, true);
+    a->low = low;
+    a->high = high;
+}
+
+/* ---- raw snapshots on the device ---- */
+
+static void check_raw(const flip_snapshots *s, const dense *d, const stream *g, const grid *x) {
+    const flip_device *on = &s->device;
+    const flip_real *want = d->value + (size_t)on->now * d->cells;
+    int64_t n = 0;
+    for (size_t c = 0; c < d->cells; c++) {
+        if (flip_is_absent(want[c])) continue;
+        CHECK(n < on->n, "step %d has %lld entries", on->now, (long long)on->n);
+        const int32_t column = s->timeline.order[flip_key_place(on->key[0][n])];
+        const size_t row = (size_t)flip_key_row(on->key[0][n]);
+        CHECK(row == c / (size_t)g->n &&
+                  s->timeline.original[column] == (int64_t)(c % (size_t)g->n) &&
+                  flip_same_bits(on->value[0][n], want[c]),
+              "step %d: entry %lld is [%zu, %lld] %.17g, want [%zu, %zu] %.17g", on->now,
+              (long long)n, row, (long long)s->timeline.original[column], (double)on->value[0][n],
+              c / (size_t)g->n, c % (size_t)g->n, (double)want[c]);
+        n++;
+    }
+    CHECK(n == on->n, "step %d has %lld entries, want %lld", on->now, (long long)on->n,
+          (long long)n);
+    (void)x;
+}
+
+/* Every snapshot of the block, up and down and up again. */
+static void check_device(flip_snapshots *s, const dense *d, const stream *g, const grid *x) {
+    const int32_t now = s->device.now;
+    for (int32_t t = s->device.now; t <= s->device.high; t++) {
+        CHECK_OK(flip_device_move(&s->device, t));
+        check_raw(s, d, g, x);
+    }
+    for (int32_t t = s->device.high; t >= s->device.low; t--) {
+        CHECK_OK(flip_device_move(&s->device, t));
+        check_raw(s, d, g, x);
+    }
+    CHECK_OK(flip_device_move(&s->device, now));
+    check_raw(s, d, g, x);
+}
+
+/* Blocks forward and back, as training does, then anyhow. */
+static int32_t block_of_walk(const stream *g, int32_t n, int32_t i) {
+    if (i < n) return i;
+    if (i < 2 * n) return 2 * n - 1 - i;
+    return (int32_t)draw(g, 20, (uint64_t)i, (uint64_t)n);
+}
+
 static void check_walk(const stream *g, grid *x, const flip_adjacency_params *p,
-                       flip_transfer transfer) {
+                       flip_transfer transfer, int value_bits) {
     char what[128];
     flip_snapshots *s;
     mine m = take(g, x, true);
+    const uint64_t before = flip_comm_meter(comm)->bytes[FLIP_BYTES_GRAPH_TO_DEVICE];
+    const bool weighted = p->kind != FLIP_ADJACENCY_SUM && p->kind != FLIP_ADJACENCY_MEAN &&
+                          p->kind < FLIP_ADJACENCY_PATTERN;
+    dense d = make_dense(g, x, weighted, value_bits);
+    accounts a = {.transfer = transfer, .d = &d, .high = -1};
     CHECK_OK(flip_snapshots_create(&s, &x->layout, &m.events, p, transfer));
     if (transfer == FLIP_TRANSFER_RESIDENT) {
+        a.forward = 12 * (uint64_t)m.events.n;
         free_mine(&m); /* borrowed no longer */
         m = (mine){0};
+    } else { /* a graph whose ids leave few bits to the value */
+        s->timeline.form.value_bits = s->device.form.value_bits = value_bits;
+        flip_timeline_count(&s->timeline);
     }
     const int32_t n = x->layout.n_blocks;
-    for (int pass = 0; pass < 2; pass++) {
+    for (int pass = 0, was = -1; pass < 2; pass++, was = -1) {
         flip_snapshots_begin(s);
-        for (int32_t i = 0; i < 2 * n; i++) {
-            const int32_t k = i < n ? i : 2 * n - 1 - i;
+        a.high = a.low - 1;
+        for (int32_t i = 0; i < 2 * n + 5; i++) {
+            const int32_t k = block_of_walk(g, n, i);
             const flip_adjacency *got;
             flip_adjacency *want = definition(g, x, *p, k);
             snprintf(what, sizeof what, "kind %d life %d window %d, block %d of %d, transfer %d",
@@ -248,8 +391,23 @@ static void check_walk(const stream *g, grid *x, const flip_adjacency_params *p,
             CHECK_OK(flip_snapshots_block(s, k, &got));
             same_adjacency(what, got, want);
             flip_adjacency_destroy(&want);
+            if (transfer == FLIP_TRANSFER_RESIDENT) continue;
+            if (flip_layout_steps(&x->layout, k) > 0) check_device(s, &d, g, x);
+            account(&a, flip_layout_first(&x->layout, k),
+                    k == was ? 0 : flip_layout_steps(&x->layout, k), p->window > 1 ? p->window : 1,
+                    k < was);
+            was = k;
         }
     }
+    uint64_t forward, backward;
+    flip_snapshots_sent(s, &forward, &backward);
+    CHECK(forward == a.forward && backward == a.backward,
+          "%s, %d value bits: %llu bytes forward, %llu back; want %llu and %llu", what, value_bits,
+          (unsigned long long)forward, (unsigned long long)backward, (unsigned long long)a.forward,
+          (unsigned long long)a.backward);
+    CHECK(flip_comm_meter(comm)->bytes[FLIP_BYTES_GRAPH_TO_DEVICE] - before == forward + backward,
+          "the meter differs");
+    free_dense(&d);
     flip_snapshots_destroy(&s);
     assert_null(s);
     free_mine(&m);
@@ -274,9 +432,88 @@ static void test_walks(void **state) {
                 if (size % n_time) continue;
                 const int32_t blocks[] = {1, 3, steps};
                 grid x = make_grid(&g, n_time, blocks[(i + n_time) % 3]);
-                check_walk(&g, &x, &p, FLIP_TRANSFER_RESIDENT);
+                for (int transfer = 0; transfer <= FLIP_TRANSFER_RESIDENT; transfer++)
+                    check_walk(&g, &x, &p, (flip_transfer)transfer, i % 4 == 1 ? 3 : 32);
                 free_grid(&x);
             }
+            free_stream(&g);
+        }
+}
+
+/* Words of every size of graph, and what does not fit them. */
+static void test_words(void **state) {
+    (void)state;
+    static const int32_t sizes[] = {1, 2, 300, 65536, 100000, 5000000, INT32_MAX};
+    static const flip_real values[] = {0,      1, 2, 3, 17, (flip_real)0.1, -1, (flip_real)1e30,
+                                       1 << 20};
+    for (int i = 0; i < 7; i++)
+        for (int j = 0; j < 7; j++) {
+            flip_word_form form = flip_word_form_of(sizes[i], sizes[j]);
+            uint64_t key = (uint64_t)(sizes[i] - 1) << 32 | (uint64_t)(sizes[j] - 1), word;
+            CHECK(form.value_bits >= 2 && form.value_bits <= 32, "%d bits", form.value_bits);
+            for (int k = 0; k < 9; k++) {
+                flip_real back = -7;
+                bool packed = flip_word_pack(&form, key, values[k], &word);
+                CHECK(flip_word_key(&form, word) == key, "key of %d x %d", sizes[i], sizes[j]);
+                CHECK(flip_word_value(&form, word, &back) == packed, "value of %d x %d", sizes[i],
+                      sizes[j]);
+                CHECK(!packed || flip_same_bits(back, values[k]), "%g came back as %g",
+                      (double)values[k], (double)back);
+                CHECK(sizeof(flip_real) > 4 || packed == flip_word_fits(&form, values[k]),
+                      "%g in %d bits", (double)values[k], form.value_bits);
+            }
+        }
+}
+
+/* The formula's numbers from the events alone. */
+static void test_differences(void **state) {
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        stream g = make_stream(500 + (uint64_t)i, 13, 9, 90, i % 3);
+        g.life = i + 1;
+        flip_adjacency_params p = {.kind = FLIP_ADJACENCY_WSUM,
+                                   .n_steps = g.steps,
+                                   .edge_life = g.life,
+                                   .window = i % 2 * 3};
+        grid x = make_grid(&g, 1, 1);
+        mine m = take(&g, &x, false);
+        dense d = make_dense(&g, &x, true, 32);
+        flip_difference *got = calloc((size_t)g.steps, sizeof *got);
+        CHECK_OK(flip_snapshots_differences(got, &m.events, &p));
+        assert_memory_equal(got, d.difference, (size_t)g.steps * sizeof *got);
+        free(got);
+        free_dense(&d);
+        free_mine(&m);
+        free_grid(&x);
+        free_stream(&g);
+    }
+}
+
+/* A graph without steps: scales beside its values, whatever the transfer. */
+static void test_static(void **state) {
+    (void)state;
+    for (int kind = 0; kind <= FLIP_ADJACENCY_ATTENTION; kind++)
+        for (int transfer = 0; transfer <= FLIP_TRANSFER_RESIDENT; transfer++) {
+            stream g = make_stream(900 + (uint64_t)kind, 23, 2, 80, 1);
+            g.steps = 1;
+            grid x = make_grid(&g, 1, 1);
+            mine m = take(&g, &x, false);
+            flip_adjacency_params p = {.kind = (flip_adjacency_kind)kind, .n_steps = 1};
+            flip_adjacency *want;
+            const flip_adjacency *got;
+            flip_snapshots *s;
+            m.events.step = NULL;
+            CHECK_OK(flip_adjacency_create(&want, x.layout.space, x.part_first, x.layout.original,
+                                           &m.events, &p));
+            CHECK_OK(flip_snapshots_create(&s, &x.layout, &m.events, &p, (flip_transfer)transfer));
+            CHECK_OK(flip_snapshots_block(s, 0, &got));
+            same_adjacency("static", got, want);
+            same("static", "row_scale", got->a.row_scale, want->a.row_scale,
+                 (size_t)got->n_own * sizeof(flip_real));
+            flip_adjacency_destroy(&want);
+            flip_snapshots_destroy(&s);
+            free_mine(&m);
+            free_grid(&x);
             free_stream(&g);
         }
 }
@@ -288,7 +525,10 @@ int main(int argc, char **argv) {
     rank = flip_comm_rank(comm);
     size = flip_comm_size(comm);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_differences),
         cmocka_unit_test(test_walks),
+        cmocka_unit_test(test_static),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

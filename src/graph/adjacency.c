@@ -86,16 +86,14 @@ flip_status flip_build_steps(flip_build *b) {
 }
 
 flip_status flip_row_scratch_init(flip_row_scratch *s, const flip_build *b) {
-    const flip_adjacency_params *p = &b->params;
-    const size_t n = (size_t)b->n_low, wide = (size_t)(b->last - b->base) + 1;
-    const size_t longest = (size_t)(p->edge_life > p->window ? p->edge_life : p->window);
+    const size_t n = (size_t)b->n_low, window = (size_t)b->params.window;
     *s = (flip_row_scratch){0};
     FLIP_TRY(flip_alloc(&s->raw.first, n, sizeof *s->raw.first, "steps of a row"));
     FLIP_TRY(flip_alloc(&s->raw.length, n, sizeof *s->raw.length, "steps of a row"));
     FLIP_TRY(flip_alloc(&s->raw.value, n, sizeof *s->raw.value, "steps of a row"));
-    FLIP_TRY(flip_alloc(&s->values, wide, sizeof *s->values, "steps of a row"));
+    FLIP_TRY(flip_alloc(&s->values, n, sizeof *s->values, "steps of a row"));
     FLIP_TRY(flip_alloc(&s->sums, n, sizeof *s->sums, "steps of a row"));
-    return flip_alloc(&s->window, 2 * longest, sizeof *s->window, "steps of a row");
+    return flip_alloc(&s->window, 2 * window, sizeof *s->window, "steps of a row");
 }
 
 void flip_row_scratch_finish(flip_row_scratch *s) {

@@ -38,12 +38,13 @@ typedef struct flip_build {
     int32_t base;                 /* their events: steps base … last */
     flip_gid first;               /* first own id */
     int32_t n_own, n_halo, n_cols;
-    int64_t n_alive;     /* events of steps base … last */
-    int32_t *column;     /* [events] local column of each event's source; -1 not of these steps */
-    int64_t *original;   /* [n_cols] */
-    int32_t *order;      /* [n_cols] columns by ascending original id */
-    int64_t *row_start;  /* [n_own + 1] into by_row */
-    uint32_t *by_row;    /* [n_alive] by (row, original id of source, step, as given) */
+    int64_t n_alive;    /* events of steps base … last */
+    int32_t *column;    /* [events] local column of each event's source; -1 not of these steps */
+    int64_t *original;  /* [n_cols] */
+    int32_t *order;     /* [n_cols] columns by ascending original id */
+    int64_t *row_start; /* [n_own + 1] into by_row */
+    uint32_t *by_row;   /* [n_alive] by (row, original id of source, step, as given) */
+    const struct flip_pieces *pieces; /* in place of events: what a device's snapshots hold */
     flip_real *factor;   /* [n_cols, n_low] source side of GCN's normalisation, or NULL */
     flip_real *factor_v; /* [n_own, n_low] destination side; may be `factor` itself */
 } flip_build;
@@ -82,9 +83,9 @@ typedef struct flip_raw {
 /* Room for one row's work; each thread has its own. */
 typedef struct flip_row_scratch {
     flip_raw raw;   /* n_low steps at most */
-    double *values; /* [last - base + 1] */
+    double *values; /* [n_low] */
     double *sums;   /* [n_low] */
-    double *window; /* [2 * max(life, window)] */
+    double *window; /* [2 * window] */
 } flip_row_scratch;
 
 flip_status flip_row_scratch_init(flip_row_scratch *scratch, const flip_build *b);

@@ -23,9 +23,6 @@ static flip_status check(const flip_snapshots *s) {
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "snapshots of steps %d … %d, the layout has %d steps",
                          s->params.first_step, s->params.first_step + s->params.n_steps - 1,
                          s->layout->n_steps);
-    if (s->transfer != FLIP_TRANSFER_RESIDENT)
-        return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "--transfer full and delta are not available yet; use resident");
     return FLIP_OK;
 }
 
@@ -38,8 +35,20 @@ static flip_status allocate(flip_snapshots **snapshots, flip_layout *layout,
     s->transfer = transfer;
     s->block = -1;
     FLIP_TRY(check(s));
-    return flip_alloc_zero(&s->adjacency, (size_t)layout->n_blocks, sizeof *s->adjacency,
-                           "adjacencies of blocks");
+    const size_t blocks = (size_t)layout->n_blocks;
+    FLIP_TRY(flip_alloc_zero(&s->halo, blocks, sizeof *s->halo, "halos of blocks"));
+    return flip_alloc_zero(&s->adjacency, blocks, sizeof *s->adjacency, "adjacencies of blocks");
+}
+
+/* full, delta: the host keeps the events, the device has nothing yet. */
+static flip_status build(flip_snapshots *s, const flip_events *events) {
+    const flip_layout *l = s->layout;
+    if (s->transfer == FLIP_TRANSFER_RESIDENT) return flip_resident_build(s, events);
+    s->is_static = s->params.n_steps == 1 && !events->step;
+    FLIP_TRY(
+        flip_timeline_init(&s->timeline, l->space, l->part_first, l->original, events, &s->params));
+    return flip_comm_agree(l->space,
+                           flip_device_init(&s->device, s->params.n_steps, s->timeline.form));
 }
 
 flip_status flip_snapshots_create(flip_snapshots **snapshots, flip_layout *layout,
@@ -48,7 +57,7 @@ flip_status flip_snapshots_create(flip_snapshots **snapshots, flip_layout *layou
     flip_status status;
     *snapshots = NULL;
     FLIP_TRY_GOTO(flip_comm_agree(layout->world, allocate(snapshots, layout, params, transfer)));
-    FLIP_TRY_GOTO(flip_comm_agree(layout->world, flip_resident_build(*snapshots, events)));
+    FLIP_TRY_GOTO(flip_comm_agree(layout->world, build(*snapshots, events)));
 done:
     if (status != FLIP_OK) flip_snapshots_destroy(snapshots);
     return status;
@@ -59,13 +68,38 @@ void flip_snapshots_destroy(flip_snapshots **snapshots) {
     if (!s) return;
     for (int32_t k = 0; s->adjacency && k < s->layout->n_blocks; k++)
         flip_adjacency_destroy(&s->adjacency[k]);
+    flip_snapshots_drop(s);
+    for (int32_t k = 0; s->halo && k < s->layout->n_blocks; k++) {
+        flip_free(s->halo[k].column);
+        flip_plan_destroy(&s->halo[k].plan);
+    }
+    flip_free(s->halo);
     flip_free(s->adjacency);
+    flip_timeline_finish(&s->timeline);
+    flip_packet_finish(&s->packet);
+    flip_device_finish(&s->device);
+    flip_pieces_finish(&s->pieces);
     flip_free(s);
     *snapshots = NULL;
 }
 
 void flip_snapshots_begin(flip_snapshots *s) {
+    if (s->transfer == FLIP_TRANSFER_RESIDENT) return;
+    flip_snapshots_drop(s);
+    flip_device_forget(&s->device);
     s->block = -1;
+}
+
+/* Where a rank has no steps of a block nobody aggregates: a matrix of no events. */
+static flip_status make_block(flip_snapshots *s, int32_t block) {
+    const flip_layout *l = s->layout;
+    const flip_adjacency_params params = flip_snapshots_params(s, block);
+    static const int32_t no_steps[1];
+    if (flip_layout_steps(l, block) == 0)
+        return flip_adjacency_create(&s->current, l->space, l->part_first, l->original,
+                                     &(flip_events){.step = no_steps}, &params);
+    FLIP_TRY(flip_comm_agree(l->space, flip_snapshots_send(s, &params, block < s->block)));
+    return flip_snapshots_assemble(s, block, &params);
 }
 
 flip_status flip_snapshots_block(flip_snapshots *s, int32_t block,
@@ -73,8 +107,16 @@ flip_status flip_snapshots_block(flip_snapshots *s, int32_t block,
     *adjacency = NULL;
     if (block < 0 || block >= s->layout->n_blocks)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "block %d of %d", block, s->layout->n_blocks);
-    s->block = block;
-    *adjacency = s->adjacency[block];
+    if (s->transfer == FLIP_TRANSFER_RESIDENT) {
+        *adjacency = s->adjacency[block];
+        return FLIP_OK;
+    }
+    if (!s->current || block != s->block) {
+        flip_snapshots_drop(s);
+        FLIP_TRY(make_block(s, block));
+        s->block = block;
+    }
+    *adjacency = s->current;
     return FLIP_OK;
 }
 
@@ -83,11 +125,16 @@ void flip_snapshots_sent(const flip_snapshots *s, uint64_t *forward, uint64_t *b
     *backward = s->backward;
 }
 
+static size_t adjacency_bytes(const flip_adjacency *a) {
+    return flip_arena_used(a->arena) + (a->plan ? flip_plan_bytes(a->plan) : 0);
+}
+
 void flip_snapshots_bytes(const flip_snapshots *s, size_t *host, size_t *device) {
-    *host = 0;
+    *host = flip_timeline_bytes(&s->timeline);
     *device = s->event_bytes;
     for (int32_t k = 0; k < s->layout->n_blocks; k++)
-        if (s->adjacency[k])
-            *device += flip_arena_used(s->adjacency[k]->arena) +
-                       (s->adjacency[k]->plan ? flip_plan_bytes(s->adjacency[k]->plan) : 0);
+        if (s->adjacency[k]) *device += adjacency_bytes(s->adjacency[k]);
+    if (s->transfer == FLIP_TRANSFER_RESIDENT) return;
+    *device += flip_device_bytes(&s->device) + flip_pieces_bytes(&s->pieces);
+    if (s->current) *device += adjacency_bytes(s->current);
 }

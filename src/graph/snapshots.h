@@ -2,16 +2,34 @@
 #ifndef FLIPBOOK_GRAPH_SNAPSHOTS_H
 #define FLIPBOOK_GRAPH_SNAPSHOTS_H
 
-#include <flipbook/snapshots.h>
+#include "graph/device.h"
+
+/* Remote sources of a block's snapshots: found when the block is there first, then kept. */
+typedef struct flip_block_halo {
+    bool known;
+    int32_t n;
+    int32_t *column; /* [n] columns of the timeline, ascending */
+    flip_plan *plan; /* owned; the block's adjacency borrows it; NULL on one rank */
+} flip_block_halo;
 
 struct flip_snapshots {
     flip_layout *layout; /* borrowed */
     flip_adjacency_params params;
     flip_transfer transfer;
-    size_t event_bytes;         /* resident: of the events on the device */
-    flip_adjacency **adjacency; /* [n_blocks] resident: all; else the one in use */
     int32_t block;              /* asked for last; -1 none */
     uint64_t forward, backward; /* bytes sent */
+    /* resident */
+    size_t event_bytes;         /* of the events on the device */
+    flip_adjacency **adjacency; /* [n_blocks] */
+    /* full, delta */
+    bool is_static;          /* a graph without steps */
+    flip_timeline timeline;  /* host */
+    flip_packet packet;      /* on its way */
+    flip_device device;      /* device, with all that follows */
+    flip_pieces pieces;      /* of the block last made */
+    flip_block_halo *halo;   /* [n_blocks] */
+    flip_adjacency *current; /* of `block` */
+    bool plan_borrowed;      /* current's */
 };
 
 /* params of this rank's steps of a block; without steps one step without events. */
@@ -21,5 +39,13 @@ void flip_snapshots_count(flip_snapshots *s, uint64_t bytes, bool backward);
 
 /* snapshots_resident.c. Collective over layout->space. */
 flip_status flip_resident_build(flip_snapshots *s, const flip_events *events);
+/* snapshots_send.c: the device holds the snapshots that the steps of params need. Local.
+ * towards_earlier: this block lies before the one asked for last. */
+flip_status flip_snapshots_send(flip_snapshots *s, const flip_adjacency_params *params,
+                                bool towards_earlier);
+/* snapshots_assemble.c: current, from what the device holds. Collective over layout->space. */
+flip_status flip_snapshots_assemble(flip_snapshots *s, int32_t block,
+                                    const flip_adjacency_params *params);
+void flip_snapshots_drop(flip_snapshots *s); /* current */
 
 #endif

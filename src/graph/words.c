@@ -1,0 +1,68 @@
+/* The 64-bit words of a graph difference. */
+#include "graph/timeline.h"
+
+enum { FLOAT_BITS = 32 };
+
+static int bits_of(int32_t n) {
+    int bits = 0;
+    while (bits < 31 && (int64_t)1 << bits < n)
+        bits++;
+    return bits;
+}
+
+flip_word_form flip_word_form_of(int32_t n_rows, int32_t n_cols) {
+    const int place = bits_of(n_cols), left = 64 - bits_of(n_rows) - place;
+    return (flip_word_form){.place_bits = place,
+                            .value_bits = left < FLOAT_BITS ? left : FLOAT_BITS};
+}
+
+static uint64_t follows(const flip_word_form *form) {
+    return ((uint64_t)1 << form->value_bits) - 1;
+}
+
+static bool small_number(const flip_word_form *form, flip_real value) {
+    return value >= 0 && value < (flip_real)follows(form) && value == (flip_real)(uint64_t)value;
+}
+
+bool flip_word_fits(const flip_word_form *form, flip_real value) {
+    return form->value_bits == FLOAT_BITS || small_number(form, value);
+}
+
+bool flip_word_pack(const flip_word_form *form, uint64_t key, flip_real value, uint64_t *word) {
+    uint64_t bits = follows(form);
+    bool fits;
+    if (form->value_bits == FLOAT_BITS) {
+        const float narrow = (float)value;
+        uint32_t pattern;
+        memcpy(&pattern, &narrow, sizeof pattern);
+        fits = (flip_real)narrow == value; /* a NaN follows */
+        if (fits) bits = pattern;
+    } else {
+        fits = small_number(form, value);
+        if (fits) bits = (uint64_t)value;
+    }
+    *word = ((((uint64_t)flip_key_row(key) << form->place_bits) | (uint64_t)flip_key_place(key))
+             << form->value_bits) |
+            bits;
+    return fits;
+}
+
+uint64_t flip_word_key(const flip_word_form *form, uint64_t word) {
+    const uint64_t entry = word >> form->value_bits;
+    const uint64_t place = entry & (((uint64_t)1 << form->place_bits) - 1);
+    return entry >> form->place_bits << 32 | place;
+}
+
+bool flip_word_value(const flip_word_form *form, uint64_t word, flip_real *value) {
+    const uint64_t bits = word & follows(form);
+    if (bits == follows(form)) return false;
+    if (form->value_bits == FLOAT_BITS) {
+        const uint32_t pattern = (uint32_t)bits;
+        float narrow;
+        memcpy(&narrow, &pattern, sizeof narrow);
+        *value = (flip_real)narrow;
+    } else {
+        *value = (flip_real)bits;
+    }
+    return true;
+}

@@ -209,7 +209,7 @@ static flip_var forward(run *r, int32_t k, bool recorded, int64_t epoch) {
     flip_tape_reset(r->tape, true, epoch);
     flip_tape_block(r->tape, r->layout, r->carry, k, recorded);
     flip_block of = {.adjacency = b->adjacency,
-                     .features = b->features,
+                     .features = flip_model_done_with_features(r->model) ? NULL : b->features,
                      .steps = b->steps,
                      .index = k,
                      .n_blocks = r->n_blocks,

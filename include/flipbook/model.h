@@ -81,6 +81,12 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
 /* The same on a variable, which may need a gradient; nothing is kept. Collective. */
 flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
                           flip_var x);
+/* Takes a block's first aggregation now, where it is kept, so that nothing else stands in memory
+ * beside it. Collective; the tape is at the block, and to be reset behind. */
+flip_status flip_model_prepare(flip_model *model, flip_tape *tape, const flip_block *block);
+/* Every block's first aggregation is kept, and nothing else of the features is ever read: they may
+ * be freed, and block.features be NULL from now on (until flip_model_forget). */
+bool flip_model_done_with_features(const flip_model *model);
 /* Forget the kept first aggregation (the features or the adjacency changed). */
 void flip_model_forget(flip_model *model);
 /* A variable inside the last forward: "H1" is the output of layer 1, …; FLIP_VAR_NONE if there is
@@ -123,6 +129,8 @@ void flip_head_ends(const flip_head *head, flip_params *params, int64_t n, const
                     int64_t ld, flip_real *a, flip_real *b);
 /* Collective. Logits [n_pairs, 1, out_dim]. */
 flip_var flip_head_forward(flip_head *head, flip_tape *tape, flip_var h, const flip_pairs *pairs);
+/* The same of h's last reader: its memory serves the scores. */
+flip_var flip_head_consume(flip_head *head, flip_tape *tape, flip_var h, const flip_pairs *pairs);
 
 #ifdef __cplusplus
 }

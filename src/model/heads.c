@@ -41,8 +41,9 @@ void flip_head_destroy(flip_head **head) {
     *head = NULL;
 }
 
-flip_var flip_head_forward(flip_head *head, flip_tape *tape, flip_var h, const flip_pairs *pairs) {
-    flip_var z = flip_gather_pairs(tape, h, pairs), y;
+/* Scores of gathered pairs z, which end here. */
+static flip_var score(flip_head *head, flip_tape *tape, flip_var z) {
+    flip_var y;
     if (head->kind == FLIP_HEAD_DOT) {
         y = flip_pair_dot(tape, z);
     } else if (head->kind == FLIP_HEAD_LINEAR) {
@@ -54,6 +55,16 @@ flip_var flip_head_forward(flip_head *head, flip_tape *tape, flip_var h, const f
     }
     flip_tape_release(tape, z);
     return y;
+}
+
+flip_var flip_head_forward(flip_head *head, flip_tape *tape, flip_var h, const flip_pairs *pairs) {
+    return score(head, tape, flip_gather_pairs(tape, h, pairs));
+}
+
+flip_var flip_head_consume(flip_head *head, flip_tape *tape, flip_var h, const flip_pairs *pairs) {
+    flip_var z = flip_gather_pairs(tape, h, pairs);
+    flip_tape_release(tape, h);
+    return score(head, tape, z);
 }
 
 /* ---- taken apart: [h_u, h_v] V1 = h_u V1a + h_v V1b, V1's upper and lower half ---- */

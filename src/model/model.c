@@ -216,6 +216,17 @@ void flip_model_forget(flip_model *model) {
     model->n_kept = 0;
 }
 
+static bool keeps_aggregation(const flip_model *model) {
+    return model->p.precompute && model->row->aggregates_input && !model->p.pool;
+}
+
+bool flip_model_done_with_features(const flip_model *model) {
+    if (!keeps_aggregation(model) || model->row->reads_input || model->p.residual) return false;
+    for (int32_t k = 0; k < model->n_kept; k++)
+        if (!model->kept[k].aggregated) return false;
+    return model->n_kept > 0;
+}
+
 /* A X (TM-GCN: A' (M X)), an intermediate of this pass. */
 static flip_var aggregate_features(const flip_model *model, flip_tape *tape,
                                    const flip_adjacency *adjacency, flip_var x) {
@@ -238,8 +249,11 @@ static flip_status keep_aggregation(flip_model *model, flip_tape *tape, const fl
         model->n_kept = n_blocks;
     }
     kept_aggregation *kept = &model->kept[block->index];
-    if (kept->aggregated && kept->features == block->features && kept->steps == steps)
-        return FLIP_OK;
+    bool same = !block->features || kept->features == block->features;
+    if (kept->aggregated && same && kept->steps == steps) return FLIP_OK;
+    if (!block->features)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "block %d has no features, nor their aggregation",
+                         block->index);
     flip_free(kept->aggregated);
     kept->aggregated = NULL;
     flip_var z = aggregate_features(model, tape, block->adjacency, x);
@@ -331,6 +345,22 @@ flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacen
     return run(model, tape, adjacency, x, first, false);
 }
 
+/* The block's features; where they are gone, something of their shape, which is all that is read.
+ */
+static flip_var features_of(const flip_model *model, flip_tape *tape, const flip_block *block) {
+    const flip_real *features = block->features;
+    if (!features && model->n_kept > block->index) features = model->kept[block->index].aggregated;
+    return flip_tape_input(tape, block->adjacency->n_own, block->steps, model->p.in_dim, features,
+                           false);
+}
+
+flip_status flip_model_prepare(flip_model *model, flip_tape *tape, const flip_block *block) {
+    if (!keeps_aggregation(model)) return FLIP_OK;
+    flip_var x = features_of(model, tape, block);
+    FLIP_TRY(flip_tape_status(tape));
+    return keep_aggregation(model, tape, block, x);
+}
+
 /* Does the state at a block's end need the layers' values? */
 static bool states_need_layers(const flip_model *model) {
     return is_recurrent(&model->p) || (model->row->states && !model->row->local_states);
@@ -350,8 +380,7 @@ static flip_var states_alone(flip_model *model, flip_tape *tape, const flip_bloc
 flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block *block) {
     const flip_adjacency *adjacency = block->adjacency;
     int32_t rows = adjacency->n_own, steps = block->steps, dim = model->p.in_dim;
-    flip_var x = flip_tape_input(tape, rows, steps, dim, block->features, false),
-             first = FLIP_VAR_NONE;
+    flip_var x = features_of(model, tape, block), first = FLIP_VAR_NONE;
     if (block->states_only && !states_need_layers(model))
         return states_alone(model, tape, block, x);
     if (!model->row->aggregates_input || model->p.pool)

@@ -376,6 +376,12 @@ flip_status flip_data_adjacency(flip_data *data) {
     return FLIP_OK;
 }
 
+void flip_data_release_features(flip_data *data) {
+    flip_free(data->features_owned);
+    data->features = data->features_owned = NULL;
+    flip_graph_release_features(data->graph);
+}
+
 void flip_data_close(flip_data *data) {
     flip_adjacency_destroy(&data->adjacency);
     flip_layout_destroy(&data->layout);

@@ -148,6 +148,8 @@ flip_status flip_data_block(flip_data *data, int32_t block, const flip_adjacency
 /* data->events with sources and destinations exchanged. Collective. */
 flip_status flip_data_reverse(flip_data *data);
 flip_status flip_data_features(flip_data *data);
+/* The model reads the features no more; they are NULL from here on. */
+void flip_data_release_features(flip_data *data);
 flip_status flip_data_node_splits(flip_data *data); /* label, mask, n_items */
 /* a, b, c of settings.split_steps, or shares of the steps. */
 flip_status flip_data_step_split(flip_data *data, int64_t sizes[3]);

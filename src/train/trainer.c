@@ -89,11 +89,11 @@ static flip_var block_loss(flip_trainer *trainer, int32_t block, flip_var y) {
                                   data->mask[FLIP_PART_TRAIN] + row, data->loss_total);
     case FLIP_TASK_EDGE:
         labels.label = set->label + set->first[block];
-        y = flip_head_forward(trainer->head, trainer->tape, y, set->pairs[block]);
+        y = flip_head_consume(trainer->head, trainer->tape, y, set->pairs[block]);
         return flip_cross_entropy(trainer->tape, y, &labels);
     default:
         labels.label = set->label + set->first[block];
-        y = flip_head_forward(trainer->head, trainer->tape, y, set->pairs[block]);
+        y = flip_head_consume(trainer->head, trainer->tape, y, set->pairs[block]);
         return flip_binary_cross_entropy(trainer->tape, y, &labels);
     }
 }
@@ -104,6 +104,24 @@ typedef enum flip_walk {
     WALK_RECORD
 } flip_walk;
 
+static void begin_block(flip_trainer *trainer, int32_t block, flip_walk walk) {
+    flip_tape_reset(trainer->tape, walk != WALK_SCORE,
+                    trainer->epoch + (walk == WALK_SCORE ? 0 : 1));
+    flip_tape_block(trainer->tape, trainer->data.layout, trainer->carry, block,
+                    walk == WALK_RECORD);
+}
+
+/* The first aggregation of the block's features is taken, and the features freed with the last of
+ * them where the model reads them no more. */
+static flip_status prepare(flip_trainer *trainer, flip_block *b) {
+    if (!b->features) return FLIP_OK;
+    FLIP_TRY(flip_model_prepare(trainer->model, trainer->tape, b));
+    if (!flip_model_done_with_features(trainer->model)) return FLIP_OK;
+    flip_data_release_features(&trainer->data);
+    b->features = NULL;
+    return FLIP_OK;
+}
+
 /* The model on a block. x: the learned features' variable. */
 static flip_status forward(flip_trainer *trainer, int32_t block, flip_walk walk, flip_var *x,
                            flip_var *y) {
@@ -112,11 +130,11 @@ static flip_status forward(flip_trainer *trainer, int32_t block, flip_walk walk,
     int32_t steps = flip_layout_steps(data->layout, block);
     *x = FLIP_VAR_NONE;
     FLIP_TRY(flip_data_block(data, block, &adjacency));
-    flip_tape_reset(trainer->tape, walk != WALK_SCORE,
-                    trainer->epoch + (walk == WALK_SCORE ? 0 : 1));
-    flip_tape_block(trainer->tape, data->layout, trainer->carry, block, walk == WALK_RECORD);
+    begin_block(trainer, block, walk);
     flip_block b = {.adjacency = adjacency,
-                    .features = data->features + flip_data_block_row(data, block) * data->in_dim,
+                    .features = data->features ? data->features +
+                                                     flip_data_block_row(data, block) * data->in_dim
+                                               : NULL,
                     .steps = steps,
                     .index = block,
                     .n_blocks = data->layout->n_blocks,
@@ -125,6 +143,8 @@ static flip_status forward(flip_trainer *trainer, int32_t block, flip_walk walk,
         *x = flip_learned_input(trainer->learned, trainer->tape, steps);
         *y = flip_model_apply(trainer->model, trainer->tape, adjacency, *x);
     } else {
+        FLIP_TRY(prepare(trainer, &b));
+        begin_block(trainer, block, walk);
         *y = flip_model_forward(trainer->model, trainer->tape, &b);
     }
     return flip_tape_status(trainer->tape);

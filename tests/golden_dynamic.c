@@ -22,7 +22,7 @@ static bool dynamic_open(golden *g, dynamic *d, const flip_model_params *p,
     golden_tensor t = golden_load(g, "X");
     *d = (dynamic){.p = *p, .steps = (int32_t)t.shape[0], .rows = (int32_t)t.shape[1]};
     d->p.in_dim = (int32_t)t.shape[2];
-    d->p.precompute = true;
+    d->p.precompute = d->p.keep_hidden = true;
     golden_try(g, flip_params_create(&g->params));
     if (head) golden_try(g, flip_head_create(&d->head, g->params, head));
     golden_try(g, flip_model_create(&d->model, g->params, &d->p));

@@ -18,7 +18,9 @@ static flip_labels labels_of(golden *g) {
 flip_model *golden_model(golden *g, const flip_model_params *p) {
     flip_model *model = NULL;
     golden_try(g, flip_params_create(&g->params));
-    golden_try(g, flip_model_create(&model, g->params, p));
+    flip_model_params kept = *p;
+    kept.keep_hidden = true;
+    golden_try(g, flip_model_create(&model, g->params, &kept));
     golden_begin(g);
     return model;
 }

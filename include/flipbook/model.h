@@ -50,6 +50,7 @@ typedef struct flip_model_params {
     int32_t structure_width; /* CD-GCN: width of the GCN's output; 0 = hidden */
     bool output; /* recurrent models (CD-GCN, temporal): a linear map Wout, bout of the last state
                     to out_dim (node tasks); without it out_dim is the last state's width */
+    bool keep_hidden; /* flip_model_hidden's values stay until the tape is reset */
     flip_saved saved; /* the tape's policy, for flip_model_bytes */
     bool precompute;  /* the first layer's aggregation of constant features is taken once */
 } flip_model_params;
@@ -90,7 +91,7 @@ bool flip_model_done_with_features(const flip_model *model);
 /* Forget the kept first aggregation (the features or the adjacency changed). */
 void flip_model_forget(flip_model *model);
 /* A variable inside the last forward: "H1" is the output of layer 1, …; FLIP_VAR_NONE if there is
- * none. Its value lives until backward passes it. */
+ * none. Its value is there with keep_hidden; without, only where backward will read it. */
 flip_var flip_model_hidden(const flip_model *model, int32_t layer);
 
 /* Bytes of values, gradients and kept aggregations that training this model will hold at its peak

@@ -47,9 +47,11 @@ static flip_var evolve_layer(const pass *p) {
     flip_var w = chain(p), y, z;
     if (model_multiply_first(p)) { /* Â (H W_t) */
         z = flip_linear_steps(tape, p->h, w, out, FLIP_ACT_NONE);
+        model_done_with_input(p);
         y = flip_aggregate(tape, p->adjacency, z, FLIP_VAR_NONE, FLIP_PARAM_NONE, model_act(p));
     } else { /* (Â H) W_t */
         z = model_aggregate(p);
+        model_done_with_input(p);
         y = flip_linear_steps(tape, z, w, out, model_act(p));
     }
     flip_tape_release(tape, z);

@@ -17,10 +17,12 @@ static flip_var gcn_layer(const pass *p) {
         return flip_linear_aggregate(tape, p->adjacency, p->h, k->w_residual, k->w, k->b,
                                      model_act(p));
     flip_var y, z = model_aggregate(p); /* (Â H) W + H Wres + b */
-    if (k->w_residual != FLIP_PARAM_NONE)
+    if (k->w_residual != FLIP_PARAM_NONE) {
         y = flip_linear2(tape, z, k->w, p->h, k->w_residual, k->b, model_act(p));
-    else
+    } else {
+        model_done_with_input(p);
         y = flip_linear(tape, z, k->w, k->b, model_act(p));
+    }
     flip_tape_release(tape, z);
     return y;
 }

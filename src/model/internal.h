@@ -96,6 +96,11 @@ flip_var model_aggregate(const pass *p);
 /* The recurrent part (recurrent.c): its parameters; h = RNN(y), or RNN([y, input]) with a skip. */
 void model_add_recurrent(flip_model *model, flip_params *params, int32_t l);
 flip_var model_recur(const pass *p, flip_var y);
+/* The structural part reads its input no more: its memory is free, unless the recurrent part will
+ * read it too. */
+static inline void model_done_with_input(const pass *p) {
+    if (!p->model->row->skip) flip_tape_release(p->tape, p->h);
+}
 /* Is A (H W) cheaper than (A H) W? */
 bool model_multiply_first(const pass *p);
 

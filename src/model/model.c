@@ -324,6 +324,7 @@ static flip_var run(flip_model *model, flip_tape *tape, const flip_adjacency *ad
         flip_var y = run_layer(&p);
         flip_tape_release(tape, p.h);
         p.first = FLIP_VAR_NONE;
+        if (model->p.keep_hidden) flip_tape_keep(tape, y);
         p.h = model->hidden[p.l] = y;
     }
     if (states_only) return FLIP_VAR_NONE;

@@ -224,7 +224,6 @@ static flip_status narrow_backward(flip_tape *tape, record *r) {
     if (self)
         tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, y->gradient, r->param[0]);
     tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, dz, r->param[1]);
-    tape_done_with(tape, r, 0);
     FLIP_TRY(
         tape_product_input(tape, r, 0, dz, r->param[1], self ? y->gradient : NULL, r->param[0]));
     pool_free(tape->pool, dz);

@@ -52,7 +52,7 @@ void tape_producer_mask(flip_tape *tape, const record *r, int i, const target *t
 flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_real *dy, flip_param w,
                                const flip_real *dy2, flip_param w2) {
     target to;
-    FLIP_TRY(tape_gradient(tape, r, i, &to));
+    FLIP_TRY(tape_gradient_in_place(tape, r, i, &to));
     if (!to.gradient) return FLIP_OK;
     const variable *x = tape_in(tape, r, i);
     int64_t m = rows_of(x), k = x->dim, n = tape_out(tape, r)->dim;
@@ -75,7 +75,6 @@ flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_rea
 static flip_status product_backward(flip_tape *tape, record *r, int i) {
     const variable *x = tape_in(tape, r, i), *y = tape_out(tape, r);
     tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, y->gradient, r->param[i]);
-    tape_done_with(tape, r, i);
     return tape_product_input(tape, r, i, y->gradient, r->param[i], NULL, FLIP_PARAM_NONE);
 }
 

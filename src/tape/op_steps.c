@@ -105,7 +105,6 @@ static flip_status chain_gradient(flip_tape *tape, record *r, const extent *e) {
     target to;
     FLIP_TRY(pool_alloc(tape->pool, &dw, (size_t)n * sizeof *dw));
     chain_products(tape, e, tape_in(tape, r, 0)->value, tape_out(tape, r)->gradient, dw);
-    tape_done_with(tape, r, 0);
     FLIP_TRY(tape_gradient(tape, r, 1, &to));
     if (to.gradient && !to.accumulate)
         memset(to.gradient, 0, (size_t)size_of(tape_in(tape, r, 1)) * sizeof *to.gradient);
@@ -118,7 +117,7 @@ static flip_status chain_gradient(flip_tape *tape, record *r, const extent *e) {
 /* dx_t = dy_t W_t^T, and through the ReLU and dropout that made x when no other share is missing */
 static flip_status input_gradient(flip_tape *tape, record *r, const extent *e) {
     target to;
-    FLIP_TRY(tape_gradient(tape, r, 0, &to));
+    FLIP_TRY(tape_gradient_in_place(tape, r, 0, &to));
     if (!to.gradient) return FLIP_OK;
     flip_epilogue act = {.accumulate = to.accumulate};
     tape_producer_mask(tape, r, 0, &to, &act.mask, &act.mask_scale);

@@ -50,6 +50,11 @@ void flip_build_normalise(const flip_build *b, flip_real *out, double *values, i
             values[t] = sum != 0 ? values[t] / sum : 0;
         }
     }
+    if (window == 1) { /* nothing to average, and no division a value */
+        for (int32_t t = 0; t < n; t++)
+            out[t] = (flip_real)values[t];
+        return;
+    }
     flip_window_sum(values, n, first, window, window_scratch);
     for (int32_t t = first > begin ? first : begin; t <= last; t++)
         *out++ = (flip_real)(values[t - first] / (t + 1 < window ? t + 1 : window));

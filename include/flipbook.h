@@ -8,6 +8,7 @@
 #include <flipbook/graph.h>
 #include <flipbook/layout.h>
 #include <flipbook/snapshots.h>
+#include <flipbook/volume.h>
 #include <flipbook/container.h>
 #include <flipbook/import.h>
 #include <flipbook/generate.h>

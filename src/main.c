@@ -21,6 +21,8 @@ static const flip_command commands[] = {
      true},
     {"evaluate", "measure a trained model on a graph", NULL, flip_command_evaluate, true},
     {"predict", "write a trained model's predictions as CSV", NULL, flip_command_predict, true},
+    {"simulate", "bytes of every distribution on up to thousands of ranks, counted; a time model",
+     flip_help_simulate, flip_command_simulate, true},
     {"bench", "measure kernels, transfers and exchanges beside this machine's limits",
      flip_help_bench, flip_command_bench, true},
     {"completion", "print shell completion: eval \"$(flipbook completion bash)\"", NULL,
@@ -48,7 +50,7 @@ static flip_status unknown_command(const char *word) {
     const char *names[N_COMMANDS];
     for (int i = 0; i < N_COMMANDS; i++)
         names[i] = commands[i].name;
-    if (strcmp(word, "compress") == 0 || strcmp(word, "simulate") == 0)
+    if (strcmp(word, "compress") == 0)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' is not in this version of flipbook", word);
     const char *near = flip_suggest(word, names, N_COMMANDS);
     if (near)

@@ -162,6 +162,28 @@ void flip_timeline_count(flip_timeline *x) {
     }
 }
 
+void flip_timeline_count_parts(const flip_timeline *x, int32_t n_parts, const flip_gid *part_first,
+                               flip_difference *difference, int64_t *extra) {
+    for (int32_t t = 0; t < x->n_steps; t++) {
+        changes c = changes_at(x, t);
+        int32_t part = 0; /* keys ascend, and rows with them */
+        while (next_change(&c)) {
+            while (flip_key_row(c.key) >= part_first[part + 1])
+                part++;
+            flip_difference *d = &difference[(int64_t)part * x->n_steps + t];
+            const bool add = flip_is_absent(c.before), remove = flip_is_absent(c.after);
+            d->added += add;
+            d->removed += remove;
+            d->changed += !add && !remove;
+            if (add) extra[(int64_t)part * x->n_steps + t] += !flip_word_fits(&x->form, c.after);
+        }
+        for (int32_t k = 0; k < n_parts; k++) {
+            flip_difference *d = &difference[(int64_t)k * x->n_steps + t];
+            d->entries = (t > 0 ? d[-1].entries : 0) + d->added - d->removed;
+        }
+    }
+}
+
 /* Pairs and their events out of the build's sorted rows. */
 static void take_pairs(flip_timeline *x, const flip_build *b, const int32_t *place) {
     x->n_pairs = 0;

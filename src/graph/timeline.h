@@ -75,6 +75,10 @@ flip_status flip_timeline_init(flip_timeline *timeline, flip_comm *comm, const f
 void flip_timeline_finish(flip_timeline *timeline);
 /* difference and extra, from all the rest. */
 void flip_timeline_count(flip_timeline *timeline);
+/* The same for every part of the rows: difference, extra (added ones) [n_parts, n_steps], zero. */
+void flip_timeline_count_parts(const flip_timeline *timeline, int32_t n_parts,
+                               const flip_gid *part_first, flip_difference *difference,
+                               int64_t *extra);
 size_t flip_timeline_bytes(const flip_timeline *timeline);
 
 /* Bytes of a snapshot, and of the difference between t-1 and t, either way. */

@@ -1,0 +1,214 @@
+/* What simulate counts for 1-4 ranks is what 1-4 ranks exchange. */
+#include "ranks.h"
+
+#include "train/simulate.h"
+
+#include <flipbook/partition.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+static flip_comm *comm;
+static int rank, size;
+
+enum { NODES = 53, EVENTS = 400, STEPS = 11, PARTS = 9, IN = 3, HIDDEN = 5 };
+
+static flip_gid dst[EVENTS], src[EVENTS], part_first[PARTS + 1], rank_first[9];
+static int32_t step[EVENTS];
+static int64_t original[NODES];
+static flip_real ones[NODES * STEPS * 8];
+
+static uint64_t draw(uint64_t what, uint64_t i, uint64_t below) {
+    return flip_random_below(31, FLIP_STREAM_TEST, what, i, below);
+}
+
+static void make_graph(void) {
+    for (uint64_t i = 0; i < EVENTS; i++) {
+        const uint64_t pair = draw(0, i, EVENTS / 3);
+        dst[i] = (flip_gid)draw(1, pair, NODES);
+        src[i] = draw(2, pair, 6) ? (flip_gid)draw(3, pair, NODES) : dst[i];
+        step[i] = (int32_t)draw(4, i, STEPS);
+    }
+    for (int k = 0; k <= PARTS; k++)
+        part_first[k] = NODES * k * k / (PARTS * PARTS);
+    for (int v = 0; v < NODES; v++)
+        original[v] = flip_random_permute(31, FLIP_STREAM_TEST, NODES, v);
+    for (size_t i = 0; i < sizeof ones / sizeof *ones; i++)
+        ones[i] = 1;
+    flip_partition_ranks(PARTS, part_first, size, rank_first);
+}
+
+/* ---- a real epoch ---- */
+
+static flip_layout *make_layout(const flip_simulation *s) {
+    flip_layout *layout;
+    flip_layout_params p = {.n_time = s->n_time, .n_steps = STEPS, .n_blocks = 1, .slices = 3};
+    if (s->distribute == FLIP_SIMULATED_WAVEFRONT) p.exchange = FLIP_EXCHANGE_WAVEFRONT;
+    if (s->distribute == FLIP_SIMULATED_WINDOW) p.exchange = FLIP_EXCHANGE_WINDOW;
+    CHECK_OK(flip_layout_create(&layout, comm, rank_first, original + rank_first[rank], &p));
+    return layout;
+}
+
+static void deal(flip_layout *layout, int32_t stay, flip_events *dealt) {
+    flip_gid d[EVENTS], u[EVENTS];
+    int32_t t[EVENTS];
+    flip_events own = {.dst = d, .src = u, .step = t};
+    for (int i = 0; i < EVENTS; i++) {
+        if (dst[i] < rank_first[rank] || dst[i] >= rank_first[rank + 1]) continue;
+        d[own.n] = dst[i];
+        u[own.n] = src[i];
+        t[own.n++] = step[i];
+    }
+    CHECK_OK(flip_layout_deal_events(layout, &own, stay, dealt));
+}
+
+static uint64_t sent(flip_bytes kind) {
+    int64_t all = (int64_t)flip_comm_meter(comm)->bytes[kind];
+    CHECK_OK(flip_comm_sum_i64(comm, &all, 1));
+    return (uint64_t)all;
+}
+
+static void check_equal(const flip_simulation *s, const char *what, uint64_t got, uint64_t want) {
+    CHECK(got == want, "%s on %d ranks: %s is %llu, counted %llu",
+          flip_simulated_names[s->distribute], size, what, (unsigned long long)got,
+          (unsigned long long)want);
+}
+
+static void check_transfers(const flip_simulation *s, flip_layout *layout,
+                            const flip_events *events, const flip_adjacency_params *p) {
+    const uint64_t want[] = {s->counts.full, s->counts.delta, s->counts.resident};
+    for (int transfer = 0; transfer < 3; transfer++) {
+        flip_snapshots *snapshots;
+        const flip_adjacency *adjacency;
+        const uint64_t before = sent(FLIP_BYTES_GRAPH_TO_DEVICE);
+        CHECK_OK(flip_snapshots_create(&snapshots, layout, events, p, (flip_transfer)transfer));
+        flip_snapshots_begin(snapshots);
+        CHECK_OK(flip_snapshots_block(snapshots, 0, &adjacency));
+        check_equal(s,
+                    transfer == 0   ? "full"
+                    : transfer == 1 ? "delta"
+                                    : "resident",
+                    sent(FLIP_BYTES_GRAPH_TO_DEVICE) - before, want[transfer]);
+        int64_t values[2] = {adjacency->a.n_values, adjacency->a.n_values};
+        if (flip_layout_steps(layout, 0) == 0) values[0] = values[1] = 0;
+        CHECK_OK(flip_comm_sum_i64(comm, values, 1));
+        CHECK_OK(flip_comm_max_i64(comm, values + 1, 1));
+        check_equal(s, "entries", (uint64_t)values[0], (uint64_t)s->counts.values_all);
+        check_equal(s, "most entries", (uint64_t)values[1], (uint64_t)s->counts.values_most);
+        flip_snapshots_destroy(&snapshots);
+    }
+}
+
+static void run_pass(flip_model *model, flip_tape *tape, flip_layout *layout,
+                     const flip_adjacency *adjacency) {
+    flip_block block = {.adjacency = adjacency,
+                        .features = flip_model_done_with_features(model) ? NULL : ones,
+                        .steps = flip_layout_steps(layout, 0),
+                        .n_blocks = 1};
+    flip_tape_reset(tape, true, 1);
+    flip_tape_block(tape, layout, NULL, 0, true);
+    flip_var y = flip_model_forward(model, tape, &block);
+    CHECK_OK(flip_tape_status(tape));
+    CHECK_OK(flip_tape_backward(tape, flip_inner(tape, y, ones)));
+}
+
+/* The second pass: the first one makes what is kept. */
+static void check_epoch(const flip_simulation *s, const flip_model_params *m, flip_layout *layout,
+                        const flip_adjacency *adjacency) {
+    flip_params *params;
+    flip_model *model;
+    flip_tape *tape;
+    CHECK_OK(flip_params_create(&params));
+    CHECK_OK(flip_model_create(&model, params, m));
+    CHECK_OK(flip_params_finish(params, 3));
+    flip_tape_params settings = {
+        .comm = comm, .params = params, .key = layout->original, .n_own = layout->n_rows};
+    CHECK_OK(flip_tape_create(&tape, &settings));
+    run_pass(model, tape, layout, adjacency);
+    static const flip_bytes kinds[] = {FLIP_BYTES_HALO, FLIP_BYTES_REDISTRIBUTE, FLIP_BYTES_STATE,
+                                       FLIP_BYTES_WINDOW};
+    const uint64_t want[] = {s->halo, s->redistribute, s->state, s->window};
+    uint64_t before[4];
+    for (int i = 0; i < 4; i++)
+        before[i] = sent(kinds[i]);
+    run_pass(model, tape, layout, adjacency);
+    for (int i = 0; i < 4; i++)
+        check_equal(s, flip_bytes_name(kinds[i]), sent(kinds[i]) - before[i], want[i]);
+    uint64_t reduced = sent(FLIP_BYTES_ALLREDUCE);
+    CHECK_OK(flip_params_reduce(params, comm));
+    check_equal(s, "allreduce", sent(FLIP_BYTES_ALLREDUCE) - reduced, s->allreduce);
+    flip_tape_destroy(&tape);
+    flip_model_destroy(&model);
+    flip_params_destroy(&params);
+}
+
+static void check_distribution(const flip_volume *volume, const flip_model_params *m,
+                               flip_simulated distribute, const flip_adjacency_params *p) {
+    const flip_machine machine = {1e-10, 1e11, 1e10, 1e-6};
+    flip_simulation s;
+    bool has;
+    CHECK_OK(flip_simulate(&s, &has, volume, m, distribute, size, STEPS, NODES, &machine));
+    if (!has) return;
+    flip_layout *layout = make_layout(&s);
+    flip_events dealt;
+    flip_adjacency *adjacency;
+    deal(layout, p->edge_life + (p->window > 1 ? p->window : 1) - 2, &dealt);
+    flip_adjacency_params mine = *p;
+    mine.first_step = flip_layout_first(layout, 0);
+    mine.n_steps = flip_layout_steps(layout, 0);
+    if (mine.n_steps > 0) {
+        CHECK_OK(flip_adjacency_create(&adjacency, layout->space, layout->part_first,
+                                       layout->original, &dealt, &mine));
+        check_transfers(&s, layout, &dealt, p);
+        check_epoch(&s, m, layout, adjacency);
+        flip_adjacency_destroy(&adjacency);
+    }
+    CHECK(s.seconds > 0, "no seconds");
+    flip_free((void *)dealt.dst);
+    flip_free((void *)dealt.src);
+    flip_free((void *)dealt.step);
+    flip_free((void *)dealt.weight);
+    flip_layout_destroy(&layout);
+}
+
+static void test_counts(void **state) {
+    (void)state;
+    static const flip_model_kind kinds[] = {FLIP_MODEL_GCN, FLIP_MODEL_TMGCN, FLIP_MODEL_CDGCN,
+                                            FLIP_MODEL_EVOLVEGCN_O, FLIP_MODEL_GCN};
+    const flip_events events = {.n = EVENTS, .dst = dst, .src = src, .step = step};
+    make_graph();
+    for (int i = 0; i < 5; i++) {
+        flip_model_params m = FLIP_MODEL_DEFAULTS;
+        m.kind = kinds[i];
+        m.layers = 3;
+        m.in_dim = IN;
+        m.hidden = HIDDEN;
+        m.out_dim = 4;
+        m.window = m.kind == FLIP_MODEL_TMGCN ? 3 : 0;
+        m.temporal = i == 4 ? FLIP_TEMPORAL_GRU : FLIP_TEMPORAL_NONE;
+        const flip_adjacency_params p = {.kind = FLIP_ADJACENCY_GCN,
+                                         .n_steps = STEPS,
+                                         .edge_life = 1 + 2 * (i % 3),
+                                         .window = m.window};
+        flip_volume *volume;
+        CHECK_OK(flip_volume_create(&volume, &events, PARTS, part_first, &p));
+        for (int d = 0; d < FLIP_SIMULATED_COUNT; d++)
+            check_distribution(volume, &m, (flip_simulated)d, &p);
+        flip_volume_destroy(&volume);
+    }
+}
+
+int main(int argc, char **argv) {
+    int provided;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    if (flip_comm_create(&comm, MPI_COMM_WORLD) != FLIP_OK) return 1;
+    rank = flip_comm_rank(comm);
+    size = flip_comm_size(comm);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_counts),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    flip_comm_destroy(&comm);
+    MPI_Finalize();
+    return failed;
+}

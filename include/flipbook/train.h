@@ -44,8 +44,25 @@ typedef enum flip_features_kind {
     FLIP_FEATURES_ONEHOT,
     FLIP_FEATURES_LEARNED,
     FLIP_FEATURES_ONEHOT_BRIEF,
-    FLIP_FEATURES_IDENTITY
+    FLIP_FEATURES_IDENTITY,
+    FLIP_FEATURES_GIVEN_DEGREE
 } flip_features_kind;
+/* What a rank holds of nodes x steps (layout.h). */
+typedef enum flip_distribute {
+    FLIP_DISTRIBUTE_AUTO,
+    FLIP_DISTRIBUTE_NODES,
+    FLIP_DISTRIBUTE_TIME,
+    FLIP_DISTRIBUTE_WAVEFRONT,
+    FLIP_DISTRIBUTE_WINDOW,
+    FLIP_DISTRIBUTE_GRID
+} flip_distribute;
+/* What one training sample is. */
+typedef enum flip_protocol {
+    FLIP_PROTOCOL_AUTO,
+    FLIP_PROTOCOL_WHOLE,   /* the timeline */
+    FLIP_PROTOCOL_WINDOWS, /* a step with the steps before it, states restarting (EvolveGCN) */
+    FLIP_PROTOCOL_LIVE     /* a step after the other, each scored before it is learned (ROLAND) */
+} flip_protocol;
 typedef enum flip_feature_norm {
     FLIP_FEATURE_NORM_AUTO,
     FLIP_FEATURE_NORM_ROW,
@@ -98,14 +115,15 @@ typedef struct flip_settings {
     char split[FLIP_WORD_SIZE]; /* auto, K or random:20/30@SEED */
     char split_steps[FLIP_WORD_SIZE];
     /* time */
-    int64_t edge_life, window, history;
+    int64_t edge_life, window, first_step, history;
+    int32_t protocol;  /* flip_protocol */
     int32_t gcn_norm;  /* 0 row, 1 inout */
     int32_t direction; /* 0 in, 1 out */
     /* running */
     int32_t device;
     int64_t threads;
     char batch[FLIP_WORD_SIZE], fanout[FLIP_WORD_SIZE];
-    int32_t distribute, transfer;
+    int32_t distribute, transfer; /* flip_distribute, flip_transfer */
     int64_t blocks, memory;
     bool precompute;
     int64_t cache_bytes;

@@ -164,8 +164,9 @@ static const flip_key keys[] = {
     INT("eval-every", eval_every, "1", 1, 1e9, T, true, "epochs between validations"),
 
     HEADING("Data", T | E),
-    CHOICE("features", features, "auto", "auto|given|degree|onehot|learned|onehot-brief|identity",
-           NULL, true,
+    CHOICE("features", features, "auto",
+           "auto|given|degree|onehot|learned|onehot-brief|identity|given+degree",
+           "|auto|given|degree|onehot|learned|onehot-brief|identity|", true,
            "node inputs; auto: given when the file has them, else degree; onehot: of the number of "
            "neighbours; onehot-brief: with 8 columns an octave from 32 on; identity: of the node"),
     CHOICE("feature-norm", feature_norm, "auto", "auto|row|none|log|standard", NULL, true,
@@ -180,8 +181,16 @@ static const flip_key keys[] = {
     HEADING("Time", T),
     INT("edge-life", edge_life, "1", 1, 1e6, T, true, "steps an event stays in the graph"),
     INT("window", window, "1", 1, 1e6, T, true, "steps averaged by the M-transform (tmgcn)"),
+    INT("first-step", first_step, "0", 0, 1e6, T, true,
+        "steps before it only feed edge lives and degrees: nothing is learned or scored there"),
+    CHOICE("protocol", protocol, "auto", "auto|whole|windows|live", "|auto|whole|", true,
+           "whole: the timeline is one sample; windows: each step with so many (history) before "
+           "it is one, of which the last step counts (EvolveGCN); live: step after step, scored "
+           "before it is learned, as many updates a step as epochs (ROLAND); auto: windows with "
+           "history, "
+           "else whole"),
     {"history", FLIP_KEY_INT, AT(history), "0", 0, 1e6, false, NULL, "|0|", NULL, T, true,
-     "steps of a sliding window; 0: the whole timeline"},
+     "steps before the last of a window; 0: the whole timeline"},
     CHOICE("gcn-norm", gcn_norm, "row", "row|inout", NULL, true,
            "degrees of the GCN normalisation: row sums on both sides, or in and out"),
 
@@ -194,12 +203,16 @@ static const flip_key keys[] = {
              "a rank, BLAS included; auto: OMP_NUM_THREADS, or cores of the node / ranks on it"),
     WORD("batch", batch, "full", "full|N", "|full|", is_batch, T, true, "nodes a step"),
     WORD("fanout", fanout, "all", "all|10,10", "|all|", is_fanout, T, true, "neighbours a layer"),
-    CHOICE("distribute", distribute, "auto", "auto|nodes|time|wavefront|window|grid",
-           "|auto|nodes|", false, "what a rank holds; auto: nodes"),
-    CHOICE("transfer", transfer, "full", "full|delta|resident", "|full|", false,
-           "of snapshots to the device"),
-    {"blocks", FLIP_KEY_INT, AT(blocks), "auto", 1, 1e6, true, NULL, "|auto|1|", NULL, T, false,
-     "of the timeline; auto: 1"},
+    CHOICE("distribute", distribute, "auto", "auto|nodes|time|wavefront|window|grid", NULL, false,
+           "nodes: some nodes, all steps a rank, halo rows exchanged; time: all nodes, some steps, "
+           "all-to-all around the recurrent part; wavefront: as time, states handed on; window: as "
+           "time, the steps before come from the neighbour (tmgcn); grid: some nodes, some steps; "
+           "auto: the cheapest by bytes and work"),
+    CHOICE("transfer", transfer, "resident", "full|delta|resident", NULL, false,
+           "how snapshots reach the device: each, its difference, or all events once"),
+    {"blocks", FLIP_KEY_INT, AT(blocks), "auto", 1, 1e6, true, "auto", NULL, NULL, T, false,
+     "pieces of the timeline, of which one is in memory with its activations and the others are "
+     "computed again in the backward pass; auto: the fewest that fit --memory"},
     {"memory", FLIP_KEY_BYTES, AT(memory), "auto", 1, 9e18, true, NULL, NULL, NULL, T, false,
      "bytes the ranks of a node may use together (8G); auto: 80 % of the machine or cgroup"},
     SWITCH("precompute", precompute, "on", T, false,
@@ -432,6 +445,31 @@ static flip_status check_model(const flip_settings *s) {
     return FLIP_OK;
 }
 
+static flip_status check_protocol(const flip_settings *s) {
+    bool nodes = s->distribute == FLIP_DISTRIBUTE_AUTO || s->distribute == FLIP_DISTRIBUTE_NODES;
+    bool windows = s->protocol == FLIP_PROTOCOL_WINDOWS ||
+                   (s->protocol == FLIP_PROTOCOL_AUTO && s->history > 0);
+    bool pieces = windows || s->protocol == FLIP_PROTOCOL_LIVE;
+    if (s->norm == FLIP_NORM_BATCH && (s->blocks > 1 || pieces))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--norm batch needs the statistics of all steps at once; use --blocks 1 "
+                         "and --protocol whole, or --norm layer");
+    if (s->history > 0 && !windows)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--history belongs to --protocol windows");
+    if (windows && s->history == 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--protocol windows needs --history H, the steps before "
+                                           "the last of a window");
+    if (pieces && !nodes)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "sliding windows and live updates go step by step: ranks can only share "
+                         "the nodes; use --distribute nodes");
+    if (pieces && s->blocks > 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--blocks belongs to --protocol whole");
+    if (pieces && s->features == FLIP_FEATURES_LEARNED)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--features learned belongs to --protocol whole");
+    return FLIP_OK;
+}
+
 flip_status flip_settings_check(const flip_settings *settings) {
     char text[FLIP_PATH_SIZE], mark[FLIP_PATH_SIZE + 2];
     for (int i = 0; i < N_KEYS; i++) {
@@ -445,6 +483,7 @@ flip_status flip_settings_check(const flip_settings *settings) {
                          text, n, keys[i].ready + 1);
     }
     FLIP_TRY(check_model(settings));
+    FLIP_TRY(check_protocol(settings));
     if (settings->checkpoint_every > 0 && !settings->checkpoint[0])
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--checkpoint-every needs --checkpoint FILE");
     if (settings->task == FLIP_TASK_EDGE && settings->edge_head == FLIP_EDGE_HEAD_DOT)

@@ -339,17 +339,23 @@ static void print_wrapped(FILE *out, const char *text, int indent) {
     fprintf(out, "\n");
 }
 
-static const char *key_form(const flip_key *key) {
-    switch (key->type) {
-    case FLIP_KEY_INT:
-        return key->choices ? key->choices : "N";
-    case FLIP_KEY_REAL:
-        return "X";
-    case FLIP_KEY_BYTES:
-        return "BYTES";
-    default:
-        return key->choices;
+/* What may be given: of choices only those of this version. */
+static void key_form(const flip_key *key, char *text, size_t size) {
+    const char *words = key->choices ? key->choices : "N";
+    if (key->type == FLIP_KEY_INT && key->choices) {
+        snprintf(text, size, "N|%s", key->choices);
+        return;
     }
+    if (key->type == FLIP_KEY_REAL) words = "X";
+    if (key->type == FLIP_KEY_BYTES) words = "BYTES";
+    bool some = key->ready && key->type == FLIP_KEY_CHOICE;
+    snprintf(text, size, "%.*s", some ? (int)strlen(key->ready) - 2 : (int)strlen(words),
+             some ? key->ready + 1 : words);
+}
+
+/* Has the key one value only in this version? */
+static bool has_no_choice(const flip_key *key) {
+    return key->ready && !strchr(key->ready + 1, '|')[1];
 }
 
 void flip_settings_help(FILE *out, int command) {
@@ -357,8 +363,8 @@ void flip_settings_help(FILE *out, int command) {
     size_t n = flip_settings_table(&table);
     bool any = false;
     for (size_t i = 0; i < n; i++) {
-        char head[256], text[1024];
-        if (!(table[i].commands & command)) continue;
+        char head[256], form[200], text[1024];
+        if (!(table[i].commands & command) || has_no_choice(&table[i])) continue;
         if (table[i].type == FLIP_KEY_HEAD) {
             fprintf(out, "\n%s\n", table[i].help);
             any = true;
@@ -366,9 +372,8 @@ void flip_settings_help(FILE *out, int command) {
         }
         if (!any) fprintf(out, "\n"); /* keys of a chapter that is not this command's */
         any = true;
-        bool mixed = table[i].type == FLIP_KEY_INT && table[i].choices;
-        snprintf(head, sizeof head, "--%s %s%s", table[i].name, mixed ? "N|" : "",
-                 key_form(&table[i]));
+        key_form(&table[i], form, sizeof form);
+        snprintf(head, sizeof head, "--%s %s", table[i].name, form);
         fprintf(out, strlen(head) < 26 ? "  %-26s" : "  %s\n                            ", head);
         bool shown = table[i].standard[0] != 0;
         bool ranged = (table[i].type == FLIP_KEY_INT || table[i].type == FLIP_KEY_REAL) &&

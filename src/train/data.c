@@ -275,7 +275,7 @@ static flip_status make_items(flip_data *data) {
     return FLIP_OK;
 }
 
-static flip_status check_items(const flip_data *data) {
+flip_status flip_data_check_items(const flip_data *data) {
     if (data->n_items[FLIP_PART_TRAIN] == 0)
         return FLIP_FAIL(FLIP_ERROR_INPUT, "nothing to train on: the split of '%s' leaves no %s",
                          data->s.graph, data->s.task == FLIP_TASK_NODE ? "labelled node" : "item");
@@ -288,7 +288,7 @@ static flip_status check_items(const flip_data *data) {
 static int32_t last_step_wanted(const flip_settings *s) {
     long long a, b, c;
     if (sscanf(s->split_steps, "%lld,%lld,%lld", &a, &b, &c) != 3) return 0;
-    return (int32_t)(a + b + c);
+    return (int32_t)(s->first_step + a + b + c);
 }
 
 static flip_status describe_steps(flip_data *data) {
@@ -318,15 +318,13 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     data->events = *flip_graph_events(data->graph);
     if (data->s.structure) data->s.model = data->s.structure - 1; /* the choices' order */
     if (data->s.model <= FLIP_MODEL_GIN) data->s.structure = data->s.model + 1;
+    if (data->s.protocol == FLIP_PROTOCOL_AUTO)
+        data->s.protocol = data->s.history > 0 ? FLIP_PROTOCOL_WINDOWS : FLIP_PROTOCOL_WHOLE;
     FLIP_TRY(describe_steps(data));
     FLIP_TRY(choose_task(data));
     FLIP_TRY(make_items(data));
     FLIP_TRY(flip_data_features(data));
-    FLIP_TRY(flip_data_metric(data));
-    FLIP_TRY(flip_data_place(data));
-    FLIP_TRY(check_items(data));
-    FLIP_TRY(flip_data_class_weights(data));
-    return flip_data_loss_total(data);
+    return flip_data_metric(data);
 }
 
 flip_model_params flip_data_model_params(const flip_data *data) {
@@ -348,6 +346,7 @@ flip_model_params flip_data_model_params(const flip_data *data) {
                                .temporal = (flip_temporal)s->temporal,
                                .cell = (flip_cell)s->cell,
                                .output = recurrent && !pairs,
+                               .saved = (flip_saved)s->activations,
                                .precompute = s->precompute};
 }
 
@@ -361,18 +360,44 @@ flip_adjacency_params flip_data_adjacency_params(const flip_data *data) {
                                    .window = (int32_t)data->s.window};
 }
 
+/* The device's snapshots, from the events of this rank's rows and steps. */
+static flip_status make_snapshots(flip_data *data) {
+    flip_adjacency_params params = flip_data_adjacency_params(data);
+    int32_t stay = params.edge_life + (params.window > 1 ? params.window : 1) - 2;
+    if (data->layout->n_time > 1) {
+        flip_events dealt;
+        FLIP_TRY(flip_layout_deal_events(data->layout, &data->events, stay, &dealt));
+        for (int k = 0; k < 4; k++)
+            flip_free(data->events_owned[k]);
+        data->events = dealt;
+        data->events_owned[0] = (void *)dealt.dst;
+        data->events_owned[1] = (void *)dealt.src;
+        data->events_owned[2] = (void *)dealt.step;
+        data->events_owned[3] = (void *)dealt.weight;
+        flip_graph_release_events(data->graph);
+    }
+    return flip_snapshots_create(&data->snapshots, data->layout, &data->events, &params,
+                                 (flip_transfer)data->s.transfer);
+}
+
 flip_status flip_data_adjacency(flip_data *data) {
     flip_adjacency_params params = flip_data_adjacency_params(data);
+    FLIP_TRY(flip_alloc_zero(&data->halo_rows, (size_t)data->layout->n_blocks,
+                             sizeof *data->halo_rows, "halo rows"));
     if (data->s.direction == 1) FLIP_TRY(flip_data_reverse(data));
-    FLIP_TRY(flip_adjacency_create(&data->adjacency, data->comm, data->rank_first, data->original,
-                                   &data->events, &params));
+    if (data->steps > 1)
+        FLIP_TRY(make_snapshots(data));
+    else
+        FLIP_TRY(flip_adjacency_create(&data->adjacency, data->comm, data->rank_first,
+                                       data->original, &data->events, &params));
+    if (data->features_owned) flip_graph_release_features(data->graph);
+    if (data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT) return FLIP_OK;
     for (int k = 0; k < 4; k++) {
         flip_free(data->events_owned[k]);
         data->events_owned[k] = NULL;
     }
     data->events = (flip_events){0};
     flip_graph_release_events(data->graph);
-    if (data->features_owned) flip_graph_release_features(data->graph);
     return FLIP_OK;
 }
 
@@ -384,6 +409,8 @@ void flip_data_release_features(flip_data *data) {
 
 void flip_data_close(flip_data *data) {
     flip_adjacency_destroy(&data->adjacency);
+    flip_snapshots_destroy(&data->snapshots);
+    flip_free(data->halo_rows);
     flip_layout_destroy(&data->layout);
     for (int p = 0; p < FLIP_PARTS; p++) {
         flip_pair_set_finish(&data->set[p]);

@@ -92,10 +92,14 @@ typedef struct flip_data {
     int32_t n_own;              /* nodes of this rank in the node layout */
     int32_t steps;              /* of the timeline */
     int32_t in_dim, n_classes;  /* n_classes: also targets of a regression */
-    flip_layout *layout;        /* owned */
-    flip_events events;         /* of the adjacency: without held-out pairs */
+    int n_time;                 /* chunks of time, and how they are coupled */
+    flip_temporal_exchange exchange;
+    flip_layout *layout; /* owned */
+    flip_events events;  /* of the adjacency: without held-out pairs */
     void *events_owned[4];
-    flip_adjacency *adjacency; /* of the whole timeline */
+    flip_adjacency *adjacency; /* of a graph of one step */
+    flip_snapshots *snapshots; /* of one with several */
+    int64_t *halo_rows;        /* [n_blocks] owned: rows sent for a block's halo, one exchange */
     /* Until flip_data_place in the node layout [n_own, steps, …] (features that are constant:
      * [n_own, in_dim]), then in the time layout, block after block. */
     const flip_real *features; /* in_dim wide */
@@ -138,8 +142,11 @@ static inline int64_t flip_data_rows(const flip_data *data) {
 static inline int64_t flip_data_block_row(const flip_data *data, int32_t k) {
     return (int64_t)data->layout->n_rows * data->layout->own_before[k];
 }
+/* Is the timeline walked in windows or step by step? Then every step is a block. */
+bool flip_data_pieces(const flip_data *data);
 /* Creates the layout and brings everything from the node layout to it. Collective. */
 flip_status flip_data_place(flip_data *data);
+flip_status flip_data_check_items(const flip_data *data); /* is there something to train on? */
 /* data->loss_total; pairs of link prediction must have been drawn. Collective. */
 flip_status flip_data_loss_total(flip_data *data);
 /* The adjacency of a block, valid until the next call. Collective over layout->space. */
@@ -205,8 +212,23 @@ typedef struct flip_passes {
     int64_t forward, backward, recomputation;
 } flip_passes;
 
+/* Estimated bytes of this rank: now, features set out over the steps, adjacency, training. */
+typedef struct flip_estimate {
+    size_t base, held, placed, adjacency, training;
+    size_t available, together; /* of this node */
+    int ranks_here;             /* ranks of this node */
+} flip_estimate;
+
+/* What a distribution costs an epoch, all ranks together: a model. */
+typedef struct flip_cost {
+    int32_t distribute;
+    double bytes, seconds;
+} flip_cost;
+
 typedef struct flip_trainer {
     flip_data data;
+    flip_estimate estimate;
+    flip_cost cost; /* of the distribution that `auto` chose */
     flip_params *params;
     flip_model *model;
     flip_head *head;       /* NULL for node tasks */
@@ -223,7 +245,14 @@ typedef struct flip_trainer {
     char grown[256]; /* what the graph has more than the checkpoint's; "" = it is the same */
 } flip_trainer;
 
-/* Model, tape and optimiser on opened data. */
+/* The parameters' names and shapes: nothing large is allocated yet. */
+flip_status flip_trainer_declare(flip_trainer *trainer);
+/* After flip_data_open, before flip_data_place: settles --distribute and --blocks. base: bytes of
+ * the process before the data. Collective. */
+flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base);
+/* --distribute auto: the cheapest of those that the model has. Collective. */
+flip_status flip_cost_choose(flip_trainer *trainer);
+/* Model, tape and optimiser on placed data. */
 flip_status flip_trainer_build(flip_trainer *trainer);
 /* All of it from a checkpoint, with its best parameters in place. Collective. */
 flip_status flip_trainer_load(flip_trainer *trainer, flip_comm *comm, const flip_settings *settings,
@@ -240,13 +269,6 @@ void flip_trainer_begin(flip_trainer *trainer);
 /* Forward of one block without training: *y is the logits of nodes, or embeddings [n_rows, own
  * steps, out]; blocks in ascending order after flip_trainer_begin. Collective. */
 flip_status flip_trainer_forward(flip_trainer *trainer, int32_t block, flip_var *y);
-
-/* Estimated bytes of this rank: [held now, adjacency, training]. Collective. */
-typedef struct flip_estimate {
-    size_t base, held, adjacency, training, available, together;
-    int ranks_here; /* ranks of this node */
-} flip_estimate;
-flip_status flip_trainer_estimate(flip_trainer *trainer, size_t base, flip_estimate *estimate);
 
 /* ---- link prediction against all pairs ---- */
 
@@ -325,6 +347,7 @@ typedef struct flip_tally {
     flip_meter train, evaluate, rest; /* sums of this rank */
     flip_meter first;                 /* the first epoch, part of train: it aggregates the
                                          constant first layer, once */
+    uint64_t graph[2]; /* bytes of the graph to the device in epochs: walking forward, and back */
     int64_t epochs, evaluations;
     double *seconds, *cpu; /* [epochs] of this rank */
     double total_seconds;

@@ -81,7 +81,7 @@ static void say_estimate(const run *r, const flip_estimate *e) {
         r->out,
         "memory   largest rank: libraries %.0f MiB, graph and features %.0f, adjacency %.0f, "
         "training %.0f\n         together on this node (%d rank%s): %.0f MiB of %.0f MiB%s: %s\n",
-        (double)e->base * mib, (double)e->held * mib, (double)e->adjacency * mib,
+        (double)e->base * mib, (double)(e->held + e->placed) * mib, (double)e->adjacency * mib,
         (double)e->training * mib, e->ranks_here, e->ranks_here == 1 ? "" : "s",
         (double)e->together * mib, (double)e->available * mib,
         s->memory == FLIP_UNSET ? " (80 % of this machine)" : " (--memory)",
@@ -187,7 +187,12 @@ static flip_status one_epoch(run *r) {
     flip_meter *meter = flip_comm_meter(t->data.comm), before = *meter;
     double start = flip_seconds(), cpu = cpu_seconds(), valid = NAN;
     bool best = false;
+    uint64_t sent[2] = {0, 0}, now[2] = {0, 0};
+    if (t->data.snapshots) flip_snapshots_sent(t->data.snapshots, &sent[0], &sent[1]);
     FLIP_TRY(flip_trainer_epoch(t));
+    if (t->data.snapshots) flip_snapshots_sent(t->data.snapshots, &now[0], &now[1]);
+    for (int k = 0; k < 2; k++)
+        r->tally.graph[k] += now[k] - sent[k];
     double seconds = flip_seconds() - start;
     r->tally.cpu[r->tally.epochs] = cpu_seconds() - cpu;
     r->tally.seconds[r->tally.epochs++] = seconds;
@@ -290,14 +295,14 @@ static flip_status begin_report(run *r) {
 static flip_status prepare(run *r, flip_comm *comm, const flip_settings *settings) {
     flip_trainer *t = &r->trainer;
     size_t base = flip_memory_now();
-    flip_estimate estimate;
     FLIP_TRY(flip_data_open(&t->data, comm, settings));
+    FLIP_TRY(flip_trainer_distribute(t, base));
     const flip_settings *s = &t->data.s;
     if (r->out && r->io->print) r->io->print(s, r->io->asked, r->out);
+    FLIP_TRY(refuse_memory(r, &t->estimate));
+    FLIP_TRY(flip_data_place(&t->data));
     say_data(r);
-    FLIP_TRY(flip_trainer_estimate(t, base, &estimate));
-    say_estimate(r, &estimate);
-    FLIP_TRY(refuse_memory(r, &estimate));
+    say_estimate(r, &t->estimate);
     FLIP_TRY(flip_data_adjacency(&t->data));
     FLIP_TRY(flip_trainer_build(t));
     say_model(r);

@@ -59,7 +59,7 @@ static flip_status part_by_step(flip_data *data, int8_t *part) {
             data->s.split);
     FLIP_TRY(flip_data_step_split(data, sizes));
     for (int64_t e = 0; e < events->n; e++) {
-        int64_t t = step_of(events, e);
+        int64_t t = step_of(events, e) - data->s.first_step;
         part[e] = (int8_t)(t < sizes[0]                         ? FLIP_PART_TRAIN
                            : t < sizes[0] + sizes[1]            ? FLIP_PART_VALID
                            : t < sizes[0] + sizes[1] + sizes[2] ? FLIP_PART_TEST

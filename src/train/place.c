@@ -7,9 +7,45 @@
 
 /* ---- the layout ---- */
 
+bool flip_data_pieces(const flip_data *data) {
+    return data->s.protocol == FLIP_PROTOCOL_WINDOWS || data->s.protocol == FLIP_PROTOCOL_LIVE;
+}
+
+/* work [steps]: entries of the snapshots of all ranks, and a row each. Collective. */
+static flip_status step_work(const flip_data *data, double *work) {
+    const flip_events *events = &data->events;
+    int64_t stay = data->s.edge_life + data->s.window - 1;
+    for (int32_t t = 0; t < data->steps; t++)
+        work[t] = 0;
+    for (int64_t e = 0; e < events->n; e++) {
+        int64_t t = events->step ? events->step[e] : 0;
+        work[t] += 1;
+        if (t + stay < data->steps) work[t + stay] -= 1;
+    }
+    for (int32_t t = 1; t < data->steps; t++)
+        work[t] += work[t - 1];
+    for (int32_t t = 0; t < data->steps; t++)
+        work[t] += data->n_own;
+    return flip_comm_sum_f64(data->comm, work, (size_t)data->steps);
+}
+
 static flip_status make_layout(flip_data *data) {
-    flip_layout_params params = {.n_time = 1, .n_steps = data->steps, .n_blocks = 1};
-    return flip_layout_create(&data->layout, data->comm, data->rank_first, data->original, &params);
+    int32_t first = (int32_t)data->s.first_step;
+    double *work;
+    FLIP_TRY(flip_alloc(&work, (size_t)data->steps, sizeof *work, "work of steps"));
+    flip_status status = step_work(data, work);
+    flip_layout_params params = {.n_time = data->n_time,
+                                 .n_steps = data->steps,
+                                 .first_step = first,
+                                 .n_blocks = flip_data_pieces(data) ? data->steps - first
+                                                                    : (int32_t)data->s.blocks,
+                                 .exchange = data->exchange,
+                                 .work = work};
+    if (status == FLIP_OK)
+        status = flip_layout_create(&data->layout, data->comm, data->rank_first, data->original,
+                                    &params);
+    flip_free(work);
+    return status;
 }
 
 /* ---- rows of nodes ---- */
@@ -52,7 +88,10 @@ static flip_status place_nodes(flip_data *data) {
 flip_status flip_data_place(flip_data *data) {
     FLIP_TRY(make_layout(data));
     FLIP_TRY(place_nodes(data));
-    return data->pairs ? flip_data_place_pairs(data) : FLIP_OK;
+    if (data->pairs) FLIP_TRY(flip_data_place_pairs(data));
+    FLIP_TRY(flip_data_check_items(data));
+    FLIP_TRY(flip_data_class_weights(data));
+    return flip_data_loss_total(data);
 }
 
 /* ---- the loss's denominator, which blocks must know beforehand ---- */
@@ -82,7 +121,8 @@ flip_status flip_data_loss_total(flip_data *data) {
 /* ---- the graph ---- */
 
 flip_status flip_data_block(flip_data *data, int32_t block, const flip_adjacency **adjacency) {
-    (void)block;
     *adjacency = data->adjacency;
+    if (data->snapshots) FLIP_TRY(flip_snapshots_block(data->snapshots, block, adjacency));
+    if ((*adjacency)->plan) data->halo_rows[block] = flip_plan_rows_sent((*adjacency)->plan);
     return FLIP_OK;
 }

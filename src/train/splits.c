@@ -12,7 +12,7 @@ flip_part flip_part_drawn(uint64_t seed, uint64_t key, int train, int valid) {
 }
 
 flip_status flip_data_step_split(flip_data *data, int64_t sizes[3]) {
-    int64_t n = data->steps;
+    int64_t n = data->steps - data->s.first_step;
     if (strcmp(data->s.split_steps, "auto") != 0) {
         if (sscanf(data->s.split_steps, "%" SCNd64 ",%" SCNd64 ",%" SCNd64, &sizes[0], &sizes[1],
                    &sizes[2]) != 3)
@@ -41,7 +41,7 @@ static flip_status split_by_steps(flip_data *data) {
     int64_t sizes[3];
     FLIP_TRY(flip_data_step_split(data, sizes));
     for (int64_t i = 0; i < (int64_t)data->n_own * data->steps; i++) {
-        int64_t t = i % data->steps;
+        int64_t t = i % data->steps - data->s.first_step;
         for (int p = 0; p < FLIP_PARTS; p++) {
             data->mask[p][i] = t >= 0 && t < sizes[p];
             t -= sizes[p];
@@ -152,10 +152,11 @@ static flip_status count_items(flip_data *data) {
             for (int32_t k = 0; data->target && k < data->n_classes; k++)
                 there = there || data->target[i * data->n_classes + k] ==
                                      data->target[i * data->n_classes + k]; /* not NaN */
+            if (i % data->steps < data->s.first_step) there = false;
             if (!there) data->mask[p][i] = 0;
             data->n_items[p] += data->mask[p][i];
         }
-        if (data->label_constant) data->n_items[p] /= data->steps;
+        if (data->label_constant) data->n_items[p] /= data->steps - data->s.first_step;
     }
     FLIP_TRY(flip_comm_sum_i64(data->comm, data->n_items, FLIP_PARTS));
     return FLIP_OK;

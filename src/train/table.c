@@ -8,6 +8,7 @@
 typedef struct rank_counts {
     flip_meter train, evaluate, rest, first;
     double total_seconds;
+    uint64_t graph[2];                 /* bytes to the device, forward and backward */
     uint64_t peak_bytes, loaded_bytes; /* resident: the most, and before the first epoch */
     uint64_t halo_rows, pair_rows;     /* rows sent in one forward pass */
 } rank_counts;
@@ -33,8 +34,10 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .total_seconds = tally->total_seconds,
                         .peak_bytes = flip_memory_peak(),
                         .loaded_bytes = tally->loaded_bytes};
-    if (data->adjacency->plan)
-        mine.halo_rows = (uint64_t)flip_plan_rows_sent(data->adjacency->plan);
+    for (int32_t k = 0; k < data->layout->n_blocks; k++)
+        mine.halo_rows += (uint64_t)data->halo_rows[k];
+    mine.graph[0] = tally->graph[0];
+    mine.graph[1] = tally->graph[1];
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
     for (int32_t k = 0; set->pairs && k < set->n_blocks; k++)
         mine.pair_rows += (uint64_t)flip_pairs_rows_sent(set->pairs[k]);
@@ -153,6 +156,48 @@ done:
     return status;
 }
 
+/* Passes over the timeline in an epoch, counted in blocks. */
+static json_t *passes(int64_t blocks, const flip_tally *tally, const flip_trainer *trainer) {
+    int64_t all = tally->epochs * trainer->data.layout->n_blocks;
+    if (all == 0) return json_integer(0);
+    if (blocks % all == 0) return json_integer((json_int_t)(blocks / all));
+    return json_real((double)blocks / (double)all);
+}
+
+/* How the run was spread out, and what that cost. */
+static void spread_json(json_t *counts, const rank_counts *all, int size, const flip_tally *tally,
+                        const flip_trainer *trainer) {
+    static const char *const names[] = {"auto", "nodes", "time", "wavefront", "window", "grid"};
+    const flip_data *data = &trainer->data;
+    const flip_passes *p = &trainer->passes;
+    uint64_t graph[2] = {0, 0};
+    json_t *each = json_object();
+    json_object_set_new(each, "forward", passes(p->forward, tally, trainer));
+    json_object_set_new(each, "backward", passes(p->backward, tally, trainer));
+    json_object_set_new(each, "recomputation", passes(p->recomputation, tally, trainer));
+    json_object_set_new(counts, "passes", each);
+    json_object_set_new(counts, "distribution", json_string(names[data->s.distribute]));
+    json_object_set_new(counts, "blocks", json_integer(data->layout->n_blocks));
+    json_object_set_new(counts, "parts", json_integer(data->layout->n_space));
+    json_object_set_new(counts, "chunks", json_integer(data->layout->n_time));
+    for (int r = 0; r < size; r++)
+        for (int k = 0; k < 2; k++)
+            graph[k] += all[r].graph[k];
+    each = json_object();
+    json_object_set_new(each, "forward", share(graph[0], tally->epochs));
+    json_object_set_new(each, "backward", share(graph[1], tally->epochs));
+    json_object_set_new(counts, "graph_to_device", each);
+    size_t carried = trainer->carry ? flip_carry_bytes(trainer->carry) : 0;
+    json_object_set_new(counts, "carry_bytes", json_integer((json_int_t)carried));
+    if (trainer->cost.distribute) {
+        each = json_object();
+        json_object_set_new(each, "distribution", json_string(names[trainer->cost.distribute]));
+        json_object_set_new(each, "bytes", json_real(trainer->cost.bytes));
+        json_object_set_new(each, "seconds", json_real(trainer->cost.seconds));
+        json_object_set_new(counts, "predicted", each);
+    }
+}
+
 flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip_trainer *trainer) {
     rank_counts *all;
     int size = flip_comm_size(trainer->data.comm);
@@ -176,9 +221,7 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
         json_object_set_new(*counts, "stage_seconds", stages_json(all, size, tally->epochs));
         json_object_set_new(*counts, "halo_rows", json_integer((json_int_t)rows));
         json_object_set_new(*counts, "pair_rows", json_integer((json_int_t)pair_rows));
-        json_object_set_new(
-            *counts, "passes",
-            json_pack("{s:i, s:i, s:i}", "forward", 1, "backward", 1, "recomputation", 0));
+        spread_json(*counts, all, size, tally, trainer);
         json_object_set_new(*counts, "bytes", bytes_json(all, size, tally->epochs));
         json_object_set_new(*counts, "bytes_once", once_bytes_json(all, size, tally->epochs));
         json_object_set_new(*counts, "bytes_evaluation",

@@ -2,7 +2,6 @@
 #include "train/internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static bool on_pairs(const flip_trainer *trainer) {
@@ -10,7 +9,7 @@ static bool on_pairs(const flip_trainer *trainer) {
 }
 
 /* The parameters' names and shapes: nothing large is allocated yet. */
-static flip_status declare(flip_trainer *trainer) {
+flip_status flip_trainer_declare(flip_trainer *trainer) {
     const flip_data *data = &trainer->data;
     const flip_settings *s = &data->s;
     flip_model_params model = flip_data_model_params(data);
@@ -30,7 +29,7 @@ static flip_status declare(flip_trainer *trainer) {
 flip_status flip_trainer_build(flip_trainer *trainer) {
     const flip_data *data = &trainer->data;
     const flip_settings *s = &data->s;
-    FLIP_TRY(declare(trainer));
+    FLIP_TRY(flip_trainer_declare(trainer));
     FLIP_TRY(flip_params_finish(trainer->params, (uint64_t)s->seed));
     flip_tape_params tape = {.comm = data->comm,
                              .params = trainer->params,
@@ -152,6 +151,7 @@ static flip_status forward(flip_trainer *trainer, int32_t block, flip_walk walk,
 
 void flip_trainer_begin(flip_trainer *trainer) {
     if (trainer->carry) flip_carry_clear(trainer->carry);
+    if (trainer->data.snapshots) flip_snapshots_begin(trainer->data.snapshots);
 }
 
 flip_status flip_trainer_forward(flip_trainer *trainer, int32_t block, flip_var *y) {
@@ -234,72 +234,4 @@ void flip_trainer_swap(flip_trainer *trainer) {
     swap(trainer->best, flip_params_values(trainer->params),
          (size_t)flip_params_size(trainer->params));
     if (l) swap(l->best, l->values, (size_t)l->n_own * (size_t)l->dim);
-}
-
-/* ---- memory ---- */
-
-static int ascending(const void *a, const void *b) {
-    flip_gid x = *(const flip_gid *)a, y = *(const flip_gid *)b;
-    return (x > y) - (x < y);
-}
-
-/* Distinct sources of other ranks. */
-static flip_status count_halo(const flip_data *data, int64_t *n_halo) {
-    flip_gid first = data->rank_first[flip_comm_rank(data->comm)], *list;
-    int64_t n = 0;
-    FLIP_TRY(flip_alloc(&list, (size_t)data->events.n, sizeof *list, "sources"));
-    for (int64_t e = 0; e < data->events.n; e++)
-        if (data->events.src[e] < first || data->events.src[e] >= first + data->n_own)
-            list[n++] = data->events.src[e];
-    qsort(list, (size_t)n, sizeof *list, ascending);
-    *n_halo = 0;
-    for (int64_t i = 0; i < n; i++)
-        *n_halo += i == 0 || list[i] != list[i - 1];
-    flip_free(list);
-    return FLIP_OK;
-}
-
-/* Values, the best so far, the optimiser's moments; gradients are summed in double. */
-static size_t parameter_bytes(const flip_trainer *trainer) {
-    double bytes = 0;
-    int32_t moments = trainer->data.s.optimizer == FLIP_OPTIMISER_SGD ? 1 : 2;
-    for (int32_t p = 0; p < flip_params_count(trainer->params); p++) {
-        int32_t rows, cols;
-        int64_t offset;
-        flip_params_shape(trainer->params, p, &rows, &cols, &offset);
-        bytes += (double)rows * cols * (double)((2 + moments) * sizeof(flip_real) + sizeof(double));
-    }
-    return bytes < 0x1p60 ? (size_t)bytes : (size_t)1 << 60;
-}
-
-flip_status flip_trainer_estimate(flip_trainer *trainer, size_t base, flip_estimate *estimate) {
-    const flip_data *data = &trainer->data;
-    flip_adjacency_params adjacency = flip_data_adjacency_params(data);
-    flip_model_params model = flip_data_model_params(data);
-    int64_t n_halo, pairs = data->set[FLIP_PART_TRAIN].n;
-    FLIP_TRY(count_halo(data, &n_halo));
-    FLIP_TRY(declare(trainer));
-    estimate->base = base;
-    estimate->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
-    estimate->adjacency = flip_adjacency_bytes(data->n_own, n_halo, data->events.n,
-                                               data->events.weight != NULL, &adjacency);
-    estimate->training = parameter_bytes(trainer);
-    estimate->training +=
-        flip_model_bytes(&model, data->n_own, n_halo, data->events.n, data->steps);
-    /* the first layer's halo, and rows packed for others (about as many as are received) */
-    int64_t widest = model.in_dim > model.hidden ? model.in_dim : model.hidden;
-    estimate->training +=
-        (size_t)n_halo * (size_t)data->steps * (size_t)(model.in_dim + widest) * sizeof(flip_real);
-    if (data->s.task == FLIP_TASK_LINK) pairs = data->links.n * (1 + data->s.negatives);
-    if (on_pairs(trainer)) /* gathered rows and their gradients */
-        estimate->training += (size_t)pairs * 4 * (size_t)model.out_dim * sizeof(flip_real);
-    estimate->available =
-        data->s.memory == FLIP_UNSET ? flip_memory_available() / 5 * 4 : (size_t)data->s.memory;
-    estimate->ranks_here = flip_comm_node_size(data->comm);
-    /* the largest rank times the ranks of a node */
-    int64_t mine =
-        (int64_t)(estimate->base + estimate->held + estimate->adjacency + estimate->training);
-    FLIP_TRY(flip_comm_max_i64(data->comm, &mine, 1));
-    estimate->together = (size_t)mine * (size_t)estimate->ranks_here;
-    return FLIP_OK;
 }

@@ -53,6 +53,36 @@ static int64_t recurrent_columns(const flip_model_params *p, int64_t state) {
     return p->saved == FLIP_SAVED_RECOMPUTE ? state : (gates + 2) * state;
 }
 
+/* GCN, TM-GCN, EvolveGCN and SAGE by means, without norms and skips: layers of one product and one
+ * aggregation, which can be followed pass by pass. */
+static bool is_plain(const flip_model_params *p) {
+    bool kind = p->kind == FLIP_MODEL_GCN || p->kind == FLIP_MODEL_TMGCN ||
+                p->kind == FLIP_MODEL_EVOLVEGCN_O || p->kind == FLIP_MODEL_EVOLVEGCN_H ||
+                (p->kind == FLIP_MODEL_SAGE && !p->pool);
+    return kind && p->norm == FLIP_NORM_NONE && !p->residual && p->input_dropout == 0 &&
+           !p->l2_normalise && !is_recurrent(p);
+}
+
+/* The most values a row has at once. What a layer keeps: its input where it multiplies first, else
+ * the aggregation (SAGE: both); the gradients of those take their places. */
+static int64_t plain_peak(const flip_model_params *p) {
+    int64_t aggregation = p->kind == FLIP_MODEL_TMGCN ? 2 : 1, kept = 0;
+    int64_t peak = aggregation * p->in_dim; /* of the features, before the first epoch */
+    for (int32_t l = 0; l < p->layers; l++) {
+        int32_t in, out, state;
+        model_widths(p, l, &in, &out, &state);
+        if (l > 0 && out < in) { /* h stays; its product and the aggregation of that */
+            kept += in;
+            peak = larger(peak, kept + 2 * out);
+        } else if (l > 0) { /* h and z; then z and y, in backward their gradients */
+            kept += in * (p->kind == FLIP_MODEL_SAGE ? 2 : 1);
+            peak = larger(peak, kept + larger(in, out));
+        }
+        peak = larger(peak, kept + out + (l == p->layers - 1 ? out + 2 : 0)); /* softmax, log-sum */
+    }
+    return peak;
+}
+
 /* Values a thread works with in the recurrent part: a chunk of rows, the weights and what is summed
  * for them in double. */
 static int64_t recurrent_work(const flip_model_params *p, int64_t inputs, int64_t state) {
@@ -89,6 +119,7 @@ size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_hal
     if (is_recurrent(p)) columns += widest; /* of two inputs */
     if (p->pool || (p->kind == FLIP_MODEL_GAT && p->residual)) columns += widest;
     if (p->kind == FLIP_MODEL_GAT) per_entry += 2 * larger(p->heads, p->heads_last);
+    if (is_plain(p)) columns = plain_peak(p) + cache;
     int64_t values = rows * columns + n_halo * steps * widest + n_entries * steps * per_entry +
                      steps * chains + work * omp_get_max_threads();
     return (size_t)values * sizeof(flip_real) + (size_t)(rows * bits);

@@ -1,6 +1,8 @@
 /* golden cases: preprocessing of graphs that change. */
 #include "golden.h"
 
+#include <flipbook/snapshots.h>
+
 #include <stdio.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -98,6 +100,30 @@ static void compare_differences(golden *g, const flip_csr *a) {
     golden_compare(g, "changed_w_old", changed.old, changed.n);
 }
 
+/* The numbers that graph difference sends, from the events alone. */
+static void compare_counts(golden *g, const flip_adjacency_params *params) {
+    const size_t n = (size_t)params->n_steps;
+    const flip_events events = {.n = golden_load(g, "ev_src").n,
+                                .src = golden_long(g, "ev_src"),
+                                .dst = golden_long(g, "ev_dst"),
+                                .weight = golden_load(g, "ev_w").value,
+                                .step = golden_int(g, "ev_step")};
+    flip_difference *d = golden_memory(g, n, sizeof *d);
+    int64_t *ptr[4];
+    for (int i = 0; i < 4; i++)
+        ptr[i] = golden_memory(g, n + 1, sizeof **ptr);
+    golden_try(g, flip_snapshots_differences(d, &events, params));
+    for (size_t t = 0; t < n; t++) {
+        ptr[0][t + 1] = ptr[0][t] + d[t].entries;
+        ptr[1][t + 1] = ptr[1][t] + d[t].added;
+        ptr[2][t + 1] = ptr[2][t] + d[t].removed;
+        ptr[3][t + 1] = ptr[3][t] + d[t].changed;
+    }
+    static const char *const names[] = {"life", "added", "removed", "changed"};
+    for (int i = 0; i < 4; i++)
+        compare_longs(g, names[i], "ptr", ptr[i], (int64_t)n + 1);
+}
+
 static void compare_band(golden *g, int32_t steps, int32_t window) {
     size_t n = (size_t)steps * (size_t)steps;
     flip_real *identity = golden_memory(g, n, sizeof *identity),
@@ -127,7 +153,10 @@ void case_prep(golden *g) {
         if (!adjacency) return;
         entries list = entries_of(g, &adjacency->a);
         compare_entries(g, rows[i].prefix, &list, steps, rows[i].values);
-        if (rows[i].kind == FLIP_ADJACENCY_WSUM) compare_differences(g, &adjacency->a);
+        if (rows[i].kind == FLIP_ADJACENCY_WSUM) {
+            compare_differences(g, &adjacency->a);
+            compare_counts(g, &params);
+        }
         flip_adjacency_destroy(&adjacency);
     }
 }

@@ -165,10 +165,11 @@ static const flip_key keys[] = {
 
     HEADING("Data", T | E),
     CHOICE("features", features, "auto",
-           "auto|given|degree|onehot|learned|onehot-brief|identity|given+degree",
-           "|auto|given|degree|onehot|learned|onehot-brief|identity|", true,
+           "auto|given|degree|onehot|learned|onehot-brief|identity|given+degree", NULL, true,
            "node inputs; auto: given when the file has them, else degree; onehot: of the number of "
-           "neighbours; onehot-brief: with 8 columns an octave from 32 on; identity: of the node"),
+           "neighbours; onehot-brief: with 8 columns an octave from 32 on; identity: of the node; "
+           "given+degree: given, and log(1 + in-), log(1 + out-degree) of the snapshot's distinct "
+           "edges"),
     CHOICE("feature-norm", feature_norm, "auto", "auto|row|none|log|standard", NULL, true,
            "row: divided by its sum; log: log(1 + x); standard: each column with mean 0 and "
            "deviation 1; auto: row where features are binary or bag-of-words, log for degrees"),

@@ -225,7 +225,8 @@ flip_status flip_data_features(flip_data *data) {
     flip_settings *s = &data->s;
     if (s->features == FLIP_FEATURES_AUTO)
         s->features = given ? FLIP_FEATURES_GIVEN : FLIP_FEATURES_DEGREE;
-    if (s->features == FLIP_FEATURES_GIVEN && !given)
+    bool both = s->features == FLIP_FEATURES_GIVEN_DEGREE;
+    if ((s->features == FLIP_FEATURES_GIVEN || both) && !given)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "--features given: '%s' has no features; import it with --features F.npy, "
                          "or train with --features degree",
@@ -248,6 +249,9 @@ flip_status flip_data_features(flip_data *data) {
         return onehot_features(data, s->features == FLIP_FEATURES_ONEHOT_BRIEF);
     case FLIP_FEATURES_IDENTITY:
         return identity_features(data);
+    case FLIP_FEATURES_GIVEN_DEGREE:
+        FLIP_TRY(given_features(data));
+        return flip_data_add_degrees(data);
     default: /* rows are made by learned.c */
         data->in_dim = (int32_t)s->hidden;
         return FLIP_OK;

@@ -119,7 +119,8 @@ typedef struct flip_data {
     flip_links links;
     int32_t lead; /* link: target step - step of the embeddings */
     double *class_weight;
-    double loss_total; /* denominator of the training loss over all blocks; 0 = one block */
+    int32_t train_blocks; /* blocks up to the last that has something to train on */
+    double loss_total;    /* denominator of the training loss over all blocks; 0 = one block */
     flip_metric metric;
     char **class_name;           /* [n_classes] owned, or NULL */
     int64_t n_items[FLIP_PARTS]; /* over all ranks */
@@ -155,6 +156,9 @@ flip_status flip_data_block(flip_data *data, int32_t block, const flip_adjacency
 /* data->events with sources and destinations exchanged. Collective. */
 flip_status flip_data_reverse(flip_data *data);
 flip_status flip_data_features(flip_data *data);
+/* Two columns more: degrees of the snapshots' distinct edges (features given+degree). Collective.
+ */
+flip_status flip_data_add_degrees(flip_data *data);
 /* The model reads the features no more; they are NULL from here on. */
 void flip_data_release_features(flip_data *data);
 flip_status flip_data_node_splits(flip_data *data); /* label, mask, n_items */

@@ -85,11 +85,41 @@ static flip_status place_nodes(flip_data *data) {
     return FLIP_OK;
 }
 
+/* Blocks of validation and test at the end of the timeline need no walk in training. Under a
+ * wavefront they do: a block's states travel to the next. */
+static flip_status find_train_blocks(flip_data *data) {
+    const flip_layout *l = data->layout;
+    const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
+    const flip_links *links = &data->links;
+    int64_t last = 1;
+    int32_t block;
+    data->train_blocks = l->n_blocks;
+    if (l->n_blocks == 1 || (l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT))
+        return FLIP_OK;
+    for (int32_t k = 0; k < l->n_blocks; k++) {
+        bool any = set->first && set->first[k + 1] > set->first[k];
+        const uint8_t *mask = data->mask[FLIP_PART_TRAIN];
+        for (int64_t i = flip_data_block_row(data, k);
+             mask && !any && i < flip_data_block_row(data, k + 1); i++)
+            any = mask[i];
+        if (any) last = k + 1;
+    }
+    for (int64_t i = 0; i < links->n; i++) {
+        if (links->part[i] != FLIP_PART_TRAIN) continue;
+        flip_layout_chunk_of(l, links->target[i] - data->lead, &block);
+        if (block + 1 > last) last = block + 1;
+    }
+    FLIP_TRY(flip_comm_max_i64(data->comm, &last, 1));
+    data->train_blocks = (int32_t)last;
+    return FLIP_OK;
+}
+
 flip_status flip_data_place(flip_data *data) {
     FLIP_TRY(make_layout(data));
     FLIP_TRY(place_nodes(data));
     if (data->pairs) FLIP_TRY(flip_data_place_pairs(data));
     FLIP_TRY(flip_data_check_items(data));
+    FLIP_TRY(find_train_blocks(data));
     FLIP_TRY(flip_data_class_weights(data));
     return flip_data_loss_total(data);
 }

@@ -177,7 +177,7 @@ static flip_status train_block(flip_trainer *trainer, int32_t block, double *los
  * stay, then back from the last block to the first; all but the last are walked forward again,
  * with records, before their backward (SC'21 section 3). */
 static flip_status walk_blocks(flip_trainer *trainer, double *loss) {
-    int32_t last = trainer->data.layout->n_blocks - 1;
+    int32_t last = trainer->data.train_blocks - 1;
     flip_var x, y;
     flip_trainer_begin(trainer);
     for (int32_t k = 0; k < last; k++)

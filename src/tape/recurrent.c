@@ -237,7 +237,10 @@ static void multiply_back(const recurrent *j, const scratch *s, int64_t m, const
         add_rows(m, j->hidden, s->dh, j->hidden, s->da + split, j->k);
         return;
     }
-    int64_t from = wants ? 0 : j->inputs; /* the columns of x are not needed where nobody asks */
+    /* columns of inputs that nobody asks for are left out: CD-GCN's first x2 is constant */
+    const bool gap = j->dx[0] && !j->dx[1] && j->dim[1] > 0;
+    int64_t from = j->dx[0] && !gap ? 0 : j->dx[1] ? j->dim[0] : j->inputs;
+    if (gap) j->tape->gemm_nn(m, j->dim[0], w, gates, w, j->turned, j->k, s->da, j->k, NULL);
     j->tape->gemm_nn(m, j->k - from, w, gates, w, j->turned + from, j->k, s->da + from, j->k, NULL);
     copy_rows(m, j->hidden, s->dh, j->hidden, s->da + j->inputs, j->k);
 }

@@ -28,6 +28,7 @@ static void make_graph(void) {
         dst[i] = (flip_gid)draw(1, pair, NODES);
         src[i] = draw(2, pair, 6) ? (flip_gid)draw(3, pair, NODES) : dst[i];
         step[i] = (int32_t)draw(4, i, STEPS);
+        if (draw(5, i, 3) == 0) step[i] = STEPS - 1; /* heavy at the end */
     }
     for (int k = 0; k <= PARTS; k++)
         part_first[k] = NODES * k * k / (PARTS * PARTS);
@@ -40,9 +41,16 @@ static void make_graph(void) {
 
 /* ---- a real epoch ---- */
 
-static flip_layout *make_layout(const flip_simulation *s) {
+static flip_layout *make_layout(const flip_simulation *s, int32_t stay) {
     flip_layout *layout;
-    flip_layout_params p = {.n_time = s->n_time, .n_steps = STEPS, .n_blocks = 1, .slices = 3};
+    double work[STEPS] = {0}; /* as train deals steps out: events alive and a row each */
+    for (int32_t t = 0; t < STEPS; t++) {
+        work[t] = NODES;
+        for (int i = 0; i < EVENTS; i++)
+            work[t] += step[i] <= t && t - step[i] <= stay;
+    }
+    flip_layout_params p = {
+        .n_time = s->n_time, .n_steps = STEPS, .n_blocks = 1, .slices = 3, .work = work};
     if (s->distribute == FLIP_SIMULATED_WAVEFRONT) p.exchange = FLIP_EXCHANGE_WAVEFRONT;
     if (s->distribute == FLIP_SIMULATED_WINDOW) p.exchange = FLIP_EXCHANGE_WINDOW;
     CHECK_OK(flip_layout_create(&layout, comm, rank_first, original + rank_first[rank], &p));
@@ -149,10 +157,11 @@ static void check_distribution(const flip_volume *volume, const flip_model_param
     bool has;
     CHECK_OK(flip_simulate(&s, &has, volume, m, distribute, size, STEPS, NODES, &machine));
     if (!has) return;
-    flip_layout *layout = make_layout(&s);
+    const int32_t stay = p->edge_life + (p->window > 1 ? p->window : 1) - 2;
+    flip_layout *layout = make_layout(&s, stay);
     flip_events dealt;
     flip_adjacency *adjacency;
-    deal(layout, p->edge_life + (p->window > 1 ? p->window : 1) - 2, &dealt);
+    deal(layout, stay, &dealt);
     flip_adjacency_params mine = *p;
     mine.first_step = flip_layout_first(layout, 0);
     mine.n_steps = flip_layout_steps(layout, 0);

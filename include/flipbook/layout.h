@@ -78,6 +78,10 @@ static inline int32_t flip_layout_first(const flip_layout *l, int32_t block) {
 static inline int32_t flip_layout_steps(const flip_layout *l, int32_t block) {
     return l->chunk_first[block * (l->n_time + 1) + l->chunk + 1] - flip_layout_first(l, block);
 }
+/* How steps first … last-1 are cut into chunks: border [n_time + 1], work [last] as in the params
+ * or NULL. */
+void flip_layout_cut(int32_t *border, int32_t first, int32_t last, int32_t n_time,
+                     const double *work);
 /* Chunk whose steps of its block contain step t. */
 int32_t flip_layout_chunk_of(const flip_layout *layout, int32_t step, int32_t *block);
 

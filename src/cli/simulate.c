@@ -21,6 +21,7 @@ const char flip_help_simulate[] =
     "  --layers N --hidden N default 2 and 32; embeddings have the hidden width\n"
     "  --inputs N            width of the features; default: the file's, or 2 (degrees)\n"
     "  --edge-life L --window B   default 1, 1\n"
+    "  --steps N             the first N steps alone; default all\n"
     "  --bandwidth GB/s      that a rank sends; default 10\n"
     "  --latency us          of a message; default 5\n"
     "  --json                one JSON object instead of the table\n"
@@ -30,9 +31,8 @@ const char flip_help_simulate[] =
     "state,\n"
     "window and allreduce bytes over all ranks (allreduce: the gradients of the model itself, not\n"
     "of a task's head); graph-to-device bytes of full, delta and resident for a forward pass\n"
-    "(resident: a run); entries and multiply-adds of the busiest rank over the mean. Steps are "
-    "cut\n"
-    "into equal chunks.\n"
+    "(resident: a run); entries and multiply-adds of the busiest rank over the mean. Steps are\n"
+    "dealt out by their edges, as in training.\n"
     "Modelled: the seconds, from aggregation and products measured here for a moment and the\n"
     "network as stated, without any overlap. They are a model, not a measurement.\n"
     "\n"
@@ -43,7 +43,7 @@ enum { MOST_RANKS = 1 << 20, MOST_COUNTS = 64 };
 
 typedef struct command {
     const char *graph, *ranks, *model;
-    int32_t layers, hidden, inputs, edge_life, window;
+    int32_t layers, hidden, inputs, edge_life, window, steps;
     double bandwidth, latency;
     bool json;
     int32_t rank[MOST_COUNTS], n_ranks;
@@ -92,6 +92,7 @@ static flip_status parse(command *c, int argc, char **argv) {
                                  {"--inputs", FLIP_OPTION_I32, &c->inputs},
                                  {"--edge-life", FLIP_OPTION_I32, &c->edge_life},
                                  {"--window", FLIP_OPTION_I32, &c->window},
+                                 {"--steps", FLIP_OPTION_I32, &c->steps},
                                  {"--bandwidth", FLIP_OPTION_REAL, &c->bandwidth},
                                  {"--latency", FLIP_OPTION_REAL, &c->latency},
                                  {"--json", FLIP_OPTION_FLAG, &c->json},
@@ -104,6 +105,7 @@ static flip_status parse(command *c, int argc, char **argv) {
                          "--layers %d, --hidden %d, --edge-life %d, --window %d: each must be at "
                          "least 1, and --inputs %d at least 0",
                          c->layers, c->hidden, c->edge_life, c->window, c->inputs);
+    if (c->steps < 0) return FLIP_FAIL(FLIP_ERROR_USAGE, "--steps is %d", c->steps);
     if (!(c->bandwidth > 0) || !(c->latency >= 0))
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "--bandwidth is %g and --latency %g; a bandwidth above 0 GB/s and a "
@@ -252,13 +254,14 @@ static flip_status run(command *c) {
     flip_volume *volume = NULL;
     flip_gid *part_first = NULL;
     flip_comm *comm = NULL;
+    const flip_graph_params read = {.last_step = c->steps};
     FLIP_TRY_GOTO(flip_comm_create(&comm, MPI_COMM_WORLD));
     if (flip_comm_size(comm) > 1) {
         status = FLIP_FAIL(FLIP_ERROR_USAGE, "flipbook simulate runs alone, not under mpirun -n %d",
                            flip_comm_size(comm));
         goto done;
     }
-    FLIP_TRY_GOTO(flip_graph_open(&graph, comm, c->graph, NULL));
+    FLIP_TRY_GOTO(flip_graph_open(&graph, comm, c->graph, &read));
     const flip_graph_info *info = flip_graph_about(graph);
     if (info->n_parts == 0 || flip_graph_partitioned_here(graph)) {
         status =

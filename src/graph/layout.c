@@ -7,8 +7,8 @@
 
 /* Chunk borders of the steps first … last-1: border c stands where the work before it is nearest to
  * c shares; every chunk keeps a step where there are enough. */
-static void cut_steps(int32_t *border, int32_t first, int32_t last, int32_t n_time,
-                      const double *work) {
+void flip_layout_cut(int32_t *border, int32_t first, int32_t last, int32_t n_time,
+                     const double *work) {
     int32_t steps = last - first;
     border[0] = first;
     border[n_time] = last;
@@ -42,7 +42,7 @@ static flip_status cut(flip_layout *l, const flip_layout_params *params) {
     own[0] = 0;
     for (int32_t k = 0; k < n_blocks; k++) {
         int32_t *border = chunk + (int64_t)k * (n_time + 1);
-        cut_steps(border, block[k], block[k + 1], n_time, params->work);
+        flip_layout_cut(border, block[k], block[k + 1], n_time, params->work);
         own[k + 1] = own[k] + border[l->chunk + 1] - border[l->chunk];
     }
     l->block_first = block;

@@ -12,6 +12,7 @@ struct flip_volume {
     int64_t *extra;       /* [n_parts, n_steps] added values that do not fit their word */
     int64_t *values;      /* [n_parts, n_steps] aggregated entries, with the diagonal */
     int64_t *events;      /* [n_parts, n_steps] by their own step */
+    double *work;         /* [n_steps] by which time is cut: events alive, and a row each */
 };
 
 /* The part of each row of the timeline, rows ascending. */
@@ -57,6 +58,17 @@ static void count_values(flip_volume *x) {
     }
 }
 
+/* As train deals snapshots out: doubled events count each. */
+static void count_work(flip_volume *x) {
+    const double rows = (double)x->part_first[x->n_parts];
+    for (int32_t t = 0; t < x->n_steps; t++) {
+        x->work[t] = rows;
+        for (int32_t s = t > x->stay ? t - x->stay : 0; s <= t; s++)
+            for (int32_t k = 0; k < x->n_parts; k++)
+                x->work[t] += (double)x->events[(int64_t)k * x->n_steps + s];
+    }
+}
+
 static flip_status fill(flip_volume *x, const flip_events *events, const flip_gid *part_first,
                         const flip_adjacency_params *params) {
     const size_t parts = (size_t)x->n_parts, cells = parts * (size_t)params->n_steps;
@@ -74,6 +86,8 @@ static flip_status fill(flip_volume *x, const flip_events *events, const flip_gi
     FLIP_TRY(flip_alloc_zero(&x->events, cells, sizeof *x->events, "counts of parts"));
     flip_timeline_count_parts(&x->timeline, x->n_parts, x->part_first, x->raw, x->extra);
     count_values(x);
+    FLIP_TRY(flip_alloc(&x->work, (size_t)x->n_steps, sizeof *x->work, "work of steps"));
+    count_work(x);
     return FLIP_OK;
 }
 
@@ -95,6 +109,7 @@ void flip_volume_destroy(flip_volume **volume) {
     flip_free(x->extra);
     flip_free(x->values);
     flip_free(x->events);
+    flip_free(x->work);
     flip_free(x);
     *volume = NULL;
 }
@@ -200,7 +215,7 @@ static void count_shard(const flip_volume *x, const shard *s, int32_t *stamp, in
 flip_status flip_volume_count(const flip_volume *x, int32_t ranks, int32_t n_time,
                               flip_volume_counts *c) {
     flip_gid *rank_first;
-    int32_t *stamp, from = 0;
+    int32_t *stamp, *border = NULL, from = 0;
     *c = (flip_volume_counts){0};
     if (ranks < 1 || n_time < 1 || ranks % n_time)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "%d ranks are not a multiple of %d chunks of time",
@@ -210,13 +225,15 @@ flip_status flip_volume_count(const flip_volume *x, int32_t ranks, int32_t n_tim
     if (status == FLIP_OK) {
         memset(stamp, 0xff, (size_t)x->timeline.n_cols * sizeof *stamp);
         flip_partition_ranks(x->n_parts, x->part_first, ranks, rank_first);
+        status = flip_alloc(&border, (size_t)n_time + 1, sizeof *border, "chunks");
     }
+    if (status == FLIP_OK) flip_layout_cut(border, 0, x->n_steps, n_time, x->work);
     for (int32_t r = 0; status == FLIP_OK && r < ranks; r++) {
         const int32_t space = r / n_time * n_time, chunk = r % n_time;
         shard s = {.begin = rank_first[space],
                    .end = rank_first[space + n_time],
-                   .first = (int32_t)((int64_t)x->n_steps * chunk / n_time),
-                   .last = (int32_t)((int64_t)x->n_steps * (chunk + 1) / n_time) - 1};
+                   .first = border[chunk],
+                   .last = border[chunk + 1] - 1};
         while (from < x->n_parts && x->part_first[from] < s.begin)
             from++;
         s.from = s.until = from;
@@ -230,5 +247,6 @@ flip_status flip_volume_count(const flip_volume *x, int32_t ranks, int32_t n_tim
     }
     flip_free(rank_first);
     flip_free(stamp);
+    flip_free(border);
     return status;
 }

@@ -177,6 +177,14 @@ static void bad_command_lines(void **state) {
          "--temporal belongs to --model or --structure gcn, sage, gat and gin"},
         {"g --cell gru", "--cell belongs to --model evolvegcn-o or evolvegcn-h"},
         {"g --cell lstm --model evolvegcn-h", "--model evolvegcn-h has a gru only; use --cell gru"},
+        {"g --history 3 --protocol whole", "--history belongs to --protocol windows"},
+        {"g --protocol windows", "--protocol windows needs --history H, the steps before the last "
+                                 "of a window"},
+        {"g --history 3 --distribute time",
+         "sliding windows and live updates go step by step: ranks can only share the nodes; use "
+         "--distribute nodes"},
+        {"g --protocol live", "--protocol live is not in this version of flipbook (it has "
+                              "auto|whole|windows)"},
         {"g --norm batch --blocks 2",
          "--norm batch needs the statistics of all steps at once; use --blocks 1 and --protocol "
          "whole, or --norm layer"},
@@ -190,7 +198,6 @@ static void bad_command_lines(void **state) {
         {"g --cache-bytes 1G", "--cache-bytes 1073741824 is not in this version of flipbook (it "
                                "has 0)"},
         {"g --device cuda", "--device cuda is not in this version of flipbook (it has auto|cpu)"},
-        {"g --history 10", "--history 10 is not in this version of flipbook (it has 0)"},
         {"g --memory 8Q", "--memory: '8Q' is not a whole number of bytes (8G, 512M, …)"},
         {"g --residual=maybe", "--residual: 'maybe' is neither on nor off"},
         {"g --metric f2", "--metric: 'f2' is not one of "

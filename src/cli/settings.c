@@ -184,14 +184,11 @@ static const flip_key keys[] = {
     INT("window", window, "1", 1, 1e6, T, true, "steps averaged by the M-transform (tmgcn)"),
     INT("first-step", first_step, "0", 0, 1e6, T, true,
         "steps before it only feed edge lives and degrees: nothing is learned or scored there"),
-    CHOICE("protocol", protocol, "auto", "auto|whole|windows|live", "|auto|whole|", true,
-           "whole: the timeline is one sample; windows: each step with so many (history) before "
-           "it is one, of which the last step counts (EvolveGCN); live: step after step, scored "
-           "before it is learned, as many updates a step as epochs (ROLAND); auto: windows with "
-           "history, "
-           "else whole"),
-    {"history", FLIP_KEY_INT, AT(history), "0", 0, 1e6, false, NULL, "|0|", NULL, T, true,
-     "steps before the last of a window; 0: the whole timeline"},
+    CHOICE("protocol", protocol, "auto", "auto|whole|windows|live", "|auto|whole|windows|", true,
+           "whole: the timeline is one sample; windows: each step with --history steps before it "
+           "is one, of which the last step counts, an optimiser step each (EvolveGCN); auto: "
+           "windows with --history, else whole"),
+    INT("history", history, "0", 0, 1e6, T, true, "steps before the last of a window"),
     CHOICE("gcn-norm", gcn_norm, "row", "row|inout", NULL, true,
            "degrees of the GCN normalisation: row sums on both sides, or in and out"),
 
@@ -464,6 +461,9 @@ static flip_status check_protocol(const flip_settings *s) {
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "sliding windows and live updates go step by step: ranks can only share "
                          "the nodes; use --distribute nodes");
+    if (windows && s->model == FLIP_MODEL_TMGCN)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--model tmgcn averages over --window steps itself; it has no --history");
     if (pieces && s->blocks > 1)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--blocks belongs to --protocol whole");
     if (pieces && s->features == FLIP_FEATURES_LEARNED)

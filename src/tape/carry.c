@@ -17,6 +17,7 @@ typedef struct slot {
 
 struct flip_carry {
     int32_t n_blocks, n_slots;
+    int32_t first; /* block at which the pass begins */
     slot *slots;
 };
 
@@ -45,6 +46,11 @@ void flip_carry_destroy(flip_carry **out) {
 }
 
 void flip_carry_clear(flip_carry *carry) {
+    flip_carry_clear_at(carry, 0);
+}
+
+void flip_carry_clear_at(flip_carry *carry, int32_t block) {
+    carry->first = block;
     for (int32_t i = 0; i < carry->n_slots; i++) {
         slot *s = &carry->slots[i];
         if (s->known) memset(s->known, 0, ((size_t)carry->n_blocks + 1) * sizeof *s->known);
@@ -117,7 +123,7 @@ flip_status tape_carry(flip_tape *tape, record *r, size_t n) {
                          carry->n_blocks);
     FLIP_TRY(open_slot(carry, r->slot, n));
     slot *s = &carry->slots[r->slot];
-    if (tape->block > 0 && !s->known[tape->block])
+    if (tape->block > carry->first && !s->known[tape->block])
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "block %d runs before block %d left its state",
                          tape->block, tape->block - 1);
     FLIP_TRY(open_state(carry, r->slot, tape->block + 1));

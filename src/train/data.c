@@ -411,6 +411,7 @@ void flip_data_close(flip_data *data) {
     flip_adjacency_destroy(&data->adjacency);
     flip_snapshots_destroy(&data->snapshots);
     flip_free(data->halo_rows);
+    flip_free(data->train_items);
     flip_layout_destroy(&data->layout);
     for (int p = 0; p < FLIP_PARTS; p++) {
         flip_pair_set_finish(&data->set[p]);

@@ -209,6 +209,7 @@ flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     e->ranks_here = flip_comm_node_size(data->comm);
     if (s->distribute == FLIP_DISTRIBUTE_AUTO) FLIP_TRY(flip_cost_choose(trainer));
     FLIP_TRY(check_distribution(data, s->distribute));
+    if (flip_data_pieces(data)) s->blocks = data->steps - s->first_step;
     FLIP_TRY(check_blocks(data));
     choice c = choice_of(s->distribute, size);
     data->n_time = c.n_time;

@@ -119,6 +119,7 @@ typedef struct flip_data {
     flip_links links;
     int32_t lead; /* link: target step - step of the embeddings */
     double *class_weight;
+    int64_t *train_items; /* [n_blocks] owned: items to train on, of all ranks */
     int32_t train_blocks; /* blocks up to the last that has something to train on */
     double loss_total;    /* denominator of the training loss over all blocks; 0 = one block */
     flip_metric metric;

@@ -85,32 +85,33 @@ static flip_status place_nodes(flip_data *data) {
     return FLIP_OK;
 }
 
-/* Blocks of validation and test at the end of the timeline need no walk in training. Under a
- * wavefront they do: a block's states travel to the next. */
+/* train_items, and train_blocks: blocks of validation and test at the end of the timeline need no
+ * walk in training. Under a wavefront they do: a block's states travel to the next. */
 static flip_status find_train_blocks(flip_data *data) {
     const flip_layout *l = data->layout;
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
+    const uint8_t *mask = data->mask[FLIP_PART_TRAIN];
     const flip_links *links = &data->links;
-    int64_t last = 1;
+    int64_t *items;
     int32_t block;
-    data->train_blocks = l->n_blocks;
-    if (l->n_blocks == 1 || (l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT))
-        return FLIP_OK;
+    FLIP_TRY(flip_alloc_zero(&data->train_items, (size_t)l->n_blocks, sizeof *items, "items"));
+    items = data->train_items;
     for (int32_t k = 0; k < l->n_blocks; k++) {
-        bool any = set->first && set->first[k + 1] > set->first[k];
-        const uint8_t *mask = data->mask[FLIP_PART_TRAIN];
-        for (int64_t i = flip_data_block_row(data, k);
-             mask && !any && i < flip_data_block_row(data, k + 1); i++)
-            any = mask[i];
-        if (any) last = k + 1;
+        if (set->first) items[k] += set->first[k + 1] - set->first[k];
+        for (int64_t i = flip_data_block_row(data, k); mask && i < flip_data_block_row(data, k + 1);
+             i++)
+            items[k] += mask[i];
     }
     for (int64_t i = 0; i < links->n; i++) {
         if (links->part[i] != FLIP_PART_TRAIN) continue;
         flip_layout_chunk_of(l, links->target[i] - data->lead, &block);
-        if (block + 1 > last) last = block + 1;
+        items[block]++;
     }
-    FLIP_TRY(flip_comm_max_i64(data->comm, &last, 1));
-    data->train_blocks = (int32_t)last;
+    FLIP_TRY(flip_comm_sum_i64(data->comm, items, (size_t)l->n_blocks));
+    data->train_blocks = l->n_blocks;
+    if (l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT) return FLIP_OK;
+    while (data->train_blocks > 1 && !items[data->train_blocks - 1])
+        data->train_blocks--;
     return FLIP_OK;
 }
 
@@ -136,7 +137,7 @@ flip_status flip_data_loss_total(flip_data *data) {
     int64_t rows = flip_data_rows(data), dim = data->n_classes;
     double total = 0;
     data->loss_total = 0;
-    if (data->layout->n_blocks == 1) return FLIP_OK;
+    if (data->layout->n_blocks == 1 || flip_data_pieces(data)) return FLIP_OK;
     for (int64_t i = 0; data->label && i < rows; i++)
         if (mask[i]) total += weight(data, data->label[i]);
     for (int64_t i = 0; data->target && i < rows * dim; i++)

@@ -207,7 +207,7 @@ flip_status flip_scores_take(flip_scores *scores, flip_trainer *trainer, int wan
     FLIP_TRY(flip_scores_begin(scores, trainer, wanted));
     flip_trainer_begin(trainer);
     for (int32_t k = 0; k < trainer->data.layout->n_blocks; k++) {
-        FLIP_TRY(flip_trainer_forward(trainer, k, &y));
+        FLIP_TRY(flip_trainer_forward(trainer, k, &y)); /* of windows, all of a step's */
         FLIP_TRY(flip_scores_block(scores, trainer, k, y));
     }
     return flip_scores_end(scores, trainer);

@@ -97,17 +97,22 @@ static flip_var block_loss(flip_trainer *trainer, int32_t block, flip_var y) {
     }
 }
 
-typedef enum flip_walk {
-    WALK_SCORE, /* no training */
-    WALK_SWEEP, /* training without records: for the states at the block's end alone */
-    WALK_RECORD
-} flip_walk;
+/* How a block is walked. */
+enum {
+    WALK_TRAIN = 1, /* dropout is on */
+    WALK_KEEP = 2,  /* records stay for the backward pass */
+    WALK_STATES = 4 /* for the states at the block's end alone */
+};
+enum {
+    WALK_SCORE = 0,
+    WALK_SWEEP = WALK_TRAIN | WALK_STATES,
+    WALK_RECORD = WALK_TRAIN | WALK_KEEP
+};
 
-static void begin_block(flip_trainer *trainer, int32_t block, flip_walk walk) {
-    flip_tape_reset(trainer->tape, walk != WALK_SCORE,
-                    trainer->epoch + (walk == WALK_SCORE ? 0 : 1));
-    flip_tape_block(trainer->tape, trainer->data.layout, trainer->carry, block,
-                    walk == WALK_RECORD);
+static void begin_block(flip_trainer *trainer, int32_t block, int walk) {
+    bool training = walk & WALK_TRAIN;
+    flip_tape_reset(trainer->tape, training, trainer->epoch + training);
+    flip_tape_block(trainer->tape, trainer->data.layout, trainer->carry, block, walk & WALK_KEEP);
 }
 
 /* The first aggregation of the block's features is taken, and the features freed with the last of
@@ -122,7 +127,7 @@ static flip_status prepare(flip_trainer *trainer, flip_block *b) {
 }
 
 /* The model on a block. x: the learned features' variable. */
-static flip_status forward(flip_trainer *trainer, int32_t block, flip_walk walk, flip_var *x,
+static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_var *x,
                            flip_var *y) {
     flip_data *data = &trainer->data;
     const flip_adjacency *adjacency;
@@ -137,7 +142,7 @@ static flip_status forward(flip_trainer *trainer, int32_t block, flip_walk walk,
                     .steps = steps,
                     .index = block,
                     .n_blocks = data->layout->n_blocks,
-                    .states_only = walk == WALK_SWEEP};
+                    .states_only = (walk & WALK_STATES) != 0};
     if (trainer->learned) {
         *x = flip_learned_input(trainer->learned, trainer->tape, steps);
         *y = flip_model_apply(trainer->model, trainer->tape, adjacency, *x);
@@ -154,8 +159,30 @@ void flip_trainer_begin(flip_trainer *trainer) {
     if (trainer->data.snapshots) flip_snapshots_begin(trainer->data.snapshots);
 }
 
+/* The first step of the window that ends with block `block`, every step being a block: --history
+ * steps before it, or as many as there are; without a state between steps none matters. */
+static int32_t window_first(const flip_trainer *trainer, int32_t block) {
+    const flip_settings *s = &trainer->data.s;
+    bool states = s->model > FLIP_MODEL_GIN || s->temporal != FLIP_TEMPORAL_NONE;
+    int64_t first = block - s->history;
+    return !states ? block : first > 0 ? (int32_t)first : 0;
+}
+
+/* States restart and walk through the window's steps before the last. */
+static flip_status sweep_window(flip_trainer *trainer, int32_t block, int walk) {
+    int32_t first = window_first(trainer, block);
+    flip_var x, y;
+    if (trainer->carry) flip_carry_clear_at(trainer->carry, first);
+    if (trainer->data.snapshots) flip_snapshots_begin(trainer->data.snapshots);
+    for (int32_t k = first; k < block; k++)
+        FLIP_TRY(forward(trainer, k, walk, &x, &y));
+    return FLIP_OK;
+}
+
 flip_status flip_trainer_forward(flip_trainer *trainer, int32_t block, flip_var *y) {
     flip_var x;
+    if (trainer->data.s.protocol == FLIP_PROTOCOL_WINDOWS)
+        FLIP_TRY(sweep_window(trainer, block, WALK_SCORE | WALK_STATES));
     return forward(trainer, block, WALK_SCORE, &x, y);
 }
 
@@ -190,6 +217,46 @@ static flip_status walk_blocks(flip_trainer *trainer, double *loss) {
     return FLIP_OK;
 }
 
+static flip_status check_loss(const flip_trainer *trainer, double loss) {
+    if (isfinite(loss)) return FLIP_OK;
+    return FLIP_FAIL(FLIP_ERROR_INPUT,
+                     "the loss of epoch %lld is %g: training diverged, or the features hold NaN; "
+                     "try a smaller --lr, --clip 1, or --feature-norm row",
+                     (long long)trainer->epoch + 1, loss);
+}
+
+/* Sliding windows (EvolveGCN's protocol): each step that has items is a sample, of which only the
+ * last step is scored, and a step of the optimiser. The loss is their mean. */
+static flip_status walk_windows(flip_trainer *trainer, double *loss) {
+    flip_data *data = &trainer->data;
+    int64_t samples = 0;
+    flip_var x, y;
+    for (int32_t last = 0; last < data->train_blocks; last++) {
+        double one = 0;
+        if (!data->train_items[last]) continue;
+        int32_t first = window_first(trainer, last);
+        flip_params_clear_gradients(trainer->params);
+        FLIP_TRY(sweep_window(trainer, last, WALK_SWEEP));
+        FLIP_TRY(train_block(trainer, last, &one));
+        for (int32_t k = last - 1; k >= first; k--) {
+            FLIP_TRY(forward(trainer, k, WALK_RECORD | WALK_STATES, &x, &y));
+            FLIP_TRY(flip_tape_backward(trainer->tape, FLIP_VAR_NONE));
+        }
+        trainer->passes.forward += last - first + 1;
+        trainer->passes.backward += last - first;
+        trainer->passes.recomputation += last - first;
+        FLIP_TRY(check_loss(trainer, one));
+        FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
+        FLIP_TRY(flip_optimiser_step(trainer->optimiser));
+        *loss += one;
+        samples++;
+    }
+    *loss /= (double)samples;
+    trainer->loss = *loss;
+    trainer->epoch++;
+    return FLIP_OK;
+}
+
 flip_status flip_trainer_epoch(flip_trainer *trainer) {
     flip_data *data = &trainer->data;
     int64_t epoch = trainer->epoch + 1;
@@ -198,15 +265,12 @@ flip_status flip_trainer_epoch(flip_trainer *trainer) {
         FLIP_TRY(flip_data_sample(data, FLIP_PART_TRAIN, (uint64_t)epoch));
         FLIP_TRY(flip_data_loss_total(data));
     }
+    if (data->s.protocol == FLIP_PROTOCOL_WINDOWS) return walk_windows(trainer, &loss);
     flip_params_clear_gradients(trainer->params);
     if (trainer->learned) flip_learned_clear(trainer->learned);
     FLIP_TRY(walk_blocks(trainer, &loss));
     FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
-    if (!isfinite(loss))
-        return FLIP_FAIL(FLIP_ERROR_INPUT,
-                         "the loss of epoch %lld is %g: training diverged, or the features hold "
-                         "NaN; try a smaller --lr, --clip 1, or --feature-norm row",
-                         (long long)epoch, loss);
+    FLIP_TRY(check_loss(trainer, loss));
     FLIP_TRY(flip_optimiser_step(trainer->optimiser));
     if (trainer->learned) flip_learned_step(trainer->learned, &data->s, epoch);
     trainer->loss = loss;

@@ -69,6 +69,7 @@ void flip_snapshots_destroy(flip_snapshots **snapshots) {
     for (int32_t k = 0; s->adjacency && k < s->layout->n_blocks; k++)
         flip_adjacency_destroy(&s->adjacency[k]);
     flip_snapshots_drop(s);
+    flip_arena_destroy(&s->spare);
     for (int32_t k = 0; s->halo && k < s->layout->n_blocks; k++) {
         flip_free(s->halo[k].column);
         flip_plan_destroy(&s->halo[k].plan);

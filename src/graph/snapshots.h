@@ -30,6 +30,7 @@ struct flip_snapshots {
     flip_block_halo *halo;   /* [n_blocks] */
     flip_adjacency *current; /* of `block` */
     bool plan_borrowed;      /* current's */
+    flip_arena *spare;       /* with one block: the arrays' memory from pass to pass */
 };
 
 /* params of this rank's steps of a block; without steps one step without events. */

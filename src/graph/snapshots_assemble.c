@@ -70,7 +70,9 @@ static flip_status name_columns(flip_snapshots *s, const flip_block_halo *h, fli
 static flip_status begin(flip_snapshots *s, flip_block_halo *h, flip_build *b) {
     FLIP_TRY(flip_pieces_take(&s->pieces, &s->device, s->timeline.n_rows, s->timeline.n_cols));
     FLIP_TRY(flip_alloc_zero(&s->current, 1, sizeof *s->current, "adjacency"));
-    FLIP_TRY(flip_arena_create(&s->current->arena, "adjacency"));
+    s->current->arena = s->spare;
+    s->spare = NULL;
+    if (!s->current->arena) FLIP_TRY(flip_arena_create(&s->current->arena, "adjacency"));
     b->out = s->current;
     b->out->comm = b->comm;
     b->out->n_own = b->n_own;
@@ -103,5 +105,10 @@ done:
 void flip_snapshots_drop(flip_snapshots *s) {
     if (s->plan_borrowed) s->current->plan = NULL;
     s->plan_borrowed = false;
+    if (s->current && s->layout->n_blocks == 1) { /* the same sizes again: no new pages */
+        s->spare = s->current->arena;
+        s->current->arena = NULL;
+        flip_arena_reset(s->spare, (flip_mark){0});
+    }
     flip_adjacency_destroy(&s->current);
 }

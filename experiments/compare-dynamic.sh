@@ -11,7 +11,7 @@
 # DATA     where the graph is kept (default build/peers, about 150 MB)
 # RUNS     runs a row (default 3);  THREADS  default "1 2";  EPOCHS  a run (default 8)
 # MODELS   default "evolvegcn tmgcn cdgcn"
-# OPTIONS  ours (default: --blocks 9: the timeline in nine blocks, of which eight are trained on)
+# OPTIONS  ours (default --blocks 9: the timeline in nine blocks, of which all but the test's is trained on)
 # FLIPBOOK the program (default build/flipbook)
 #
 # The same work: an event lives 16 steps; the inputs are the file's 30 columns and log1p of both
@@ -113,7 +113,7 @@ ours() {
     [ "$ranks" -eq 1 ] || start=(mpirun --oversubscribe --bind-to none -n "$ranks")
     read -ra model <<<"${!name}"
     "${start[@]}" "$FLIPBOOK" train "$graph" --model "${model[@]}" --task link --layers 2 --hidden 32 \
-        --edge-life 16 --gcn-norm inout --first-step 15 --split-steps 64,0,8 --features given+degree \
+        --edge-life 16 --gcn-norm inout --first-step 15 --split-steps 65,0,8 --features given+degree \
         --feature-norm none --edge-head mlp --pairs 8192 --negatives 1 --negative-ends both \
         --eval-negatives given --metric auc --epochs "$EPOCHS" --eval-every "$EPOCHS" --lr 0.01 \
         --weight-decay 0 --dropout 0 --input-dropout 0 --seed 0 --threads "$threads" --report "$report" \

@@ -122,12 +122,12 @@ flip_status flip_data_given(flip_data *data) {
     FLIP_TRY_GOTO(flip_directory_find(&data->links.directory, n, column[1], u));
     FLIP_TRY_GOTO(flip_directory_find(&data->links.directory, n, column[2], v));
     for (int64_t i = 0; i < n; i++) {
-        int64_t t = column[0][i];
-        int part = t < sizes[0]              ? FLIP_PART_TRAIN
-                   : t < sizes[0] + sizes[1] ? FLIP_PART_VALID
-                                             : FLIP_PART_TEST;
-        if (t < data->lead || part == FLIP_PART_TRAIN || t >= data->steps ||
-            t >= sizes[0] + sizes[1] + sizes[2])
+        int64_t t = column[0][i], at = t - data->s.first_step; /* splits count from there */
+        int part = at < sizes[0]              ? FLIP_PART_TRAIN
+                   : at < sizes[0] + sizes[1] ? FLIP_PART_VALID
+                                              : FLIP_PART_TEST;
+        if (at < data->lead || part == FLIP_PART_TRAIN || t >= data->steps ||
+            at >= sizes[0] + sizes[1] + sizes[2])
             continue;
         pinned[part]++;
         data->pairs[data->n_pairs++] = (flip_pair_item){.u = u[i],

@@ -86,7 +86,9 @@ static flip_status place_nodes(flip_data *data) {
 }
 
 /* train_items, and train_blocks: blocks of validation and test at the end of the timeline need no
- * walk in training. Under a wavefront they do: a block's states travel to the next. */
+ * walk in training. Under a wavefront they do: a block's states travel to the next; and TM-GCN's
+ * first layer, kept from the first walk on, is kept of all blocks or of none: a block's band reads
+ * the one before. */
 static flip_status find_train_blocks(flip_data *data) {
     const flip_layout *l = data->layout;
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
@@ -109,7 +111,9 @@ static flip_status find_train_blocks(flip_data *data) {
     }
     FLIP_TRY(flip_comm_sum_i64(data->comm, items, (size_t)l->n_blocks));
     data->train_blocks = l->n_blocks;
-    if (l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT) return FLIP_OK;
+    if ((l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT) ||
+        (data->s.precompute && data->s.window > 1))
+        return FLIP_OK;
     while (data->train_blocks > 1 && !items[data->train_blocks - 1])
         data->train_blocks--;
     return FLIP_OK;

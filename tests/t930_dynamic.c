@@ -1,0 +1,311 @@
+/* t930: dynamic models on one to four ranks: every distribution, number of blocks and transfer
+ * gives the curve of one rank, one block and a resident graph; the report tells that each mechanism
+ * ran, and its bytes are those of the formulas. The graph has nodes that appear and vanish, edges
+ * that come again, an empty snapshot, and more chunks of time than a block has steps. All runs are
+ * made in this process. */
+#include "cli/settings.h"
+#include "ranks.h"
+
+#include <flipbook/container.h>
+#include <flipbook/snapshots.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { NODES = 40, STEPS = 7, LIFE = 2, FEATURES = 3, HIDDEN = 4, EPOCHS = 10 };
+
+static const double tolerance = sizeof(flip_real) == 8 ? 1e-9 : 1e-5;
+static int rank, size;
+static char folder[64];
+
+/* ---- the graph ---- */
+
+static double drawn(uint64_t a, uint64_t b) {
+    return flip_random_uniform(17, FLIP_STREAM_TEST, a, b);
+}
+
+/* Step 3 has no events; nodes above 30 appear at step 4, those below 5 vanish there. */
+static bool joined(int v, int u, int t) {
+    bool there = t < 4 ? v <= 30 && u <= 30 : v >= 5 && u >= 5;
+    return there && t != 3 && u != v && drawn((uint64_t)(t * NODES + v), (uint64_t)u) < 0.08;
+}
+
+static int64_t count_events(void) {
+    int64_t n = 0;
+    for (int t = 0; t < STEPS; t++)
+        for (int v = 0; v < NODES; v++)
+            for (int u = 0; u < NODES; u++)
+                n += joined(v, u, t);
+    return n;
+}
+
+/* Entries of all snapshots: distinct pairs with an event in the last LIFE steps. */
+static int64_t count_entries(void) {
+    int64_t n = 0;
+    for (int t = 0; t < STEPS; t++)
+        for (int v = 0; v < NODES; v++)
+            for (int u = 0; u < NODES; u++) {
+                bool alive = false;
+                for (int s = t - LIFE + 1; s <= t; s++)
+                    alive = alive || (s >= 0 && joined(v, u, s));
+                n += alive;
+            }
+    return n;
+}
+
+#define ROWS(name, type, n, width, depth, data)                                                    \
+    CHECK_OK(                                                                                      \
+        flip_writer_rows(writer, name, FLIP_TYPE_##type, FLIP_TYPE_##type, n, width, depth, data))
+
+static void write_graph(void) {
+    static int64_t indptr[NODES + 1];
+    static int32_t src[NODES * NODES * STEPS], step[NODES * NODES * STEPS], label[NODES];
+    static float features[NODES][FEATURES];
+    static int8_t split[NODES];
+    flip_writer *writer = NULL;
+    int64_t n = 0;
+    for (int v = 0; v < NODES; v++) {
+        for (int t = 0; t < STEPS; t++)
+            for (int u = 0; u < NODES; u++)
+                if (joined(v, u, t)) {
+                    src[n] = u;
+                    step[n++] = t;
+                }
+        indptr[v + 1] = n;
+        label[v] = v % 3;
+        split[v] = (int8_t)(v % 4 == 3 ? 1 : v % 7 == 5 ? 2 : 0);
+        for (int j = 0; j < FEATURES; j++)
+            features[v][j] = (float)(drawn(9000 + (uint64_t)v, (uint64_t)j) - 0.5 + (j == v % 3));
+    }
+    CHECK_OK(flip_writer_create(&writer, NULL, "g.h5", "graph"));
+    CHECK_OK(flip_writer_attribute_i64(writer, "/", "n_nodes", NODES));
+    CHECK_OK(flip_writer_attribute_i64(writer, "/", "n_steps", STEPS));
+    CHECK_OK(flip_writer_attribute_i64(writer, "/", "n_classes", 3));
+    CHECK_OK(flip_writer_attribute_i64(writer, "/", "undirected", 0));
+    ROWS("events/indptr", I64, NODES + 1, 0, 0, indptr);
+    ROWS("events/src", I32, n, 0, 0, src);
+    ROWS("events/step", I32, n, 0, 0, step);
+    ROWS("features/values", F32, NODES, FEATURES, 0, features);
+    ROWS("labels/class", I32, NODES, 0, 0, label);
+    ROWS("splits", I8, 1, NODES, 0, split);
+    CHECK_OK(flip_writer_commit(writer));
+    flip_writer_destroy(&writer);
+}
+
+/* ---- a run ---- */
+
+static char *to_json(const flip_settings *settings) {
+    json_t *object = flip_settings_json(settings);
+    char *text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    return text;
+}
+
+typedef struct outcome {
+    double loss[EPOCHS], test;
+    json_t *summary; /* rank 0 */
+} outcome;
+
+/* Reads the report on rank 0. */
+static void read_report(outcome *o) {
+    char line[1 << 16];
+    FILE *file = fopen("r.jsonl", "r");
+    CHECK(file != NULL, "no report");
+    while (fgets(line, sizeof line, file)) {
+        json_t *object = json_loads(line, 0, NULL);
+        const char *record = json_string_value(json_object_get(object, "record"));
+        int64_t epoch = json_integer_value(json_object_get(object, "epoch"));
+        if (strcmp(record, "epoch") == 0 && epoch >= 1 && epoch <= EPOCHS)
+            o->loss[epoch - 1] = json_real_value(json_object_get(object, "loss"));
+        if (strcmp(record, "summary") == 0) o->summary = json_incref(object);
+        json_decref(object);
+    }
+    fclose(file);
+    CHECK(o->summary != NULL, "no summary");
+}
+
+static outcome run(MPI_Comm mpi, const char *arguments) {
+    char line[512], *argv[64], *save = NULL;
+    int argc = 0;
+    flip_settings settings;
+    flip_comm *comm = NULL;
+    flip_result result;
+    flip_io io = {.to_json = to_json};
+    outcome o = {.summary = NULL};
+    snprintf(line, sizeof line,
+             "train g.h5 --epochs %d --hidden %d --edge-life %d --seed 5 --report r.jsonl %s",
+             EPOCHS, HIDDEN, LIFE, arguments);
+    for (char *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save))
+        argv[argc++] = word;
+    flip_settings_default(&settings);
+    CHECK_OK(flip_settings_parse(&settings, argc, argv, FLIP_FOR_TRAIN));
+    CHECK_OK(flip_settings_check(&settings));
+    settings.threads = 1;
+    CHECK_OK(flip_comm_create(&comm, mpi));
+    CHECK_OK(flip_train(&result, comm, &settings, &io));
+    o.test = result.test;
+    if (flip_comm_rank(comm) == 0) read_report(&o);
+    flip_comm_destroy(&comm);
+    return o;
+}
+
+static double number(const outcome *o, const char *object, const char *key) {
+    const json_t *value = json_object_get(o->summary, object);
+    return json_number_value(key ? json_object_get(value, key) : value);
+}
+
+/* ---- all of it ---- */
+
+typedef struct model {
+    const char *arguments;
+    const char *distributions; /* that it has, by first letter: n t w(avefront) W(indow) g */
+    int state;                 /* values a node of one layer's state */
+} model;
+
+static const model models[] = {
+    {"--model cdgcn", "ntwg", 2 * HIDDEN},
+    {"--model cdgcn --activations recompute --direction out", "nw", 2 * HIDDEN},
+    {"--structure sage --temporal gru", "ntwg", HIDDEN},
+    {"--model gat --heads 2 --temporal lstm", "nt", 2 * HIDDEN},
+    {"--model tmgcn --window 3 --precompute off", "ntWg", 0},
+    {"--model tmgcn --window 3 --residual", "W", 0},
+    {"--model evolvegcn-o", "nt", 0},
+    {"--model evolvegcn-o --cell gru --gcn-norm inout", "t", 0},
+    {"--model evolvegcn-h", "ntg", 0},
+    {"--model gcn --task link --eval-negatives 5", "nt", 0},
+};
+
+static const char *name_of(char letter) {
+    return letter == 'n'   ? "nodes"
+           : letter == 't' ? "time"
+           : letter == 'w' ? "wavefront" //
+           : letter == 'W' ? "window"
+                           : "grid";
+}
+
+/* That each mechanism ran, and its bytes. */
+static void check_report(const outcome *o, const model *m, char distribution, int blocks,
+                         int transfer, const char *what) {
+    double w = sizeof(flip_real), passes = 0, entries = (double)count_entries();
+    static const char *const kinds[] = {"forward", "backward", "recomputation"};
+    for (int k = 0; k < 3; k++)
+        passes += number(o, "passes", kinds[k]);
+    CHECK(strcmp(json_string_value(json_object_get(o->summary, "distribution")),
+                 name_of(distribution)) == 0,
+          "%s", what);
+    CHECK(number(o, "blocks", NULL) == blocks, "%s", what);
+    CHECK(number(o, "bytes_run", "graph_to_device") > 0, "%s", what);
+    if (!strstr(m->arguments, "link")) /* its last steps are not trained on */
+        CHECK(fabs(passes - 3 + 1.0 / blocks) < 1e-12, "%s: %g passes", what, passes);
+    if (transfer == FLIP_TRANSFER_FULL && size == 1 && blocks == 1 &&
+        !strstr(m->arguments, "tmgcn"))
+        CHECK(number(o, "bytes", "graph_to_device") == 12 * entries, "%s: %g, formula %g", what,
+              number(o, "bytes", "graph_to_device"), 12 * entries);
+    if (transfer == FLIP_TRANSFER_RESIDENT && size == 1)
+        CHECK(number(o, "bytes_run", "graph_to_device") == 12 * (double)count_events(), "%s", what);
+    if (transfer != FLIP_TRANSFER_RESIDENT)
+        CHECK(number(o, "bytes", "graph_to_device") > 0, "%s", what);
+    if (transfer != FLIP_TRANSFER_RESIDENT && blocks > 1 && !strstr(m->arguments, "link"))
+        CHECK(number(o, "graph_to_device", "backward") > 0, "%s", what);
+    if (size == 1) return;
+    bool once = strstr(m->arguments, "residual") != NULL; /* the band of kept features: once */
+    if ((distribution == 't' || distribution == 'g') && m->state > 0)
+        CHECK(number(o, "bytes", "redistribute") > 0, "%s", what);
+    if (distribution == 'w' && blocks == 1) {
+        double bytes = w * (size - 1) * NODES * m->state * 2 * 2; /* two layers, two passes */
+        CHECK(number(o, "bytes", "state") == bytes, "%s: %g, formula %g", what,
+              number(o, "bytes", "state"), bytes);
+    }
+    if (distribution == 'W' && blocks == 1 && !once)
+        CHECK(number(o, "bytes", "window") > 0, "%s", what);
+    if (distribution == 'n') CHECK(number(o, "bytes", "halo") > 0, "%s", what);
+}
+
+static void compare(const outcome *one, const outcome *many, const char *what) {
+    for (int i = 0; i < EPOCHS && rank == 0; i++) {
+        double d = fabs(one->loss[i] - many->loss[i]) / fabs(one->loss[i]);
+        CHECK(d <= tolerance, "%s on %d ranks: epoch %d differs by %g", what, size, i + 1, d);
+    }
+    if (rank == 0)
+        CHECK(fabs(one->test - many->test) < 0.06, "%s: test %g and %g", what, one->test,
+              many->test);
+}
+
+/* Blocks of all numbers; transfers in turn, all three for the first model. */
+static void one_distribution(const model *m, int index, const outcome *one, char distribution) {
+    static const int blocks[] = {1, 2, 5, STEPS};
+    static const char *const transfers[] = {"full", "delta", "resident"};
+    for (int b = 0; b < 4; b++)
+        for (int transfer = 0; transfer < 3; transfer++) {
+            char arguments[256];
+            bool gat = strstr(m->arguments, "gat") || strstr(m->arguments, "sage");
+            if (index > 0 && transfer != (index + b + distribution) % 3) continue;
+            int chosen = gat ? FLIP_TRANSFER_RESIDENT : transfer;
+            snprintf(arguments, sizeof arguments, "%s --distribute %s --blocks %d --transfer %s",
+                     m->arguments, name_of(distribution), blocks[b], transfers[chosen]);
+            outcome many = run(MPI_COMM_WORLD, arguments);
+            compare(one, &many, arguments);
+            if (rank == 0) check_report(&many, m, distribution, blocks[b], chosen, arguments);
+            json_decref(many.summary);
+        }
+}
+
+static void same_curves(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        outcome one = {.test = 0};
+        if (rank == 0) {
+            char arguments[256];
+            snprintf(arguments, sizeof arguments, "%s --blocks 1", models[i].arguments);
+            one = run(MPI_COMM_SELF, arguments);
+            CHECK(one.loss[EPOCHS - 1] < one.loss[0], "%s does not learn", models[i].arguments);
+        }
+        MPI_Barrier(MPI_COMM_WORLD);
+        for (const char *d = models[i].distributions; *d; d++)
+            one_distribution(&models[i], (int)i, &one, *d);
+        json_decref(one.summary);
+    }
+}
+
+/* Windows: any number of ranks, and more history than steps is the whole past. */
+static void windows(void **state) {
+    (void)state;
+    static const char *const cases[] = {
+        "--model evolvegcn-o --task link --history 2 --eval-negatives 5",
+        "--model evolvegcn-h --history 20 --transfer delta",
+        "--model cdgcn --history 1",
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        outcome one = {.test = 0};
+        if (rank == 0) one = run(MPI_COMM_SELF, cases[i]);
+        MPI_Barrier(MPI_COMM_WORLD);
+        outcome many = run(MPI_COMM_WORLD, cases[i]);
+        compare(&one, &many, cases[i]);
+        json_decref(one.summary);
+        json_decref(many.summary);
+    }
+}
+
+int main(int argc, char **argv) {
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    strcpy(folder, "/tmp/flipbook-test-XXXXXX");
+    if (rank == 0 && !mkdtemp(folder)) MPI_Abort(MPI_COMM_WORLD, 1);
+    MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, MPI_COMM_WORLD);
+    if (chdir(folder) != 0) MPI_Abort(MPI_COMM_WORLD, 1);
+    if (rank == 0) write_graph();
+    MPI_Barrier(MPI_COMM_WORLD);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_curves), cmocka_unit_test(windows)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (rank == 0) {
+        char command[128];
+        snprintf(command, sizeof command, "rm -rf '%s'", folder);
+        if (chdir("/") != 0 || system(command) != 0) fprintf(stderr, "%s stays\n", folder);
+    }
+    MPI_Finalize();
+    return failed;
+}

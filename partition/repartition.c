@@ -27,6 +27,7 @@ typedef struct state {
     int32_t *home, *part; /* [n] part in the old container, -1 = new; part now */
     double crossing;      /* of the last full run; -1 = unknown */
     int64_t full_halo;
+    char narrow[160]; /* why the local pass saw in-neighbours only; "" = it saw all */
 } state;
 
 static bool first(const state *s) {
@@ -109,9 +110,14 @@ static flip_status carry_over(state *s) {
 static flip_status mend(state *s, double *worst) {
     flip_status status = FLIP_OK;
     flip_union graph = {0};
-    char refusal[160] = "";
     s->r->most_moved = (int64_t)(s->p.max_moved * (double)s->r->n_known);
-    FLIP_TRY(flip_union_build(&graph, s->comm, s->graph, &s->p, refusal));
+    status = flip_union_build(&graph, s->comm, s->graph, &s->p, s->narrow);
+    if (status == FLIP_ERROR_MEMORY) { /* on every rank alike */
+        snprintf(s->narrow, sizeof s->narrow, "%s", flip_error_message());
+        flip_error_clear();
+        status = FLIP_OK;
+    }
+    FLIP_TRY(status);
     if (first(s)) {
         status = flip_partition_local(s->part, worst, s->home, s->n, s->r->most_moved, true, &graph,
                                       s->graph, &s->p);
@@ -290,7 +296,11 @@ static flip_status repartition(state *s, flip_partition *out, flip_spread *sprea
                 s->p.n_parts);
     }
     if (!fine) FLIP_TRY(run_anew(s, out, spread, worst));
-    if (!r->anew || r->kept) out->method = FLIP_PARTITION_LOCAL;
+    if (!r->anew || r->kept) {
+        out->method = FLIP_PARTITION_LOCAL;
+        snprintf(out->reason, sizeof out->reason, "%s%s",
+                 s->narrow[0] ? "by in-neighbours only: " : "", s->narrow);
+    }
     FLIP_TRY(flip_partition_assign(out, s->comm, s->graph, s->part, true));
     out->full_halo = s->full_halo;
     out->full_crossing = s->crossing;

@@ -45,11 +45,14 @@ static void make(void **state) {
     (void)state;
     write_edges("old.csv", 120, 6, -1);
     write_edges("new.csv", 132, 8, 17);
+    write_edges("same.csv", 121, 6, 17);
+    run(0, "import same.csv -o g2.h5 --columns src,dst,time --steps 6");
     run(0, "import old.csv -o g0.h5 --columns src,dst,time --steps 6");
     run(0, "import new.csv -o g1.h5 --columns src,dst,time --steps 8");
     run(0, "partition g0.h5 -o p0.h5 --parts 4");
     run(0, "partition g1.h5 -o p1.h5 --from p0.h5");
     assert_true(pipeline_said("119 nodes known, 12 new, 1 vanished"));
+    run(0, "partition g2.h5 -o p2.h5 --from p0.h5");
     run(2, train_old);
 }
 
@@ -60,6 +63,9 @@ static void only_when_asked(void **state) {
     assert_true(pipeline_said("--grown on takes what it has learned"));
     assert_int_equal(pipeline_run(2, "evaluate p1.h5 --checkpoint c.h5"), 1);
     assert_true(pipeline_said("learned features of 120 nodes x 4, 'p1.h5' needs 131 x 4"));
+    /* as many nodes, but one of them another */
+    assert_int_equal(pipeline_run(2, "evaluate p2.h5 --checkpoint c.h5"), 1);
+    assert_true(pipeline_said("learned features of 119 nodes x 4, 'p2.h5' needs 120 x 4"));
     /* what else shapes a result must still agree; how the longer timeline is split need not */
     assert_int_equal(pipeline_run(0, "train p1.h5 " GOES_ON
                                      "--epochs 8 --grown on --lr 0.5 --split-steps 5,1,2"),

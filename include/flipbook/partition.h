@@ -13,7 +13,8 @@
  * What is cut is the union over time: an edge weighs the steps in which it lives (both directions
  * together), a node weighs 1 (nodes), its in-events (edges), or 1 where it is a training node.
  *
- * Memory: every rank holds a few numbers a node (32 bytes a node at most); events and features are
+ * Memory: every rank holds a few numbers a node (32 bytes a node at most; rank 0 24
+ * more for each old node while --from tells nodes by their names); events and features are
  * read in slabs of bounded size, the union graph is built in shares and gathered on rank 0 only for
  * METIS. Where METIS cannot be used (too many nodes or entries for its 32-bit indices, too little
  * memory, or it fails) a streaming method takes its place and `reason` says so.

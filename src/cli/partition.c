@@ -260,12 +260,12 @@ static void tell_moved(const command *c, const flip_partition *p) {
     printf("from %s: %s nodes known, %s new, %s vanished\n", c->from, flip_grouped(r->n_known).s,
            flip_grouped(r->n_new).s, flip_grouped(r->n_vanished).s);
     printf(
-        "  as they were:  %d parts, halo %s rows, cut %s, largest part / mean: nodes %.3f, events "
+        "  as they were:  parts %d, halo %s rows, cut %s, largest part / mean: nodes %.3f, events "
         "%.3f\n",
         r->old_parts, flip_grouped(r->before.halo_sum).s, flip_grouped(r->cut_before).s,
         r->before.node_balance, r->before.edge_balance);
     if (r->local.ranks > 0)
-        printf("  local pass:    %d parts, halo %s rows, largest part / mean: nodes %.3f, events "
+        printf("  local pass:    parts %d, halo %s rows, largest part / mean: nodes %.3f, events "
                "%.3f\n",
                r->local.ranks, flip_grouped(r->local.halo_sum).s, r->local.node_balance,
                r->local.edge_balance);
@@ -279,7 +279,7 @@ static void tell_moved(const command *c, const flip_partition *p) {
                r->why, flip_grouped(r->full.halo_sum).s,
                r->kept ? "; no fewer, so the local result stays" : "");
     printf(
-        "  the result:    %d parts, halo %s rows, cut %s, largest part / mean: nodes %.3f, events "
+        "  the result:    parts %d, halo %s rows, cut %s, largest part / mean: nodes %.3f, events "
         "%.3f\n",
         p->n_parts, flip_grouped(r->after.halo_sum).s, flip_grouped(p->cut).s,
         r->after.node_balance, r->after.edge_balance);

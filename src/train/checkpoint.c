@@ -178,9 +178,9 @@ static flip_status say_grown(flip_trainer *trainer, const flip_reader *reader) {
 }
 
 /* The checkpoint must be of this graph or, where that is asked for, of one before it; for resuming
- * also of these settings. *grown: it is of another graph. */
+ * also of these settings. *other: it is of another graph. */
 static flip_status check_origin(flip_trainer *trainer, const flip_reader *reader, const flip_io *io,
-                                bool resume, bool *grown) {
+                                bool resume, bool *other) {
     const flip_data *data = &trainer->data;
     char *json = NULL, *graph = NULL;
     int64_t fingerprint;
@@ -188,9 +188,9 @@ static flip_status check_origin(flip_trainer *trainer, const flip_reader *reader
     FLIP_TRY_GOTO(read_text(reader, "settings", &json));
     FLIP_TRY_GOTO(read_text(reader, "graph", &graph));
     FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "fingerprint", &fingerprint));
-    *grown = data->s.grown && (uint64_t)fingerprint != flip_graph_fingerprint(data->graph);
+    *other = (uint64_t)fingerprint != flip_graph_fingerprint(data->graph);
     if (resume) FLIP_TRY_GOTO(io->match(&data->s, json, flip_reader_path(reader)));
-    if (resume && !*grown && (uint64_t)fingerprint != flip_graph_fingerprint(data->graph))
+    if (resume && *other && !data->s.grown)
         status = FLIP_FAIL(FLIP_ERROR_USAGE,
                            "checkpoint '%s' was trained on '%s' (fingerprint %016" PRIx64
                            "), not on '%s' (%016" PRIx64
@@ -198,7 +198,7 @@ static flip_status check_origin(flip_trainer *trainer, const flip_reader *reader
                            "it has learned",
                            flip_reader_path(reader), graph, (uint64_t)fingerprint, data->s.graph,
                            flip_graph_fingerprint(data->graph));
-    if (status == FLIP_OK && *grown) status = say_grown(trainer, reader);
+    if (status == FLIP_OK && *other && data->s.grown) status = say_grown(trainer, reader);
 done:
     flip_free(json);
     flip_free(graph);
@@ -239,13 +239,13 @@ static void forget_best(flip_trainer *trainer) {
 }
 
 static flip_status read_learned(flip_trainer *trainer, const flip_reader *reader, bool state,
-                                bool grown) {
+                                bool other) {
     int64_t n_taken = 0;
     if (!trainer->learned) return FLIP_OK;
-    FLIP_TRY(flip_learned_read(trainer->learned, &trainer->data, reader, real_type, state, grown,
+    FLIP_TRY(flip_learned_read(trainer->learned, &trainer->data, reader, real_type, state, other,
                                &n_taken));
     size_t used = strlen(trainer->grown);
-    if (grown)
+    if (trainer->grown[0])
         snprintf(trainer->grown + used, sizeof trainer->grown - used,
                  "; learned features of %" PRId64 " nodes taken over", n_taken);
     return FLIP_OK;
@@ -254,20 +254,20 @@ static flip_status read_learned(flip_trainer *trainer, const flip_reader *reader
 flip_status flip_checkpoint_read(flip_trainer *trainer, const char *path, const flip_io *io,
                                  bool state) {
     flip_reader *reader = NULL;
-    bool grown = false;
+    bool other = false;
     int64_t n = flip_params_size(trainer->params);
     flip_real *values = flip_params_values(trainer->params);
     flip_status status;
     FLIP_TRY_GOTO(flip_reader_open(&reader, trainer->data.comm, path, "checkpoint"));
-    FLIP_TRY_GOTO(check_origin(trainer, reader, io, state, &grown));
+    FLIP_TRY_GOTO(check_origin(trainer, reader, io, state, &other));
     FLIP_TRY_GOTO(check_shapes(trainer, reader));
     FLIP_TRY_GOTO(read_slab(reader, "parameters/best", n, trainer->best));
     FLIP_TRY_GOTO(read_slab(reader, state ? "parameters/current" : "parameters/best", n, values));
     FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "epoch", &trainer->epoch));
     FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", "best_epoch", &trainer->best_epoch));
-    FLIP_TRY_GOTO(read_learned(trainer, reader, state, grown));
+    FLIP_TRY_GOTO(read_learned(trainer, reader, state, other));
     if (state) FLIP_TRY_GOTO(read_state(trainer, reader));
-    if (state && grown) forget_best(trainer);
+    if (state && other) forget_best(trainer);
 done:
     flip_reader_close(&reader);
     return status;

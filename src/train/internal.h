@@ -204,10 +204,11 @@ void flip_learned_step(flip_learned *learned, const flip_settings *settings, int
 flip_status flip_learned_write(flip_learned *learned, const flip_data *data, flip_writer *writer,
                                flip_type type);
 /* Each row goes to its owner, however the graph is cut now. state: current values and moments too,
- * else the best values. grown: the graph is not the one trained on; rows go by names, not by
- * original ids, and n_taken nodes of this graph got one. Collective. */
+ * else the best values. other: the graph is not the one trained on; rows go by names where the
+ * checkpoint has them, and a node without a row is refused unless the settings say grown. n_taken:
+ * nodes of this graph that got a row. Collective. */
 flip_status flip_learned_read(flip_learned *learned, const flip_data *data,
-                              const flip_reader *reader, flip_type type, bool state, bool grown,
+                              const flip_reader *reader, flip_type type, bool state, bool other,
                               int64_t *n_taken);
 
 /* ---- trainer: data, model and their state ---- */

@@ -276,24 +276,29 @@ done:
     return status;
 }
 
-/* Learned features that cannot be given to this graph. */
+static flip_status wrong_rows(const flip_learned *learned, const flip_data *data,
+                              const flip_reader *reader, int64_t n, int64_t dim) {
+    return FLIP_FAIL(FLIP_ERROR_INPUT,
+                     "checkpoint '%s' has learned features of %lld nodes x %lld, '%s' needs %lld x "
+                     "%d; learned features belong to the nodes they were trained on (the same "
+                     "graph, grown: --grown on)",
+                     flip_reader_path(reader), (long long)n, (long long)dim, data->s.graph,
+                     (long long)data->info->n_nodes, learned->dim);
+}
+
+/* Refuses learned features that cannot be given to this graph. n_rows: of the file. */
 static flip_status check_rows(const flip_learned *learned, const flip_data *data,
-                              const flip_reader *reader, bool grown, int64_t *n_rows) {
+                              const flip_reader *reader, int64_t *n_rows, bool *by_names) {
     int64_t dims[3];
-    flip_type stored;
     if (!flip_reader_has(reader, "embedding/current"))
         return FLIP_FAIL(FLIP_ERROR_INPUT, "checkpoint '%s' has no learned features",
                          flip_reader_path(reader));
-    FLIP_TRY(flip_reader_shape(reader, "embedding/current", dims, &stored));
+    FLIP_TRY(flip_reader_shape(reader, "embedding/current", dims, NULL));
     *n_rows = dims[0];
-    if (dims[1] != learned->dim || (dims[0] != data->info->n_nodes && !grown))
-        return FLIP_FAIL(FLIP_ERROR_INPUT,
-                         "checkpoint '%s' has learned features of %lld nodes x %lld, '%s' needs "
-                         "%lld x %d; learned features belong to the nodes they were trained on "
-                         "(the same graph, grown: --grown on)",
-                         flip_reader_path(reader), (long long)dims[0], (long long)dims[1],
-                         data->s.graph, (long long)data->info->n_nodes, learned->dim);
-    if (grown && !flip_reader_has(reader, "embedding/name"))
+    if (dims[1] != learned->dim || (dims[0] != data->info->n_nodes && !data->s.grown))
+        return wrong_rows(learned, data, reader, dims[0], dims[1]);
+    *by_names &= flip_reader_has(reader, "embedding/name");
+    if (!*by_names && dims[0] != data->info->n_nodes)
         return FLIP_FAIL(FLIP_ERROR_INPUT,
                          "checkpoint '%s' does not name the nodes of its learned features; they "
                          "cannot go to a graph that has grown",
@@ -302,18 +307,21 @@ static flip_status check_rows(const flip_learned *learned, const flip_data *data
 }
 
 flip_status flip_learned_read(flip_learned *learned, const flip_data *data,
-                              const flip_reader *reader, flip_type type, bool state, bool grown,
+                              const flip_reader *reader, flip_type type, bool state, bool other,
                               int64_t *n_taken) {
     route r = {0};
     int64_t n_rows = 0;
+    bool by_names = other;
     flip_status status;
-    FLIP_TRY(check_rows(learned, data, reader, grown, &n_rows));
-    if (grown) FLIP_TRY(flip_comm_agree(data->comm, read_names(learned, data)));
+    FLIP_TRY(check_rows(learned, data, reader, &n_rows, &by_names));
+    if (by_names) FLIP_TRY(flip_comm_agree(data->comm, read_names(learned, data)));
     size_t half = values_of(learned);
     int32_t dim = learned->dim;
-    FLIP_TRY_GOTO(make_route(&r, learned, data, reader, n_rows, grown));
+    FLIP_TRY_GOTO(make_route(&r, learned, data, reader, n_rows, by_names));
     *n_taken = r.n_in;
     FLIP_TRY_GOTO(flip_comm_sum_i64(data->comm, n_taken, 1));
+    if (*n_taken < data->info->n_nodes && !data->s.grown)
+        FLIP_TRY_GOTO(wrong_rows(learned, data, reader, *n_taken, dim));
     FLIP_TRY_GOTO(fetch_rows(&r, data, reader, "embedding/best", type, dim, learned->best));
     if (!state) {
         memcpy(learned->values, learned->best, half * sizeof *learned->best);

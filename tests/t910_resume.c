@@ -150,6 +150,7 @@ static void on_other_ranks(const char *arguments) {
 static void ranks_may_change(void **state) {
     (void)state;
     on_other_ranks("still.h5 --model sage --hidden 16 --norm batch --seed 5");
+    on_other_ranks("moving.h5 --model cdgcn --blocks 3 --hidden 8 --seed 5");
     on_other_ranks("still0.h5 --model sage --features learned --hidden 8 --seed 5");
 }
 

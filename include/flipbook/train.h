@@ -14,6 +14,11 @@
  * t; on one step, held-out pairs that the adjacency does not contain. Non-edges are sampled: same
  * source, another destination. regression  numbers of a node and step; NaN where there is none.
  *
+ * Time: the whole timeline is one sample, walked block by block where that saves memory (--blocks);
+ * or with --history H each step and the H steps before it are one, states restarting, of which the
+ * last step counts, and the optimiser moves once a window (EvolveGCN's protocol; the epoch's loss
+ * is the mean of the windows'). Evaluation scores a step in the same way.
+ *
  * Selection: the epoch with the best validation metric, among equals the smaller validation loss.
  * Train, validation and test scores of the summary are taken once, with that epoch's parameters.
  */

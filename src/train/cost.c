@@ -48,7 +48,8 @@ static flip_status count(counts *c, const flip_data *data) {
 
 /* Width of what layer l aggregates, in or out, whichever is narrower; the first is kept. */
 static double halo_width(const flip_model_params *m, int32_t l) {
-    double in = l == 0 ? m->in_dim : m->hidden, out = l == m->layers - 1 ? m->out_dim : m->hidden;
+    bool last = l == m->layers - 1 && !m->output;
+    double in = l == 0 ? m->in_dim : m->hidden, out = last ? m->out_dim : m->hidden;
     if (l == 0 && m->precompute && m->kind != FLIP_MODEL_GAT && !m->pool) return 0;
     return in < out ? in : out;
 }

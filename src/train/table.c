@@ -322,6 +322,31 @@ static void print_bytes(FILE *out, const rank_counts *all, int size, int64_t epo
     fprintf(out, "%s\n", size > 8 ? ", …" : "");
 }
 
+/* What `auto` foresaw beside what came. */
+static void print_choice(FILE *out, const rank_counts *all, int size, const flip_tally *tally,
+                         const flip_trainer *trainer) {
+    static const flip_bytes kinds[] = {FLIP_BYTES_HALO, FLIP_BYTES_REDISTRIBUTE, FLIP_BYTES_STATE,
+                                       FLIP_BYTES_WINDOW};
+    static const char *const names[] = {"auto", "nodes", "time", "wavefront", "window", "grid"};
+    char foreseen[32], came[32];
+    double bytes = 0, seconds = 0;
+    if (!trainer->cost.distribute || size == 1 || tally->epochs == 0) return;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t others, first;
+        int64_t n;
+        epoch_bytes(all, size, tally->epochs, kinds[i], &others, &n, &first);
+        bytes += n > 0 ? (double)others / (double)n : 0;
+    }
+    for (int64_t i = 0; i < tally->epochs; i++)
+        seconds += tally->seconds[i] / (double)tally->epochs;
+    human_bytes(foreseen, sizeof foreseen, trainer->cost.bytes);
+    human_bytes(came, sizeof came, bytes);
+    fprintf(out,
+            "distributed by %s (auto): predicted %.3g s and %s exchanged an epoch, measured %.3g s "
+            "and %s\n",
+            names[trainer->cost.distribute], trainer->cost.seconds, foreseen, seconds, came);
+}
+
 flip_status flip_tally_print(const flip_tally *tally, const flip_trainer *trainer, FILE *out) {
     rank_counts *all;
     int size = flip_comm_size(trainer->data.comm);
@@ -332,6 +357,7 @@ flip_status flip_tally_print(const flip_tally *tally, const flip_trainer *traine
         limits.multiply_gflops = limits.multiply_gflops > 0 ? limits.multiply_gflops : 1;
         print_times(out, all, size, &limits);
         print_bytes(out, all, size, tally->epochs);
+        print_choice(out, all, size, tally, trainer);
     }
     flip_free(all);
     return FLIP_OK;

@@ -36,6 +36,8 @@ set linetype 4 lc rgb '#cc79a7' lw 2 pt 13
 set linetype 5 lc rgb '#e69f00' lw 2 pt 11
 set linetype 6 lc rgb '#56b4e9' lw 2 pt 6
 set linetype 7 lc rgb '#666666' lw 2 pt 4
+set linetype 8 lc rgb '#f0e442' lw 2 pt 8
+set linetype 9 lc rgb '#000000' lw 2 pt 2
 set border 3 lc rgb '#666666'
 set tics nomirror out
 set grid lc rgb '#e4e4e4' lt 1

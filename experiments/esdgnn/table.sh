@@ -28,8 +28,8 @@ patched on the device. Resident: events once a run. Factors are against full; be
 | graph | edge life | full, MB | delta | resident |
 |---|---|---|---|---|
 EOF
-tsv "$OUT/transfers.tsv" 'NR > 1 { d = $4 > 0 ? $3 / $4 : 0; r = $5 > 0 ? $3 / $5 : 0
-    printf "| %s | %s | %.2f | %s | %.1f x |\n", $1, $2, $3 / 1e6, d < 1 ? sprintf("**%.2f x**", d) : sprintf("%.2f x", d), r }'
+tsv "$OUT/transfers.tsv" 'NR > 1 { d = ($4 > 0) ? $3 / $4 : 0; r = ($5 > 0) ? $3 / $5 : 0
+    printf "| %s | %s | %.2f | %s | %.1f x |\n", $1, $2, $3 / 1e6, (d < 1) ? sprintf("**%.2f x**", d) : sprintf("%.2f x", d), r }'
 cat <<EOF
 
 ![](transfers.png)
@@ -39,7 +39,7 @@ By steps of a chunk (what a rank holds of a block; its first snapshot comes in f
 | graph | chunk | full, MB | delta | resident |
 |---|---|---|---|---|
 EOF
-tsv "$OUT/chunks.tsv" 'NR > 1 { printf "| %s | %s | %.2f | %.2f x | %.1f x |\n", $1, $2, $3 / 1e6, $4 > 0 ? $3 / $4 : 0, $5 > 0 ? $3 / $5 : 0 }'
+tsv "$OUT/chunks.tsv" 'NR > 1 { printf "| %s | %s | %.2f | %.2f x | %.1f x |\n", $1, $2, $3 / 1e6, ($4 > 0) ? $3 / $4 : 0, ($5 > 0) ? $3 / $5 : 0 }'
 cat <<EOF
 
 ## Bytes between ranks, an epoch (real runs)
@@ -51,7 +51,7 @@ of the distribution; the former are in \`nodes\`, whose halo they are.
 |---|---|---|---|---|---|---|
 EOF
 tsv "$OUT/exchanges.tsv" 'NR > 1 { k = "| " $1 " | " $2 " | " $3; if (!(k in seen)) { seen[k] = 1; order[++n] = k } v[k, $4] = sprintf("%.3f MB", $5 / 1e6) }
-    END { for (i = 1; i <= n; i++) { printf "%s", order[i]; for (r = 1; r <= 4; r++) printf " | %s", (order[i], r) in v ? v[order[i], r] : "-"; print " |" } }'
+    END { for (i = 1; i <= n; i++) { printf "%s", order[i]; for (r = 1; r <= 4; r++) { k = order[i] SUBSEP r; printf " | %s", (k in v) ? v[k] : "-" } print " |" } }'
 if [ -s "$OUT/simulate.tsv" ]; then
     cat <<EOF
 

@@ -1,7 +1,6 @@
 # shellcheck shell=bash
 # Where an epoch goes, by model, on one thread (sourced).
-graph=${real[5]:-${made[0]}}
-[ "${graph}" = sx-mathoverflow ] || graph=payments
+graph=payments
 stages='aggregate dense recurrent pointwise exchange sample loss allreduce optimiser'
 say "time of an epoch on $graph"
 printf 'model\tranks\tseconds\t%s\n' "${stages// /$'\t'}" >"$OUT/time.tsv"

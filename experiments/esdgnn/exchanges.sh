@@ -9,7 +9,7 @@ steps=$("$FLIPBOOK" info "$OUT/$graph.h5" --json | jq '.n_steps // .steps')
 # Nearly all steps train, so that no rank is without pairs.
 split=$((steps - 2)),1,1
 for method in metis random; do
-    [ -f "$OUT/$graph-$method.h5" ] || "$FLIPBOOK" partition "$OUT/$graph.h5" -o "$OUT/$graph-$method.h5" --parts 16 --method $method >"$OUT/partition-$method.log" 2>&1
+    [ -f "$OUT/$graph-$method.h5" ] || "$FLIPBOOK" partition "$OUT/$graph.h5" -o "$OUT/$graph-$method.h5" --parts 1024 --method $method >"$OUT/partition-$method.log" 2>&1
 done
 
 # row MODEL DISTRIBUTION PARTITION RANKS: a line of exchanges.tsv from $summary. Pairs' rows are part
@@ -42,7 +42,7 @@ if "$FLIPBOOK" simulate --help >/dev/null 2>&1; then
     say "exchanges on 2 to 1,024 ranks, counted"
     printf 'model\tdistribution\tparts\tranks\tbytes\tseconds\n' >"$OUT/simulate.tsv"
     for method in metis random; do
-        "$FLIPBOOK" simulate "$OUT/$graph-$method.h5" --ranks 2,4,8,16,32,64,128,256,512,1024 "${cd_gcn[@]}" --json >"$OUT/simulate-$method.json"
+        "$FLIPBOOK" simulate "$OUT/$graph-$method.h5" --ranks 2,4,8,16,32,64,128,256,512,1024 --model cdgcn --layers 2 --hidden 8 --edge-life 10 --json >"$OUT/simulate-$method.json"
         jq -r --arg m $method '.rows[] | ["cdgcn", .distribute, $m, .ranks,
             (.bytes.halo + .bytes.redistribute + .bytes.state + .bytes.window), .seconds] | @tsv' "$OUT/simulate-$method.json" >>"$OUT/simulate.tsv"
     done
@@ -59,10 +59,9 @@ real_lines="'$OUT/exchanges.tsv' $(curve nodes random cdgcn) with linespoints lt
 real_lines=${real_lines//$'\n'/}
 counted=''
 [ ! -s "$OUT/simulate.tsv" ] || counted="
-set logscale xy
 set xlabel 'ranks (counted, not run)'
 set title '$graph: 2 to 1,024 ranks'
-plot '$OUT/simulate.tsv' $(curve nodes random cdgcn) with linespoints lt 2 title 'nodes, random parts', '' $(curve nodes metis cdgcn) with linespoints lt 5 title 'nodes, METIS', '' $(curve time metis cdgcn) with linespoints lt 1 title 'time (redistribution)', '' $(curve wavefront metis cdgcn) with linespoints lt 3 title 'wavefront', '' $(curve grid metis cdgcn) with linespoints lt 6 title 'grid'"
+plot [1.7:1300][0.1:20000] '$OUT/simulate.tsv' $(curve nodes random cdgcn) with linespoints lt 2 title 'nodes, random parts', '' $(curve nodes metis cdgcn) with linespoints lt 5 title 'nodes, METIS', '' $(curve time metis cdgcn) with linespoints lt 1 title 'time (redistribution)', '' $(curve wavefront metis cdgcn) with linespoints lt 3 title 'wavefront', '' $(curve grid metis cdgcn) with linespoints lt 6 title 'grid'"
 draw "$OUT/exchanges.png" "
 set multiplot layout 1,$([ -n "$counted" ] && echo 2 || echo 1)
 set xlabel 'ranks'
@@ -70,7 +69,9 @@ set xtics 1
 set ylabel 'MB between ranks, an epoch'
 set title '$graph: real runs'
 set key top left
-plot [0.9:4.1][0:] $real_lines
+set logscale y
+plot [0.9:4.1][0.1:20000] $real_lines
 set xtics autofreq
+set logscale x
 $counted
 unset multiplot"

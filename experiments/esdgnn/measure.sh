@@ -42,6 +42,7 @@ set border 3 lc rgb '#666666'
 set tics nomirror out
 set grid lc rgb '#e4e4e4' lt 1
 set datafile separator '\t'
+set datafile missing NaN
 $2
 EOF
     say "picture: $1"

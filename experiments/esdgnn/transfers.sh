@@ -1,33 +1,36 @@
 # shellcheck shell=bash
-# Bytes of the graph to the device, one epoch (forward and backward), two layers, one rank (sourced).
+# Bytes of the graph to the device in a run of two epochs (forward and backward) and one pass for the
+# scores, two layers, one rank (sourced).
 # The model does not change them; precomputation is off, else the first layer needs no snapshots.
 same=(--model gcn --layers 2 --hidden 2 --task link --features degree --edge-head dot --negatives 1
-    --eval-negatives 1 --epochs 1 --precompute off)
+    --eval-negatives 1 --epochs 2 --eval-every 2 --precompute off)
 
 # sent NAME GRAPH OPTIONS…: bytes.
 sent() {
     run 1 "$@"
-    [ -z "$summary" ] || get '.bytes.graph_to_device'
+    [ -z "$summary" ] || get '.bytes_run.graph_to_device'
 }
 
 say "transfers by edge life"
 printf 'graph\tlife\tfull\tdelta\tresident\n' >"$OUT/transfers.tsv"
 for graph in "${real[@]}" "${made[@]}"; do
-    lives='1 2 5 10 20'
-    case $graph in *-like) lives='1 10' ;; esac
+    lives='1 10'
+    [[ " ${real[*]} " != *" $graph "* ]] || lives='1 2 5 10 20'
+    # Events are sent once, whatever their life.
+    resident=$(sent "transfer-$graph-resident" "$graph" "${same[@]}" --edge-life 10 --transfer resident --blocks 1)
     for life in $lives; do
         row=$graph$'\t'$life
-        for how in full delta resident; do
+        for how in full delta; do
             row+=$'\t'$(sent "transfer-$graph-$life-$how" "$graph" "${same[@]}" --edge-life "$life" --transfer $how --blocks 1)
         done
-        echo "$row" >>"$OUT/transfers.tsv"
+        echo "$row"$'\t'"$resident" >>"$OUT/transfers.tsv"
     done
 done
 
 # A chunk is what a rank holds of a block: its first snapshot comes in full.
 say "transfers by chunk length"
 printf 'graph\tchunk\tfull\tdelta\tresident\n' >"$OUT/chunks.tsv"
-for graph in ${real[0]:-} ${real[2]:-} ${real[3]:-} sbm-drift; do
+for graph in ${real[0]:-} ${real[2]:-} sbm-drift; do
     steps=$("$FLIPBOOK" info "$OUT/$graph.h5" --json | jq '.n_steps // .steps')
     for chunk in 2 5 10 25 "$steps"; do
         blocks=$(((steps + chunk - 1) / chunk)) row=$graph$'\t'$chunk
@@ -39,12 +42,12 @@ for graph in ${real[0]:-} ${real[2]:-} ${real[3]:-} sbm-drift; do
 done
 
 lives='' chunks='' i=0
-for graph in "${real[@]}" payments sbm-drift; do
+for graph in "${real[@]:-sbm-drift}"; do
     i=$((i + 1))
     lives+="${lives:+, }'$OUT/transfers.tsv' using (stringcolumn(1) eq '$graph' ? \$2 : NaN):(\$3/\$4) with linespoints lt $(((i - 1) % 7 + 1)) title '$graph'"
 done
 i=0
-for graph in ${real[0]:-} ${real[2]:-} ${real[3]:-} sbm-drift; do
+for graph in ${real[0]:-} ${real[2]:-} sbm-drift; do
     i=$((i + 1))
     chunks+="${chunks:+, }'$OUT/chunks.tsv' using (stringcolumn(1) eq '$graph' ? \$2 : NaN):(\$3/\$4) with linespoints lt $i title '$graph'"
 done

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Node labels, so that no pairs take memory of their own. Peak memory above the loaded graph against the number of blocks: a two-layer CD-GCN on a drifting
-# graph of many steps (sourced).
+# Peak memory above the loaded graph against the number of blocks: a two-layer CD-GCN on a drifting
+# graph of many steps, with node labels, so that no pairs take memory of their own (sourced).
 add made long generate sbm --nodes 4000 --steps 100 --degree-in 3 --degree-out 1 --drift 0.01 --features 4 --seed 2
 say "memory against blocks"
 printf 'blocks\tpeak\tabove\tseconds\n' >"$OUT/memory.tsv"

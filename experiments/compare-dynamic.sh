@@ -11,7 +11,7 @@
 # DATA     where the graph is kept (default build/peers, about 150 MB)
 # RUNS     runs a row (default 3);  THREADS  default "1 2";  EPOCHS  a run (default 8)
 # MODELS   default "evolvegcn tmgcn cdgcn"
-# OPTIONS  ours (default --blocks 9: the timeline in nine blocks, of which all but the test's is trained on)
+# OPTIONS  ours (default --blocks 6: the timeline in six blocks)
 # FLIPBOOK the program (default build/flipbook)
 #
 # The same work: an event lives 16 steps; the inputs are the file's 30 columns and log1p of both
@@ -32,7 +32,7 @@ RUNS=${RUNS:-3}
 THREADS=${THREADS:-1 2}
 EPOCHS=${EPOCHS:-8}
 MODELS=${MODELS:-evolvegcn tmgcn cdgcn}
-OPTIONS=${OPTIONS---blocks 9}
+OPTIONS=${OPTIONS---blocks 6}
 FLIPBOOK=${FLIPBOOK:-build/flipbook}
 
 # ---- what is missing ----

@@ -167,7 +167,7 @@ static int64_t draw_source(const flip_links *links, int64_t i, int64_t k, int64_
 
 /* Is pair i in this draw? By lot, the same on any number of ranks. */
 static bool drawn(const flip_links *links, int64_t i, const flip_draw *d) {
-    if (!links->share || d->draw == FLIP_DRAW_EVALUATE || links->given[i]) return true;
+    if (!links->share || links->part[i] != FLIP_PART_TRAIN || links->given[i]) return true;
     uint64_t n = (uint64_t)links->n_nodes;
     uint64_t pair = (uint64_t)links->u_original[i] * n + (uint64_t)links->v_original[i];
     uint64_t a = d->draw << 40 | (uint64_t)links->target[i] << 20;

@@ -30,7 +30,7 @@ d=$DATA/sx-mathoverflow/sx-mathoverflow.txt.gz
 # Stand-ins: nodes, events and steps as published for the paper's graphs, times SCALE (not the steps).
 n() { awk -v x="$1" -v s="$SCALE" 'BEGIN { printf "%d", x * s + 0.5 }'; }
 add made payments generate payments --nodes 20000 --steps 60 --seed 1
-add made sbm-drift generate sbm --nodes 5000 --steps 60 --degree-in 4 --degree-out 1 --drift 0.02 --features 0 --seed 1
+add made sbm-drift generate sbm --nodes 3000 --steps 60 --degree-in 2 --degree-out 1 --drift 0.02 --features 0 --seed 1
 add made epinions-like generate rmat --nodes "$(n 755000)" --edges "$(n 13700000)" --steps 501 --directed --features 0 --seed 1
 add made flickr-growth-like generate rmat --nodes "$(n 2300000)" --edges "$(n 33100000)" --steps 134 --growth 0.02 --directed --features 0 --seed 1
 add made youtube-growth-like generate rmat --nodes "$(n 3200000)" --edges "$(n 12200000)" --steps 203 --growth 0.015 --directed --features 0 --seed 1

@@ -3,7 +3,7 @@
 # scores, two layers, one rank (sourced).
 # The model does not change them; precomputation is off, else the first layer needs no snapshots.
 same=(--model gcn --layers 2 --hidden 2 --task link --features degree --edge-head dot --negatives 1
-    --eval-negatives 1 --epochs 2 --eval-every 2 --precompute off)
+    --eval-negatives 1 --pairs 20 --epochs 2 --eval-every 2 --precompute off)
 
 # sent NAME GRAPH OPTIONS…: bytes.
 sent() {

@@ -10,7 +10,9 @@
 
 enum { ALIGNMENT = 64 };
 static const size_t huge_page = 2u << 20;
-static const size_t chunk_minimum = 8u << 20; /* bytes */
+/* Bytes of an arena's chunks: the first is small, since many arenas hold little; each is twice the
+ * one before, up to the largest. A request beyond that has a chunk of its own size. */
+static const size_t chunk_first = 64u << 10, chunk_most = 8u << 20;
 
 flip_status flip_narrow(int32_t *out, int64_t value, const char *what) {
     if (value < INT32_MIN || value > INT32_MAX)
@@ -110,7 +112,10 @@ static flip_status add_chunk(flip_arena *arena, size_t bytes) {
         FLIP_TRY(flip_grow(&arena->chunks, arena->n_chunks, capacity, sizeof(chunk), arena->name));
         arena->capacity = capacity;
     }
-    chunk fresh = {.size = bytes > chunk_minimum ? bytes : chunk_minimum};
+    size_t size = chunk_first;
+    for (size_t i = 0; i < arena->n_chunks && size < chunk_most; i++)
+        size *= 2;
+    chunk fresh = {.size = bytes > size ? bytes : size};
     FLIP_TRY(flip_alloc(&fresh.memory, 1, fresh.size, arena->name));
     arena->chunks[arena->n_chunks++] = fresh;
     return FLIP_OK;

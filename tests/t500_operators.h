@@ -180,8 +180,7 @@ static void attend(const setup *s, int32_t u, double a, int32_t t, void *state) 
     double weight = exp(score(s, w->v, u, t, w->head));
     int64_t place = w->position++ * HEADS + w->head, key = original[w->v] * s->steps + t;
     w->total += weight;
-    if (w->dropout > 0 && !flip_dropout_keep(3, 2 << 8, key, 1 << 22, place, w->dropout))
-        return;
+    if (w->dropout > 0 && !flip_dropout_keep(3, 2 << 8, key, 1 << 22, place, w->dropout)) return;
     for (int32_t j = 0; j < IN / HEADS; j++)
         w->sum[j] += weight * value(s, u, t, w->head * (IN / HEADS) + j);
 }

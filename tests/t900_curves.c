@@ -127,7 +127,8 @@ static void wrong_usage(void **state) {
     } wrong[] = {
         {"", 2, "flipbook COMMAND --help"},
         {"trian x", 2, "unknown command 'trian'; did you mean 'train'?"},
-        {"simulate", 2, "'simulate' is not in this version"},
+        {"compress", 2, "'compress' is not in this version"},
+        {"simulate", 2, "flipbook simulate needs the graph, in parts"},
         {"train", 2, "flipbook train needs a graph file"},
         {"train nowhere.h5", 1, "nowhere.h5"},
         {"train out", 1, "out"},

@@ -184,8 +184,10 @@ flip_status flip_device_receive_full(flip_device *d, int32_t t, const flip_packe
         d->low = d->high = t;
     }
     FLIP_TRY(make_room(d, 1, p->n_added));
-    memcpy(d->key[1], p->word, (size_t)p->n_added * sizeof *p->word);
-    memcpy(d->value[1], p->value, (size_t)p->n_added * sizeof *p->value);
+    if (p->n_added > 0) {
+        memcpy(d->key[1], p->word, (size_t)p->n_added * sizeof *p->word);
+        memcpy(d->value[1], p->value, (size_t)p->n_added * sizeof *p->value);
+    }
     swap_buffers(d, p->n_added);
     return arrive(d, t);
 }

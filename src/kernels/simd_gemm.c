@@ -12,6 +12,7 @@
 #include "kernels/simd.h"
 
 #include <omp.h>
+#include <pthread.h>
 
 #ifdef __AVX512F__
 enum { STRIP = 14 }; /* 28 sums, 2 of B, 1 of A in 32 registers */
@@ -205,14 +206,25 @@ static void pack(const operands *o) {
         }
 }
 
+static pthread_key_t scratch_key; /* frees a thread's scratch when the thread ends */
+static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
+
+static void make_scratch_key(void) {
+    pthread_key_create(&scratch_key, flip_free);
+}
+
 /* Memory a thread keeps for packed operands; NULL when there is none. */
 static float *scratch(size_t floats) {
     static _Thread_local float *kept;
     static _Thread_local size_t size;
     if (floats > size) {
+        pthread_once(&scratch_once, make_scratch_key);
         flip_free(kept);
+        kept = NULL;
         size = 0;
-        if (flip_alloc(&kept, floats, sizeof *kept, "packed operands") != FLIP_OK) {
+        bool there = flip_alloc(&kept, floats, sizeof *kept, "packed operands") == FLIP_OK;
+        pthread_setspecific(scratch_key, kept);
+        if (!there) {
             flip_error_clear();
             return NULL;
         }

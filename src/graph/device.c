@@ -84,6 +84,7 @@ static int64_t copy_below(const flip_device *d, int64_t i, uint64_t key, int64_t
     const int64_t begin = i;
     while (i < d->n && from[i] < key)
         i++;
+    if (i == begin) return i;
     memcpy(d->key[1] + *to, from + begin, (size_t)(i - begin) * sizeof *from);
     memcpy(d->value[1] + *to, d->value[0] + begin, (size_t)(i - begin) * sizeof **d->value);
     *to += i - begin;

@@ -135,7 +135,8 @@ flip_status flip_timeline_difference(const flip_timeline *x, int32_t t, bool bac
             *new_value++ = to;
         }
     }
-    memmove(p->value + p->n_extra, p->value + n_added, (size_t)d->changed * sizeof *p->value);
+    if (d->changed > 0)
+        memmove(p->value + p->n_extra, p->value + n_added, (size_t)d->changed * sizeof *p->value);
     p->n_removed = n_removed;
     p->n_added = n_added;
     p->n_changed = d->changed;

@@ -36,7 +36,8 @@ static const char *const cases[] = {
     "moving.h5 --task edge --model sage --direction out --features degree",
     "moving.h5 --task link --model tmgcn --window 2 --eval-negatives 10 --metric mrr",
     "moving.h5 --task link --model gcn --edge-head mlp --eval-negatives all --negatives 3",
-    "moving.h5 --task link --model gcn --pairs 30 --negative-ends mixed --eval-negatives 5",
+    ("moving.h5 --task link --model gcn --pairs 30 --negatives 4 --negative-ends mixed "
+     "--eval-negatives 5"),
     "moving.h5 --task link --model tmgcn --features learned --optimizer sgd --eval-negatives 5",
     "moving.h5 --task regression --model tmgcn --window 2 --split-steps 3,1,2",
     "moving.h5 --task regression --model gin --lr 0.001",

@@ -57,6 +57,15 @@ typedef struct flip_model_params {
 #define FLIP_MODEL_DEFAULTS                                                                        \
     { .kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 64, .heads = 1, .precompute = true }
 
+/* Does a recurrent cell run along time behind the layers? CD-GCN's LSTM, or `temporal`. */
+static inline bool flip_model_recurrent(const flip_model_params *p) {
+    return p->kind == FLIP_MODEL_CDGCN || p->temporal != FLIP_TEMPORAL_NONE;
+}
+
+/* Layer l's widths: input, structural part, and the recurrent part's state (0 = there is none). */
+void flip_model_widths(const flip_model_params *p, int32_t l, int32_t *in, int32_t *out,
+                       int32_t *state);
+
 typedef struct flip_model flip_model;
 /* Registers the parameters ("W1", "b1", …: the letters of the equations and the layer); call before
  * flip_params_finish. Refuses settings that the model does not have. */

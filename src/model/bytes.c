@@ -60,7 +60,7 @@ static bool is_plain(const flip_model_params *p) {
                 p->kind == FLIP_MODEL_EVOLVEGCN_O || p->kind == FLIP_MODEL_EVOLVEGCN_H ||
                 (p->kind == FLIP_MODEL_SAGE && !p->pool);
     return kind && p->norm == FLIP_NORM_NONE && !p->residual && p->input_dropout == 0 &&
-           !p->l2_normalise && !is_recurrent(p);
+           !p->l2_normalise && !flip_model_recurrent(p);
 }
 
 /* The most values a row has at once. What a layer keeps: its input where it multiplies first, else
@@ -70,7 +70,7 @@ static int64_t plain_peak(const flip_model_params *p) {
     int64_t peak = aggregation * p->in_dim; /* of the features, before the first epoch */
     for (int32_t l = 0; l < p->layers; l++) {
         int32_t in, out, state;
-        model_widths(p, l, &in, &out, &state);
+        flip_model_widths(p, l, &in, &out, &state);
         if (l > 0 && out < in) { /* h stays; its product and the aggregation of that */
             kept += in;
             peak = larger(peak, kept + 2 * out);
@@ -100,7 +100,7 @@ size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_hal
     bool aggregates = p->kind != FLIP_MODEL_GAT && !p->pool;
     for (int32_t l = 0; l < p->layers; l++) {
         int32_t in, out, state;
-        model_widths(p, l, &in, &out, &state);
+        flip_model_widths(p, l, &in, &out, &state);
         bool last = gives_output(p, l), first = l == 0 && aggregates;
         int64_t heads = !last ? larger(p->heads, 1) : larger(p->heads_last, 1);
         columns += kept_columns(p, in, out, first, last, heads) + out + recurrent_columns(p, state);
@@ -116,7 +116,7 @@ size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_hal
     int64_t rows = n_own * steps;
     /* backward: the gradients of one output and one input; attention: two more values an entry */
     columns += p->out_dim + widest + cache;
-    if (is_recurrent(p)) columns += widest; /* of two inputs */
+    if (flip_model_recurrent(p)) columns += widest; /* of two inputs */
     if (p->pool || (p->kind == FLIP_MODEL_GAT && p->residual)) columns += widest;
     if (p->kind == FLIP_MODEL_GAT) per_entry += 2 * larger(p->heads, p->heads_last);
     if (is_plain(p)) columns = plain_peak(p) + cache;

@@ -70,16 +70,11 @@ static inline const layer *layer_of(const pass *p) {
     return &p->model->layers[p->l];
 }
 /* Is there an RNN behind every layer's structural part? */
-static inline bool is_recurrent(const flip_model_params *p) {
-    return p->kind == FLIP_MODEL_CDGCN || p->temporal != FLIP_TEMPORAL_NONE;
-}
 /* Does layer l give the model's outputs as they are (no norm, no ReLU)? Behind a recurrent layer's
  * structural part there is always an RNN. */
 static inline bool gives_output(const flip_model_params *p, int32_t l) {
-    return l == p->layers - 1 && !is_recurrent(p);
+    return l == p->layers - 1 && !flip_model_recurrent(p);
 }
-/* Layer l's widths: input, structural part, and the recurrent part's state (0 = there is none). */
-void model_widths(const flip_model_params *p, int32_t l, int32_t *in, int32_t *out, int32_t *state);
 static inline bool is_last(const pass *p) {
     return gives_output(&p->model->p, p->l);
 }

@@ -56,9 +56,9 @@ static flip_status check_time(const flip_model_params *p, const char *name) {
         return FLIP_FAIL(FLIP_ERROR_USAGE, "%s has no --residual%s", name,
                          p->kind == FLIP_MODEL_CDGCN ? "; its LSTM reads the layer's input already"
                                                      : "");
-    if (p->output && !is_recurrent(p))
+    if (p->output && !flip_model_recurrent(p))
         return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: its last layer gives the outputs", name);
-    if (is_recurrent(p) && p->hidden < 1)
+    if (flip_model_recurrent(p) && p->hidden < 1)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "%s: hidden %d must be at least 1", name, p->hidden);
     return FLIP_OK;
 }
@@ -92,7 +92,7 @@ flip_status flip_model_distribution_fits(const flip_model_params *p, int n_time,
                                          flip_temporal_exchange exchange) {
     FLIP_TRY(check(p));
     const char *name = table[p->kind]->name;
-    if (n_time > 1 && exchange == FLIP_EXCHANGE_WAVEFRONT && !is_recurrent(p))
+    if (n_time > 1 && exchange == FLIP_EXCHANGE_WAVEFRONT && !flip_model_recurrent(p))
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "%s has no state of nodes to hand over; --distribute wavefront is of "
                          "cdgcn and --temporal lstm or gru; use --distribute time or nodes",
@@ -128,13 +128,13 @@ static flip_param add_state(flip_params *params, const char *letters, int32_t l,
     return flip_params_add_state(params, name, 1, cols, init);
 }
 
-void model_widths(const flip_model_params *p, int32_t l, int32_t *in, int32_t *out,
-                  int32_t *state) {
+void flip_model_widths(const flip_model_params *p, int32_t l, int32_t *in, int32_t *out,
+                       int32_t *state) {
     *in = l == 0 ? p->in_dim : p->hidden;
     *out = gives_output(p, l) ? p->out_dim : p->hidden;
     *state = 0;
     if (p->kind == FLIP_MODEL_CDGCN && p->structure_width > 0) *out = p->structure_width;
-    if (is_recurrent(p)) *state = l == p->layers - 1 && !p->output ? p->out_dim : p->hidden;
+    if (flip_model_recurrent(p)) *state = l == p->layers - 1 && !p->output ? p->out_dim : p->hidden;
 }
 
 static void add_layer(flip_model *model, flip_params *params, int32_t l) {
@@ -142,7 +142,7 @@ static void add_layer(flip_model *model, flip_params *params, int32_t l) {
     layer *k = &model->layers[l];
     bool last = gives_output(p, l);
     memset(k, -1, sizeof *k); /* every parameter is FLIP_PARAM_NONE */
-    model_widths(p, l, &k->in, &k->out, &k->state);
+    flip_model_widths(p, l, &k->in, &k->out, &k->state);
     k->heads = !last ? p->heads : p->heads_last > 0 ? p->heads_last : 1;
     model->row->add(model, params, l);
     if (p->residual && p->kind != FLIP_MODEL_SAGE)
@@ -364,7 +364,7 @@ flip_status flip_model_prepare(flip_model *model, flip_tape *tape, const flip_bl
 
 /* Does the state at a block's end need the layers' values? */
 static bool states_need_layers(const flip_model *model) {
-    return is_recurrent(&model->p) || (model->row->states && !model->row->local_states);
+    return flip_model_recurrent(&model->p) || (model->row->states && !model->row->local_states);
 }
 
 /* The states of a block whose embeddings nobody wants, where they need no layer's values: chains of

@@ -330,24 +330,24 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
 flip_model_params flip_data_model_params(const flip_data *data) {
     const flip_settings *s = &data->s;
     bool pairs = s->task == FLIP_TASK_EDGE || s->task == FLIP_TASK_LINK;
-    bool recurrent = s->model == FLIP_MODEL_CDGCN || s->temporal != FLIP_TEMPORAL_NONE;
-    return (flip_model_params){.kind = (flip_model_kind)s->model,
-                               .layers = (int32_t)s->layers,
-                               .hidden = (int32_t)s->hidden,
-                               .heads = (int32_t)s->heads,
-                               .in_dim = data->in_dim,
-                               .out_dim = pairs ? (int32_t)s->hidden : data->n_classes,
-                               .pool = s->aggregator == 1,
-                               .residual = s->residual,
-                               .norm = (flip_norm)s->norm,
-                               .dropout = s->dropout,
-                               .input_dropout = s->input_dropout,
-                               .window = (int32_t)s->window,
-                               .temporal = (flip_temporal)s->temporal,
-                               .cell = (flip_cell)s->cell,
-                               .output = recurrent && !pairs,
-                               .saved = (flip_saved)s->activations,
-                               .precompute = s->precompute};
+    flip_model_params p = {.kind = (flip_model_kind)s->model,
+                           .layers = (int32_t)s->layers,
+                           .hidden = (int32_t)s->hidden,
+                           .heads = (int32_t)s->heads,
+                           .in_dim = data->in_dim,
+                           .out_dim = pairs ? (int32_t)s->hidden : data->n_classes,
+                           .pool = s->aggregator == 1,
+                           .residual = s->residual,
+                           .norm = (flip_norm)s->norm,
+                           .dropout = s->dropout,
+                           .input_dropout = s->input_dropout,
+                           .window = (int32_t)s->window,
+                           .temporal = (flip_temporal)s->temporal,
+                           .cell = (flip_cell)s->cell,
+                           .saved = (flip_saved)s->activations,
+                           .precompute = s->precompute};
+    p.output = flip_model_recurrent(&p) && !pairs;
+    return p;
 }
 
 flip_adjacency_params flip_data_adjacency_params(const flip_data *data) {

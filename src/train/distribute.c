@@ -1,19 +1,11 @@
 /* How a run is spread out: chunks of time, blocks of the timeline, and the memory that takes. */
 #include "train/internal.h"
+#include "train/simulate.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- what is possible ---- */
-
-/* The largest divisor of `size` up to its square root, above 1 where there is one: chunks of time
- * of a grid. Prime numbers of ranks have no grid: all ranks share the time. */
-static int grid_chunks(int size) {
-    int chunks = size;
-    for (int d = 2; d * d <= size; d++)
-        if (size % d == 0) chunks = d;
-    return chunks;
-}
 
 typedef struct choice {
     int n_time;
@@ -28,8 +20,9 @@ static choice choice_of(int32_t distribute, int size) {
         return (choice){size, FLIP_EXCHANGE_WAVEFRONT};
     case FLIP_DISTRIBUTE_WINDOW:
         return (choice){size, FLIP_EXCHANGE_WINDOW};
-    case FLIP_DISTRIBUTE_GRID:
-        return (choice){grid_chunks(size), FLIP_EXCHANGE_REDISTRIBUTE};
+    case FLIP_DISTRIBUTE_GRID: /* where ranks have no grid all share the time */
+        return (choice){flip_grid_chunks(size) > 0 ? flip_grid_chunks(size) : size,
+                        FLIP_EXCHANGE_REDISTRIBUTE};
     default:
         return (choice){1, FLIP_EXCHANGE_REDISTRIBUTE};
     }
@@ -67,9 +60,8 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Distinct sources outside the nodes of this rank's part. */
-static flip_status count_halo(const flip_data *data, flip_gid first, flip_gid end,
-                              int64_t *n_halo) {
+flip_status flip_data_count_halo(const flip_data *data, flip_gid first, flip_gid end,
+                                 int64_t *n_halo) {
     flip_gid *list;
     int64_t n = 0;
     FLIP_TRY(flip_alloc(&list, (size_t)data->events.n, sizeof *list, "sources"));
@@ -111,7 +103,7 @@ static flip_status find_shares(shares *s, const flip_data *data, int n_time) {
     int64_t alive = 0;
     *s = (shares){
         .n_time = n_time, .rows = end - first, .steps = data->steps - (int32_t)data->s.first_step};
-    FLIP_TRY(count_halo(data, first, end, &s->n_halo));
+    FLIP_TRY(flip_data_count_halo(data, first, end, &s->n_halo));
     s->n_halo *= n_time; /* of the part's other ranks, as many as of this one */
     if (s->n_halo > data->info->n_nodes - s->rows) s->n_halo = data->info->n_nodes - s->rows;
     s->events = data->events.n * n_time;
@@ -159,11 +151,17 @@ static void estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const
     e->training += (size_t)s->pairs * 48;
 }
 
-/* Collective: the largest rank times the ranks of a node. */
-static flip_status put_together(flip_estimate *e, const flip_data *data) {
+/* Collective: the largest rank times the ranks of a node. Nodes may differ in ranks and memory:
+ * largest (of a node) and fits (on every node) are the same on all ranks. */
+static flip_status put_together(flip_estimate *e, const flip_data *data, size_t *largest,
+                                bool *fits) {
     int64_t mine = (int64_t)(e->base + e->held + e->placed + e->adjacency + e->training);
     FLIP_TRY(flip_comm_max_i64(data->comm, &mine, 1));
     e->together = (size_t)mine * (size_t)e->ranks_here;
+    int64_t of_all[2] = {(int64_t)e->together, e->together > e->available};
+    FLIP_TRY(flip_comm_max_i64(data->comm, of_all, 2));
+    *largest = (size_t)of_all[0];
+    *fits = of_all[1] == 0;
     return FLIP_OK;
 }
 
@@ -171,23 +169,23 @@ static flip_status put_together(flip_estimate *e, const flip_data *data) {
 static flip_status choose_blocks(flip_trainer *trainer, const shares *s, flip_estimate *e) {
     flip_data *data = &trainer->data;
     int32_t best = 1, most = data->s.norm == FLIP_NORM_BATCH ? 1 : s->steps;
-    size_t least = SIZE_MAX;
-    bool told = data->s.blocks != FLIP_UNSET;
+    size_t least = SIZE_MAX, largest;
+    bool told = data->s.blocks != FLIP_UNSET, fits;
     for (int32_t k = told ? (int32_t)data->s.blocks : 1; k <= (told ? k : most); k++) {
         int32_t steps = (s->steps + k - 1) / k;
         if (!told && k > 1 && (s->steps + k - 2) / (k - 1) == steps)
             continue; /* no shorter block */
         estimate_blocks(e, trainer, s, k);
-        FLIP_TRY(put_together(e, data));
-        if (e->together < least) {
-            least = e->together;
+        FLIP_TRY(put_together(e, data, &largest, &fits));
+        if (largest < least) {
+            least = largest;
             best = k;
         }
-        if (told || e->together <= e->available) break;
+        if (told || fits) break;
     }
     data->s.blocks = best;
     estimate_blocks(e, trainer, s, best);
-    return put_together(e, data);
+    return put_together(e, data, &largest, &fits);
 }
 
 /* ---- the choice ---- */

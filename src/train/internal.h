@@ -258,6 +258,9 @@ flip_status flip_trainer_declare(flip_trainer *trainer);
 flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base);
 /* --distribute auto: the cheapest of those that the model has. Collective. */
 flip_status flip_cost_choose(flip_trainer *trainer);
+/* Distinct sources of data->events outside the nodes first … end-1. Local. */
+flip_status flip_data_count_halo(const flip_data *data, flip_gid first, flip_gid end,
+                                 int64_t *n_halo);
 /* Model, tape and optimiser on placed data. */
 flip_status flip_trainer_build(flip_trainer *trainer);
 /* All of it from a checkpoint, with its best parameters in place. Collective. */

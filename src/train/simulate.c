@@ -19,19 +19,17 @@ typedef struct widths {
     bool first;
 } widths;
 
-static bool recurrent(const flip_model_params *m) {
-    return m->kind == FLIP_MODEL_CDGCN || m->temporal != FLIP_TEMPORAL_NONE;
-}
-
 static widths layer_of(const flip_model_params *m, int32_t l) {
-    const bool rnn = recurrent(m), last = l == m->layers - 1;
-    widths w = {.in = l == 0 ? m->in_dim : m->hidden, .first = l == 0};
-    w.out = last && !rnn ? m->out_dim : m->hidden;
-    if (!rnn) return w;
-    w.state = last && !m->output ? m->out_dim : m->hidden;
-    w.skip = m->kind == FLIP_MODEL_CDGCN ? w.in : 0;
-    w.states = m->temporal == FLIP_TEMPORAL_GRU ? 1 : 2;
-    return w;
+    int32_t in, out, state;
+    flip_model_widths(m, l, &in, &out, &state);
+    return (widths){.in = in,
+                    .out = out,
+                    .state = state,
+                    .skip = m->kind == FLIP_MODEL_CDGCN ? in : 0,
+                    .states = state == 0                         ? 0
+                              : m->temporal == FLIP_TEMPORAL_GRU ? 1
+                                                                 : 2,
+                    .first = l == 0};
 }
 
 /* Columns aggregated in one direction; the first layer's are kept. */
@@ -42,6 +40,18 @@ static double aggregated(const widths *w) {
 static double redistributed(const widths *w) {
     if (w->state == 0) return 0;
     return 2 * (w->out + w->state) + (w->first ? 1 : 2) * w->skip;
+}
+
+double flip_simulated_redistributed(const flip_model_params *m, int32_t l) {
+    const widths w = layer_of(m, l);
+    return redistributed(&w);
+}
+
+int32_t flip_grid_chunks(int32_t ranks) {
+    int32_t chunks = 0;
+    for (int32_t k = 2; k * k <= ranks; k++)
+        if (ranks % k == 0) chunks = k;
+    return chunks;
 }
 
 /* Multiply-adds x 2 a row and step, all passes: forward, weights, inputs (none of constants). */
@@ -81,14 +91,10 @@ done:
 
 /* Chunks of time, or 0: there is no such distribution. */
 static int32_t chunks_of(const flip_model_params *m, flip_simulated d, int32_t ranks) {
-    int32_t chunks = 0;
     if (d == FLIP_SIMULATED_NODES) return 1;
-    if (d == FLIP_SIMULATED_WAVEFRONT && !recurrent(m)) return 0;
+    if (d == FLIP_SIMULATED_WAVEFRONT && !flip_model_recurrent(m)) return 0;
     if (d == FLIP_SIMULATED_WINDOW && m->kind != FLIP_MODEL_TMGCN) return 0;
-    if (d != FLIP_SIMULATED_GRID) return ranks;
-    for (int32_t k = 2; k * k <= ranks; k++) /* the largest divisor up to the square root */
-        if (ranks % k == 0) chunks = k;
-    return chunks;
+    return d == FLIP_SIMULATED_GRID ? flip_grid_chunks(ranks) : ranks;
 }
 
 static flip_status check(const flip_model_params *m) {
@@ -123,13 +129,12 @@ static void add_layer(flip_simulation *s, const flip_model_params *m, const widt
  * slices to reach them. Every exchange costs a message to every other rank. */
 static double seconds_of(const flip_simulation *s, const flip_model_params *m,
                          const flip_machine *x) {
-    enum { SLICES = 8 };
     const double others = s->ranks - 1;
     const double bytes = (double)(s->halo + s->redistribute + s->state + s->window + s->allreduce);
     double work = s->values_most * x->seconds_a_value + s->flops_most / x->flops, messages = 2;
     if (s->halo) messages += 2 * (m->layers - 1);
-    if (s->redistribute) messages += 4 * SLICES * m->layers;
-    if (s->distribute == FLIP_SIMULATED_WAVEFRONT) work *= 1 + others / SLICES;
+    if (s->redistribute) messages += 4 * FLIP_LAYOUT_SLICES * m->layers;
+    if (s->distribute == FLIP_SIMULATED_WAVEFRONT) work *= 1 + others / FLIP_LAYOUT_SLICES;
     return work + bytes / s->ranks / x->bandwidth + messages * others * x->latency;
 }
 

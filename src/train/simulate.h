@@ -36,6 +36,13 @@ typedef struct flip_simulation {
     double seconds;                 /* a model */
 } flip_simulation;
 
+/* Chunks of time of a grid: the largest divisor of the ranks up to their square root, above 1; 0:
+ * there is none. */
+int32_t flip_grid_chunks(int32_t ranks);
+/* Columns of a node and step that layer l's recurrent part redistributes in an epoch, forward and
+ * backward together. */
+double flip_simulated_redistributed(const flip_model_params *model, int32_t layer);
+
 /* gcn, tmgcn, cdgcn, evolvegcn-o, and gcn with a recurrent part. *has: the model and this number of
  * ranks have the distribution. */
 flip_status flip_simulate(flip_simulation *out, bool *has, const flip_volume *volume,

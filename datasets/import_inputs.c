@@ -84,7 +84,7 @@ static flip_status static_folder(flip_import_state *s, const char *folder, bool 
     return find_in(folder, "splits.npy", &s->splits);
 }
 
-static bool ends_with(const char *name, const char *end) {
+bool flip_ends_with(const char *name, const char *end) {
     size_t n = strlen(name), m = strlen(end);
     return n >= m && !strcmp(name + n - m, end);
 }
@@ -98,7 +98,7 @@ static int is_snapshot(const struct dirent *entry) {
     if (name[0] == '.' || !strncasecmp(name, "readme", 6) || !strncasecmp(name, "license", 7))
         return 0;
     for (size_t i = 0; i < sizeof other / sizeof *other; i++)
-        if (ends_with(name, other[i])) return 0;
+        if (flip_ends_with(name, other[i])) return 0;
     return 1;
 }
 

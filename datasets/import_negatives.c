@@ -73,11 +73,11 @@ static flip_status unknown(const reading *r, const char *what, int64_t row, cons
     if (strcmp(what, "step") == 0)
         return FLIP_FAIL(FLIP_ERROR_INPUT,
                          "--negatives '%s' %s %" PRId64 ": step '%.*s' is not one of 0 to %" PRId64,
-                         r->path, strstr(r->path, ".npy") ? "row" : "line", row,
+                         r->path, flip_ends_with(r->path, ".npy") ? "row" : "line", row,
                          (int)(length < 40 ? length : 40), text, r->s->n_steps - 1);
     return FLIP_FAIL(FLIP_ERROR_INPUT,
                      "--negatives '%s' %s %" PRId64 ": %s '%.*s' is no node of the edge list",
-                     r->path, strstr(r->path, ".npy") ? "row" : "line", row, what,
+                     r->path, flip_ends_with(r->path, ".npy") ? "row" : "line", row, what,
                      (int)(length < 40 ? length : 40), text);
 }
 
@@ -187,7 +187,7 @@ flip_status flip_import_write_negatives(flip_import_state *s) {
     flip_status status;
     int64_t kept = 0;
     if (!r.path) return FLIP_OK;
-    FLIP_TRY_GOTO(strstr(r.path, ".npy") ? read_npy(&r) : read_text(&r));
+    FLIP_TRY_GOTO(flip_ends_with(r.path, ".npy") ? read_npy(&r) : read_text(&r));
     if (r.n == 0) FLIP_TRY_GOTO(FLIP_FAIL(FLIP_ERROR_INPUT, "--negatives '%s' is empty", r.path));
     qsort(r.list, (size_t)r.n, sizeof *r.list, ascending);
     for (int64_t i = 0; i < r.n; i++)

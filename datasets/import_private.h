@@ -56,6 +56,7 @@ typedef struct flip_import_state {
 
 /* import_inputs.c: which files */
 flip_status flip_import_find_inputs(flip_import_state *s);
+bool flip_ends_with(const char *name, const char *end);
 /* import_edges.c: files to s->edges; times to bins */
 flip_status flip_import_read_edges(flip_import_state *s);
 flip_status flip_import_bin_times(flip_import_state *s);

@@ -576,26 +576,6 @@ static void test_refusals(void **state) {
     free_whole(&g);
 }
 
-static void test_band(void **state) {
-    (void)state;
-    enum { N = 3, T = 7, D = 2 };
-    flip_real x[N * T * D], y[N * T * D];
-    for (int i = 0; i < N * T * D; i++)
-        x[i] = (flip_real)flip_random_normal(5, FLIP_STREAM_TEST, 0, (uint64_t)i);
-    for (int b = 0; b <= 9; b++) {
-        flip_band_average(N, T, D, b, y, x);
-        for (int v = 0; v < N; v++)
-            for (int t = 0; t < T; t++)
-                for (int j = 0; j < D; j++) {
-                    double sum = 0;
-                    int w = b > 1 ? b : 1, of = w < t + 1 ? w : t + 1;
-                    for (int k = 0; k <= t; k++)
-                        if (k > t - w) sum += x[(v * T + k) * D + j];
-                    CHECK(fabs(y[(v * T + t) * D + j] - sum / of) < 1e-6, "band %d", b);
-                }
-    }
-}
-
 /* ---- golden numbers ---- */
 
 /* A .npy of any of the types the fixtures use, as doubles; NULL where there is none. */
@@ -763,7 +743,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_cuts),   cmocka_unit_test(test_empty),
         cmocka_unit_test(test_shared), cmocka_unit_test(test_product),
         cmocka_unit_test(test_bytes),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_band),   cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_golden),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

@@ -73,10 +73,6 @@ void flip_adjacency_destroy(flip_adjacency **adjacency);
 size_t flip_adjacency_bytes(int64_t n_own, int64_t n_halo, int64_t n_events, bool weighted,
                             const flip_adjacency_params *params);
 
-/* Y = M x X for TM-GCN: out[v,t,:] = sum_k M[t,k] x[v,k,:] over own rows [n, steps, dim]. */
-void flip_band_average(int64_t n, int32_t steps, int32_t dim, int32_t window, flip_real *out,
-                       const flip_real *x);
-
 /* ---- a shard read from a file ---- */
 
 typedef struct flip_graph_info {

@@ -61,8 +61,6 @@ flip_status flip_snapshots_block(flip_snapshots *snapshots, int32_t block,
 /* Bytes sent to this rank's device since the beginning, walking forward and back (to an earlier
  * block); their sum is what the meter has. */
 void flip_snapshots_sent(const flip_snapshots *snapshots, uint64_t *forward, uint64_t *backward);
-/* Bytes held on the host and on the device now. */
-void flip_snapshots_bytes(const flip_snapshots *snapshots, size_t *host, size_t *device);
 
 /* What a pass sends, from the events alone (no device): stored entries of every snapshot, and
  * removed, added and changed ones against the snapshot before; [n_steps] each, of this rank's rows.

@@ -148,21 +148,31 @@ typedef struct flip_settings {
 /* ---- metrics ----------------------------------------------------------------------------------
  * Over all items of all ranks; exact for any number of ranks, ties included.
  *
- *   accuracy   share of items whose largest score (the first among equals) is their class
- *   f1:C       2 TP / (2 TP + FP + FN) of class C; 0 where that is 0/0
- *   macro-f1   mean of f1 over the classes that are a label or a prediction at least once
- *   auc        P(score of a positive > of a negative) + P(equal) / 2; more than two classes: mean
- * of one against the rest over the classes that have both ap         Σ (R_n - R_n-1) P_n over the
- * distinct scores, descending (area under the steps of the precision-recall curve); more than two
- * classes: mean of one against the rest map        link: one ap over all candidate pairs of a step,
- * averaged over the steps weighted by their true pairs (as the EvolveGCN code counts it); classes:
- * as ap mrr        link: per step and source the mean over its true pairs of 1 / rank among that
- *              source's candidates (other true pairs stay in), mean over the step's sources, and
- *              over the steps weighted by their true pairs; classes: mean of 1 / rank of the label.
- *              Rank of equal scores: the middle of theirs.
- *   rmse       sqrt of the mean squared error over the targets that are not NaN; smaller is better
+ * accuracy: share of items whose largest score (the first among equals) is their class.
  *
- * Candidates of link metrics are the true pairs and `--eval-negatives` sampled non-edges for each.
+ * f1:C: 2 TP / (2 TP + FP + FN) of class C; 0 where that is 0/0.
+ *
+ * macro-f1: mean of f1 over the classes that are a label or a prediction at least once.
+ *
+ * auc: P(score of a positive > of a negative) + P(equal) / 2; more than two classes: mean of one
+ * against the rest over the classes that have both.
+ *
+ * ap: sum of (R_n - R_n-1) P_n over the distinct scores, descending (area under the steps of the
+ * precision-recall curve); more than two classes: mean of one against the rest.
+ *
+ * map: of links, one ap over all candidate pairs of a step, averaged over the steps weighted by
+ * their true pairs; of classes, as ap.
+ *
+ * mrr: of links, per step and source the mean over its true pairs of 1 / rank among that source's
+ * candidates (the other true pairs stay in, or, filtered, are left out), mean over the step's
+ * sources, and over the steps weighted by their true pairs; of classes, mean of 1 / rank of the
+ * label. Rank of equal scores: the middle of theirs.
+ *
+ * rmse: sqrt of the mean squared error over the targets that are not NaN; smaller is better.
+ *
+ * Candidates of link metrics are the true pairs and sampled non-edges for each (--eval-negatives N)
+ * or pinned ones (given). With `all` every ordered pair of nodes is one, and steps weigh the same,
+ * as the EvolveGCN code weighs them by pairs scored; there is no validation loss then.
  */
 typedef enum flip_metric_kind {
     FLIP_METRIC_ACCURACY,

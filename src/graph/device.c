@@ -34,14 +34,6 @@ void flip_device_forget(flip_device *d) {
     d->n = 0;
 }
 
-size_t flip_device_bytes(const flip_device *d) {
-    int64_t entries = d->room[0] + d->room[1], changes = 0;
-    for (int32_t t = 0; t < d->n_steps; t++)
-        changes += d->record[t].room;
-    return (size_t)entries * (sizeof **d->key + sizeof **d->value) +
-           (size_t)changes * (sizeof **d->key + 2 * sizeof **d->value);
-}
-
 static flip_status make_room(flip_device *d, int buffer, int64_t n) {
     if (n <= d->room[buffer]) return FLIP_OK;
     flip_free(d->key[buffer]);

@@ -30,7 +30,6 @@ typedef struct flip_device {
 flip_status flip_device_init(flip_device *device, int32_t n_steps, flip_word_form form);
 void flip_device_finish(flip_device *device);
 void flip_device_forget(flip_device *device);
-size_t flip_device_bytes(const flip_device *device);
 /* A snapshot is sent: the first one (nothing held), or the next on either side of what is held. */
 flip_status flip_device_receive_full(flip_device *device, int32_t t, const flip_packet *packet);
 /* A difference is sent that leads to the next step on either side. */
@@ -59,6 +58,5 @@ typedef struct flip_pieces {
 flip_status flip_pieces_take(flip_pieces *pieces, const flip_device *device, int32_t n_rows,
                              int32_t n_cols);
 void flip_pieces_finish(flip_pieces *pieces);
-size_t flip_pieces_bytes(const flip_pieces *pieces);
 
 #endif

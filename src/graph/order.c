@@ -129,22 +129,3 @@ void flip_window_sum(double *s, int32_t n, int32_t first, int32_t length, double
             tail[k] = k >= from ? (sum += mine[k]) : sum;
     }
 }
-
-void flip_band_average(int64_t n, int32_t steps, int32_t dim, int32_t window, flip_real *out,
-                       const flip_real *x) {
-    if (window < 1) window = 1;
-#pragma omp parallel for schedule(static)
-    for (int64_t v = 0; v < n; v++)
-        for (int32_t t = 0; t < steps; t++) {
-            int32_t first = t - window + 1 > 0 ? t - window + 1 : 0;
-            flip_real scale = (flip_real)1 / (flip_real)(t - first + 1);
-            flip_real *y = out + ((size_t)v * (size_t)steps + (size_t)t) * (size_t)dim;
-            const flip_real *row = x + ((size_t)v * (size_t)steps + (size_t)first) * (size_t)dim;
-            for (int32_t j = 0; j < dim; j++) {
-                flip_real sum = 0;
-                for (int32_t k = 0; k <= t - first; k++)
-                    sum += row[(size_t)k * (size_t)dim + (size_t)j];
-                y[j] = sum * scale;
-            }
-        }
-}

@@ -234,8 +234,3 @@ void flip_pieces_finish(flip_pieces *p) {
     flip_free(p->piece);
     *p = (flip_pieces){0};
 }
-
-size_t flip_pieces_bytes(const flip_pieces *p) {
-    return (size_t)p->room_rows * 12 + (size_t)p->room_entries * 16 +
-           (size_t)p->room_pieces * sizeof *p->piece;
-}

@@ -130,8 +130,8 @@ static void emit_levels(writer *w, int32_t column, const flip_raw *raw) {
     }
 }
 
-/* GAT's self-loop: in the steps in which the node has none of its own (README of the golden
- * cases; GATConv of PyG does the same by remove_self_loops + add_self_loops up to doubled ones). */
+/* GAT's self-loop: in the steps in which the node has none of its own (GATConv of PyG does the same
+ * by remove_self_loops + add_self_loops up to doubled ones). */
 static void emit_missing_loop(writer *w, const flip_raw *raw) {
     int32_t next = w->b->params.first_step; /* first step not yet covered */
     bool open = false;

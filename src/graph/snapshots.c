@@ -125,17 +125,3 @@ void flip_snapshots_sent(const flip_snapshots *s, uint64_t *forward, uint64_t *b
     *forward = s->forward;
     *backward = s->backward;
 }
-
-static size_t adjacency_bytes(const flip_adjacency *a) {
-    return flip_arena_used(a->arena) + (a->plan ? flip_plan_bytes(a->plan) : 0);
-}
-
-void flip_snapshots_bytes(const flip_snapshots *s, size_t *host, size_t *device) {
-    *host = flip_timeline_bytes(&s->timeline);
-    *device = s->event_bytes;
-    for (int32_t k = 0; k < s->layout->n_blocks; k++)
-        if (s->adjacency[k]) *device += adjacency_bytes(s->adjacency[k]);
-    if (s->transfer == FLIP_TRANSFER_RESIDENT) return;
-    *device += flip_device_bytes(&s->device) + flip_pieces_bytes(&s->pieces);
-    if (s->current) *device += adjacency_bytes(s->current);
-}

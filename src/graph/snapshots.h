@@ -19,7 +19,6 @@ struct flip_snapshots {
     int32_t block;              /* asked for last; -1 none */
     uint64_t forward, backward; /* bytes sent */
     /* resident */
-    size_t event_bytes;         /* of the events on the device */
     flip_adjacency **adjacency; /* [n_blocks] */
     /* full, delta */
     bool is_static;          /* a graph without steps */

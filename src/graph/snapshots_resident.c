@@ -96,8 +96,7 @@ flip_status flip_resident_build(flip_snapshots *s, const flip_events *events) {
         if (flip_layout_steps(l, k) == 0) mine = (flip_events){.step = no_steps};
         FLIP_TRY_GOTO(build_block(s, k, &mine));
     }
-    s->event_bytes = EVENT_BYTES * (size_t)events->n;
-    flip_snapshots_count(s, s->event_bytes, false);
+    flip_snapshots_count(s, EVENT_BYTES * (size_t)events->n, false);
 done:
     by_step_finish(&sorted);
     return status;

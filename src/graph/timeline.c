@@ -309,13 +309,6 @@ void flip_timeline_finish(flip_timeline *x) {
     *x = (flip_timeline){0};
 }
 
-size_t flip_timeline_bytes(const flip_timeline *x) {
-    const size_t pairs = (size_t)x->n_pairs, events = (size_t)x->n_events;
-    return (size_t)x->n_cols * 12 + (size_t)(x->n_cols - x->n_rows) * 8 + pairs * 16 + pairs / 8 +
-           events * (8 + (x->weight ? sizeof *x->weight : 0)) +
-           (size_t)x->n_steps * (8 + sizeof *x->difference + 16);
-}
-
 flip_status flip_snapshots_differences(flip_difference *differences, const flip_events *events,
                                        const flip_adjacency_params *params) {
     flip_timeline x;

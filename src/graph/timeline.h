@@ -62,7 +62,8 @@ typedef struct flip_timeline {
     int32_t *step;               /* [n_events] ascending in a pair */
     flip_real *weight;           /* [n_events] or NULL */
     int64_t *step_ptr;           /* [n_steps + 1] */
-    uint32_t *step_pair;         /* pairs with an event at each step, ascending */
+    uint32_t *step_pair;         /* pairs with an event at each step, ascending; no more pairs than
+                                    events, which the columns' build limits to 2^32 */
     uint64_t *mark;              /* [n_pairs / 64 + 1] all 0 between calls */
     flip_difference *difference; /* [n_steps] */
     int64_t *extra;              /* [n_steps, 2] values that do not fit: added, removed */
@@ -79,7 +80,6 @@ void flip_timeline_count(flip_timeline *timeline);
 void flip_timeline_count_parts(const flip_timeline *timeline, int32_t n_parts,
                                const flip_gid *part_first, flip_difference *difference,
                                int64_t *extra);
-size_t flip_timeline_bytes(const flip_timeline *timeline);
 
 /* Bytes of a snapshot, and of the difference between t-1 and t, either way. */
 uint64_t flip_timeline_full_bytes(const flip_timeline *timeline, int32_t t);

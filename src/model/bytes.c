@@ -3,8 +3,6 @@
 
 #include <omp.h>
 
-enum { RECURRENT_CHUNK = 504 }; /* rows that a recurrent operator works on at once */
-
 static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
@@ -90,7 +88,7 @@ static int64_t recurrent_work(const flip_model_params *p, int64_t inputs, int64_
     int64_t width = (gru ? 3 : 4) * state, k = inputs + state;
     return state == 0
                ? 0
-               : RECURRENT_CHUNK * (2 * k + (gru ? 2 : 1) * width + 5 * state) + 4 * k * width;
+               : FLIP_RECURRENT_CHUNK * (2 * k + (gru ? 2 : 1) * width + 5 * state) + 4 * k * width;
 }
 
 size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_halo,

@@ -16,7 +16,7 @@
 
 /* Rows of a chunk: multiples of the products' strips; enough chunks for all threads, from the rows
  * alone. */
-enum { CHUNK = 504, CHUNK_LEAST = 84, CHUNKS = 16 };
+enum { CHUNK = FLIP_RECURRENT_CHUNK, CHUNK_LEAST = 84, CHUNKS = 16 };
 
 static int64_t chunk_rows(int64_t rows) {
     int64_t n = (rows / CHUNKS + CHUNK_LEAST - 1) / CHUNK_LEAST * CHUNK_LEAST;

@@ -26,6 +26,12 @@ void flip_scan_close(flip_scan *scan);
 /* A row's events to its distinct sources, ascending: src [n] is overwritten, count [n] becomes the
  * number of steps in which each lives. Returns how many. */
 int64_t flip_scan_collapse(int64_t *src, const int32_t *step, int64_t n, int32_t *count);
+/* Each row of this rank's share of the file, collapsed: the distinct neighbours and how often each.
+ */
+typedef flip_status (*flip_scan_visit)(void *user, int64_t row, const int64_t *src,
+                                       const int32_t *count, int64_t n);
+flip_status flip_scan_walk(const flip_reader *reader, int rank, int size, flip_scan_visit each,
+                           void *user);
 
 /* First of n things that belong to `rank` of `size`. */
 static inline int64_t flip_share(int64_t n, int rank, int size) {

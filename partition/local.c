@@ -47,13 +47,10 @@ typedef struct pass {
     int64_t moved;
 } pass;
 
-typedef flip_status (*visit)(pass *s, int64_t v, const int64_t *other, const int32_t *weight,
-                             int64_t n);
-
 /* ---- rows -------------------------------------------------------------------------------------
  */
 
-static flip_status walk_union(pass *s, const flip_union *g, visit each) {
+static flip_status walk_union(pass *s, const flip_union *g, flip_scan_visit each) {
     flip_status status = FLIP_OK;
     int64_t longest = 0, *row = NULL;
     for (int64_t v = 0; v < g->n; v++)
@@ -70,34 +67,9 @@ done:
     return status;
 }
 
-static flip_status walk_file(pass *s, const flip_reader *reader, visit each) {
-    flip_status status = FLIP_OK;
-    flip_scan scan = {0};
-    int32_t *count = NULL;
-    int64_t capacity = 0;
-    FLIP_TRY_GOTO(flip_scan_open(&scan, reader, 0, 1));
-    for (;;) {
-        FLIP_TRY_GOTO(flip_scan_next(&scan));
-        if (scan.n_rows == 0) break;
-        if (scan.ptr[scan.n_rows] > capacity) {
-            capacity = scan.ptr[scan.n_rows];
-            FLIP_TRY_GOTO(flip_grow(&count, 0, (size_t)capacity, sizeof *count, "a block of rows"));
-        }
-        for (int64_t i = 0; i < scan.n_rows; i++) {
-            int64_t *src = scan.src + scan.ptr[i];
-            int64_t n = flip_scan_collapse(src, scan.step ? scan.step + scan.ptr[i] : NULL,
-                                           scan.ptr[i + 1] - scan.ptr[i], count);
-            FLIP_TRY_GOTO(each(s, scan.first + i, src, count, n));
-        }
-    }
-done:
-    flip_scan_close(&scan);
-    flip_free(count);
-    return status;
-}
-
-static flip_status walk(pass *s, const flip_union *g, const flip_reader *reader, visit each) {
-    return g && g->n > 0 ? walk_union(s, g, each) : walk_file(s, reader, each);
+static flip_status walk(pass *s, const flip_union *g, const flip_reader *reader,
+                        flip_scan_visit each) {
+    return g && g->n > 0 ? walk_union(s, g, each) : flip_scan_walk(reader, 0, 1, each, s);
 }
 
 /* s->common, touched: what the row holds in each part. */
@@ -169,8 +141,9 @@ static int best_first(const void *left, const void *right) {
 /* ---- gain -------------------------------------------------------------------------------------
  */
 
-static flip_status see_gain(pass *s, int64_t v, const int64_t *other, const int32_t *weight,
+static flip_status see_gain(void *sweep, int64_t v, const int64_t *other, const int32_t *weight,
                             int64_t n) {
+    pass *s = sweep;
     add_up(s, v, other, weight, n);
     int32_t to = best_part(s, v, false);
     flip_status status = FLIP_OK;
@@ -180,8 +153,9 @@ static flip_status see_gain(pass *s, int64_t v, const int64_t *other, const int3
     return status;
 }
 
-static flip_status take_gain(pass *s, int64_t v, const int64_t *other, const int32_t *weight,
+static flip_status take_gain(void *sweep, int64_t v, const int64_t *other, const int32_t *weight,
                              int64_t n) {
+    pass *s = sweep;
     add_up(s, v, other, weight, n);
     int32_t to = best_part(s, v, false);
     int64_t gain = to < 0 ? 0 : s->common[to] - s->common[s->part[v]];
@@ -235,8 +209,9 @@ static int32_t way_out(pass *s, int64_t v, offer *made) {
     return to;
 }
 
-static flip_status see_relief(pass *s, int64_t v, const int64_t *other, const int32_t *weight,
+static flip_status see_relief(void *sweep, int64_t v, const int64_t *other, const int32_t *weight,
                               int64_t n) {
+    pass *s = sweep;
     flip_status status = FLIP_OK;
     offer made;
     double excess;
@@ -248,8 +223,9 @@ static flip_status see_relief(pass *s, int64_t v, const int64_t *other, const in
     return status;
 }
 
-static flip_status take_relief(pass *s, int64_t v, const int64_t *other, const int32_t *weight,
+static flip_status take_relief(void *sweep, int64_t v, const int64_t *other, const int32_t *weight,
                                int64_t n) {
+    pass *s = sweep;
     offer made;
     double excess;
     fullest(&s->balance, s->part[v], &excess);

@@ -143,6 +143,33 @@ static flip_status read_edges(int64_t *load, const flip_reader *reader, int64_t 
     return FLIP_OK;
 }
 
+flip_status flip_scan_walk(const flip_reader *reader, int rank, int size, flip_scan_visit each,
+                           void *user) {
+    flip_status status = FLIP_OK;
+    flip_scan scan = {0};
+    int32_t *count = NULL;
+    int64_t capacity = 0;
+    FLIP_TRY_GOTO(flip_scan_open(&scan, reader, rank, size));
+    for (;;) {
+        FLIP_TRY_GOTO(flip_scan_next(&scan));
+        if (scan.n_rows == 0) break;
+        if (scan.ptr[scan.n_rows] > capacity) {
+            capacity = scan.ptr[scan.n_rows];
+            FLIP_TRY_GOTO(flip_grow(&count, 0, (size_t)capacity, sizeof *count, "a block of rows"));
+        }
+        for (int64_t i = 0; i < scan.n_rows; i++) {
+            int64_t *src = scan.src + scan.ptr[i];
+            int64_t n = flip_scan_collapse(src, scan.step ? scan.step + scan.ptr[i] : NULL,
+                                           scan.ptr[i + 1] - scan.ptr[i], count);
+            FLIP_TRY_GOTO(each(user, scan.first + i, src, count, n));
+        }
+    }
+done:
+    flip_scan_close(&scan);
+    flip_free(count);
+    return status;
+}
+
 /* Training nodes of the first split; none without splits. */
 static flip_status read_train(int64_t *load, const flip_reader *reader, int64_t n) {
     int64_t dims[3];

@@ -15,32 +15,14 @@
 
 #include <math.h>
 
-/* Adds this rank's share: how many distinct destinations each node sends to. */
-static flip_status count_destinations(int64_t *degree, flip_comm *comm, const flip_reader *reader) {
-    flip_status status = FLIP_OK;
-    flip_scan scan = {0};
-    int32_t *count = NULL;
-    int64_t capacity = 0;
-    FLIP_TRY_GOTO(flip_scan_open(&scan, reader, flip_comm_rank(comm), flip_comm_size(comm)));
-    for (;;) {
-        FLIP_TRY_GOTO(flip_scan_next(&scan));
-        if (scan.n_rows == 0) break;
-        if (scan.ptr[scan.n_rows] > capacity) {
-            capacity = scan.ptr[scan.n_rows];
-            FLIP_TRY_GOTO(flip_grow(&count, 0, (size_t)capacity, sizeof *count, "a block of rows"));
-        }
-        for (int64_t i = 0; i < scan.n_rows; i++) {
-            int64_t *src = scan.src + scan.ptr[i];
-            int64_t n = flip_scan_collapse(src, scan.step ? scan.step + scan.ptr[i] : NULL,
-                                           scan.ptr[i + 1] - scan.ptr[i], count);
-            for (int64_t e = 0; e < n; e++)
-                degree[src[e]] += src[e] != scan.first + i;
-        }
-    }
-done:
-    flip_scan_close(&scan);
-    flip_free(count);
-    return status;
+/* How many distinct destinations each node sends to. */
+static flip_status count_destinations(void *degrees, int64_t row, const int64_t *src,
+                                      const int32_t *count, int64_t n) {
+    int64_t *degree = degrees;
+    (void)count;
+    for (int64_t e = 0; e < n; e++)
+        degree[src[e]] += src[e] != row;
+    return FLIP_OK;
 }
 
 flip_status flip_spread_count(flip_spread *s, flip_comm *comm, const flip_reader *reader,
@@ -49,7 +31,9 @@ flip_status flip_spread_count(flip_spread *s, flip_comm *comm, const flip_reader
     int64_t *degree = NULL;
     *s = (flip_spread){.n_parts = n_parts};
     status = flip_alloc_zero(&degree, (size_t)n_nodes, sizeof *degree, "degrees");
-    if (status == FLIP_OK) status = count_destinations(degree, comm, reader);
+    if (status == FLIP_OK)
+        status = flip_scan_walk(reader, flip_comm_rank(comm), flip_comm_size(comm),
+                                count_destinations, degree);
     FLIP_TRY_GOTO(flip_comm_agree(comm, status));
     FLIP_TRY_GOTO(flip_comm_sum_i64(comm, degree, (size_t)n_nodes));
     for (int64_t v = 0; v < n_nodes; v++)

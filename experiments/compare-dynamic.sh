@@ -35,31 +35,9 @@ MODELS=${MODELS:-evolvegcn tmgcn cdgcn}
 OPTIONS=${OPTIONS---blocks 6}
 FLIPBOOK=${FLIPBOOK:-build/flipbook}
 
-# ---- what is missing ----
-missing=()
-[ -f "$PEERS/dyn_train.py" ] || missing+=("the peers' scripts (PEERS=$PEERS has no dyn_train.py)")
-"${PY:-false}" -c 'import torch, numpy' 2>/dev/null || missing+=("PyTorch (PY=${PY:-unset})")
-"${PYDGL:-false}" -c 'import os; os.environ["DGLBACKEND"]="pytorch"; import dgl' >/dev/null 2>&1 || missing+=("DGL (PYDGL=${PYDGL:-unset})")
-if [ ${#missing[@]} -gt 0 ]; then
-    printf 'compare-dynamic.sh: missing: %s\n' "${missing[@]}"
-    exit 77
-fi
-[ -x "$FLIPBOOK" ] || {
-    echo "compare-dynamic.sh: no program at $FLIPBOOK; build it with meson setup build && ninja -C build" >&2
-    exit 1
-}
-
-# Threads that wait sleep, for all alike: where cores are shared, waiting actively costs several times
-# what it gives.
-export OMP_WAIT_POLICY=passive
-allocator=()
-jemalloc=$(ldconfig -p | awk '/libjemalloc\.so\.2/ { print $NF; exit }')
-if [ -n "$jemalloc" ]; then
-    allocator=("LD_PRELOAD=$jemalloc" "MALLOC_CONF=oversize_threshold:1,background_thread:true,metadata_thp:auto,thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1")
-else
-    echo "note: jemalloc (libjemalloc2) is not installed; the peers run slower than they could"
-fi
-[ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+. experiments/compare-common.sh
+peers_present dyn_train.py 'torch, numpy' PyTorch
+find_allocator
 
 # ---- the graph, for both ----
 dyn=$DATA/dyn
@@ -82,44 +60,26 @@ fi
 results=$DATA/rows-dynamic.txt
 : >"$results"
 
-# shellcheck disable=SC2016
-reader='
-function get(key,    at, rest) {
-    at = index($0, "\"" key "\":")
-    if (!at) return "nan"
-    rest = substr($0, at + length(key) + 3)
-    sub(/^ */, "", rest); sub(/[,}].*/, "", rest); gsub(/"/, "", rest)
-    return rest
-}
-'
-# peer ROW PYTHON MODEL THREADS OPTIONS…: appends "row seconds cpu MB auc" to the results.
+# peer ROW PYTHON MODEL THREADS OPTIONS…
 peer() {
-    local row=$1 python=$2 model=$3 threads=$4 out
+    local row=$1 python=$2 model=$3 threads=$4
     shift 4
-    out=$(env "${allocator[@]}" PYTHONWARNINGS=ignore PYTHONDONTWRITEBYTECODE=1 "$python" "$PEERS/dyn_train.py" "$dyn" \
-        --model "$model" --hidden 32 --threads "$threads" --total "$EPOCHS" "$@")
-    awk -v row="$row" "$reader"'/sec_per_epoch/ { print row, get("sec_per_epoch"), get("cpu_sec_per_epoch"), get("peak_rss_mb") * 1.048576, get("accuracy") }' \
-        <<<"$out" | tee -a "$results"
+    peer_row "$row" "$python" "$PEERS/dyn_train.py" "$dyn" --model "$model" --hidden 32 \
+        --threads "$threads" --total "$EPOCHS" "$@"
 }
 # What a peer's model is called here.
 # shellcheck disable=SC2034
 model_evolvegcn="evolvegcn-o --cell gru" model_tmgcn="tmgcn --window 10" model_cdgcn="cdgcn"
 # ours ROW RANKS MODEL THREADS OPTIONS…: the same work; scored only at the end, as the peers do.
 ours() {
-    local row=$1 ranks=$2 name=model_$3 threads=$4 report=$DATA/report.jsonl model
+    local row=$1 ranks=$2 name=model_$3 threads=$4 model
     shift 4
-    rm -f "$report"
-    local start=()
-    [ "$ranks" -eq 1 ] || start=(mpirun --oversubscribe --bind-to none -n "$ranks")
     read -ra model <<<"${!name}"
-    "${start[@]}" "$FLIPBOOK" train "$graph" --model "${model[@]}" --task link --layers 2 --hidden 32 \
+    our_row "$row" "$ranks" "$DATA/last-$row.log" "$graph" --model "${model[@]}" --task link --layers 2 --hidden 32 \
         --edge-life 16 --gcn-norm inout --first-step 15 --split-steps 65,0,8 --features given+degree \
         --feature-norm none --edge-head mlp --pairs 8192 --negatives 1 --negative-ends both \
         --eval-negatives given --metric auc --epochs "$EPOCHS" --eval-every "$EPOCHS" --lr 0.01 \
-        --weight-decay 0 --dropout 0 --input-dropout 0 --seed 0 --threads "$threads" --report "$report" \
-        "$@" >"$DATA/last-$row.log"
-    awk -v row="$row" "$reader"'/"record": *"summary"/ { print row, get("seconds_per_epoch"), get("cpu_seconds_per_epoch"), get("peak_rss_bytes") / 1e6, get("test") }' \
-        "$report" | tee -a "$results"
+        --weight-decay 0 --dropout 0 --input-dropout 0 --seed 0 --threads "$threads" "$@"
 }
 
 read -ra options <<<"$OPTIONS"
@@ -152,27 +112,13 @@ for log in "$DATA"/last-flipbook-*-t1.log; do
 done
 
 # ---- medians and bars ----
-awk -v threads="$THREADS" -v models="$MODELS" '
-{ n[$1]++; for (k = 2; k <= 5; k++) v[$1, k, n[$1]] = $k; if (!($1 in seen)) { seen[$1]; order[++rows] = $1 } }
-function median(row, k,    i, j, m, a, t) {
-    m = n[row]
-    for (i = 1; i <= m; i++) a[i] = v[row, k, i] + 0
-    for (i = 2; i <= m; i++) for (j = i; j > 1 && a[j] < a[j - 1]; j--) { t = a[j]; a[j] = a[j - 1]; a[j - 1] = t }
-    return m % 2 ? a[(m + 1) / 2] : (a[m / 2] + a[m / 2 + 1]) / 2
-}
+awk -v threads="$THREADS" -v models="$MODELS" "$medians"'
 function better(at, k,    d, t) { # the lower of the two peers
     d = median("dgl" at, k); t = median("torch" at, k)
     return d < t ? d : t
 }
-function bar(what, ratio, least) {
-    printf "%-62s %6.2f  bar %.2f  %s\n", what, ratio, least, (ratio >= least ? "holds" : "MISSED")
-    if (!(ratio >= least)) missed++
-}
 END {
-    printf "\n| row | s an epoch | CPU s an epoch | peak MB | test AUC |\n|---|---|---|---|---|\n"
-    for (i = 1; i <= rows; i++)
-        printf "| %s | %.3f | %.3f | %.0f | %.4f |\n", order[i], median(order[i], 2), median(order[i], 3), median(order[i], 4), median(order[i], 5)
-    print ""
+    print_rows("test AUC")
     nt = split(threads, T, " "); nm = split(models, M, " ")
     for (i = 1; i <= nt; i++) for (j = 1; j <= nm; j++) {
         at = "-" M[j] "-t" T[i]; k = T[i] == 1 ? 3 : 2

@@ -23,31 +23,9 @@ THREADS=${THREADS:-1 2}
 HIDDEN=${HIDDEN:-128 256}
 FLIPBOOK=${FLIPBOOK:-build/flipbook}
 
-# ---- what is missing ----
-missing=()
-[ -f "$PEERS/sage_fullbatch.py" ] || missing+=("the peers' scripts (PEERS=$PEERS has no sage_fullbatch.py)")
-"${PY:-false}" -c 'import torch, torch_geometric, numpy' 2>/dev/null || missing+=("PyTorch Geometric (PY=${PY:-unset})")
-"${PYDGL:-false}" -c 'import os; os.environ["DGLBACKEND"]="pytorch"; import dgl' >/dev/null 2>&1 || missing+=("DGL (PYDGL=${PYDGL:-unset})")
-if [ ${#missing[@]} -gt 0 ]; then
-    printf 'compare-peers.sh: missing: %s\n' "${missing[@]}"
-    exit 77
-fi
-[ -x "$FLIPBOOK" ] || {
-    echo "compare-peers.sh: no program at $FLIPBOOK; build it with meson setup build && ninja -C build" >&2
-    exit 1
-}
-
-# Threads that wait sleep, for all alike: where cores are shared, waiting actively costs several times
-# what it gives.
-export OMP_WAIT_POLICY=passive
-allocator=()
-jemalloc=$(ldconfig -p | awk '/libjemalloc\.so\.2/ { print $NF; exit }')
-if [ -n "$jemalloc" ]; then
-    allocator=("LD_PRELOAD=$jemalloc" "MALLOC_CONF=oversize_threshold:1,background_thread:true,metadata_thp:auto,thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1")
-else
-    echo "note: jemalloc (libjemalloc2) is not installed; the peers run slower than they could"
-fi
-[ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+. experiments/compare-common.sh
+peers_present sage_fullbatch.py 'torch, torch_geometric, numpy' 'PyTorch Geometric'
+find_allocator
 
 # ---- the graph, for both ----
 static=$DATA/static
@@ -61,36 +39,17 @@ parts=$DATA/static-2.h5
 results=$DATA/rows.txt
 : >"$results"
 
-# shellcheck disable=SC2016
-reader='
-function get(key,    at, rest) {
-    at = index($0, "\"" key "\":")
-    if (!at) return "nan"
-    rest = substr($0, at + length(key) + 3)
-    sub(/^ */, "", rest); sub(/[,}].*/, "", rest); gsub(/"/, "", rest)
-    return rest
-}
-'
-# peer ROW PYTHON IMPL HIDDEN THREADS: appends "row seconds cpu MB accuracy" to the results.
+# peer ROW PYTHON IMPL HIDDEN THREADS
 peer() {
-    local out
-    out=$(env "${allocator[@]}" PYTHONWARNINGS=ignore PYTHONDONTWRITEBYTECODE=1 "$2" "$PEERS/sage_fullbatch.py" "$static" \
-        --impl "$3" --hidden "$4" --threads "$5" --total 30)
-    awk -v row="$1" "$reader"'/sec_per_epoch/ { print row, get("sec_per_epoch"), get("cpu_sec_per_epoch"), get("peak_rss_mb"), get("accuracy") }' \
-        <<<"$out" | tee -a "$results"
+    peer_row "$1" "$2" "$PEERS/sage_fullbatch.py" "$static" --impl "$3" --hidden "$4" --threads "$5" --total 30
 }
 # ours ROW RANKS HIDDEN THREADS [OPTIONS]: the same work; validation only at the end, as the peers do.
 ours() {
-    local row=$1 ranks=$2 hidden=$3 threads=$4 report=$DATA/report.jsonl
+    local row=$1 ranks=$2 hidden=$3 threads=$4
     shift 4
-    rm -f "$report"
-    local start=()
-    [ "$ranks" -eq 1 ] || start=(mpirun --oversubscribe --bind-to none -n "$ranks")
-    "${start[@]}" "$FLIPBOOK" train "$parts" --model sage --task node --layers 2 --hidden "$hidden" --epochs 30 \
-        --eval-every 30 --lr 0.01 --weight-decay 0 --dropout 0.5 --input-dropout 0 --feature-norm none --seed 0 \
-        --metric accuracy --threads "$threads" --report "$report" "$@" >"$DATA/last.log"
-    awk -v row="$row" "$reader"'/"record": *"summary"/ { print row, get("seconds_per_epoch"), get("cpu_seconds_per_epoch"), get("peak_rss_bytes") / 1e6, get("test") }' \
-        "$report" | tee -a "$results"
+    our_row "$row" "$ranks" "$DATA/last.log" "$parts" --model sage --task node --layers 2 --hidden "$hidden" \
+        --epochs 30 --eval-every 30 --lr 0.01 --weight-decay 0 --dropout 0.5 --input-dropout 0 \
+        --feature-norm none --seed 0 --metric accuracy --threads "$threads" "$@"
 }
 
 echo "row seconds-an-epoch cpu-seconds-an-epoch peak-MB test-accuracy"
@@ -111,23 +70,9 @@ for _ in $(seq "$RUNS"); do
 done
 
 # ---- medians and bars ----
-awk -v threads="$THREADS" -v hidden="$HIDDEN" '
-{ n[$1]++; for (k = 2; k <= 5; k++) v[$1, k, n[$1]] = $k; if (!($1 in seen)) { seen[$1]; order[++rows] = $1 } }
-function median(row, k,    i, j, m, a, t) {
-    m = n[row]
-    for (i = 1; i <= m; i++) a[i] = v[row, k, i] + 0
-    for (i = 2; i <= m; i++) for (j = i; j > 1 && a[j] < a[j - 1]; j--) { t = a[j]; a[j] = a[j - 1]; a[j - 1] = t }
-    return m % 2 ? a[(m + 1) / 2] : (a[m / 2] + a[m / 2 + 1]) / 2
-}
-function bar(what, ratio, least) {
-    printf "%-58s %6.2f  bar %.2f  %s\n", what, ratio, least, (ratio >= least ? "holds" : "MISSED")
-    if (ratio < least) missed++
-}
+awk -v threads="$THREADS" -v hidden="$HIDDEN" "$medians"'
 END {
-    printf "\n| row | s an epoch | CPU s an epoch | peak MB | test accuracy |\n|---|---|---|---|---|\n"
-    for (i = 1; i <= rows; i++)
-        printf "| %s | %.3f | %.3f | %.0f | %.4f |\n", order[i], median(order[i], 2), median(order[i], 3), median(order[i], 4), median(order[i], 5)
-    print ""
+    print_rows("test accuracy")
     nt = split(threads, T, " "); nh = split(hidden, H, " ")
     for (i = 1; i <= nt; i++) for (j = 1; j <= nh; j++) {
         at = "-h" H[j] "-t" T[i]; k = T[i] == 1 ? 3 : 2

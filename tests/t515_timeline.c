@@ -1,7 +1,5 @@
 /* Models of graphs that change, on 1-4 ranks: every distribution that a model has, every cut of the
  * timeline into blocks, with dropout — the same losses and gradients as one rank with one block. */
-#include "ranks.h"
-
 #include <flipbook/model.h>
 
 #include <math.h>
@@ -16,46 +14,17 @@ enum {
     CLASSES = 3,
     PAIRS = 53,
     UPDATES = 2,
-    LIFE = 2
+    LIFE = 2,
+    WORLD_SEED = 15,
+    PAIR_CLASSES = 2
 };
 
-static flip_comm *comm;
-static int rank, size;
-static const bool wide = sizeof(flip_real) == 8;
+#include "world.h"
 
-/* ---- the graph, known whole to every rank ---- */
-
-static flip_gid dst[EVENTS], src[EVENTS], first[8], pair_u[PAIRS], pair_v[PAIRS];
-static int32_t step_of[EVENTS], pair_step[PAIRS], label[NODES * STEPS], pair_label[PAIRS];
-static int64_t original[NODES];
-static flip_real features[NODES * STEPS * IN];
-
-static uint64_t draw(uint64_t what, uint64_t i, uint64_t below) {
-    return flip_random_below(15, FLIP_STREAM_TEST, what, i, below);
-}
-
-static void make_world(void) {
-    for (uint64_t i = 0; i < EVENTS; i++) {
-        dst[i] = (flip_gid)draw(1, i, NODES - 1);
-        src[i] = (flip_gid)draw(2, i, NODES);
-        step_of[i] = (int32_t)draw(3, i, STEPS);
-        if (step_of[i] == 3) step_of[i] = 2; /* step 4 has no events of life 1; 3 those of 2 */
-    }
-    for (uint64_t i = 0; i < PAIRS; i++) {
-        pair_u[i] = (flip_gid)draw(4, i, NODES);
-        pair_v[i] = (flip_gid)draw(5, i, NODES);
-        pair_step[i] = (int32_t)draw(6, i, STEPS);
-        pair_label[i] = (int32_t)draw(7, i, 2);
-    }
-    for (int32_t v = 0; v < NODES; v++)
-        original[v] = (v * 11 + 5) % NODES;
-    for (int32_t i = 0; i < NODES * STEPS; i++)
-        label[i] = (int32_t)draw(8, (uint64_t)i, CLASSES + 1) - 1;
-    for (uint64_t i = 0; i < NODES * STEPS * IN; i++)
-        features[i] = (flip_real)(flip_random_normal(15, FLIP_STREAM_TEST, 9, i) / 2);
-    for (int r = 0; r <= size; r++)
-        first[r] = (flip_gid)NODES * r * r / ((flip_gid)size * size);
-    if (size >= 3) first[2] = first[1]; /* rank 1 owns nothing */
+/* Step 4 has no events of life 1; 3 those of 2. */
+static void empty_a_step(void) {
+    for (int i = 0; i < EVENTS; i++)
+        if (step_of[i] == 3) step_of[i] = 2;
 }
 
 /* ---- a model on the whole timeline or on this rank's share of it ---- */
@@ -453,6 +422,7 @@ int main(int argc, char **argv) {
     rank = flip_comm_rank(comm);
     size = flip_comm_size(comm);
     make_world();
+    empty_a_step();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way),
         cmocka_unit_test(distributions),

@@ -265,6 +265,10 @@ typedef struct flip_result {
     char candidates[256], definition[256]; /* of link prediction: what is ranked, and how */
 } flip_result;
 
+/* Refuses what sliding windows cannot be combined with. Local; flip_train and the others ask it, a
+ * program may ask earlier. */
+flip_status flip_protocol_check(const flip_settings *settings);
+
 /* Collective. Trains as the settings say and writes report and checkpoint. FLIP_STOPPED after a
  * checkpoint when some rank got SIGUSR1 or SIGTERM. */
 flip_status flip_train(flip_result *result, flip_comm *comm, const flip_settings *settings,

@@ -443,34 +443,6 @@ static flip_status check_model(const flip_settings *s) {
     return FLIP_OK;
 }
 
-static flip_status check_protocol(const flip_settings *s) {
-    bool nodes = s->distribute == FLIP_DISTRIBUTE_AUTO || s->distribute == FLIP_DISTRIBUTE_NODES;
-    bool windows = s->protocol == FLIP_PROTOCOL_WINDOWS ||
-                   (s->protocol == FLIP_PROTOCOL_AUTO && s->history > 0);
-    bool pieces = windows || s->protocol == FLIP_PROTOCOL_LIVE;
-    if (s->norm == FLIP_NORM_BATCH && (s->blocks > 1 || pieces))
-        return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "--norm batch needs the statistics of all steps at once; use --blocks 1 "
-                         "and --protocol whole, or --norm layer");
-    if (s->history > 0 && !windows)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--history belongs to --protocol windows");
-    if (windows && s->history == 0)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--protocol windows needs --history H, the steps before "
-                                           "the last of a window");
-    if (pieces && !nodes)
-        return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "sliding windows and live updates go step by step: ranks can only share "
-                         "the nodes; use --distribute nodes");
-    if (windows && s->model == FLIP_MODEL_TMGCN)
-        return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "--model tmgcn averages over --window steps itself; it has no --history");
-    if (pieces && s->blocks > 1)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--blocks belongs to --protocol whole");
-    if (pieces && s->features == FLIP_FEATURES_LEARNED)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--features learned belongs to --protocol whole");
-    return FLIP_OK;
-}
-
 flip_status flip_settings_check(const flip_settings *settings) {
     char text[FLIP_PATH_SIZE], mark[FLIP_PATH_SIZE + 2];
     for (int i = 0; i < N_KEYS; i++) {
@@ -484,7 +456,7 @@ flip_status flip_settings_check(const flip_settings *settings) {
                          text, n, keys[i].ready + 1);
     }
     FLIP_TRY(check_model(settings));
-    FLIP_TRY(check_protocol(settings));
+    FLIP_TRY(flip_protocol_check(settings));
     if (settings->checkpoint_every > 0 && !settings->checkpoint[0])
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--checkpoint-every needs --checkpoint FILE");
     if (settings->task == FLIP_TASK_EDGE && settings->edge_head == FLIP_EDGE_HEAD_DOT)

@@ -303,10 +303,39 @@ static flip_status describe_steps(flip_data *data) {
     return FLIP_OK;
 }
 
+flip_status flip_protocol_check(const flip_settings *s) {
+    bool nodes = s->distribute == FLIP_DISTRIBUTE_AUTO || s->distribute == FLIP_DISTRIBUTE_NODES;
+    bool windows = s->protocol == FLIP_PROTOCOL_WINDOWS ||
+                   (s->protocol == FLIP_PROTOCOL_AUTO && s->history > 0);
+    bool pieces = windows || s->protocol == FLIP_PROTOCOL_LIVE;
+    if (s->norm == FLIP_NORM_BATCH && (s->blocks > 1 || pieces))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--norm batch needs the statistics of all steps at once; use --blocks 1 "
+                         "and --protocol whole, or --norm layer");
+    if (s->history > 0 && !windows)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--history belongs to --protocol windows");
+    if (windows && s->history == 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--protocol windows needs --history H, the steps before "
+                                           "the last of a window");
+    if (pieces && !nodes)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "sliding windows and live updates go step by step: ranks can only share "
+                         "the nodes; use --distribute nodes");
+    if (windows && s->model == FLIP_MODEL_TMGCN)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--model tmgcn averages over --window steps itself; it has no --history");
+    if (pieces && s->blocks > 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--blocks belongs to --protocol whole");
+    if (pieces && s->features == FLIP_FEATURES_LEARNED)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--features learned belongs to --protocol whole");
+    return FLIP_OK;
+}
+
 flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings *settings) {
     memset(data, 0, sizeof *data);
     data->s = *settings;
     data->comm = comm;
+    FLIP_TRY(flip_protocol_check(settings));
     flip_graph_params params = {.parts_per_rank = (int32_t)settings->parts_per_rank,
                                 .last_step = last_step_wanted(settings)};
     FLIP_TRY(flip_graph_open(&data->graph, comm, settings->graph, &params));

@@ -107,7 +107,7 @@ epochs=${SLURM_TEST_EPOCHS:-150}
 options=(--model gcn --hidden 32 --epochs "$epochs" --patience "$epochs" --seed 1)
 
 # loss REPORT: the loss of the closing record, in full precision.
-loss() { sed -nE '/"record": ?"summary"/s/.*"loss": ?([^,}]*).*/\1/p' "$1" | tail -n 1; }
+loss() { sed -nE 's/^\{"record": ?"summary", ?"loss": ?([^,}]*).*/\1/p' "$1" | tail -n 1; }
 # wait_job JOB: until Slurm has forgotten it or says it is over.
 wait_job() {
     for _ in $(seq 600); do

@@ -3,6 +3,7 @@
 #ifndef FLIPBOOK_H
 #define FLIPBOOK_H
 #include <flipbook/base.h>
+#include <flipbook/codec.h>
 #include <flipbook/kernels.h>
 #include <flipbook/comm.h>
 #include <flipbook/graph.h>
@@ -13,6 +14,8 @@
 #include <flipbook/import.h>
 #include <flipbook/generate.h>
 #include <flipbook/partition.h>
+#include <flipbook/store.h>
+#include <flipbook/sample.h>
 #include <flipbook/tape.h>
 #include <flipbook/model.h>
 #include <flipbook/train.h>

@@ -1,0 +1,122 @@
+/* Flipbook: codec — rows of numbers as packed codes, and back.
+ *
+ * A codec is learned once from rows [n, dim] and then only read. The same packed row stands in the
+ * file, in host memory, in the cache and on the wire; the kernels that gather and aggregate decode
+ * it on the way (kernels.h), so that no full-width table exists beside the codes:
+ *
+ *     rows [n, dim] ──encode──▶ codes [n, stride] bytes ──decode / gather+sum──▶ rows [m, dim]
+ *                                 └ flip_packing tells kernels how a row is to be read
+ *
+ * Packed rows, one after the other, `stride` bytes each, no padding between them:
+ *   FLOAT   dim float32                       HALF, BFLOAT  dim 16-bit floats
+ *   SCALAR  dim codes of 1, 2, 4, 8 or 16 bits, column j in bits j*bits % 8 … of byte j*bits / 8
+ *           (little-endian); value = offset[j] + scale[j] * level[code], where levels are shared by
+ *           all columns ([2^bits]) or are each column's own ([dim, 2^bits]), or, AFFINE, the code
+ *           itself stands for its level: value = offset[j] + scale[j] * (code + 1/2)
+ *   PRODUCT blocks of `width` columns, each the number of an entry of its codebook
+ *           [length, width]: 4 bits (length <= 16), 8 (<= 256) or 16 (<= 65,536) a code, packed as
+ *           SCALAR; the last block may be narrower and uses the first columns of its codebook
+ *   SPARSE  exact for rows with few non-zero columns: see codec_sparse.c
+ * With `dither`, SCALAR AFFINE codes are those of x/scale + u, and u - 1/2 is taken off again,
+ * u = flip_dither(seed, key of the row, column): errors of alike rows are independent (subtractive
+ * dither; BiFeat's Theorem 3.3 asks for it, facts 3.2).
+ *
+ * Codecs (sources: BiFeat, arXiv 2207.14696, and its code; Lloyd 1982, Max 1960; Jegou et al. 2011;
+ * Ge et al. 2013, OPQ):
+ *   fp32 fp16 bf16
+ *   bifeat:K        sign and K-1 bits of log2 |x| in one global range; bifeat-hack:1 adds 0.1 to a
+ *                   small mean as BiFeat's code does
+ *   uniform:K       mid-bin levels in +-P99.5(|x|) of all columns; uniform:K:column: each its own
+ *   dither:K        uniform, per column, with subtractive dither
+ *   lloyd:K         a Lloyd-Max table a column;  lloyd:K:shared  columns brought to mean 0 and
+ *                   deviation 1, then one table for all (the fast kernels' form)
+ *   bifeat-vq:WxL   k-means by cosine, blocks of W columns, L entries
+ *   pq:WxL          product quantisation, L2;  opq:WxL  after a learned rotation
+ *   klt:B           principal axes, each with 0, 1, 2, 4 or 8 bits, B bits a value on average
+ *   sparse          exact
+ * A rotation is not undone when decoding: the model learns its first layer in the rotated space
+ * (mean(R x) = R mean(x)). flip_codec_rotation gives R for those who need the original columns.
+ *
+ * Learning does not depend on ranks or threads: rows are drawn by the hash of their keys, and sums
+ * run in a fixed order in double.
+ */
+#ifndef FLIPBOOK_CODEC_H
+#define FLIPBOOK_CODEC_H
+
+#include <flipbook/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum flip_packing_kind {
+    FLIP_PACKING_FLOAT,
+    FLIP_PACKING_HALF,
+    FLIP_PACKING_BFLOAT,
+    FLIP_PACKING_SCALAR,
+    FLIP_PACKING_PRODUCT,
+    FLIP_PACKING_SPARSE
+} flip_packing_kind;
+
+/* What a kernel must know to read packed rows. All pointers borrowed from the codec. */
+typedef struct flip_packing {
+    flip_packing_kind kind;
+    int32_t dim;         /* values of a decoded row */
+    size_t stride;       /* bytes of a packed row */
+    int32_t bits;        /* of a code: SCALAR, PRODUCT */
+    const float *offset; /* [dim], NULL = 0 */
+    const float *scale;  /* [dim], NULL = 1 */
+    const float *level;  /* SCALAR: [2^bits] or, column_levels, [dim, 2^bits]; NULL = AFFINE */
+    bool column_levels;
+    bool dither;
+    uint64_t dither_seed;
+    int32_t width, length, blocks; /* PRODUCT */
+    const float *codebook;         /* [blocks, length, width] */
+} flip_packing;
+
+/* [0, 1), from the row's key (original id) and the column alone. */
+float flip_dither(uint64_t seed, int64_t key, int32_t column);
+
+typedef struct flip_codec flip_codec;
+
+/* How far learning has come, 0 … 1; on the calling rank; may be NULL. */
+typedef void (*flip_codec_progress)(void *data, const char *what, double share);
+
+/* A codec from its name ("lloyd:4", "opq:16x256"), learned from `sample` [n, dim] rows of all ranks
+ * in ascending order of their keys (store.h: flip_rows_draw). Local and deterministic. Refuses
+ * names it does not know (with the nearest), widths beyond dim, more entries than sample rows. */
+flip_status flip_codec_train(flip_codec **codec, const char *name, int32_t dim, int64_t n,
+                             const float *sample, uint64_t seed, flip_codec_progress progress,
+                             void *progress_data);
+/* Is this a codec's name? Refuses it in words where not. */
+flip_status flip_codec_check_name(const char *name);
+void flip_codec_destroy(flip_codec **codec);
+const char *flip_codec_name(const flip_codec *codec);
+const flip_packing *flip_codec_packing(const flip_codec *codec);
+size_t flip_codec_stride(const flip_codec *codec);      /* bytes of a row */
+size_t flip_codec_table_bytes(const flip_codec *codec); /* tables, codebooks, rotation */
+/* [dim, dim_in] row-major: what rows are multiplied with before they are encoded; NULL = nothing.
+ * dim of the packing may be below the rows' dim_in. */
+const float *flip_codec_rotation(const flip_codec *codec, int32_t *dim_in);
+/* codes [n, stride] of rows [n, dim_in]; key [n] (dither; may be NULL where there is none). Local,
+ * thread count of the OpenMP runtime, the same bits for any. */
+flip_status flip_codec_encode(const flip_codec *codec, int64_t n, const float *rows,
+                              const int64_t *key, uint8_t *codes);
+/* rows [n, packing.dim] of codes: the plain definition that the kernels are held to. Refuses codes
+ * that the tables do not have. */
+flip_status flip_codec_decode(const flip_codec *codec, int64_t n, const uint8_t *codes,
+                              const int64_t *key, float *rows);
+
+/* ---- tables as bytes: for files and broadcasts ---- */
+
+/* One self-describing blob, little-endian, the same for the same codec; *out is the caller's
+ * (flip_free). */
+flip_status flip_codec_to_bytes(const flip_codec *codec, uint8_t **out, size_t *n);
+/* Refuses, by name, whatever does not fit: sizes, widths, bits, non-finite numbers, trailing bytes.
+ */
+flip_status flip_codec_from_bytes(flip_codec **codec, const uint8_t *bytes, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

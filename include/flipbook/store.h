@@ -1,0 +1,81 @@
+/* Flipbook: store — rows of features wherever they are: own, cached, on another rank.
+ *
+ * A rank holds the packed rows of its own nodes in host memory. In the device's memory (on the CPU
+ * a separate allocation, so that the counters mean the same) stands the cache: the first C(p) rows
+ * of every part p, its hottest, so that "is it cached, and where" is one subtraction and no map:
+ *
+ *     gid g of part p:  g - first[p] < C(p) ?  cache row before[p] + g - first[p]
+ *                       else own                row of host memory  ──features_to_device──▶
+ *                       else                    row of its owner    ──remote_features────▶
+ *
+ * fetch brings packed rows (codes) of any ids together in a batch's order; they are decoded by the
+ * kernels that read them. Bytes: features_to_device = rows that were not cached * stride;
+ * remote_features = rows of other ranks that were not cached * stride, counted by who sends them
+ * (the ids asked for, 8 bytes each, are not counted).
+ */
+#ifndef FLIPBOOK_STORE_H
+#define FLIPBOOK_STORE_H
+
+#include <flipbook/codec.h>
+#include <flipbook/graph.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct flip_store flip_store;
+
+typedef struct flip_store_params {
+    const flip_gid *rank_first; /* [size + 1] borrowed */
+    const flip_gid *part_first; /* [n_parts + 1] borrowed; parts do not cross ranks */
+    int32_t n_parts;
+    int32_t n_own;
+    const flip_codec *codec; /* borrowed; NULL = float32 rows of dim values */
+    int32_t dim;
+    const uint8_t *rows;  /* [n_own, stride] packed rows of own nodes; borrowed */
+    const double *heat;   /* [n_own] how often a row is read an epoch, of all ranks' readings
+                             (flip_sampler_heat, or the degree): descending inside a part where the
+                             cache is to hold the hottest; NULL = position in the part is all */
+    uint64_t cache_bytes; /* of this rank's device memory for rows; 0 = no cache */
+} flip_store_params;
+
+/* Collective. Fills the cache: parts share it by value density (heat a byte), and each part's
+ * prefix is brought from its owner. A budget below one row is a cache of nothing; above all rows,
+ * all. */
+flip_status flip_store_create(flip_store **store, flip_comm *comm, const flip_store_params *params);
+void flip_store_destroy(flip_store **store);
+size_t flip_store_stride(const flip_store *store);
+const flip_packing *flip_store_packing(const flip_store *store);
+int64_t flip_store_cached_rows(const flip_store *store);
+size_t flip_store_bytes(const flip_store *store); /* held now, cache included */
+
+typedef struct flip_store_counts {
+    int64_t rows, hits, own, remote; /* asked for; found in the cache; own misses; remote misses */
+} flip_store_counts;
+
+/* Collective. Packed rows of ids [n] (distinct or not) into out [n, stride], device memory of the
+ * caller. begin may be called by another thread than the tape's, one fetch at a time a store. */
+flip_status flip_store_fetch_begin(flip_store *store, int64_t n, const flip_gid *ids, uint8_t *out);
+flip_status flip_store_fetch_end(flip_store *store);
+flip_store_counts flip_store_counted(const flip_store *store); /* since create */
+
+/* ---- rows to learn a codec from ---- */
+
+/* Rows given out in pieces: rows first … first+count-1 of this rank's, float32 [count, dim]. */
+typedef struct flip_row_source {
+    int64_t n; /* rows of this rank */
+    int32_t dim;
+    const int64_t *key; /* [n] original ids, distinct over all ranks; borrowed */
+    flip_status (*rows)(void *data, int64_t first, int64_t count, float *out);
+    void *data;
+} flip_row_source;
+/* Collective. The `want` rows (all where there are fewer) with the smallest hashes of (seed, key),
+ * in ascending order of their keys, on rank 0: *sample [*n, dim], the caller's (flip_free);
+ * elsewhere NULL and 0. The same for any number of ranks. */
+flip_status flip_rows_draw(float **sample, int64_t *n, flip_comm *comm,
+                           const flip_row_source *source, int64_t want, uint64_t seed);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -411,14 +411,14 @@ static void check_states_way(flip_layout *l, bool forward) {
                 CHECK_OK(flip_layout_send_state(l, l->chunk + step, forward, next + 2 * at,
                                                 2 * (size_t)rows));
             else if (k + 1 < l->n_blocks && l->n_time > 1)
-                CHECK_OK(
-                    flip_layout_send_state(l, begin, forward, next + 2 * at, 2 * (size_t)rows));
+                CHECK_OK(flip_layout_send_wrap(l, s, forward, next + 2 * at, 2 * (size_t)rows));
         }
         if (l->n_time == 1) memcpy(state, next, n * sizeof *state);
         CHECK_OK(flip_layout_state_end(l));
     }
     CHECK_OK(flip_comm_agree(comm, FLIP_OK)); /* all have received */
-    CHECK_OK(flip_layout_wrap_end(l));
+    for (int32_t s = 0; s < l->slices; s++)
+        CHECK_OK(flip_layout_wrap_end(l, s, forward));
     uint64_t bytes = all_bytes(FLIP_BYTES_STATE) - before;
     uint64_t formula =
         (uint64_t)(NODES * 2) * sizeof(flip_real) *

@@ -19,6 +19,7 @@ enum {
     PAIR_CLASSES = 2
 };
 
+#include "sends.h"
 #include "world.h"
 
 /* Step 4 has no events of life 1; 3 those of 2. */
@@ -416,6 +417,13 @@ static void evolve_bytes(void **state) {
     }
 }
 
+/* After all passes of all models no send is left that nobody waited for. */
+static void sends_over(void **state) {
+    (void)state;
+    CHECK(sends_in_flight == 0, "%d sends were never waited for", sends_in_flight);
+    CHECK(size == 1 || sends_done > 0, "no send was seen");
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     CHECK_OK(flip_comm_create(&comm, MPI_COMM_WORLD));
@@ -427,6 +435,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(every_way),
         cmocka_unit_test(distributions),
         cmocka_unit_test(evolve_bytes),
+        cmocka_unit_test(sends_over),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

@@ -127,18 +127,22 @@ static inline void flip_layout_slice(const flip_layout *l, int32_t slice, int32_
 }
 
 /* Wavefront: n values to the next chunk of the part (forward; backward: to the one before), in
- * flight until flip_layout_state_end, or from the last to chunk 0 (backward: from 0 to the last),
- * in flight until flip_layout_wrap_end, not to be called before the next block has received them;
- * and from there, waited for. Messages between the same two chunks arrive in order, forward's apart
- * from backward's. Counted as FLIP_BYTES_STATE where they are sent: with S values a node, w (n_time
- * - 1) N S a block for the hand-overs, forward or backward, and w N S between consecutive blocks,
- * where the last chunk's state goes to chunk 0. */
+ * flight until flip_layout_state_end, and from there, waited for. Messages between the same two
+ * chunks arrive in order, forward's apart from backward's. Counted as FLIP_BYTES_STATE where they
+ * are sent: with S values a node, w (n_time - 1) N S a block for the hand-overs, forward or
+ * backward. */
 flip_status flip_layout_send_state(flip_layout *layout, int32_t chunk, bool forward,
                                    const flip_real *state, size_t n);
 flip_status flip_layout_receive_state(flip_layout *layout, int32_t chunk, bool forward,
                                       flip_real *state, size_t n);
 flip_status flip_layout_state_end(flip_layout *layout);
-flip_status flip_layout_wrap_end(flip_layout *layout);
+/* From the last chunk to chunk 0 (backward: from 0 to the last), where the next block receives it:
+ * w N S more between consecutive blocks. In flight under a ticket (0, 1, …) until the end for that
+ * ticket, which is to be called when the next block's same rows have come round: by then they were
+ * received. An end where nothing is in flight does nothing. */
+flip_status flip_layout_send_wrap(flip_layout *layout, int32_t ticket, bool forward,
+                                  const flip_real *state, size_t n);
+flip_status flip_layout_wrap_end(flip_layout *layout, int32_t ticket, bool forward);
 
 /* Window: the `before` steps before this chunk's first of the block, or as many as the timeline
  * has, from the ranks of the part that have them. Counted as FLIP_BYTES_WINDOW: w N dim times the

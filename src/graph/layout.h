@@ -22,8 +22,10 @@ typedef struct flip_route {
 typedef struct flip_travel {
     flip_route to_nodes, to_time;
     flip_messages *state[2]; /* backward, forward */
-    flip_messages *wrap[2];  /* … between the ends of the part, block to block */
     flip_messages *arriving[2];
+    flip_messages *
+        *wrap[2]; /* [n_wrap] … between the ends of the part, block to block: by ticket */
+    int32_t n_wrap[2];
     flip_messages *window;
     flip_real *buffer[2]; /* the window's: what goes, what comes */
     size_t capacity[2];

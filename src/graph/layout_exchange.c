@@ -32,7 +32,6 @@ flip_status flip_travel_create(flip_travel **out, flip_comm *time) {
     FLIP_TRY(open_route(&t->to_time, time, TAG_TO_TIME));
     for (int way = 0; way < 2; way++) {
         FLIP_TRY(flip_messages_create(&t->state[way], time, TAG_STATE_BACKWARD + way));
-        FLIP_TRY(flip_messages_create(&t->wrap[way], time, TAG_STATE_BACKWARD + way));
         FLIP_TRY(flip_messages_create(&t->arriving[way], time, TAG_STATE_BACKWARD + way));
     }
     return flip_messages_create(&t->window, time, TAG_WINDOW);
@@ -45,7 +44,9 @@ void flip_travel_destroy(flip_travel **travel) {
     close_route(&t->to_time);
     for (int way = 0; way < 2; way++) {
         flip_messages_destroy(&t->state[way]);
-        flip_messages_destroy(&t->wrap[way]);
+        for (int32_t i = 0; i < t->n_wrap[way]; i++)
+            flip_messages_destroy(&t->wrap[way][i]);
+        flip_free(t->wrap[way]);
         flip_messages_destroy(&t->arriving[way]);
         flip_free(t->buffer[way]);
     }
@@ -214,13 +215,10 @@ flip_status flip_layout_progress(flip_layout *l) {
 
 /* ---- states ---- */
 
-/* What goes to the other end of the part waits there for the next block, so that nobody may wait
- * for it before. */
 flip_status flip_layout_send_state(flip_layout *l, int32_t chunk, bool forward,
                                    const flip_real *state, size_t n) {
-    bool wraps = forward ? chunk < l->chunk : chunk > l->chunk;
-    return flip_messages_send(wraps ? l->travel->wrap[forward] : l->travel->state[forward], state,
-                              n * sizeof *state, chunk, FLIP_BYTES_STATE);
+    return flip_messages_send(l->travel->state[forward], state, n * sizeof *state, chunk,
+                              FLIP_BYTES_STATE);
 }
 
 flip_status flip_layout_receive_state(flip_layout *l, int32_t chunk, bool forward, flip_real *state,
@@ -235,9 +233,29 @@ flip_status flip_layout_state_end(flip_layout *l) {
     return flip_messages_wait(l->travel->state[1]);
 }
 
-flip_status flip_layout_wrap_end(flip_layout *l) {
-    FLIP_TRY(flip_messages_wait(l->travel->wrap[0]));
-    return flip_messages_wait(l->travel->wrap[1]);
+/* What goes to the other end of the part is received in the next block only. One object for every
+ * ticket: to wait for more than what the caller knows to have arrived would wait for ranks that
+ * wait for this one. */
+flip_status flip_layout_send_wrap(flip_layout *l, int32_t ticket, bool forward,
+                                  const flip_real *state, size_t n) {
+    flip_travel *t = l->travel;
+    if (ticket >= t->n_wrap[forward]) {
+        const int32_t had = t->n_wrap[forward];
+        FLIP_TRY(flip_grow(&t->wrap[forward], (size_t)had, (size_t)ticket + 1,
+                           sizeof *t->wrap[forward], "messages between blocks"));
+        memset(t->wrap[forward] + had, 0, (size_t)(ticket + 1 - had) * sizeof *t->wrap[forward]);
+        t->n_wrap[forward] = ticket + 1;
+    }
+    flip_messages **m = &t->wrap[forward][ticket];
+    if (!*m) FLIP_TRY(flip_messages_create(m, l->time, TAG_STATE_BACKWARD + forward));
+    return flip_messages_send(*m, state, n * sizeof *state, forward ? 0 : l->n_time - 1,
+                              FLIP_BYTES_STATE);
+}
+
+flip_status flip_layout_wrap_end(flip_layout *l, int32_t ticket, bool forward) {
+    const flip_travel *t = l->travel;
+    if (ticket >= t->n_wrap[forward] || !t->wrap[forward][ticket]) return FLIP_OK;
+    return flip_messages_wait(t->wrap[forward][ticket]);
 }
 
 /* ---- windows ---- */

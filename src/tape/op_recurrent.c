@@ -139,6 +139,22 @@ static flip_status hand_over(const recurrent *j, int32_t chunk, bool forward, bo
     return FLIP_OK;
 }
 
+/* The ticket of slice s of a layer's states between blocks. The slice comes round once a block:
+ * when this rank is about to make the next block's, what it sent of the last was received by the
+ * chunk at the other end, whose slice the one that came was made from; so the wait is short, and
+ * after the last block nothing is in flight. */
+static int32_t ticket(const flip_tape *tape, const record *r, int32_t s) {
+    return r->slot * tape->layout->slices + s;
+}
+
+static flip_status wrap_around(const recurrent *j, int32_t ticket, bool forward,
+                               flip_real *const part[2], int64_t first, int64_t n) {
+    for (int i = 0; i < states_of(j); i++)
+        FLIP_TRY(flip_layout_send_wrap(j->layout, ticket, forward, part[i] + first * j->hidden,
+                                       (size_t)(n * j->hidden)));
+    return FLIP_OK;
+}
+
 /* ---- forward ---- */
 
 static flip_status forward_local(flip_tape *tape, record *r, recurrent *j) {
@@ -212,15 +228,15 @@ static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
     for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
         j->x[i] = tape_in(tape, r, i)->value;
     j->y = tape_out(tape, r)->value;
-    if (tape->block == 0 && anew) FLIP_TRY(flip_layout_wrap_end(l)); /* of the last pass */
     for (int32_t s = 0; s < l->slices; s++) {
         flip_layout_slice(l, s, rows, &first, &n);
         FLIP_TRY(wave_begin(tape, j, anew && tape->block > 0, first, n));
+        if (last && anew) FLIP_TRY(flip_layout_wrap_end(l, ticket(tape, r, s), true));
         FLIP_TRY(recurrent_forward(j, first, n));
         if (!last)
             FLIP_TRY(hand_over(j, l->chunk + 1, true, true, j->end, first, n));
         else if (anew && !tape_carry_last(tape))
-            FLIP_TRY(hand_over(j, 0, true, true, j->end, first, n));
+            FLIP_TRY(wrap_around(j, ticket(tape, r, s), true, j->end, first, n));
     }
     FLIP_TRY(flip_layout_state_end(l));
     pool_free(tape->pool, end);
@@ -347,11 +363,12 @@ static flip_status backward_wave(flip_tape *tape, record *r, recurrent *j) {
             FLIP_TRY(hand_over(j, l->chunk + 1, false, false, end, first, n));
         else if (carried_end)
             FLIP_TRY(hand_over(j, 0, false, false, end, first, n));
+        if (begins) FLIP_TRY(flip_layout_wrap_end(l, ticket(tape, r, s), false));
         FLIP_TRY(recurrent_backward(j, first, n));
         if (!begins)
             FLIP_TRY(hand_over(j, l->chunk - 1, false, true, j->dbegin, first, n));
         else if (given && tape->block > 0)
-            FLIP_TRY(hand_over(j, l->n_time - 1, false, true, j->dbegin, first, n));
+            FLIP_TRY(wrap_around(j, ticket(tape, r, s), false, j->dbegin, first, n));
     }
     FLIP_TRY(flip_layout_state_end(l));
     pool_free(tape->pool, own);

@@ -16,10 +16,12 @@
  *   PRODUCT blocks of `width` columns, each the number of an entry of its codebook
  *           [length, width]: 4 bits (length <= 16), 8 (<= 256) or 16 (<= 65,536) a code, packed as
  *           SCALAR; the last block may be narrower and uses the first columns of its codebook
- *   SPARSE  exact for rows with few non-zero columns: see codec_sparse.c
- * With `dither`, SCALAR AFFINE codes are those of x/scale + u, and u - 1/2 is taken off again,
- * u = flip_dither(seed, key of the row, column): errors of alike rows are independent (subtractive
- * dither; BiFeat's Theorem 3.3 asks for it, facts 3.2).
+ *   SPARSE  exact for rows with few non-zero columns: `length` column numbers, ascending, of 16
+ * bits (32 where dim > 65,535; dim or more = no column, after all others), then the `length`
+ *           values: float32 (bits 32), numbers of levels (bits 8) or nothing: all 1 (bits 0)
+ * With `dither`, SCALAR AFFINE codes are floor((x - offset)/scale + u - 1/2), and u - 1/2 is taken
+ * off again, u = flip_dither(seed, key of the row, column): errors of alike rows are independent
+ * (subtractive dither; BiFeat's Theorem 3.3 asks for it, facts 3.2).
  *
  * Codecs (sources: BiFeat, arXiv 2207.14696, and its code; Lloyd 1982, Max 1960; Jegou et al. 2011;
  * Ge et al. 2013, OPQ):
@@ -70,12 +72,28 @@ typedef struct flip_packing {
     bool column_levels;
     bool dither;
     uint64_t dither_seed;
-    int32_t width, length, blocks; /* PRODUCT */
+    int32_t width, length, blocks; /* PRODUCT; SPARSE: length */
     const float *codebook;         /* [blocks, length, width] */
 } flip_packing;
 
-/* [0, 1), from the row's key (original id) and the column alone. */
+/* [0, 1), from the row's key (original id) and the column alone: 24 bits of
+ * flip_dither_mix(flip_dither_row(seed, key) + column), Wellons' mixer "lowbias32". */
 float flip_dither(uint64_t seed, int64_t key, int32_t column);
+uint32_t flip_dither_row(uint64_t seed, int64_t key);
+
+static inline uint32_t flip_dither_mix(uint32_t x) {
+    x = (x ^ x >> 16) * 0x7feb352du;
+    x = (x ^ x >> 15) * 0x846ca68bu;
+    return x ^ x >> 16;
+}
+
+/* Columns first … first+n-1 of one packed row: the definition of packed rows, which kernels and
+ * codecs are held to. Codes must be numbers that the tables have; whoever takes codes from a file
+ * checks them. */
+void flip_unpack_columns(const flip_packing *packing, const uint8_t *row, int64_t key,
+                         int32_t first, int32_t n, float *out /* [n] */);
+void flip_unpack_row(const flip_packing *packing, const uint8_t *row, int64_t key,
+                     float *out /* [dim] */);
 
 typedef struct flip_codec flip_codec;
 

@@ -17,7 +17,7 @@
 #ifndef FLIPBOOK_KERNELS_H
 #define FLIPBOOK_KERNELS_H
 
-#include <flipbook/base.h>
+#include <flipbook/codec.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -78,6 +78,17 @@ typedef struct flip_kernels {
      */
     void (*spmm)(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t dim, flip_real *y,
                  const flip_real *x_own, const flip_real *x_halo, bool accumulate);
+
+    /* Packed rows (codec.h). out[i,:] = row index[i] of codes decoded (index NULL = i), i < n; key
+     * [rows of codes] original ids where rows are dithered, else NULL; ld: row stride of out. */
+    void (*decode_rows)(const flip_packing *packing, const uint8_t *codes, const int64_t *key,
+                        int64_t n, const int32_t *index, flip_real *out, int64_t ld);
+    /* y[v,:] (+)= sum over entries e of row v of value * row index[col[e]] of codes decoded (index
+     * NULL = col[e]): spmm of one step with the decoding inside; a's scales are applied. A row's
+     * entries are added in order; offsets and scales of columns may be applied to the sum. */
+    void (*spmm_packed)(const flip_csr *a, const flip_packing *packing, const uint8_t *codes,
+                        const int64_t *key, const int32_t *index, flip_real *y, int64_t ld,
+                        bool accumulate);
 
     /* C[m,n] (ldc) = epilogue(A[m,k] (lda) * B[k,n] (ldb)); with k = 0, A and B may be NULL */
     void (*gemm_nn)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,

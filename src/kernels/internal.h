@@ -10,7 +10,8 @@
 
 /* Each overrides entries of the table it is given. The simd ones exist in the float build. */
 void flip_kernels_use_blas(flip_kernels *table);
-void flip_kernels_use_cells(flip_kernels *table); /* the reference's own */
+void flip_kernels_use_cells(flip_kernels *table);  /* the reference's own */
+void flip_kernels_use_packed(flip_kernels *table); /* likewise */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_cells_##isa(flip_kernels *table);                                                \

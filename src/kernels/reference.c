@@ -317,6 +317,7 @@ static flip_kernels reference = {
 
 static void add_cells(void) {
     flip_kernels_use_cells(&reference);
+    flip_kernels_use_packed(&reference);
 }
 
 const flip_kernels *flip_kernels_reference(void) {

@@ -1,0 +1,112 @@
+/* Packed rows read one by one: plain C, the definition. */
+#include <flipbook/codec.h>
+
+#include <string.h>
+
+/* ---- dither ----------------------------------------------------------------------------------
+ */
+
+/* Steele, Lea and Flood's splitmix64 finaliser on seed and key, folded to 32 bits. */
+uint32_t flip_dither_row(uint64_t seed, int64_t key) {
+    uint64_t x = seed + ((uint64_t)key + 1) * 0x9E3779B97F4A7C15u;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return (uint32_t)(x ^ x >> 32);
+}
+
+float flip_dither(uint64_t seed, int64_t key, int32_t column) {
+    uint32_t bits = flip_dither_mix(flip_dither_row(seed, key) + (uint32_t)column);
+    return (float)(bits >> 8) * 0x1p-24f;
+}
+
+/* ---- numbers in bytes -------------------------------------------------------------------------
+ */
+
+static uint32_t little(const uint8_t *p, int bytes) {
+    uint32_t x = 0;
+    for (int b = 0; b < bytes; b++)
+        x |= (uint32_t)p[b] << (8 * b);
+    return x;
+}
+
+static float as_float(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* IEEE binary16: sign, 5 bits of exponent (bias 15), 10 of fraction. */
+static float from_half(uint32_t h) {
+    uint32_t sign = (h & 0x8000u) << 16, exponent = h >> 10 & 31, fraction = h & 0x3ffu;
+    if (exponent == 31) return as_float(sign | 0x7f800000u | fraction << 13);
+    if (exponent > 0) return as_float(sign | (exponent + 112) << 23 | fraction << 13);
+    float small = (float)fraction * 0x1p-24f;
+    return sign ? -small : small;
+}
+
+/* The code of column (or block) j. */
+static uint32_t code_at(const uint8_t *row, int bits, int64_t j) {
+    if (bits >= 8) return little(row + j * (bits / 8), bits / 8);
+    return (uint32_t)row[j * bits / 8] >> (j * bits % 8) & ((1u << bits) - 1);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------
+ */
+
+static float level_at(const flip_packing *p, const uint8_t *row, int64_t key, int32_t j) {
+    uint32_t code = code_at(row, p->bits, j);
+    float u = p->dither ? flip_dither(p->dither_seed, key, j) - 0.5f : 0;
+    if (!p->level) return (float)code + 0.5f - u;
+    return p->level[(p->column_levels ? (size_t)j << p->bits : 0) + code] - u;
+}
+
+static float entry_at(const flip_packing *p, const uint8_t *row, int32_t j) {
+    int32_t b = j / p->width;
+    size_t entry = (size_t)b * (size_t)p->length + code_at(row, p->bits, b);
+    return p->codebook[entry * (size_t)p->width + (size_t)(j % p->width)];
+}
+
+static float value_at(const flip_packing *p, const uint8_t *row, int64_t key, int32_t j) {
+    switch (p->kind) {
+    case FLIP_PACKING_FLOAT:
+        return as_float(little(row + 4 * (size_t)j, 4));
+    case FLIP_PACKING_HALF:
+        return from_half(little(row + 2 * (size_t)j, 2));
+    case FLIP_PACKING_BFLOAT:
+        return as_float(little(row + 2 * (size_t)j, 2) << 16);
+    case FLIP_PACKING_PRODUCT:
+        return entry_at(p, row, j);
+    default:
+        return level_at(p, row, key, j);
+    }
+}
+
+static void unpack_sparse(const flip_packing *p, const uint8_t *row, int32_t first, int32_t n,
+                          float *out) {
+    int id_bytes = p->dim > 65535 ? 4 : 2;
+    const uint8_t *values = row + (size_t)p->length * (size_t)id_bytes;
+    memset(out, 0, (size_t)n * sizeof *out);
+    for (int32_t i = 0; i < p->length; i++) {
+        uint32_t j = little(row + (size_t)i * (size_t)id_bytes, id_bytes);
+        if (j >= (uint32_t)(first + n)) break;
+        if (j < (uint32_t)first) continue;
+        out[j - (uint32_t)first] = p->bits == 0   ? 1
+                                   : p->bits == 8 ? p->level[values[i]]
+                                                  : as_float(little(values + 4 * (size_t)i, 4));
+    }
+}
+
+void flip_unpack_columns(const flip_packing *p, const uint8_t *row, int64_t key, int32_t first,
+                         int32_t n, float *out) {
+    if (p->kind == FLIP_PACKING_SPARSE) {
+        unpack_sparse(p, row, first, n, out);
+        return;
+    }
+    for (int32_t j = first; j < first + n; j++)
+        out[j - first] = (p->offset ? p->offset[j] : 0) +
+                         (p->scale ? p->scale[j] : 1) * value_at(p, row, key, j);
+}
+
+void flip_unpack_row(const flip_packing *p, const uint8_t *row, int64_t key, float *out) {
+    flip_unpack_columns(p, row, key, 0, p->dim, out);
+}

@@ -62,6 +62,7 @@ typedef struct packed {
     uint8_t *codes;
     int64_t *key;
     double *value; /* [n, dim] what the codes mean */
+    double size;   /* the largest of them, at least 1 */
     float *offset, *scale, *level, *codebook;
 } packed;
 
@@ -194,6 +195,9 @@ static inline void packed_draw(packed *s, const packing_case *c, int64_t n, int3
             s->value[i * dim + j] =
                 (double)s->offset[j] + (double)s->scale[j] * s->value[i * dim + j];
     }
+    s->size = 1;
+    for (int64_t i = 0; i < n * dim; i++)
+        s->size = fmax(s->size, fabs(s->value[i]));
 }
 
 static inline void packed_free(packed *s) {

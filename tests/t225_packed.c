@@ -2,9 +2,14 @@
  * against values written down when the codes were drawn. */
 #include "packings.h"
 
-/* Values are of size 1 (sparse: 156), and everything is float up to the sums. */
-static double tolerance_of(const packing_case *c, double terms) {
-    return 1.2e-7 * (c->kind == FLIP_PACKING_SPARSE ? 156 : 1) * (8 + 4 * terms);
+/* Everything is float up to the sums of so many terms, whose running sums round, too. */
+static double tolerance_of(const packed *p, double terms) {
+    return 1.2e-7 * p->size * (8 + 4 * terms + terms * terms / 64);
+}
+
+/* Has table t an entry of its own? */
+static bool own_entry(int t) {
+    return t == 0 || list[t]->spmm_packed != list[t - 1]->spmm_packed;
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
@@ -21,6 +26,7 @@ static void check_decode(const packing_case *c, int32_t dim, bool listed) {
     flip_real *want = get((size_t)dim + 1, sizeof *want);
     for (int t = 0; t < n_tables; t++) {
         char what[80];
+        if (!own_entry(t)) continue;
         snprintf(what, sizeof what, "%s decodes %s, %d columns", list[t]->name, c->name, dim);
         for (int64_t i = 0; i < n * ld; i++)
             out[i] = 77;
@@ -29,7 +35,7 @@ static void check_decode(const packing_case *c, int32_t dim, bool listed) {
         for (int64_t i = 0; i < n; i++) {
             for (int32_t j = 0; j < dim; j++)
                 want[j] = (flip_real)s.value[(listed ? index[i] : i) * dim + j];
-            near(what, out + i * ld, want, dim, tolerance_of(c, 0));
+            near(what, out + i * ld, want, dim, tolerance_of(&s, 0));
             for (int64_t j = dim; j < ld; j++)
                 assert_true(out[i * ld + j] == 77); /* nothing behind the row */
         }
@@ -64,8 +70,8 @@ static const sum_case sum_cases[] = {
     {"weights, listed", 40, 3, 5, true, false, true, true},
     {"scales", 40, 3, 5, false, true, false, false},
     {"both, listed", 40, 3, 5, true, true, true, true},
-    {"hub", 6, 2500, 9, true, false, false, false},
-    {"hub of ones", 6, 2500, 9, false, true, true, false},
+    {"hub", 6, 1200, 9, true, false, false, false},
+    {"hub of ones", 6, 1200, 9, false, true, true, false},
 };
 enum { N_SUMS = sizeof sum_cases / sizeof *sum_cases, COLS = 61 };
 
@@ -130,13 +136,14 @@ static void check_sum(const packing_case *c, const sum_case *how, int32_t dim) {
                 (flip_real)plain_sum(s, &p, v, j, how->accumulate ? (double)before[v * ld + j] : 0);
     for (int t = 0; t < n_tables; t++) {
         char what[120];
+        if (!own_entry(t)) continue;
         snprintf(what, sizeof what, "%s sums %s, %d columns, %s", list[t]->name, c->name, dim,
                  how->name);
         const int64_t *key = c->dither ? p.key : NULL;
         const int32_t *index = how->listed ? s->index : NULL;
         memcpy(y, before, (size_t)size * sizeof *y);
         list[t]->spmm_packed(&s->a, &p.packing, p.codes, key, index, y, ld, how->accumulate);
-        near(what, y, want, size, tolerance_of(c, how->hub + 12));
+        near(what, y, want, size, tolerance_of(&p, how->hub + 12));
         memcpy(other, before, (size_t)size * sizeof *other);
         omp_set_num_threads(2);
         list[t]->spmm_packed(&s->a, &p.packing, p.codes, key, index, other, ld, how->accumulate);

@@ -331,6 +331,107 @@ static void check_backward(flip_comm *comm, flip_plan *plan, const flip_gid *nee
     free(halo);
 }
 
+/* ---- a coded wire ---- */
+
+/* Bytes of n numbers: what the formula in comm.h says. */
+static uint64_t wire_bytes(flip_wire wire, uint64_t n) {
+    uint64_t groups = (n + 255) / 256;
+    switch (wire) {
+    case FLIP_WIRE_BF16:
+        return 2 * n;
+    case FLIP_WIRE_INT8:
+        return n + 4 * groups;
+    case FLIP_WIRE_INT4:
+        return (n + 1) / 2 + 4 * groups;
+    case FLIP_WIRE_ADAPTIVE:
+        return (n + 1) / 2 + 4 * groups + (groups + 3) / 4;
+    default:
+        return n * sizeof(flip_real);
+    }
+}
+
+/* Own rows that rank r asks for. */
+static uint64_t rows_for(int r) {
+    uint64_t rows = 0;
+    for (flip_gid id = first[rank]; id < first[rank + 1]; id++)
+        rows += needs(r, id);
+    return rows;
+}
+
+/* Rows arrive with a bounded error in as many bytes as the formula says; gradients of all ranks are
+ * added; the same epoch gives the same bits, another one others. */
+static void check_wire(flip_comm *comm, flip_plan *plan, const flip_gid *need, int32_t n,
+                       size_t width, flip_wire wire, double step) {
+    size_t own_rows = (size_t)(first[rank + 1] - first[rank]);
+    flip_real *own = malloc((own_rows * width + 1) * sizeof *own), *halo[3];
+    uint64_t forward = 0, backward = 0, *bytes = &flip_comm_meter(comm)->bytes[FLIP_BYTES_STATE];
+    for (size_t v = 0; v < own_rows; v++)
+        for (size_t j = 0; j < width; j++)
+            own[v * width + j] = cell(1, first[rank] + (flip_gid)v, j);
+    for (int r = 0; r < size; r++) {
+        uint64_t from_r = 0;
+        for (int32_t i = 0; i < n; i++)
+            from_r += need[i] >= first[r] && need[i] < first[r + 1];
+        forward += wire_bytes(wire, rows_for(r) * width);
+        backward += wire_bytes(wire, from_r * width);
+    }
+    for (int k = 0; k < 3; k++) {
+        halo[k] = calloc((size_t)n * width + 1, sizeof **halo);
+        flip_comm_wire(comm, wire, 9, k / 2);
+        uint64_t before = *bytes;
+        CHECK_OK(flip_plan_forward_begin(plan, own, width, halo[k]));
+        CHECK_OK(flip_plan_forward_end(plan));
+        CHECK(*bytes - before == forward, "wire %d: %llu bytes, formula %llu", wire,
+              (unsigned long long)(*bytes - before), (unsigned long long)forward);
+    }
+    size_t all = (size_t)n * width;
+    CHECK(memcmp(halo[0], halo[1], all * sizeof **halo) == 0, "wire %d: another draw", wire);
+    CHECK(wire == FLIP_WIRE_BF16 || all < 500 || memcmp(halo[0], halo[2], all * sizeof **halo) != 0,
+          "wire %d: the same draw in another epoch", wire);
+    for (int32_t i = 0; i < n; i++)
+        for (size_t j = 0; j < width; j++) {
+            double off = (double)(halo[0][(size_t)i * width + j] - cell(1, need[i], j));
+            CHECK(off <= step && off >= -step, "wire %d: halo row %d is off by %g", wire, i, off);
+            halo[0][(size_t)i * width + j] = cell(2 + (uint64_t)rank, need[i], j);
+        }
+    uint64_t before = *bytes;
+    CHECK_OK(flip_plan_backward_begin(plan, halo[0], width));
+    CHECK_OK(flip_plan_backward_end(plan, own));
+    CHECK(*bytes - before == backward, "wire %d: back %llu bytes, formula %llu", wire,
+          (unsigned long long)(*bytes - before), (unsigned long long)backward);
+    for (size_t v = 0; v < own_rows; v++)
+        for (size_t j = 0; j < width; j++) {
+            flip_gid id = first[rank] + (flip_gid)v;
+            double sum = (double)cell(1, id, j), most = step * size;
+            for (int r = 0; r < size; r++)
+                if (needs(r, id)) sum += (double)cell(2 + (uint64_t)r, id, j);
+            double off = (double)own[v * width + j] - sum;
+            CHECK(off <= most && off >= -most, "wire %d: own row %zu is off by %g", wire, v, off);
+        }
+    flip_comm_wire(comm, FLIP_WIRE_EXACT, 0, 0);
+    for (int k = 0; k < 3; k++)
+        free(halo[k]);
+    free(own);
+}
+
+static void check_wires(flip_comm *comm, flip_plan *plan, const flip_gid *need, int32_t n) {
+    static const struct {
+        flip_wire wire;
+        double step; /* of a group whose range is at most 12 */
+    } wires[] = {{FLIP_WIRE_BF16, 0.02},
+                 {FLIP_WIRE_INT8, 12.2 / 255},
+                 {FLIP_WIRE_INT4, 12.2 / 15},
+                 {FLIP_WIRE_ADAPTIVE, 12.2 / 3}};
+    for (size_t w = 0; w < sizeof wires / sizeof *wires; w++) {
+        check_wire(comm, plan, need, n, 1, wires[w].wire, wires[w].step);
+        check_wire(comm, plan, need, n, 501, wires[w].wire, wires[w].step);
+    }
+    flip_comm_wire(comm, FLIP_WIRE_INT4, 9, 1);
+    flip_comm_wire_pause(comm, true);
+    check_forward(comm, plan, need, n, 16);
+    flip_comm_wire(comm, FLIP_WIRE_EXACT, 0, 0);
+}
+
 static void check_other(flip_plan *plan, const flip_gid *need, int32_t n) {
     int64_t own[N], halo[N];
     double sums[N * 2], back[N * 2];
@@ -374,6 +475,7 @@ static void check_plans_chunked(flip_comm *comm) {
             check_backward(comm, plan, need, n, widths[w]);
         }
         check_other(plan, need, n);
+        check_wires(comm, plan, need, n);
         flip_real own[N], a[N], b[N];
         for (int i = 0; i < N; i++)
             own[i] = (flip_real)(rank * 1000 + i);

@@ -191,10 +191,6 @@ static void bad_command_lines(void **state) {
         {"g --batch 1024", "--batch 1024 is not in this version of flipbook (it has full)"},
         {"g --fanout 10,10", "--fanout 10,10 is not in this version of flipbook (it has all)"},
         {"g --codec pq8", "--codec pq8 is not in this version of flipbook (it has none)"},
-        {"g --wire-codec bf16", "--wire-codec bf16 is not in this version of flipbook (it has "
-                                "none)"},
-        {"g --activations 4bit", "--activations 4bit is not in this version of flipbook "
-                                 "(it has keep|recompute)"},
         {"g --cache-bytes 1G", "--cache-bytes 1073741824 is not in this version of flipbook (it "
                                "has 0)"},
         {"g --device cuda", "--device cuda is not in this version of flipbook (it has auto|cpu)"},

@@ -116,6 +116,8 @@ typedef enum flip_stream {
     FLIP_STREAM_SPLIT,
     FLIP_STREAM_GENERATE, /* generators: a, b as each says */
     FLIP_STREAM_PARTITION,
+    FLIP_STREAM_ACTIVATION, /* a = epoch << 24 | block, b = variable << 16 | rank */
+    FLIP_STREAM_WIRE,       /* a = epoch, b = message << 16 | rank */
     FLIP_STREAM_TEST
 } flip_stream;
 

@@ -7,7 +7,8 @@
  *     own grads += Σ over ranks  ◀──begin/end── halo grads [n_halo, width]  backward
  *
  * Between begin and end the caller works on rows that need no halo. Bytes sent are counted in the
- * communicator's meter: forward and backward both Σ over peers of rows · width · sizeof(flip_real).
+ * communicator's meter: forward and backward both Σ over peers of rows · width · sizeof(flip_real),
+ * or of what that becomes on a coded wire.
  */
 #ifndef FLIPBOOK_COMM_H
 #define FLIPBOOK_COMM_H
@@ -34,6 +35,24 @@ int flip_comm_node_rank(const flip_comm *comm); /* among the ranks of this machi
 int flip_comm_node_size(const flip_comm *comm);
 flip_meter *flip_comm_meter(flip_comm *comm); /* owned by comm; NULL for a NULL comm */
 MPI_Comm flip_comm_mpi(const flip_comm *comm);
+
+/* How the numbers of plans and messages travel, those of communicators split from this one too. All
+ * but EXACT are lossy: rounded stochastically, so that their expectation is exact, in groups of 256
+ * with their own range (codec/groups.h): 8 or 4 bits and 4 bytes a group, or, ADAPTIVE, 2, 4 or 8
+ * bits a group, 4 on average, by its share of the error (codec/mixed.h); BF16 to nearest. Ids,
+ * degrees, sums over ranks, and the states of wavefronts stay exact. */
+typedef enum flip_wire {
+    FLIP_WIRE_EXACT,
+    FLIP_WIRE_BF16,
+    FLIP_WIRE_INT8,
+    FLIP_WIRE_INT4,
+    FLIP_WIRE_ADAPTIVE
+} flip_wire;
+/* From here on; the same on all ranks, while nothing is in flight. Draws are keyed by (seed, epoch,
+ * number of the message since this call). Local; a NULL comm has no wire. */
+void flip_comm_wire(flip_comm *comm, flip_wire wire, uint64_t seed, int64_t epoch);
+/* Between the two calls numbers travel exactly. */
+void flip_comm_wire_pause(flip_comm *comm, bool paused);
 
 /* All collective, safe beyond 2^31 elements, and do nothing on one rank (or a NULL comm). */
 flip_status flip_comm_sum_f64(flip_comm *comm, double *values,
@@ -68,6 +87,11 @@ void flip_messages_destroy(flip_messages **messages); /* after wait */
 flip_status flip_messages_send(flip_messages *messages, const void *data, size_t bytes, int peer,
                                flip_bytes counted_as);
 flip_status flip_messages_receive(flip_messages *messages, void *data, size_t bytes, int peer);
+/* The same for numbers, in what the wire makes of them. */
+flip_status flip_messages_send_values(flip_messages *messages, const flip_real *values, size_t n,
+                                      int peer, flip_bytes counted_as);
+flip_status flip_messages_receive_values(flip_messages *messages, flip_real *values, size_t n,
+                                         int peer);
 flip_status flip_messages_wait(flip_messages *messages); /* for all of them */
 /* Lets long messages move on; between wait and the first send there is nothing to do. */
 flip_status flip_messages_progress(flip_messages *messages);

@@ -104,8 +104,13 @@ typedef int32_t flip_var;
 typedef enum flip_saved {
     FLIP_SAVED_KEEP,
     FLIP_SAVED_RECOMPUTE, /* recurrent layers make their gates anew: one product more */
-    FLIP_SAVED_QUANTISE,  /* this and the following are refused so far */
-    FLIP_SAVED_HOST
+    /* Lossy (ActNN, ICML'21): what the caller releases and backward will read waits in groups of
+     * 256 values with their own range, 2, 4 or 8 bits a value, stochastically rounded; the gates of
+     * recurrent layers are made anew. Bits of ReLU stay exact. */
+    FLIP_SAVED_2BIT,
+    FLIP_SAVED_4BIT,
+    FLIP_SAVED_8BIT,
+    FLIP_SAVED_HOST /* refused so far */
 } flip_saved;
 /* What a layer multiplies with, made of the stored weight. */
 typedef enum flip_weights {
@@ -171,6 +176,10 @@ void flip_tape_block(flip_tape *tape, flip_layout *layout, flip_carry *carry, in
 flip_status flip_tape_status(const flip_tape *tape);
 size_t
 flip_tape_peak(const flip_tape *tape); /* bytes of the pool's highest address in use so far */
+
+/* The most bytes that layers had put aside at the beginning of a backward walk so far: values that
+ * it reads (not the caller's inputs), ReLU's bits, operators' own; without the loss's. */
+size_t flip_tape_saved(const flip_tape *tape);
 
 /* data [rows, steps, dim] is borrowed, never copied and never written. */
 flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,

@@ -132,8 +132,9 @@ typedef struct flip_settings {
     int64_t blocks, memory;
     bool precompute;
     int64_t cache_bytes;
-    char codec[FLIP_WORD_SIZE], wire_codec[FLIP_WORD_SIZE];
-    int32_t activations;
+    char codec[FLIP_WORD_SIZE];
+    int32_t wire_codec;  /* flip_wire */
+    int32_t activations; /* flip_saved */
     int64_t parts_per_rank;
     /* files */
     char report[FLIP_PATH_SIZE], checkpoint[FLIP_PATH_SIZE], resume[FLIP_PATH_SIZE];

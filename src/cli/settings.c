@@ -218,12 +218,13 @@ static const flip_key keys[] = {
     {"cache-bytes", FLIP_KEY_BYTES, AT(cache_bytes), "0", 0, 9e18, false, NULL, "|0|", NULL, T,
      false, "of the feature cache on the device"},
     WORD("codec", codec, "none", "none|CODEC", "|none|", is_codec, T, true, "of stored features"),
-    WORD("wire-codec", wire_codec, "none", "none|CODEC", "|none|", is_codec, T, true,
-         "of exchanged rows"),
-    CHOICE("activations", activations, "keep", "keep|recompute|2bit|4bit|8bit", "|keep|recompute|",
-           true,
+    CHOICE(
+        "wire-codec", wire_codec, "none", "none|bf16|int8|int4|adaptive", NULL, true,
+        "how rows and gradients travel between ranks in training: rounded stochastically, lossy; "
+        "adaptive: 2, 4 or 8 bits, 4 on average, by where the error is"),
+    CHOICE("activations", activations, "keep", "keep|recompute|2bit|4bit|8bit", NULL, true,
            "how saved tensors wait for the backward pass; recompute: gates of recurrent layers are "
-           "computed again"),
+           "computed again; 2bit, 4bit, 8bit: rounded stochastically, lossy"),
     INT("parts-per-rank", parts_per_rank, "4", 1, 4096, T | E | P, false,
         "parts a rank when the file is not partitioned"),
 

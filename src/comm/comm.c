@@ -58,6 +58,7 @@ static flip_status new_comm(flip_comm **comm) {
     (*comm)->mpi = MPI_COMM_NULL;
     (*comm)->next_tag = FLIP_TAG_FIRST;
     (*comm)->meter = &(*comm)->own_meter;
+    (*comm)->wire = &(*comm)->own_wire;
     return FLIP_OK;
 }
 
@@ -83,6 +84,7 @@ flip_status flip_comm_split(flip_comm **part, flip_comm *comm, int colour, int k
     FLIP_TRY_GOTO(FLIP_MPI(MPI_Comm_split(comm->mpi, colour, key, &mpi)));
     FLIP_TRY_GOTO(enter(*part, mpi));
     (*part)->meter = comm->meter;
+    (*part)->wire = comm->wire;
     (*part)->chunk = comm->chunk;
     (*part)->outer_rank = comm->outer_rank;
 done:

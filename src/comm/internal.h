@@ -28,6 +28,23 @@ void flip_mpi_requests_finish(flip_mpi_requests *requests);
 /* Tags: of all-to-all, of messages (callers choose), of plans; MPI promises at least 32767. */
 enum { TAG_ALL_TO_ALL = 1, FLIP_TAG_FIRST = 16, FLIP_TAG_LAST = 32000 };
 
+/* What travels in few bits (wire.c): the setting, and the messages since it was made. */
+typedef struct flip_wire_state {
+    flip_wire wire;
+    uint64_t seed, messages;
+    int64_t epoch;
+    bool paused;
+} flip_wire_state;
+static inline flip_wire flip_wire_now(const flip_wire_state *s) {
+    return s->paused ? FLIP_WIRE_EXACT : s->wire;
+}
+/* Bytes of a message of so many numbers. */
+size_t flip_wire_bytes(flip_wire wire, size_t values);
+/* Not for EXACT. */
+flip_status flip_wire_encode(flip_comm *comm, flip_wire wire, uint8_t *out, const flip_real *x,
+                             size_t values);
+flip_status flip_wire_decode(flip_wire wire, flip_real *x, const uint8_t *in, size_t values);
+
 struct flip_comm {
     MPI_Comm mpi; /* owned duplicate */
     int rank, size, node_rank, node_size;
@@ -36,6 +53,8 @@ struct flip_comm {
     int outer_rank;    /* in the communicator this one was split from: for messages */
     flip_meter *meter; /* own_meter, or that of the communicator this one was split from */
     flip_meter own_meter;
+    flip_wire_state *wire; /* own_wire, or that of the communicator this one was split from */
+    flip_wire_state own_wire;
 };
 
 flip_status flip_mpi_check(int code, const char *call, const char *function, const char *file,

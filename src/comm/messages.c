@@ -2,10 +2,20 @@
  * know by themselves who sends what, are made of. */
 #include "comm/internal.h"
 
+/* A message of numbers on a coded wire. */
+typedef struct coded {
+    uint8_t *bytes;  /* owned */
+    flip_real *into; /* where it is decoded to; NULL: it was sent */
+    size_t n;        /* values */
+    flip_wire wire;
+} coded;
+
 struct flip_messages {
     flip_comm *comm; /* borrowed */
     int tag;
     flip_mpi_requests requests;
+    coded *coded; /* [n_coded] in flight */
+    int n_coded, max_coded;
 };
 
 flip_status flip_messages_create(flip_messages **out, flip_comm *comm, int tag) {
@@ -23,6 +33,9 @@ flip_status flip_messages_create(flip_messages **out, flip_comm *comm, int tag) 
 void flip_messages_destroy(flip_messages **messages) {
     if (!*messages) return;
     flip_mpi_requests_finish(&(*messages)->requests);
+    for (int i = 0; i < (*messages)->n_coded; i++)
+        flip_free((*messages)->coded[i].bytes);
+    flip_free((*messages)->coded);
     flip_free(*messages);
     *messages = NULL;
 }
@@ -37,10 +50,57 @@ flip_status flip_messages_receive(flip_messages *m, void *data, size_t bytes, in
     return flip_transport_mpi.receive(&m->requests, data, bytes, peer, m->tag);
 }
 
+/* ---- numbers ---- */
+
+static flip_status add_coded(flip_messages *m, flip_real *into, size_t n, coded **out) {
+    if (m->n_coded == m->max_coded) {
+        int more = m->max_coded ? 2 * m->max_coded : 8;
+        FLIP_TRY(flip_grow(&m->coded, (size_t)m->n_coded, (size_t)more, sizeof *m->coded,
+                           "coded messages"));
+        m->max_coded = more;
+    }
+    coded c = {.into = into, .n = n, .wire = flip_wire_now(m->comm->wire)};
+    FLIP_TRY(flip_alloc(&c.bytes, flip_wire_bytes(c.wire, n), 1, "a coded message"));
+    *out = &m->coded[m->n_coded++];
+    **out = c;
+    return FLIP_OK;
+}
+
+flip_status flip_messages_send_values(flip_messages *m, const flip_real *values, size_t n, int peer,
+                                      flip_bytes counted_as) {
+    coded *c = NULL;
+    if (flip_wire_now(m->comm->wire) == FLIP_WIRE_EXACT)
+        return flip_messages_send(m, values, n * sizeof *values, peer, counted_as);
+    FLIP_TRY(add_coded(m, NULL, n, &c));
+    FLIP_TRY(flip_wire_encode(m->comm, c->wire, c->bytes, values, n));
+    return flip_messages_send(m, c->bytes, flip_wire_bytes(c->wire, n), peer, counted_as);
+}
+
+flip_status flip_messages_receive_values(flip_messages *m, flip_real *values, size_t n, int peer) {
+    coded *c = NULL;
+    if (flip_wire_now(m->comm->wire) == FLIP_WIRE_EXACT)
+        return flip_messages_receive(m, values, n * sizeof *values, peer);
+    FLIP_TRY(add_coded(m, values, n, &c));
+    return flip_messages_receive(m, c->bytes, flip_wire_bytes(c->wire, n), peer);
+}
+
+static flip_status decode_all(flip_messages *m) {
+    flip_status status = FLIP_OK;
+    for (int i = 0; i < m->n_coded; i++) {
+        coded *c = &m->coded[i];
+        if (status == FLIP_OK && c->into)
+            status = flip_wire_decode(c->wire, c->into, c->bytes, c->n);
+        flip_free(c->bytes);
+    }
+    m->n_coded = 0;
+    return status;
+}
+
 flip_status flip_messages_wait(flip_messages *m) {
-    if (m->requests.n == 0) return FLIP_OK;
+    if (m->requests.n == 0 && m->n_coded == 0) return FLIP_OK;
     flip_meter_begin(m->comm->meter, FLIP_STAGE_EXCHANGE);
     flip_status status = flip_transport_mpi.wait(&m->requests);
+    if (status == FLIP_OK) status = decode_all(m);
     flip_meter_end(m->comm->meter);
     return status;
 }

@@ -24,6 +24,8 @@ typedef struct side {
     int32_t *row; /* [n_rows] local row of each; NULL = row i is i */
     char *buffer; /* packed rows */
     size_t capacity;
+    uint8_t *coded; /* the same on a coded wire, one neighbour's message after the other's */
+    size_t coded_capacity;
 } side;
 
 struct flip_plan {
@@ -38,7 +40,8 @@ struct flip_plan {
     /* the exchange in flight */
     enum { IDLE, FORWARD, BACKWARD } state;
     size_t row_bytes;
-    void *halo; /* forward: where received rows go */
+    flip_wire wire; /* how its rows travel */
+    void *halo;     /* forward: where received rows go */
 };
 
 /* ---- building ---- */
@@ -197,6 +200,7 @@ static void finish_side(side *s) {
     flip_free(s->peer);
     flip_free(s->row);
     flip_free(s->buffer);
+    flip_free(s->coded);
 }
 
 void flip_plan_destroy(flip_plan **plan) {
@@ -232,7 +236,8 @@ size_t flip_plan_bytes(const flip_plan *plan) {
     return sizeof *plan + (size_t)(plan->owner.n_peers + plan->copies.n_peers) * sizeof(neighbour) +
            (size_t)plan->owner.n_rows * sizeof(int32_t) +
            (plan->copies.row ? (size_t)plan->copies.n_rows * sizeof(int32_t) : 0) +
-           plan->owner.capacity + plan->copies.capacity;
+           plan->owner.capacity + plan->copies.capacity + plan->owner.coded_capacity +
+           plan->copies.coded_capacity;
 }
 
 /* ---- running ---- */
@@ -253,19 +258,71 @@ static void pack(const side *s, const char *rows, size_t row_bytes) {
         memcpy(s->buffer + (size_t)i * row_bytes, rows + (size_t)s->row[i] * row_bytes, row_bytes);
 }
 
-static flip_status post_receives(flip_plan *plan, const side *s, char *into) {
+/* Bytes of the message of one neighbour, and of all of a side. */
+static size_t message_bytes(const flip_plan *plan, const neighbour *peer) {
+    size_t bytes = (size_t)peer->n * plan->row_bytes;
+    return plan->wire == FLIP_WIRE_EXACT ? bytes
+                                         : flip_wire_bytes(plan->wire, bytes / sizeof(flip_real));
+}
+
+static size_t side_bytes(const flip_plan *plan, const side *s) {
+    size_t bytes = 0;
     for (int i = 0; i < s->n_peers; i++)
-        FLIP_TRY(plan->transport->receive(
-            &plan->requests, into + (size_t)s->peer[i].first * plan->row_bytes,
-            (size_t)s->peer[i].n * plan->row_bytes, s->peer[i].rank, plan->tag));
+        bytes += message_bytes(plan, &s->peer[i]);
+    return bytes;
+}
+
+static flip_status reserve_coded(const flip_plan *plan, side *s) {
+    size_t needed = side_bytes(plan, s);
+    if (plan->wire == FLIP_WIRE_EXACT || needed <= s->coded_capacity) return FLIP_OK;
+    flip_free(s->coded);
+    s->coded = NULL;
+    s->coded_capacity = 0;
+    FLIP_TRY(flip_alloc(&s->coded, needed, 1, "buffer of a coded exchange"));
+    s->coded_capacity = needed;
     return FLIP_OK;
 }
 
-static flip_status post_sends(flip_plan *plan, const side *s, const char *from) {
-    for (int i = 0; i < s->n_peers; i++)
-        FLIP_TRY(plan->transport->send(
-            &plan->requests, from + (size_t)s->peer[i].first * plan->row_bytes,
-            (size_t)s->peer[i].n * plan->row_bytes, s->peer[i].rank, plan->tag));
+static flip_status post_receives(flip_plan *plan, side *s, char *into) {
+    FLIP_TRY(reserve_coded(plan, s));
+    uint8_t *coded = s->coded;
+    for (int i = 0; i < s->n_peers; i++) {
+        size_t bytes = message_bytes(plan, &s->peer[i]);
+        char *rows = into + (size_t)s->peer[i].first * plan->row_bytes;
+        FLIP_TRY(plan->transport->receive(&plan->requests,
+                                          plan->wire == FLIP_WIRE_EXACT ? rows : (void *)coded,
+                                          bytes, s->peer[i].rank, plan->tag));
+        coded += plan->wire == FLIP_WIRE_EXACT ? 0 : bytes;
+    }
+    return FLIP_OK;
+}
+
+static flip_status post_sends(flip_plan *plan, side *s, const char *from) {
+    FLIP_TRY(reserve_coded(plan, s));
+    uint8_t *coded = s->coded;
+    for (int i = 0; i < s->n_peers; i++) {
+        size_t bytes = message_bytes(plan, &s->peer[i]);
+        const void *rows = from + (size_t)s->peer[i].first * plan->row_bytes;
+        if (plan->wire != FLIP_WIRE_EXACT) {
+            FLIP_TRY(flip_wire_encode(plan->comm, plan->wire, coded, rows,
+                                      (size_t)s->peer[i].n * plan->row_bytes / sizeof(flip_real)));
+            rows = coded;
+            coded += bytes;
+        }
+        FLIP_TRY(plan->transport->send(&plan->requests, rows, bytes, s->peer[i].rank, plan->tag));
+    }
+    return FLIP_OK;
+}
+
+/* What came on a coded wire becomes rows again. */
+static flip_status decode_received(const flip_plan *plan, const side *s, char *into) {
+    const uint8_t *coded = s->coded;
+    for (int i = 0; plan->wire != FLIP_WIRE_EXACT && i < s->n_peers; i++) {
+        flip_real *rows = (flip_real *)(into + (size_t)s->peer[i].first * plan->row_bytes);
+        size_t values = (size_t)s->peer[i].n * plan->row_bytes / sizeof *rows;
+        FLIP_TRY(flip_wire_decode(plan->wire, rows, coded, values));
+        coded += message_bytes(plan, &s->peer[i]);
+    }
     return FLIP_OK;
 }
 
@@ -298,6 +355,7 @@ static flip_status forward_end(flip_plan *plan) {
     plan->state = IDLE;
     FLIP_TRY(plan->transport->wait(&plan->requests));
     const side *s = &plan->copies;
+    FLIP_TRY(decode_received(plan, s, s->row ? s->buffer : plan->halo));
     for (int64_t i = 0; s->row && i < s->n_rows; i++)
         memcpy((char *)plan->halo + (size_t)s->row[i] * plan->row_bytes,
                s->buffer + (size_t)i * plan->row_bytes, plan->row_bytes);
@@ -321,7 +379,8 @@ static flip_status backward_wait(flip_plan *plan) {
     if (plan->state != BACKWARD)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "a backward exchange ends that has not begun");
     plan->state = IDLE;
-    return plan->transport->wait(&plan->requests);
+    FLIP_TRY(plan->transport->wait(&plan->requests));
+    return decode_received(plan, &plan->owner, plan->owner.buffer);
 }
 
 /* The stage's clock round one step of an exchange. */
@@ -332,9 +391,9 @@ static flip_status backward_wait(flip_plan *plan) {
 
 flip_status flip_plan_forward_begin(flip_plan *plan, const flip_real *own, size_t width,
                                     flip_real *halo) {
+    plan->wire = flip_wire_now(plan->comm->wire);
     TIMED(plan, forward_begin(plan, own, width * sizeof(flip_real), halo));
-    plan->comm->meter->bytes[plan->counted_as] +=
-        (uint64_t)plan->owner.n_rows * width * sizeof(flip_real);
+    plan->comm->meter->bytes[plan->counted_as] += side_bytes(plan, &plan->owner);
     return status;
 }
 
@@ -344,9 +403,9 @@ flip_status flip_plan_forward_end(flip_plan *plan) {
 }
 
 flip_status flip_plan_backward_begin(flip_plan *plan, const flip_real *halo, size_t width) {
+    plan->wire = flip_wire_now(plan->comm->wire);
     TIMED(plan, backward_begin(plan, halo, width * sizeof(flip_real)));
-    plan->comm->meter->bytes[plan->counted_as] +=
-        (uint64_t)plan->copies.n_rows * width * sizeof(flip_real);
+    plan->comm->meter->bytes[plan->counted_as] += side_bytes(plan, &plan->copies);
     return status;
 }
 
@@ -370,11 +429,13 @@ flip_status flip_plan_backward_end(flip_plan *plan, flip_real *own) {
 }
 
 flip_status flip_plan_fetch(flip_plan *plan, const void *own, size_t bytes, void *halo) {
+    plan->wire = FLIP_WIRE_EXACT;
     FLIP_TRY(forward_begin(plan, own, bytes, halo));
     return forward_end(plan);
 }
 
 flip_status flip_plan_reduce_f64(flip_plan *plan, const double *halo, size_t width, double *own) {
+    plan->wire = FLIP_WIRE_EXACT;
     FLIP_TRY(backward_begin(plan, halo, width * sizeof *halo));
     FLIP_TRY(backward_wait(plan));
     const double *buffer = (const double *)plan->owner.buffer;

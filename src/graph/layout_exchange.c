@@ -137,15 +137,14 @@ flip_status flip_layout_to_nodes_begin(flip_layout *l, int32_t block, int32_t sl
     for (int32_t c = 0; c < l->n_time; c++) {
         if (c == l->chunk) continue;
         size_t values = slice_values(l, f, c);
-        FLIP_TRY(flip_messages_receive(f->messages, into, values * sizeof *into, c));
+        FLIP_TRY(flip_messages_receive_values(f->messages, into, values, c));
         into += values;
     }
     for (int32_t c = 0; c < l->n_time; c++) {
         if (c == l->chunk) continue;
         int64_t first = part_rows(l, c, slice, &n), run = (int64_t)steps * dim;
-        FLIP_TRY(flip_messages_send(f->messages, x + first * run,
-                                    (size_t)n * (size_t)run * sizeof *x, c,
-                                    FLIP_BYTES_REDISTRIBUTE));
+        FLIP_TRY(flip_messages_send_values(f->messages, x + first * run, (size_t)n * (size_t)run, c,
+                                           FLIP_BYTES_REDISTRIBUTE));
     }
     return FLIP_OK;
 }
@@ -179,16 +178,15 @@ flip_status flip_layout_to_time_begin(flip_layout *l, int32_t block, int32_t sli
         if (c == l->chunk)
             copy_steps(l, f, c, (flip_real *)y, x + first * run, true);
         else
-            FLIP_TRY(flip_messages_receive(f->messages, x + first * run,
-                                           (size_t)n * (size_t)run * sizeof *x, c));
+            FLIP_TRY(flip_messages_receive_values(f->messages, x + first * run,
+                                                  (size_t)n * (size_t)run, c));
     }
     flip_real *to = f->buffer;
     for (int32_t c = 0; c < l->n_time; c++) {
         if (c == l->chunk) continue;
         size_t values = slice_values(l, f, c);
         copy_steps(l, f, c, (flip_real *)y, to, true);
-        FLIP_TRY(
-            flip_messages_send(f->messages, to, values * sizeof *to, c, FLIP_BYTES_REDISTRIBUTE));
+        FLIP_TRY(flip_messages_send_values(f->messages, to, values, c, FLIP_BYTES_REDISTRIBUTE));
         to += values;
     }
     return FLIP_OK;
@@ -374,9 +372,9 @@ static flip_status post(const passage *p, int side, bool send) {
         int32_t steps = side == 0 ? shared_steps(p, c, l->chunk) : shared_steps(p, l->chunk, c);
         size_t values = (size_t)l->n_rows * (size_t)p->dim * (size_t)steps;
         if (c != l->chunk && send)
-            FLIP_TRY(flip_messages_send(t->window, at, values * sizeof *at, c, FLIP_BYTES_WINDOW));
+            FLIP_TRY(flip_messages_send_values(t->window, at, values, c, FLIP_BYTES_WINDOW));
         if (c != l->chunk && !send)
-            FLIP_TRY(flip_messages_receive(t->window, at, values * sizeof *at, c));
+            FLIP_TRY(flip_messages_receive_values(t->window, at, values, c));
         at += values;
     }
     return FLIP_OK;

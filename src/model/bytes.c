@@ -48,7 +48,7 @@ static int64_t chain_values(const flip_model_params *p, int64_t in, int64_t out)
  * gates and cells (GRU: the candidate's share). */
 static int64_t recurrent_columns(const flip_model_params *p, int64_t state) {
     int64_t gates = p->temporal == FLIP_TEMPORAL_GRU ? 3 : 4;
-    return p->saved == FLIP_SAVED_RECOMPUTE ? state : (gates + 2) * state;
+    return p->saved != FLIP_SAVED_KEEP ? state : (gates + 2) * state;
 }
 
 /* GCN, TM-GCN, EvolveGCN and SAGE by means, without norms and skips: layers of one product and one

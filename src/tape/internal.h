@@ -16,6 +16,7 @@ flip_status pool_create(pool **p, const char *name);
 void pool_destroy(pool **p);
 flip_status pool_alloc(pool *p, void *out_pointer, size_t bytes); /* 64-byte aligned, not cleared */
 void pool_free(pool *p, void *memory);                            /* NULL is fine */
+size_t pool_size(const pool *p, const void *memory);              /* of an allocation; NULL: 0 */
 void pool_reset(pool *p);                                         /* everything is free */
 size_t pool_peak(const pool *p);
 
@@ -66,6 +67,7 @@ typedef struct variable {
     int32_t readers;  /* places whose gradient has not come yet */
     int32_t producer; /* record that made it; -1 for inputs */
     double scalar;    /* of a loss */
+    uint8_t *packed;  /* the value in few bits, while `value` is NULL; pool memory */
 } variable;
 
 enum { MAX_INPUTS = 2, MAX_PARAMS = 4, MAX_SAVED = 6 };
@@ -136,6 +138,8 @@ struct flip_tape {
     int32_t n_own, key_rows, key_steps, key_first;
     bool training, recording; /* recording: backward will come */
     bool recompute;           /* what backward can make anew is not kept */
+    int32_t saved_bits;       /* of a value that waits for backward; 0 = as it is */
+    size_t saved_bytes;       /* most that has waited for a backward walk since create */
     int64_t epoch;
     flip_layout *layout; /* or NULL; and block of it */
     flip_carry *carry;   /* or NULL */

@@ -104,9 +104,8 @@ static void melt(pool *p, size_t i) {
     p->n_blocks--;
 }
 
-void pool_free(pool *p, void *memory) {
-    if (!memory) return;
-    size_t first = (size_t)((char *)memory - p->base), low = 0, high = p->n_blocks;
+static size_t find(const pool *p, const void *memory) {
+    size_t first = (size_t)((const char *)memory - p->base), low = 0, high = p->n_blocks;
     while (high - low > 1) { /* the last block that begins at or before it */
         size_t middle = (low + high) / 2;
         if (p->blocks[middle].first <= first)
@@ -114,6 +113,16 @@ void pool_free(pool *p, void *memory) {
         else
             high = middle;
     }
+    return low;
+}
+
+size_t pool_size(const pool *p, const void *memory) {
+    return memory ? p->blocks[find(p, memory)].size : 0;
+}
+
+void pool_free(pool *p, void *memory) {
+    if (!memory) return;
+    size_t low = find(p, memory);
     p->blocks[low].used = false;
     if (low + 1 < p->n_blocks && !p->blocks[low + 1].used) melt(p, low);
     if (low > 0 && !p->blocks[low - 1].used) melt(p, low - 1);

@@ -1,6 +1,8 @@
 /* Tape: the array of records, the operator table, the walk back. */
 #include "internal.h"
 
+#include "codec/groups.h"
+
 #include <string.h>
 
 static const operator_row *const table[] = {
@@ -42,10 +44,10 @@ _Static_assert(sizeof table / sizeof *table == OP_COUNT, "one row an operator");
 /* ---- life ---- */
 
 flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
-    if (params->saved != FLIP_SAVED_KEEP && params->saved != FLIP_SAVED_RECOMPUTE)
+    if (params->saved == FLIP_SAVED_HOST)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "saved tensors can be kept or made anew; quantising and handing to the "
-                         "host are not available yet; use --activations keep or recompute");
+                         "saved tensors can be kept, made anew or quantised; handing them to the "
+                         "host is not available yet");
     if (params->weights != FLIP_WEIGHTS_PLAIN)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "only plain weights are available: masked, "
                                            "fake-quantised and low-bit weights are not");
@@ -59,7 +61,11 @@ flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
     tape->given_key = params->key;
     tape->n_own = params->n_own;
     tape->kernels = k;
-    tape->recompute = params->saved == FLIP_SAVED_RECOMPUTE;
+    tape->recompute = params->saved != FLIP_SAVED_KEEP;
+    tape->saved_bits = params->saved == FLIP_SAVED_2BIT   ? 2
+                       : params->saved == FLIP_SAVED_4BIT ? 4
+                       : params->saved == FLIP_SAVED_8BIT ? 8
+                                                          : 0;
     tape->gemm_nn = params->bf16 ? k->gemm_nn_bf16 : k->gemm_nn;
     tape->gemm_nt = params->bf16 ? k->gemm_nt_bf16 : k->gemm_nt;
     tape->gemm_tn = params->bf16 ? k->gemm_tn_bf16 : k->gemm_tn;
@@ -168,13 +174,80 @@ double flip_tape_scalar(const flip_tape *tape, flip_var loss) {
 static void free_value(flip_tape *tape, variable *v) {
     if (v->input || v->kept || v->saved_by > 0) return;
     pool_free(tape->pool, v->value);
+    pool_free(tape->pool, v->packed);
     v->value = NULL;
+    v->packed = NULL;
+}
+
+/* ---- values that wait in few bits ---- */
+
+/* The value is read by nobody until backward: it waits packed. A draw is keyed by the run's seed,
+ * the epoch, the block and the variable, which is the same in every run. */
+static void pack_value(flip_tape *tape, flip_var x) {
+    variable *v = &tape->vars[x];
+    if (!tape->saved_bits || !tape->recording || !v->value || v->input || v->kept ||
+        v->saved_by == 0)
+        return;
+    flip_random4 key = flip_random(tape->seed, FLIP_STREAM_ACTIVATION,
+                                   (uint64_t)tape->epoch << 24 | (uint64_t)tape->block,
+                                   (uint64_t)x << 16 | (uint64_t)flip_comm_rank(tape->comm));
+    tape->status =
+        pool_alloc(tape->pool, &v->packed, flip_groups_bytes(size_of(v), tape->saved_bits));
+    if (tape->status != FLIP_OK) return;
+    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
+    flip_groups_encode(v->packed, v->value, size_of(v), tape->saved_bits,
+                       (uint64_t)key.v[0] << 32 | key.v[1]);
+    flip_meter_end(tape->meter);
+    pool_free(tape->pool, v->value);
+    v->value = NULL;
+}
+
+static flip_status unpack_value(flip_tape *tape, variable *v) {
+    if (!v->packed) return FLIP_OK;
+    FLIP_TRY(pool_alloc(tape->pool, &v->value, (size_t)size_of(v) * sizeof(flip_real)));
+    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
+    flip_groups_decode(v->value, v->packed, size_of(v), tape->saved_bits);
+    flip_meter_end(tape->meter);
+    pool_free(tape->pool, v->packed);
+    v->packed = NULL;
+    return FLIP_OK;
+}
+
+/* What r's backward will read is there as numbers. */
+static flip_status unpack_saved(flip_tape *tape, const record *r) {
+    for (int i = 0; i < MAX_INPUTS; i++)
+        if (r->read_later & (1u << i)) FLIP_TRY(unpack_value(tape, tape_in(tape, r, i)));
+    return table[r->op]->saves & SAVES_OUT ? unpack_value(tape, tape_out(tape, r)) : FLIP_OK;
+}
+
+/* Bytes that layers have put aside for the walk back: values and records' own. The loss is walked
+ * back at once and keeps nothing for long. */
+static size_t saved_now(const flip_tape *tape) {
+    size_t bytes = 0;
+    for (int32_t i = 0; i < tape->n_vars; i++) {
+        const variable *v = &tape->vars[i];
+        if (v->saved_by == 0 || v->input) continue;
+        bytes += pool_size(tape->pool, v->packed ? (void *)v->packed : v->value);
+    }
+    for (int32_t i = 0; i < tape->n_records; i++) {
+        const record *r = &tape->records[i];
+        if (table[r->op]->stage == FLIP_STAGE_LOSS) continue;
+        bytes += pool_size(tape->pool, r->bits);
+        for (int k = 0; k < MAX_SAVED; k++)
+            bytes += pool_size(tape->pool, r->saved[k]);
+    }
+    return bytes;
+}
+
+size_t flip_tape_saved(const flip_tape *tape) {
+    return tape->saved_bytes;
 }
 
 void flip_tape_release(flip_tape *tape, flip_var x) {
     if (!exists(tape, x)) return;
     tape->vars[x].released = true;
     free_value(tape, &tape->vars[x]);
+    if (tape->status == FLIP_OK) pack_value(tape, x);
 }
 
 void flip_tape_keep(flip_tape *tape, flip_var x) {
@@ -486,6 +559,7 @@ static flip_status walk_record(flip_tape *tape, record *r) {
     }
     free_value(tape,
                out); /* its readers have walked back; an operator that reads it has saved it */
+    FLIP_TRY(unpack_saved(tape, r));
     flip_meter_begin(tape->meter, row->stage);
     flip_status status = row->backward(tape, r);
     flip_meter_end(tape->meter);
@@ -497,6 +571,8 @@ flip_status flip_tape_backward(flip_tape *tape, flip_var loss) {
     if (!tape->recording ||
         (loss != FLIP_VAR_NONE && (!exists(tape, loss) || size_of(&tape->vars[loss]) != 1)))
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "backward starts at the loss of a recorded pass");
+    size_t saved = saved_now(tape);
+    if (saved > tape->saved_bytes) tape->saved_bytes = saved;
     if (loss != FLIP_VAR_NONE && tape->vars[loss].needs_gradient) {
         variable *end = &tape->vars[loss];
         FLIP_TRY(pool_alloc(tape->pool, &end->gradient, sizeof(flip_real)));

@@ -11,6 +11,7 @@ typedef struct rank_counts {
     uint64_t graph[2];                 /* bytes to the device, forward and backward */
     uint64_t peak_bytes, loaded_bytes; /* resident: the most, and before the first epoch */
     uint64_t halo_rows, pair_rows;     /* rows sent in one forward pass */
+    uint64_t saved_bytes;              /* most that waited for a backward walk */
 } rank_counts;
 
 static int ascending(const void *a, const void *b) {
@@ -33,7 +34,8 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .first = tally->first,
                         .total_seconds = tally->total_seconds,
                         .peak_bytes = flip_memory_peak(),
-                        .loaded_bytes = tally->loaded_bytes};
+                        .loaded_bytes = tally->loaded_bytes,
+                        .saved_bytes = flip_tape_saved(trainer->tape)};
     for (int32_t k = 0; k < data->layout->n_blocks; k++)
         mine.halo_rows += (uint64_t)data->halo_rows[k];
     mine.graph[0] = tally->graph[0];
@@ -206,18 +208,20 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
     *counts = first ? json_object() : NULL;
     flip_status status = epoch_times(*counts, tally, trainer);
     if (first) {
-        uint64_t peak = 0, loaded = 0, rows = 0, pair_rows = 0;
+        uint64_t peak = 0, loaded = 0, rows = 0, pair_rows = 0, saved = 0;
         json_t *peaks = json_array();
         for (int r = 0; r < size; r++) {
             peak = all[r].peak_bytes > peak ? all[r].peak_bytes : peak;
             loaded = all[r].loaded_bytes > loaded ? all[r].loaded_bytes : loaded;
             rows += all[r].halo_rows;
             pair_rows += all[r].pair_rows;
+            saved += all[r].saved_bytes;
             json_array_append_new(peaks, json_integer((json_int_t)all[r].peak_bytes));
         }
         json_object_set_new(*counts, "peak_rss_bytes", json_integer((json_int_t)peak));
         json_object_set_new(*counts, "peak_rss_bytes_of_ranks", peaks);
         json_object_set_new(*counts, "loaded_rss_bytes", json_integer((json_int_t)loaded));
+        json_object_set_new(*counts, "saved_bytes", json_integer((json_int_t)saved));
         json_object_set_new(*counts, "stage_seconds", stages_json(all, size, tally->epochs));
         json_object_set_new(*counts, "halo_rows", json_integer((json_int_t)rows));
         json_object_set_new(*counts, "pair_rows", json_integer((json_int_t)pair_rows));

@@ -115,11 +115,21 @@ static void begin_block(flip_trainer *trainer, int32_t block, int walk) {
     flip_tape_block(trainer->tape, trainer->data.layout, trainer->carry, block, walk & WALK_KEEP);
 }
 
+/* Rows and gradients of training travel as --wire-codec says, all others as they are. */
+static void set_wire(flip_trainer *trainer, bool training) {
+    const flip_settings *s = &trainer->data.s;
+    flip_comm_wire(trainer->data.comm, training ? (flip_wire)s->wire_codec : FLIP_WIRE_EXACT,
+                   (uint64_t)s->seed, trainer->epoch + 1);
+}
+
 /* The first aggregation of the block's features is taken, and the features freed with the last of
  * them where the model reads them no more. */
 static flip_status prepare(flip_trainer *trainer, flip_block *b) {
     if (!b->features) return FLIP_OK;
-    FLIP_TRY(flip_model_prepare(trainer->model, trainer->tape, b));
+    flip_comm_wire_pause(trainer->data.comm, true); /* an error here would stay for the whole run */
+    flip_status status = flip_model_prepare(trainer->model, trainer->tape, b);
+    flip_comm_wire_pause(trainer->data.comm, false);
+    FLIP_TRY(status);
     if (!flip_model_done_with_features(trainer->model)) return FLIP_OK;
     flip_data_release_features(&trainer->data);
     b->features = NULL;
@@ -257,7 +267,7 @@ static flip_status walk_windows(flip_trainer *trainer, double *loss) {
     return FLIP_OK;
 }
 
-flip_status flip_trainer_epoch(flip_trainer *trainer) {
+static flip_status walk_epoch(flip_trainer *trainer) {
     flip_data *data = &trainer->data;
     int64_t epoch = trainer->epoch + 1;
     double loss = 0;
@@ -276,6 +286,13 @@ flip_status flip_trainer_epoch(flip_trainer *trainer) {
     trainer->loss = loss;
     trainer->epoch = epoch;
     return FLIP_OK;
+}
+
+flip_status flip_trainer_epoch(flip_trainer *trainer) {
+    set_wire(trainer, true);
+    flip_status status = walk_epoch(trainer);
+    set_wire(trainer, false);
+    return status;
 }
 
 void flip_trainer_keep(flip_trainer *trainer) {

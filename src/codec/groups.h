@@ -1,0 +1,26 @@
+/* Values on their way, or put aside for a while: groups of 256 with their own range, in 8, 4 or 2
+ * bits with stochastic rounding (unbiased), or bfloat16. What the wire (AdaQP, MLSys'23) and saved
+ * activations (ActNN, ICML'21, section 4) use.
+ *
+ *     n values ─▶ ceil(n / 256) groups: [ low bf16 ][ high bf16 ][ 256 codes of `bits` bits ]
+ *
+ * value = low + code * (high - low) / (2^bits - 1). low is rounded down and high up, so each value
+ * lies between two codes; it takes the upper one with the probability that makes its expectation
+ * exact. A constant group is exact to its bfloat16 neighbours. A group with a NaN or an infinity
+ * decodes to NaN altogether. The last group has only the codes it needs. bits = 16: n bfloat16, to
+ * nearest. */
+#ifndef FLIPBOOK_CODEC_GROUPS_H
+#define FLIPBOOK_CODEC_GROUPS_H
+
+#include <flipbook/base.h>
+
+enum { FLIP_GROUP = 256 };
+
+/* Bytes of n values; bits 2, 4, 8 or 16. */
+size_t flip_groups_bytes(int64_t n, int32_t bits);
+/* The draws depend on (key, position) alone, so the same call gives the same bits for any number of
+ * threads (those of the OpenMP runtime). */
+void flip_groups_encode(uint8_t *out, const flip_real *x, int64_t n, int32_t bits, uint64_t key);
+void flip_groups_decode(flip_real *x, const uint8_t *in, int64_t n, int32_t bits);
+
+#endif

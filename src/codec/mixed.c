@@ -1,0 +1,117 @@
+/* Widths of groups by gain: see mixed.h. */
+#include "codec/mixed.h"
+
+#include "codec/groups.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int32_t bits_of[3] = {2, 4, 8};
+
+static int64_t groups_of(int64_t n) {
+    return (n + FLIP_GROUP - 1) / FLIP_GROUP;
+}
+
+static int64_t values_of(int64_t n, int64_t group) {
+    int64_t rest = n - group * FLIP_GROUP;
+    return rest < FLIP_GROUP ? rest : FLIP_GROUP;
+}
+
+size_t flip_mixed_bytes(int64_t n) {
+    return (size_t)((groups_of(n) + 3) / 4) + flip_groups_bytes(n, 4);
+}
+
+/* A step of a group from one width to the next. */
+typedef struct step {
+    double gain; /* squared error that goes, a byte */
+    int64_t group;
+    int level; /* the new one */
+} step;
+
+static int by_gain(const void *a, const void *b) {
+    const step *x = a, *y = b;
+    if (x->gain != y->gain) return x->gain > y->gain ? -1 : 1;
+    if (x->level != y->level) return x->level - y->level;
+    return x->group < y->group ? -1 : x->group > y->group;
+}
+
+/* Stochastic rounding to steps of s errs by s^2 / 6 on average; s = range / (2^bits - 1). */
+static double error_of(double range, int64_t n, int level) {
+    double s = range / ((1 << bits_of[level]) - 1);
+    return s * s / 6 * (double)n;
+}
+
+static double range_of(const flip_real *x, int64_t n) {
+    double low = INFINITY, high = -INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        double v = (double)x[i];
+        low = v < low ? v : low;
+        high = v > high ? v : high;
+    }
+    return high > low && isfinite(high - low) ? high - low : 0;
+}
+
+/* level [groups]: 0, 1, 2. All begin with two bits; steps are taken in the order of their gain
+ * while they fit. A group's second step gains less a byte than its first, so it comes later. */
+static flip_status choose(uint8_t *level, const flip_real *x, int64_t n) {
+    int64_t groups = groups_of(n), n_steps = 0;
+    size_t used = flip_groups_bytes(n, 2), most = flip_groups_bytes(n, 4);
+    step *steps;
+    FLIP_TRY(flip_alloc(&steps, 2 * (size_t)groups, sizeof *steps, "widths of a message"));
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t m = values_of(n, g);
+        double range = range_of(x + g * FLIP_GROUP, m);
+        for (int l = 1; l < 3; l++) {
+            size_t more = flip_groups_bytes(m, bits_of[l]) - flip_groups_bytes(m, bits_of[l - 1]);
+            double gain = error_of(range, m, l - 1) - error_of(range, m, l);
+            steps[n_steps++] = (step){.gain = gain / (double)more, .group = g, .level = l};
+        }
+    }
+    qsort(steps, (size_t)n_steps, sizeof *steps, by_gain);
+    memset(level, 0, (size_t)groups);
+    for (int64_t i = 0; i < n_steps; i++) {
+        const step *s = &steps[i];
+        int64_t m = values_of(n, s->group);
+        size_t more =
+            flip_groups_bytes(m, bits_of[s->level]) - flip_groups_bytes(m, bits_of[s->level - 1]);
+        if (level[s->group] != s->level - 1 || used + more > most) continue;
+        level[s->group] = (uint8_t)s->level;
+        used += more;
+    }
+    flip_free(steps);
+    return FLIP_OK;
+}
+
+flip_status flip_mixed_encode(uint8_t *out, const flip_real *x, int64_t n, uint64_t key) {
+    int64_t groups = groups_of(n);
+    uint8_t *level, *at = out + (groups + 3) / 4;
+    FLIP_TRY(flip_alloc(&level, (size_t)groups, 1, "widths of a message"));
+    flip_status status = choose(level, x, n);
+    memset(out, 0, flip_mixed_bytes(n));
+    for (int64_t g = 0; status == FLIP_OK && g < groups; g++) {
+        int64_t m = values_of(n, g);
+        out[g / 4] |= (uint8_t)(level[g] << g % 4 * 2);
+        flip_groups_encode(at, x + g * FLIP_GROUP, m, bits_of[level[g]],
+                           key + 0x9e3779b97f4a7c15u * (uint64_t)(g + 1));
+        at += flip_groups_bytes(m, bits_of[level[g]]);
+    }
+    flip_free(level);
+    return status;
+}
+
+flip_status flip_mixed_decode(flip_real *x, const uint8_t *in, int64_t n) {
+    int64_t groups = groups_of(n);
+    const uint8_t *at = in + (groups + 3) / 4, *end = in + flip_mixed_bytes(n);
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t m = values_of(n, g);
+        int level = in[g / 4] >> g % 4 * 2 & 3;
+        size_t bytes = level < 3 ? flip_groups_bytes(m, bits_of[level]) : 0;
+        if (level == 3 || bytes > (size_t)(end - at))
+            return FLIP_FAIL(FLIP_ERROR_INTERNAL, "group %lld of a message has no width",
+                             (long long)g);
+        flip_groups_decode(x + g * FLIP_GROUP, at, m, bits_of[level]);
+        at += bytes;
+    }
+    return FLIP_OK;
+}

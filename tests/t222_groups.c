@@ -1,0 +1,241 @@
+/* Values in few bits: bounds, expectation, repetition, odd lengths, numbers that are none; widths
+ * of their own; what waits for the walk back. */
+#include "ranks.h"
+
+#include "codec/groups.h"
+#include "codec/mixed.h"
+#include <flipbook/tape.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double draw(uint64_t i) {
+    static const double scale[] = {2, 1e-3, 0.2};
+    return flip_random_normal(7, FLIP_STREAM_TEST, 0, i) * scale[i / FLIP_GROUP % 3];
+}
+
+/* The range of value i's group, widened as bfloat16 may widen it. */
+static double range_at(const flip_real *x, int64_t n, int64_t i) {
+    int64_t first = i / FLIP_GROUP * FLIP_GROUP;
+    int64_t last = first + FLIP_GROUP < n ? first + FLIP_GROUP : n;
+    double low = INFINITY, high = -INFINITY;
+    for (int64_t j = first; j < last; j++) {
+        low = fmin(low, (double)x[j]);
+        high = fmax(high, (double)x[j]);
+    }
+    return (high - low) + (fabs(low) + fabs(high)) * 0x1p-7;
+}
+
+static void check_length(int64_t n, int32_t bits) {
+    size_t bytes = flip_groups_bytes(n, bits);
+    flip_real *x = malloc(((size_t)n + 1) * sizeof *x), *y = malloc(((size_t)n + 1) * sizeof *y);
+    uint8_t *code = malloc(bytes + 1), *again = malloc(bytes + 1);
+    code[bytes] = again[bytes] = 0xA5;
+    y[n] = 42;
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (flip_real)draw((uint64_t)i);
+    flip_groups_encode(code, x, n, bits, 5);
+    flip_groups_encode(again, x, n, bits, 5);
+    CHECK(memcmp(code, again, bytes + 1) == 0, "%lld values, %d bits: not the same twice",
+          (long long)n, bits);
+    CHECK(code[bytes] == 0xA5, "%lld values, %d bits: written past the end", (long long)n, bits);
+    flip_groups_decode(y, code, n, bits);
+    CHECK(y[n] == 42, "%lld values, %d bits: decoded past the end", (long long)n, bits);
+    for (int64_t i = 0; i < n; i++) {
+        double bound = bits == 16 ? fabs((double)x[i]) * 0x1p-8
+                                  : range_at(x, n, i) / ((1 << bits) - 1) * (1 + 1e-5);
+        CHECK(fabs((double)y[i] - (double)x[i]) <= bound, "%d bits: value %lld is %g, was %g", bits,
+              (long long)i, (double)y[i], (double)x[i]);
+    }
+    free(x);
+    free(y);
+    free(code);
+    free(again);
+}
+
+static void lengths(void **state) {
+    (void)state;
+    static const int64_t ns[] = {0, 1, 2, 3, 5, 255, 256, 257, 1000, 70001};
+    for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
+        for (int32_t bits = 2; bits <= 16; bits *= 2)
+            check_length(ns[i], bits);
+}
+
+/* The mean of many draws is the value: within 5 standard errors of each. */
+static void expectation(void **state) {
+    (void)state;
+    enum { N = 300, DRAWS = 2000 };
+    flip_real x[N], y[N];
+    double sum[N] = {0}, square[N] = {0};
+    uint8_t code[512];
+    for (int i = 0; i < N; i++)
+        x[i] = (flip_real)draw((uint64_t)i);
+    for (int32_t bits = 2; bits <= 8; bits *= 2) {
+        memset(sum, 0, sizeof sum);
+        memset(square, 0, sizeof square);
+        for (int d = 0; d < DRAWS; d++) {
+            flip_groups_encode(code, x, N, bits, (uint64_t)d * 977);
+            flip_groups_decode(y, code, N, bits);
+            for (int i = 0; i < N; i++) {
+                sum[i] += (double)y[i];
+                square[i] += (double)y[i] * (double)y[i];
+            }
+        }
+        int far = 0;
+        for (int i = 0; i < N; i++) {
+            double mean = sum[i] / DRAWS, var = square[i] / DRAWS - mean * mean;
+            double error = sqrt(fmax(var, 0) / DRAWS) + 1e-6 * fabs((double)x[i]) +
+                           range_at(x, N, i) / ((1 << bits) - 1) / DRAWS; /* never drawn */
+            far += fabs(mean - (double)x[i]) > 5 * error;
+        }
+        CHECK(far == 0, "%d bits: %d of %d means are off", bits, far, N);
+    }
+}
+
+static void no_numbers(void **state) {
+    (void)state;
+    static const double bad[] = {NAN, INFINITY, -INFINITY, 3.3e38};
+    flip_real x[600], y[600];
+    uint8_t code[1024];
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        for (int i = 0; i < 600; i++)
+            x[i] = (flip_real)(i % 10);
+        x[300] = (flip_real)bad[k];
+        x[301] = k == 3 ? (flip_real)-3.3e38 : 0; /* a range that is not finite */
+        flip_groups_encode(code, x, 600, 4, 1);
+        flip_groups_decode(y, code, 600, 4);
+        CHECK(isnan((double)y[300]) && isnan((double)y[511]), "%g comes back as a number", bad[k]);
+        CHECK(!isnan((double)y[255]) && !isnan((double)y[512]), "%g spoils other groups", bad[k]);
+    }
+    for (int i = 0; i < 600; i++)
+        x[i] = (flip_real)0.5;
+    flip_groups_encode(code, x, 600, 2, 1);
+    flip_groups_decode(y, code, 600, 2);
+    CHECK(y[0] == x[0] && y[599] == x[599], "a constant is %g, was 0.5", (double)y[0]);
+}
+
+/* The same bytes as 4 bits everywhere and a width's entry, less error where ranges differ. */
+static void mixed(void **state) {
+    (void)state;
+    static const int64_t ns[] = {0, 1, 100, 256, 257, 5000, 25600};
+    for (size_t k = 0; k < sizeof ns / sizeof *ns; k++) {
+        int64_t n = ns[k];
+        flip_real *x = calloc((size_t)n + 1, sizeof *x), *y = calloc((size_t)n + 1, sizeof *y);
+        size_t bytes = flip_mixed_bytes(n);
+        uint8_t *code = malloc(bytes + 1);
+        double error[2] = {0, 0};
+        code[bytes] = 0xA5;
+        for (int64_t i = 0; i < n; i++)
+            x[i] = (flip_real)draw((uint64_t)i);
+        CHECK(bytes ==
+                  flip_groups_bytes(n, 4) + (size_t)((n + FLIP_GROUP - 1) / FLIP_GROUP + 3) / 4,
+              "%lld values: %zu bytes", (long long)n, bytes);
+        CHECK_OK(flip_mixed_encode(code, x, n, 3));
+        CHECK(code[bytes] == 0xA5, "written past the end");
+        CHECK_OK(flip_mixed_decode(y, code, n));
+        for (int64_t i = 0; i < n; i++)
+            error[0] += pow((double)(y[i] - x[i]), 2);
+        uint8_t *four = malloc(bytes + 1);
+        flip_groups_encode(four, x, n, 4, 3);
+        flip_groups_decode(y, four, n, 4);
+        for (int64_t i = 0; i < n; i++)
+            error[1] += pow((double)(y[i] - x[i]), 2);
+        CHECK(n < 5000 || error[0] < 0.5 * error[1], "%lld values: error %g, with 4 bits %g",
+              (long long)n, error[0], error[1]);
+        if (n > 0) {
+            code[0] |= 3; /* no width */
+            CHECK(flip_mixed_decode(y, code, n) != FLIP_OK, "a width that there is not");
+            flip_error_clear();
+        }
+        free(x);
+        free(y);
+        free(code);
+        free(four);
+    }
+}
+
+/* ---- on the tape ---- */
+
+enum { ROWS = 512, DIM = 64, LAYERS = 3 };
+
+static void run_network(flip_params *params, const flip_param *w, flip_saved saved, uint64_t seed,
+                        const flip_real *x, const flip_real *up, size_t *bytes) {
+    flip_tape *tape;
+    CHECK_OK(flip_tape_create(&tape,
+                              &(flip_tape_params){.params = params, .seed = seed, .saved = saved}));
+    flip_tape_reset(tape, true, 1);
+    flip_params_clear_gradients(params);
+    flip_var h = flip_tape_input(tape, ROWS, 1, DIM, x, false);
+    for (int l = 0; l < LAYERS; l++) {
+        flip_var y = flip_linear(tape, h, w[l], FLIP_PARAM_NONE,
+                                 l < LAYERS - 1 ? FLIP_ACT_RELU : FLIP_ACT_NONE);
+        flip_tape_release(tape, h);
+        h = y;
+    }
+    CHECK_OK(flip_tape_backward(tape, flip_inner(tape, h, up)));
+    *bytes = flip_tape_saved(tape);
+    flip_tape_destroy(&tape);
+}
+
+/* Gradients with quantised activations are right on average; two bits take a tenth of the bytes. */
+static void activations(void **state) {
+    (void)state;
+    enum { DRAWS = 200, SIZE = DIM * DIM * LAYERS };
+    static const flip_saved ways[] = {FLIP_SAVED_2BIT, FLIP_SAVED_4BIT, FLIP_SAVED_8BIT};
+    flip_params *params;
+    flip_param w[LAYERS];
+    flip_real *x = calloc(ROWS * DIM, sizeof *x), *up = calloc(ROWS * DIM, sizeof *up);
+    double *exact = calloc(SIZE, sizeof *exact), *mean = calloc(SIZE, sizeof *mean);
+    size_t kept, bytes;
+    for (size_t i = 0; i < ROWS * DIM; i++) {
+        x[i] = (flip_real)draw(i * 3);
+        up[i] = (flip_real)(draw(i * 3 + 1) / ROWS);
+    }
+    CHECK_OK(flip_params_create(&params));
+    for (int l = 0; l < LAYERS; l++) {
+        char name[8] = {'w', (char)('0' + l)};
+        w[l] = flip_params_add(params, name, DIM, DIM, FLIP_INIT_GLOROT);
+    }
+    CHECK_OK(flip_params_finish(params, 1));
+    run_network(params, w, FLIP_SAVED_KEEP, 0, x, up, &kept);
+    memcpy(exact, flip_params_gradients(params), SIZE * sizeof *exact);
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+        double one = 0, off = 0, norm = 0;
+        memset(mean, 0, SIZE * sizeof *mean);
+        for (int d = 0; d < DRAWS; d++) {
+            run_network(params, w, ways[k], (uint64_t)d, x, up, &bytes);
+            const double *g = flip_params_gradients(params);
+            for (int i = 0; i < SIZE; i++) {
+                mean[i] += g[i] / DRAWS;
+                if (d == 0) one += pow(g[i] - exact[i], 2);
+            }
+        }
+        for (int i = 0; i < SIZE; i++) {
+            off += pow(mean[i] - exact[i], 2);
+            norm += exact[i] * exact[i];
+        }
+        /* the mean of D draws is off by 1 / sqrt(D) of one draw's error; a bias would stay */
+        CHECK(one > 0, "way %zu changes nothing", k);
+        CHECK(off < 2.0 / DRAWS * one + 1e-12 * norm,
+              "way %zu: mean of %d draws is off by %g, one by %g", k, DRAWS, sqrt(off), sqrt(one));
+        if (ways[k] == FLIP_SAVED_2BIT && sizeof(flip_real) == 4)
+            CHECK(10 * bytes <= kept, "2 bits keep %zu bytes of %zu", bytes, kept);
+    }
+    flip_params_destroy(&params);
+    free(x);
+    free(up);
+    free(exact);
+    free(mean);
+}
+
+int main(int argc, char **argv) {
+    MPI_Init(&argc, &argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lengths), cmocka_unit_test(expectation), cmocka_unit_test(no_numbers),
+        cmocka_unit_test(mixed),   cmocka_unit_test(activations),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    MPI_Finalize();
+    return failed;
+}

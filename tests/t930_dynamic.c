@@ -175,6 +175,7 @@ static const model models[] = {
     {"--model evolvegcn-o --cell gru --gcn-norm inout", "t", 0},
     {"--model evolvegcn-h", "ntg", 0},
     {"--model gcn --task link --eval-negatives 5", "nt", 0},
+    {"--model tmgcn --task link --eval-negatives 5", "nt", 0},
 };
 
 static const char *name_of(char letter) {

@@ -149,11 +149,18 @@ static json_t *number(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+/* Without items, or with one class alone, a metric has no value. */
+static const char *shown(char text[16], double value) {
+    snprintf(text, 16, isnan(value) ? "undefined" : "%.4f", value);
+    return text;
+}
+
 static void print_result(const flip_result *result, const flip_settings *settings) {
     if (!settings->json) {
-        printf("%s of '%s' on '%s' (epoch %lld): train %.4f, valid %.4f, test %.4f\n",
-               result->metric, settings->checkpoint, settings->graph, (long long)result->best_epoch,
-               result->train, result->valid, result->test);
+        char train[16], valid[16], test[16];
+        printf("%s of '%s' on '%s' (epoch %lld): train %s, valid %s, test %s\n", result->metric,
+               settings->checkpoint, settings->graph, (long long)result->best_epoch,
+               shown(train, result->train), shown(valid, result->valid), shown(test, result->test));
         for (int k = 1; k < 3 && result->candidates[0]; k++)
             printf("%s: map %.4f, mrr %.4f (filtered %.4f), auc %.4f\n", k == 1 ? "valid" : "test",
                    result->link[k].ap, result->link[k].mrr[0], result->link[k].mrr[1],

@@ -227,11 +227,16 @@ bool flip_model_done_with_features(const flip_model *model) {
     return model->n_kept > 0;
 }
 
+/* M X of TM-GCN, which a window of one step leaves as it is: no state then, either. */
+static flip_var transform(const flip_model *model, flip_tape *tape, flip_var x) {
+    bool band = model->p.kind == FLIP_MODEL_TMGCN && model->p.window > 1;
+    return band ? flip_band(tape, x, model->p.window) : x;
+}
+
 /* A X (TM-GCN: A' (M X)), an intermediate of this pass. */
 static flip_var aggregate_features(const flip_model *model, flip_tape *tape,
                                    const flip_adjacency *adjacency, flip_var x) {
-    flip_var m = x;
-    if (model->p.kind == FLIP_MODEL_TMGCN) m = flip_band(tape, x, model->p.window);
+    flip_var m = transform(model, tape, x);
     flip_var z = flip_aggregate(tape, adjacency, m, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
     if (m != x) flip_tape_release(tape, m);
     return z;
@@ -339,7 +344,7 @@ static flip_var run(flip_model *model, flip_tape *tape, const flip_adjacency *ad
 flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
                           flip_var x) {
     bool aggregates = model->row->aggregates_input && !model->p.pool;
-    if (model->p.kind == FLIP_MODEL_TMGCN) x = flip_band(tape, x, model->p.window);
+    x = transform(model, tape, x);
     flip_var first = FLIP_VAR_NONE;
     if (aggregates && model->p.input_dropout > 0) /* it acts on the aggregated input */
         first = flip_aggregate(tape, adjacency, x, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
@@ -373,7 +378,7 @@ static flip_var states_alone(flip_model *model, flip_tape *tape, const flip_bloc
                              flip_var x) {
     bool kept = model->p.precompute && model->n_kept == block->n_blocks;
     if (model->p.kind == FLIP_MODEL_TMGCN && (!kept || model->p.residual))
-        flip_tape_release(tape, flip_band(tape, x, model->p.window));
+        flip_tape_release(tape, transform(model, tape, x));
     return model->row->states ? run(model, tape, block->adjacency, x, FLIP_VAR_NONE, true)
                               : FLIP_VAR_NONE;
 }
@@ -393,8 +398,7 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
         first =
             flip_tape_input(tape, rows, steps, dim, model->kept[block->index].aggregated, false);
     if (first == FLIP_VAR_NONE) return FLIP_VAR_NONE;
-    if (model->p.kind == FLIP_MODEL_TMGCN && model->p.residual)
-        x = flip_band(tape, x, model->p.window); /* the layer's input is X' = M X */
+    if (model->p.residual) x = transform(model, tape, x); /* the layer's input is X' = M X */
     return run(model, tape, adjacency, x, first, block->states_only);
 }
 

@@ -271,8 +271,11 @@ static void say_links(const run *r, const flip_result *result) {
 static void say_result(const run *r, const flip_result *result) {
     const char *name = result->metric;
     if (!r->out) return;
-    fprintf(r->out, "\nbest epoch %lld: %s train %.4f", (long long)result->best_epoch, name,
-            result->train);
+    fprintf(r->out, "\nbest epoch %lld: %s train ", (long long)result->best_epoch, name);
+    if (isnan(result->train)) /* AUC of one class alone */
+        fprintf(r->out, "undefined");
+    else
+        fprintf(r->out, "%.4f", result->train);
     if (!isnan(result->valid)) fprintf(r->out, ", valid %.4f", result->valid);
     if (!isnan(result->test)) fprintf(r->out, ", test %.4f", result->test);
     fprintf(r->out, "\n");

@@ -50,12 +50,46 @@ int32_t flip_draw_poisson(uint64_t seed, flip_draw use, int64_t step, int64_t it
     return n;
 }
 
+/* x becomes R x, R orthogonal: pairs of columns at all distances that are powers of two are turned
+ * by 45 degrees, up and down again, with seeded signs before (a randomised Hadamard transform, for
+ * any n). */
+static void mix_columns(uint64_t seed, int32_t n, float *x) {
+    const float half = sqrtf(0.5f);
+    int32_t far = 1;
+    while (2 * far < n)
+        far *= 2;
+    for (int round = 0; round < 2; round++) {
+        for (int32_t j = 0; j < n; j += 32) {
+            uint64_t sign = flip_random(seed, FLIP_STREAM_GENERATE, FLIP_DRAW_AXIS,
+                                        (uint64_t)round << 32 | (uint64_t)j)
+                                .v[0];
+            for (int32_t i = j; i < n && i < j + 32; i++, sign >>= 1)
+                x[i] = sign & 1 ? -x[i] : x[i];
+        }
+        for (int32_t s = round ? far : 1; s >= 1 && s <= far; s = round ? s / 2 : 2 * s)
+            for (int32_t j = 0; j + s < n; j++) {
+                if (j & s) continue;
+                float p = x[j], q = x[j + s];
+                x[j] = half * (p + q);
+                x[j + s] = half * (p - q);
+            }
+    }
+}
+
 void flip_class_features(const flip_generate_common *common, flip_gid node, int32_t class_index,
                          float *out) {
-    for (int32_t j = 0; j < common->n_features; j++)
+    const int32_t n = common->n_features;
+    double total = 0;
+    for (int32_t j = 0; j < n; j++) {
         out[j] = (float)(common->signal *
                              flip_draw_normal(common->seed, FLIP_DRAW_CENTRE, 0, class_index, j) +
                          flip_draw_normal(common->seed, FLIP_DRAW_NOISE, 0, node, j));
+        total += pow(j + 1, -common->spectrum);
+    }
+    if (common->spectrum == 0) return;
+    for (int32_t j = 0; j < n; j++)
+        out[j] *= (float)sqrt(pow(j + 1, -common->spectrum) * n / total);
+    mix_columns(common->seed, n, out);
 }
 
 /* ---- parameters -------------------------------------------------------------------------------
@@ -76,6 +110,7 @@ flip_status flip_generate_check(const flip_generate_common *c, const char *name)
     FLIP_TRY(flip_generate_range("train", c->train, 0, 1));
     FLIP_TRY(flip_generate_range("valid", c->valid, 0, 1));
     FLIP_TRY(flip_generate_range("signal", c->signal, 0, 100));
+    FLIP_TRY(flip_generate_range("spectrum", c->spectrum, 0, 10));
     if (c->train + c->valid > 1)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--train %g and --valid %g add up to more than 1",
                          c->train, c->valid);

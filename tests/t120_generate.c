@@ -442,6 +442,52 @@ static void splits_have_their_shares(void **state) {
     flip_reader_close(&r);
 }
 
+/* With a spectrum, columns have variance 1 on average, are not independent, and the largest
+ * principal axis (by power iteration) has the share it is to have; columns alone hardly differ. */
+static void spectrum_is_drawn(void **state) {
+    (void)state;
+    enum { D = 24 };
+    char path[128];
+    double covariance[D][D] = {{0}}, axis[D], next[D], total = 0, wanted = 0, value = 0, most = 0;
+    flip_generate_counts counts;
+    path_of(path, "spectrum");
+    flip_sbm_params p = FLIP_SBM_DEFAULTS;
+    p.common.n_nodes = 20000;
+    p.common.n_features = D;
+    p.common.signal = 0;
+    p.common.spectrum = 1;
+    OK(flip_generate_sbm(world, path, &p, &counts));
+    if (flip_comm_rank(world) != 0) return;
+    file f = file_read(path);
+    for (int64_t v = 0; v < f.n; v++)
+        for (int i = 0; i < D; i++)
+            for (int j = 0; j < D; j++)
+                covariance[i][j] +=
+                    (double)(f.features[v * D + i] * f.features[v * D + j]) / (double)f.n;
+    for (int i = 0; i < D; i++) {
+        total += covariance[i][i];
+        wanted += 1.0 / (i + 1);
+        axis[i] = 1 + i % 3;
+        most = covariance[i][i] > most ? covariance[i][i] : most;
+    }
+    for (int k = 0; k < 200; k++) {
+        value = 0;
+        for (int i = 0; i < D; i++) {
+            next[i] = 0;
+            for (int j = 0; j < D; j++)
+                next[i] += covariance[i][j] * axis[j];
+            value += next[i] * next[i];
+        }
+        value = sqrt(value);
+        for (int i = 0; i < D; i++)
+            axis[i] = next[i] / value;
+    }
+    assert_true(fabs(total / D - 1) < 0.05);
+    assert_true(fabs(value - D / wanted) < 0.06 * D / wanted);
+    assert_true(most < 0.6 * value); /* no column is the axis */
+    file_free(&f);
+}
+
 static void bad_parameters_are_named(void **state) {
     (void)state;
     if (flip_comm_rank(world) != 0) return;
@@ -474,7 +520,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(same_bytes_for_any_ranks), cmocka_unit_test(seeds_differ),
         cmocka_unit_test(sbm_has_its_degrees),      cmocka_unit_test(sbm_drifts),
         cmocka_unit_test(rmat_is_skewed_and_grows), cmocka_unit_test(payments_can_be_learned),
-        cmocka_unit_test(splits_have_their_shares), cmocka_unit_test(bad_parameters_are_named)};
+        cmocka_unit_test(splits_have_their_shares), cmocka_unit_test(spectrum_is_drawn),
+        cmocka_unit_test(bad_parameters_are_named)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     char command[128];
     if (flip_comm_rank(world) == 0) {

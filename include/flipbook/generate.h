@@ -31,6 +31,8 @@ typedef struct flip_generate_common {
     double train, valid;
     double signal; /* distance of the class centres (sbm, rmat) or of a fraud account (payments), in
                       standard deviations of the noise, per column */
+    double spectrum; /* sbm, rmat: columns are correlated, the i-th principal axis has variance
+                        proportional to i^-spectrum, 1 a column on average; 0 = independent */
     uint64_t seed;
 } flip_generate_common;
 

@@ -1,4 +1,4 @@
-/* flipbook generate sbm|rmat|payments -o g.h5 */
+/* flipbook generate sbm|rmat|products|payments -o g.h5 */
 #include "cli/commands.h"
 #include "cli/options.h"
 
@@ -9,7 +9,7 @@
 #include <string.h>
 
 const char flip_help_generate[] =
-    "Usage: flipbook generate sbm|rmat|payments -o FILE [options]\n"
+    "Usage: flipbook generate sbm|rmat|products|payments -o FILE [options]\n"
     "\n"
     "Writes a seeded synthetic graph; the same options give the same bytes, whatever the number\n"
     "of ranks (mpirun -n P flipbook generate … shares the work).\n"
@@ -23,6 +23,8 @@ const char flip_help_generate[] =
     "  --signal X            how far apart classes are, in units of noise; 0.4, payments: 0.45\n"
     "  --train X --valid X   shares of the nodes, the rest is test; .2 .2, payments: .5 .2\n"
     "  --splits S            independent draws of them; 1\n"
+    "  --spectrum X          not payments: columns are correlated, principal axis i has variance\n"
+    "                        i^-X; 0 = independent; products 0.7\n"
     "\n"
     "sbm: communities (stochastic block model), undirected\n"
     "  --blocks K            10\n"
@@ -38,6 +40,10 @@ const char flip_help_generate[] =
     "  --growth X            each step has (1 + X) times the edges and nodes of the one before; 0\n"
     "  --directed            store one direction\n"
     "\n"
+    "products: rmat with the shape of ogbn-products (2,449,029 nodes, 61,859,140 edges both ways,\n"
+    "100 columns, 47 classes, 8.03 % train, 1.61 % valid), scaled\n"
+    "  --scale X             of nodes and edges; 0.05\n"
+    "\n"
     "payments: accounts that pay each other over time, with planted laundering rings\n"
     "  --rings R             one for 130 accounts\n"
     "  --payments X          ordinary payments an account and step; 0.25\n"
@@ -47,7 +53,7 @@ const char flip_help_generate[] =
     "  flipbook generate payments -o payments.h5 --seed 1\n"
     "  flipbook partition payments.h5 -o parts.h5 --parts 8\n";
 
-static const char *const what[] = {"what to generate: sbm, rmat or payments"};
+static const char *const what[] = {"what to generate: sbm, rmat, products or payments"};
 
 /* Rows of the table that every kind has. */
 #define COMMON(c)                                                                                  \
@@ -70,6 +76,7 @@ static flip_status generate_sbm(flip_comm *comm, int argc, char **argv, const ch
     flip_sbm_params p = FLIP_SBM_DEFAULTS;
     const char *path = NULL, *word;
     const flip_option table[] = {COMMON(p.common),
+                                 {"--spectrum", FLIP_OPTION_REAL, &p.common.spectrum},
                                  {"--blocks", FLIP_OPTION_I32, &p.n_blocks},
                                  {"--degree-in", FLIP_OPTION_REAL, &p.degree_in},
                                  {"--degree-out", FLIP_OPTION_REAL, &p.degree_out},
@@ -89,6 +96,7 @@ static flip_status generate_rmat(flip_comm *comm, int argc, char **argv, const c
     bool directed = false;
     p.n_edges = -1;
     const flip_option table[] = {COMMON(p.common),
+                                 {"--spectrum", FLIP_OPTION_REAL, &p.common.spectrum},
                                  {"--edges", FLIP_OPTION_I64, &p.n_edges},
                                  {"--classes", FLIP_OPTION_I32, &p.n_classes},
                                  {"--a", FLIP_OPTION_REAL, &p.a},
@@ -102,6 +110,36 @@ static flip_status generate_rmat(flip_comm *comm, int argc, char **argv, const c
     *to = path;
     p.undirected = !directed;
     if (p.n_edges < 0) p.n_edges = 8 * p.common.n_nodes;
+    return flip_generate_rmat(comm, path, &p, counts);
+}
+
+/* The shape of ogbn-products (Hu et al., NeurIPS 2020, table 2), which is far too large for a
+ * laptop: the same degree and skew, columns and classes on fewer nodes. */
+static flip_status generate_products(flip_comm *comm, int argc, char **argv, const char **to,
+                                     flip_generate_counts *counts) {
+    flip_rmat_params p = FLIP_RMAT_DEFAULTS;
+    const char *path = NULL, *word;
+    double scale = 0.05;
+    p.common.n_features = 100;
+    p.common.train = .0803;
+    p.common.valid = .0161;
+    p.common.spectrum = .7;
+    p.n_classes = 47;
+    p.common.n_nodes = p.n_edges = -1;
+    const flip_option table[] = {COMMON(p.common),
+                                 {"--spectrum", FLIP_OPTION_REAL, &p.common.spectrum},
+                                 {"--edges", FLIP_OPTION_I64, &p.n_edges},
+                                 {"--classes", FLIP_OPTION_I32, &p.n_classes},
+                                 {"--scale", FLIP_OPTION_REAL, &scale},
+                                 {NULL, FLIP_OPTION_END, NULL}};
+    FLIP_TRY(flip_options_parse("generate products", argc, argv, table, &word, what, 1));
+    FLIP_TRY(need_path(path, "products"));
+    if (!(scale > 0 && scale <= 1000))
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--scale is %g; it must be above 0 and at most 1000",
+                         scale);
+    *to = path;
+    if (p.common.n_nodes < 0) p.common.n_nodes = (int64_t)(2449029 * scale);
+    if (p.n_edges < 0) p.n_edges = (int64_t)(61859140 * scale);
     return flip_generate_rmat(comm, path, &p, counts);
 }
 
@@ -124,7 +162,10 @@ typedef flip_status (*generator)(flip_comm *, int, char **, const char **, flip_
 static const struct {
     const char *name;
     generator run;
-} kinds[] = {{"sbm", generate_sbm}, {"rmat", generate_rmat}, {"payments", generate_payments}};
+} kinds[] = {{"sbm", generate_sbm},
+             {"rmat", generate_rmat},
+             {"products", generate_products},
+             {"payments", generate_payments}};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 static flip_status find_kind(const char *word, generator *out) {
@@ -138,8 +179,9 @@ static flip_status find_kind(const char *word, generator *out) {
     if (near)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "flipbook generate does not know '%s'; did you mean '%s'?", word, near);
-    return FLIP_FAIL(FLIP_ERROR_USAGE,
-                     "flipbook generate does not know '%s'; it makes sbm, rmat and payments", word);
+    return FLIP_FAIL(
+        FLIP_ERROR_USAGE,
+        "flipbook generate does not know '%s'; it makes sbm, rmat, products and payments", word);
 }
 
 static void tell(const char *path, const flip_generate_counts *c, double seconds) {

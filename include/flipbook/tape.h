@@ -289,7 +289,9 @@ flip_var flip_matrix_gru(flip_tape *tape, int32_t steps, flip_var input, flip_pa
 /* Of every step of the block: y = X p / |p| over the nodes of all ranks; the k largest (ties:
  * smaller original id), largest first; S = (X[idx] * tanh(y[idx]))^T as [F, k]. [1, block's steps,
  * F * k] on every rank. p [1, F]. Fewer than k nodes: refused. Collective over the layout's world.
- */
+ * A rank tells the other parts its best k of each own step in FLIP_TOPK_BYTES each; then F k values
+ * of all steps are summed over all ranks, and once more backward (FLIP_BYTES_STATE). */
+enum { FLIP_TOPK_BYTES = 24 };
 flip_var flip_topk_summary(flip_tape *tape, flip_var x, flip_param p, int32_t k);
 /* The chosen nodes' original ids [own steps, k], until backward passes the summary. */
 const int64_t *flip_topk_nodes(const flip_tape *tape, flip_var summary);

@@ -221,7 +221,7 @@ static void print_row(const flip_simulation *s, const flip_machine *x) {
            flip_byte_words((double)s->counts.resident).s, balance_of(s, x), s->seconds);
 }
 
-static flip_status print_all(command *c, const flip_graph_info *info, const flip_volume *volume) {
+static flip_status print_all(command *c, const flip_volume *volume) {
     json_t *rows = json_array();
     flip_status status = rows ? FLIP_OK : FLIP_FAIL(FLIP_ERROR_MEMORY, "no memory for the rows");
     if (!c->json) print_head(c);
@@ -230,7 +230,7 @@ static flip_status print_all(command *c, const flip_graph_info *info, const flip
             flip_simulation s;
             bool has;
             status = flip_simulate(&s, &has, volume, &c->params, (flip_simulated)d, c->rank[i],
-                                   info->n_steps, info->n_nodes, &c->machine);
+                                   &c->machine);
             if (status != FLIP_OK || !has) continue;
             if (c->json)
                 json_array_append_new(rows, row_json(&s, &c->machine));
@@ -285,7 +285,7 @@ static flip_status run(command *c) {
     FLIP_TRY_GOTO(
         flip_volume_create(&volume, flip_graph_events(graph), info->n_parts, part_first, &p));
     FLIP_TRY_GOTO(calibrate(c, graph, &p));
-    status = print_all(c, info, volume);
+    status = print_all(c, volume);
 done:
     flip_free(part_first);
     flip_volume_destroy(&volume);

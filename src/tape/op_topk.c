@@ -17,6 +17,7 @@ typedef struct choice {
     int64_t original;
     int32_t row, part;
 } choice;
+_Static_assert(sizeof(choice) == FLIP_TOPK_BYTES, "what a choice counts");
 
 enum { NODES, ROWS, SCORES, VALUES }; /* saved of own steps: original ids [steps, k]; row or -1 */
 

@@ -225,7 +225,7 @@ typedef struct flip_estimate {
     int ranks_here;             /* ranks of this node */
 } flip_estimate;
 
-/* What a distribution costs an epoch, all ranks together: a model. */
+/* What a distribution costs an epoch of one block: bytes of all ranks, and seconds, a model. */
 typedef struct flip_cost {
     int32_t distribute;
     double bytes, seconds;
@@ -235,6 +235,8 @@ typedef struct flip_trainer {
     flip_data data;
     flip_estimate estimate;
     flip_cost cost; /* of the distribution that `auto` chose */
+    flip_cost considered[5];
+    int32_t n_considered;
     flip_params *params;
     flip_model *model;
     flip_head *head;       /* NULL for node tasks */

@@ -24,14 +24,15 @@ typedef struct flip_machine {
     double latency;         /* seconds a message */
 } flip_machine;
 
-/* One epoch: forward and backward of the training pass, one block, first aggregation kept. Bytes
- * are sums over ranks. */
+/* One epoch: forward and backward of the training pass, one block. Bytes are sums over ranks; those
+ * of a task's head and its pairs are not among them. */
 typedef struct flip_simulation {
     flip_simulated distribute;
     int32_t ranks, n_time;
     uint64_t halo, redistribute, state, window, allreduce;
     flip_volume_counts counts;
     double flops_most, flops_all;   /* dense, of the busiest rank and of all */
+    double recurrent_most;          /* of these, the busiest rank's in recurrent parts */
     double values_most, values_all; /* entries x steps x columns aggregated */
     double seconds;                 /* a model */
 } flip_simulation;
@@ -39,14 +40,11 @@ typedef struct flip_simulation {
 /* Chunks of time of a grid: the largest divisor of the ranks up to their square root, above 1; 0:
  * there is none. */
 int32_t flip_grid_chunks(int32_t ranks);
-/* Columns of a node and step that layer l's recurrent part redistributes in an epoch, forward and
- * backward together. */
-double flip_simulated_redistributed(const flip_model_params *model, int32_t layer);
 
-/* gcn, tmgcn, cdgcn, evolvegcn-o, and gcn with a recurrent part. *has: the model and this number of
- * ranks have the distribution. */
+/* Any model. *has: the model and this number of ranks have the distribution. Collective where the
+ * volume is shared. */
 flip_status flip_simulate(flip_simulation *out, bool *has, const flip_volume *volume,
                           const flip_model_params *model, flip_simulated distribute, int32_t ranks,
-                          int32_t n_steps, int64_t n_nodes, const flip_machine *machine);
+                          const flip_machine *machine);
 
 #endif

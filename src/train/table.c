@@ -166,10 +166,16 @@ static json_t *passes(int64_t blocks, const flip_tally *tally, const flip_traine
     return json_real((double)blocks / (double)all);
 }
 
+static const char *const distributions[] = {"auto", "nodes", "time", "wavefront", "window", "grid"};
+
+static json_t *cost_json(const flip_cost *cost) {
+    return json_pack("{s:s, s:f, s:f}", "distribution", distributions[cost->distribute], "bytes",
+                     cost->bytes, "seconds", cost->seconds);
+}
+
 /* How the run was spread out, and what that cost. */
 static void spread_json(json_t *counts, const rank_counts *all, int size, const flip_tally *tally,
                         const flip_trainer *trainer) {
-    static const char *const names[] = {"auto", "nodes", "time", "wavefront", "window", "grid"};
     const flip_data *data = &trainer->data;
     const flip_passes *p = &trainer->passes;
     uint64_t graph[2] = {0, 0};
@@ -178,7 +184,7 @@ static void spread_json(json_t *counts, const rank_counts *all, int size, const 
     json_object_set_new(each, "backward", passes(p->backward, tally, trainer));
     json_object_set_new(each, "recomputation", passes(p->recomputation, tally, trainer));
     json_object_set_new(counts, "passes", each);
-    json_object_set_new(counts, "distribution", json_string(names[data->s.distribute]));
+    json_object_set_new(counts, "distribution", json_string(distributions[data->s.distribute]));
     json_object_set_new(counts, "blocks", json_integer(data->layout->n_blocks));
     json_object_set_new(counts, "parts", json_integer(data->layout->n_space));
     json_object_set_new(counts, "chunks", json_integer(data->layout->n_time));
@@ -191,13 +197,12 @@ static void spread_json(json_t *counts, const rank_counts *all, int size, const 
     json_object_set_new(counts, "graph_to_device", each);
     size_t carried = trainer->carry ? flip_carry_bytes(trainer->carry) : 0;
     json_object_set_new(counts, "carry_bytes", json_integer((json_int_t)carried));
-    if (trainer->cost.distribute) {
-        each = json_object();
-        json_object_set_new(each, "distribution", json_string(names[trainer->cost.distribute]));
-        json_object_set_new(each, "bytes", json_real(trainer->cost.bytes));
-        json_object_set_new(each, "seconds", json_real(trainer->cost.seconds));
-        json_object_set_new(counts, "predicted", each);
-    }
+    if (trainer->n_considered == 0) return;
+    json_object_set_new(counts, "predicted", cost_json(&trainer->cost));
+    json_t *considered = json_array();
+    for (int32_t i = 0; i < trainer->n_considered; i++)
+        json_array_append_new(considered, cost_json(&trainer->considered[i]));
+    json_object_set_new(counts, "considered", considered);
 }
 
 flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip_trainer *trainer) {
@@ -331,10 +336,9 @@ static void print_choice(FILE *out, const rank_counts *all, int size, const flip
                          const flip_trainer *trainer) {
     static const flip_bytes kinds[] = {FLIP_BYTES_HALO, FLIP_BYTES_REDISTRIBUTE, FLIP_BYTES_STATE,
                                        FLIP_BYTES_WINDOW};
-    static const char *const names[] = {"auto", "nodes", "time", "wavefront", "window", "grid"};
     char foreseen[32], came[32];
     double bytes = 0, seconds = 0;
-    if (!trainer->cost.distribute || size == 1 || tally->epochs == 0) return;
+    if (trainer->n_considered == 0 || tally->epochs == 0) return;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         uint64_t others, first;
         int64_t n;
@@ -347,8 +351,16 @@ static void print_choice(FILE *out, const rank_counts *all, int size, const flip
     human_bytes(came, sizeof came, bytes);
     fprintf(out,
             "distributed by %s (auto): predicted %.3g s and %s exchanged an epoch, measured %.3g s "
-            "and %s\n",
-            names[trainer->cost.distribute], trainer->cost.seconds, foreseen, seconds, came);
+            "and %s%s\n",
+            distributions[trainer->cost.distribute], trainer->cost.seconds, foreseen, seconds, came,
+            trainer->data.n_pairs > 0 ? ", pairs' rows included" : "");
+    for (int32_t i = 0; i < trainer->n_considered && trainer->n_considered > 1; i++) {
+        const flip_cost *c = &trainer->considered[i];
+        human_bytes(foreseen, sizeof foreseen, c->bytes);
+        fprintf(out, "%s%s %.3g s and %s", i == 0 ? "  considered: " : ", ",
+                distributions[c->distribute], c->seconds, foreseen);
+    }
+    if (trainer->n_considered > 1) fprintf(out, "\n");
 }
 
 flip_status flip_tally_print(const flip_tally *tally, const flip_trainer *trainer, FILE *out) {

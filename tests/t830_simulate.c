@@ -153,7 +153,7 @@ static void check_epoch(const flip_simulation *s, const flip_model_params *m, fl
 static void check_distribution(const flip_volume *volume, const flip_model_params *m,
                                flip_simulated distribute, const flip_adjacency_params *p,
                                bool snapshots) {
-    const flip_machine machine = {1e-10, 1e11, 1e10, 1e-6};
+    const flip_machine machine = {1e-10, 1e11, 1e10, 1e10, 1e-6};
     flip_simulation s;
     bool has;
     CHECK_OK(flip_simulate(&s, &has, volume, m, distribute, size, &machine));

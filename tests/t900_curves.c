@@ -129,7 +129,7 @@ static void wrong_usage(void **state) {
         {"", 2, "flipbook COMMAND --help"},
         {"trian x", 2, "unknown command 'trian'; did you mean 'train'?"},
         {"compress", 2, "'compress' is not in this version"},
-        {"simulate", 2, "flipbook simulate needs the graph, in parts"},
+        {"simulate", 2, "flipbook simulate needs the graph"},
         {"train", 2, "flipbook train needs a graph file"},
         {"train nowhere.h5", 1, "nowhere.h5"},
         {"train out", 1, "out"},

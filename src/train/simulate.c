@@ -99,6 +99,15 @@ static double recurrent_flops(const widths *w) {
     return 3 * 2 * (w->out + w->skip + w->state) * gates * w->state;
 }
 
+/* Values read or written a row and step, all passes: input, aggregation, output, activation; gates,
+ * cells and states. Backward about twice of forward. */
+static double touched(const widths *w) {
+    const double structure =
+                     (w->first ? 2 : 3) * w->in + 6 * w->out + 2 * (w->forward + w->backward),
+                 gates = w->states == 1 ? 3 : 4;
+    return structure + 3 * ((w->state > 0 ? gates + 3 : 0) * w->state + w->skip);
+}
+
 /* EvolveGCN's chain of weights, a step: the same on every rank. */
 static double chain_flops(const flip_model_params *m, const widths *w) {
     const bool gru = m->kind == FLIP_MODEL_EVOLVEGCN_H || m->cell == FLIP_CELL_GRU;
@@ -165,6 +174,7 @@ static void add_layer(flip_simulation *s, const flip_model_params *m, const widt
     s->flops_most += (double)c->cells_most * structure_flops(w) +
                      (double)(moved ? c->own_most : c->cells_most) * recurrent_flops(w) +
                      c->steps_most * chain_flops(m, w);
+    s->touched_most += real * (double)c->cells_most * touched(w);
     s->flops_all += cells * (structure_flops(w) + recurrent_flops(w)) +
                     s->ranks * (double)c->steps_most * chain_flops(m, w);
 }
@@ -175,7 +185,9 @@ static double seconds_of(const flip_simulation *s, const flip_model_params *m,
                          const flip_machine *x) {
     const double others = s->ranks - 1;
     const double bytes = (double)(s->halo + s->redistribute + s->state + s->window + s->allreduce);
-    double work = s->values_most * x->seconds_a_value + s->flops_most / x->flops, messages = 2;
+    double work = s->values_most * x->seconds_a_value + s->flops_most / x->flops +
+                  s->touched_most / x->copy,
+           messages = 2;
     if (s->halo) messages += 2 * m->layers;
     if (s->redistribute) messages += 4 * FLIP_LAYOUT_SLICES * m->layers;
     if (s->window) messages += 1;

@@ -20,6 +20,7 @@ extern const char *const flip_simulated_names[FLIP_SIMULATED_COUNT];
 typedef struct flip_machine {
     double seconds_a_value; /* of an aggregation: one entry at one step, one column */
     double flops;           /* of products, a second */
+    double copy;            /* bytes a second read or written */
     double bandwidth;       /* bytes a second a rank sends */
     double latency;         /* seconds a message */
 } flip_machine;
@@ -34,6 +35,7 @@ typedef struct flip_simulation {
     double flops_most, flops_all;   /* dense, of the busiest rank and of all */
     double recurrent_most;          /* of these, the busiest rank's in recurrent parts */
     double values_most, values_all; /* entries x steps x columns aggregated */
+    double touched_most;            /* bytes read or written between products and aggregations */
     double seconds;                 /* a model */
 } flip_simulation;
 

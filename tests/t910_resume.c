@@ -154,6 +154,43 @@ static void ranks_may_change(void **state) {
     on_other_ranks("still0.h5 --model sage --features learned --hidden 8 --seed 5");
 }
 
+/* Distribution and blocks that were left to the program stay as they were on as many ranks, to the
+ * bit; on other ranks they are chosen anew. */
+static void choices_kept(void **state) {
+    (void)state;
+    const char *model = "moving.h5 --model cdgcn --hidden 8 --seed 5", *asked =
+                                                                           "--distribute "
+                                                                           "wavefront --blocks 3";
+    assert_int_equal(
+        pipeline_run(2, "train %s %s --epochs 6 --report w.jsonl --checkpoint w.h5", model, asked),
+        0);
+    assert_int_equal(
+        pipeline_run(2, "train %s %s --epochs 4 --checkpoint c.h5 --report c.jsonl", model, asked),
+        0);
+    assert_int_equal(pipeline_run(2,
+                                  "train %s --epochs 6 --report c.jsonl --checkpoint c2.h5 "
+                                  "--resume c.h5",
+                                  model),
+                     0);
+    report whole = pipeline_report("w.jsonl"), kept = pipeline_report("c.jsonl");
+    assert_string_equal(json_string_value(json_object_get(kept.summary, "distribution")),
+                        "wavefront");
+    assert_true(pipeline_number(&kept, "blocks") == 3);
+    assert_true(kept.n == 6 && memcmp(whole.loss, kept.loss, 6 * sizeof *kept.loss) == 0);
+    same_bits("w.h5", "c2.h5");
+    pipeline_drop(&kept);
+    assert_int_equal(pipeline_run(3,
+                                  "train %s --epochs 6 --report c.jsonl --checkpoint c3.h5 "
+                                  "--resume c.h5",
+                                  model),
+                     0);
+    kept = pipeline_report("c.jsonl");
+    assert_true(pipeline_number(&kept, "blocks") == 1);
+    assert_true(pipeline_difference(&whole, &kept, 6) < 1e-5);
+    pipeline_drop(&kept);
+    pipeline_drop(&whole);
+}
+
 static void refused(void **state) {
     (void)state;
     const char *base = "--epochs 3 --hidden 8";
@@ -217,10 +254,12 @@ static void evaluated_and_predicted(void **state) {
 int main(int argc, char **argv) {
     if (argc < 2) return 1;
     pipeline_begin(argv[1]);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(killed_and_resumed), cmocka_unit_test(stopped_by_signal),
-        cmocka_unit_test(ranks_may_change), cmocka_unit_test(refused),
-        cmocka_unit_test(evaluated_and_predicted)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(killed_and_resumed),
+                                       cmocka_unit_test(stopped_by_signal),
+                                       cmocka_unit_test(ranks_may_change),
+                                       cmocka_unit_test(choices_kept),
+                                       cmocka_unit_test(refused),
+                                       cmocka_unit_test(evaluated_and_predicted)};
     pipeline_graphs();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     pipeline_end();

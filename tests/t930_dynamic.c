@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NODES = 40, STEPS = 7, LIFE = 2, FEATURES = 3, HIDDEN = 4, EPOCHS = 10 };
+enum { NODES = 40, STEPS = 7, LIFE = 2, FEATURES = 3, HIDDEN = 4, EPOCHS = 10, FEW = 3 };
 
 static const double tolerance = sizeof(flip_real) == 8 ? 1e-9 : 1e-5;
 static int rank, size;
@@ -105,8 +105,13 @@ static char *to_json(const flip_settings *settings) {
 
 typedef struct outcome {
     double loss[EPOCHS], test;
-    json_t *summary; /* rank 0 */
+    json_t *settings, *summary; /* rank 0 */
 } outcome;
+
+static void drop(outcome *o) {
+    json_decref(o->settings);
+    json_decref(o->summary);
+}
 
 /* Reads the report on rank 0. */
 static void read_report(outcome *o) {
@@ -119,14 +124,15 @@ static void read_report(outcome *o) {
         int64_t epoch = json_integer_value(json_object_get(object, "epoch"));
         if (strcmp(record, "epoch") == 0 && epoch >= 1 && epoch <= EPOCHS)
             o->loss[epoch - 1] = json_real_value(json_object_get(object, "loss"));
+        if (strcmp(record, "settings") == 0) o->settings = json_incref(object);
         if (strcmp(record, "summary") == 0) o->summary = json_incref(object);
         json_decref(object);
     }
     fclose(file);
-    CHECK(o->summary != NULL, "no summary");
+    CHECK(o->settings && o->summary, "no settings or no summary");
 }
 
-static outcome run(MPI_Comm mpi, const char *arguments) {
+static outcome run(MPI_Comm mpi, const char *arguments, int epochs) {
     char line[512], *argv[64], *save = NULL;
     int argc = 0;
     flip_settings settings;
@@ -136,7 +142,7 @@ static outcome run(MPI_Comm mpi, const char *arguments) {
     outcome o = {.summary = NULL};
     snprintf(line, sizeof line,
              "train g.h5 --epochs %d --hidden %d --edge-life %d --seed 5 --report r.jsonl %s",
-             EPOCHS, HIDDEN, LIFE, arguments);
+             epochs, HIDDEN, LIFE, arguments);
     for (char *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save))
         argv[argc++] = word;
     flip_settings_default(&settings);
@@ -178,12 +184,45 @@ static const model models[] = {
     {"--model tmgcn --task link --eval-negatives 5", "nt", 0},
 };
 
+static const char *const transfers[] = {"full", "delta", "resident"};
+
 static const char *name_of(char letter) {
     return letter == 'n'   ? "nodes"
            : letter == 't' ? "time"
            : letter == 'w' ? "wavefront" //
            : letter == 'W' ? "window"
                            : "grid";
+}
+
+static bool has_word(const json_t *object, const char *key, const char *word) {
+    const char *value = json_string_value(json_object_get(object, key));
+    return value && strcmp(value, word) == 0;
+}
+
+/* The run was made with what was asked for. */
+static void check_settings(const outcome *o, char distribution, int blocks, int transfer,
+                           const char *what) {
+    CHECK(has_word(o->settings, "distribute", name_of(distribution)), "%s: settings", what);
+    CHECK(has_word(o->settings, "transfer", transfers[transfer]), "%s: settings", what);
+    CHECK(json_integer_value(json_object_get(o->settings, "blocks")) == blocks, "%s: settings",
+          what);
+    CHECK(json_integer_value(json_object_get(o->settings, "ranks")) == size, "%s: settings", what);
+}
+
+/* Parts, chunks and blocks are what they should be; states wait between blocks. */
+static void check_spread(const outcome *o, const model *m, char distribution, int blocks,
+                         const char *what) {
+    const int chunks = distribution == 'n' ? 1 : distribution == 'g' && size == 4 ? 2 : size;
+    const bool evolves = strstr(m->arguments, "evolvegcn") != NULL;
+    CHECK(has_word(o->summary, "distribution", name_of(distribution)), "%s", what);
+    CHECK(number(o, "blocks", NULL) == blocks, "%s", what);
+    CHECK(number(o, "chunks", NULL) == chunks && number(o, "parts", NULL) * chunks == size,
+          "%s: %g chunks", what, number(o, "chunks", NULL));
+    if (blocks > 1 && (m->state > 0 || evolves))
+        CHECK(number(o, "carry_bytes", NULL) > 0, "%s: no state was carried", what);
+    if (blocks == 1) CHECK(number(o, "carry_bytes", NULL) == 0, "%s: a state was carried", what);
+    if (blocks > 1 && !strstr(m->arguments, "link"))
+        CHECK(number(o, "passes", "recomputation") > 0, "%s: nothing was computed again", what);
 }
 
 /* That each mechanism ran, and its bytes. */
@@ -193,10 +232,8 @@ static void check_report(const outcome *o, const model *m, char distribution, in
     static const char *const kinds[] = {"forward", "backward", "recomputation"};
     for (int k = 0; k < 3; k++)
         passes += number(o, "passes", kinds[k]);
-    CHECK(strcmp(json_string_value(json_object_get(o->summary, "distribution")),
-                 name_of(distribution)) == 0,
-          "%s", what);
-    CHECK(number(o, "blocks", NULL) == blocks, "%s", what);
+    check_settings(o, distribution, blocks, transfer, what);
+    check_spread(o, m, distribution, blocks, what);
     CHECK(number(o, "bytes_run", "graph_to_device") > 0, "%s", what);
     if (!strstr(m->arguments, "link")) /* its last steps are not trained on */
         CHECK(fabs(passes - 3 + 1.0 / blocks) < 1e-12, "%s: %g passes", what, passes);
@@ -219,38 +256,58 @@ static void check_report(const outcome *o, const model *m, char distribution, in
         CHECK(number(o, "bytes", "state") == bytes, "%s: %g, formula %g", what,
               number(o, "bytes", "state"), bytes);
     }
+    if (distribution == 'w') CHECK(number(o, "bytes", "state") > 0, "%s", what);
     if (distribution == 'W' && blocks == 1 && !once)
         CHECK(number(o, "bytes", "window") > 0, "%s", what);
     if (distribution == 'n') CHECK(number(o, "bytes", "halo") > 0, "%s", what);
 }
 
-static void compare(const outcome *one, const outcome *many, const char *what) {
-    for (int i = 0; i < EPOCHS && rank == 0; i++) {
+static void compare(const outcome *one, const outcome *many, int epochs, const char *what) {
+    for (int i = 0; i < epochs && rank == 0; i++) {
         double d = fabs(one->loss[i] - many->loss[i]) / fabs(one->loss[i]);
         CHECK(d <= tolerance, "%s on %d ranks: epoch %d differs by %g", what, size, i + 1, d);
     }
-    if (rank == 0)
+    if (rank == 0 && epochs == EPOCHS)
         CHECK(fabs(one->test - many->test) < 0.06, "%s: test %g and %g", what, one->test,
               many->test);
 }
 
-/* Blocks of all numbers; transfers in turn, all three for the first model. */
+/* Bytes to the device an epoch: differences were sent where a rank has steps that follow each
+ * other, events once in the run. */
+static void check_transfers(const double *bytes, char distribution, const char *what) {
+    const bool follow = size == 1 || distribution == 'n';
+    CHECK(bytes[FLIP_TRANSFER_RESIDENT] == 0, "%s: %g", what, bytes[FLIP_TRANSFER_RESIDENT]);
+    CHECK(bytes[FLIP_TRANSFER_DELTA] <= bytes[FLIP_TRANSFER_FULL], "%s: %g and %g", what,
+          bytes[FLIP_TRANSFER_DELTA], bytes[FLIP_TRANSFER_FULL]);
+    if (follow)
+        CHECK(bytes[FLIP_TRANSFER_DELTA] < bytes[FLIP_TRANSFER_FULL], "%s: %g", what,
+              bytes[FLIP_TRANSFER_FULL]);
+}
+
+/* Blocks of all numbers, crossed with the transfers: one of them in turn, and every one of the
+ * first model, over all epochs, the others over a few. Mean, attention and sums have only
+ * `resident`. */
 static void one_distribution(const model *m, int index, const outcome *one, char distribution) {
     static const int blocks[] = {1, 2, 5, STEPS};
-    static const char *const transfers[] = {"full", "delta", "resident"};
-    for (int b = 0; b < 4; b++)
-        for (int transfer = 0; transfer < 3; transfer++) {
-            char arguments[256];
-            bool gat = strstr(m->arguments, "gat") || strstr(m->arguments, "sage");
-            if (index > 0 && transfer != (index + b + distribution) % 3) continue;
-            int chosen = gat ? FLIP_TRANSFER_RESIDENT : transfer;
+    const bool resident = strstr(m->arguments, "gat") || strstr(m->arguments, "sage");
+    for (int b = 0; b < 4; b++) {
+        double bytes[3] = {0, 0, 0};
+        char arguments[256];
+        for (int transfer = resident ? FLIP_TRANSFER_RESIDENT : 0; transfer < 3; transfer++) {
+            const bool whole = index == 0 || resident || transfer == (index + b + distribution) % 3;
+            const int epochs = whole ? EPOCHS : FEW;
             snprintf(arguments, sizeof arguments, "%s --distribute %s --blocks %d --transfer %s",
-                     m->arguments, name_of(distribution), blocks[b], transfers[chosen]);
-            outcome many = run(MPI_COMM_WORLD, arguments);
-            compare(one, &many, arguments);
-            if (rank == 0) check_report(&many, m, distribution, blocks[b], chosen, arguments);
-            json_decref(many.summary);
+                     m->arguments, name_of(distribution), blocks[b], transfers[transfer]);
+            outcome many = run(MPI_COMM_WORLD, arguments, epochs);
+            compare(one, &many, epochs, arguments);
+            if (rank == 0) {
+                check_report(&many, m, distribution, blocks[b], transfer, arguments);
+                bytes[transfer] = number(&many, "bytes", "graph_to_device");
+            }
+            drop(&many);
         }
+        if (rank == 0 && !resident) check_transfers(bytes, distribution, arguments);
+    }
 }
 
 static void same_curves(void **state) {
@@ -260,13 +317,13 @@ static void same_curves(void **state) {
         if (rank == 0) {
             char arguments[256];
             snprintf(arguments, sizeof arguments, "%s --blocks 1", models[i].arguments);
-            one = run(MPI_COMM_SELF, arguments);
+            one = run(MPI_COMM_SELF, arguments, EPOCHS);
             CHECK(one.loss[EPOCHS - 1] < one.loss[0], "%s does not learn", models[i].arguments);
         }
         MPI_Barrier(MPI_COMM_WORLD);
         for (const char *d = models[i].distributions; *d; d++)
             one_distribution(&models[i], (int)i, &one, *d);
-        json_decref(one.summary);
+        drop(&one);
     }
 }
 
@@ -280,12 +337,68 @@ static void windows(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         outcome one = {.test = 0};
-        if (rank == 0) one = run(MPI_COMM_SELF, cases[i]);
+        if (rank == 0) one = run(MPI_COMM_SELF, cases[i], EPOCHS);
         MPI_Barrier(MPI_COMM_WORLD);
-        outcome many = run(MPI_COMM_WORLD, cases[i]);
-        compare(&one, &many, cases[i]);
-        json_decref(one.summary);
-        json_decref(many.summary);
+        outcome many = run(MPI_COMM_WORLD, cases[i], EPOCHS);
+        compare(&one, &many, EPOCHS, cases[i]);
+        drop(&one);
+        drop(&many);
+    }
+}
+
+/* --distribute auto: the cheapest of all that the model has, the same every time, and its bytes are
+ * those that were exchanged. */
+static void check_choice(const outcome *o, const char *letters, const char *what) {
+    const json_t *considered = json_object_get(o->summary, "considered"),
+                 *predicted = json_object_get(o->summary, "predicted");
+    double bytes = 0;
+    static const char *const kinds[] = {"halo", "redistribute", "state", "window"};
+    CHECK(json_array_size(considered) == strlen(letters), "%s: %zu considered, expected %s", what,
+          json_array_size(considered), letters);
+    for (size_t i = 0; i < strlen(letters); i++) {
+        const json_t *c = json_array_get(considered, i);
+        CHECK(has_word(c, "distribution", name_of(letters[i])), "%s: expected %s", what, letters);
+        CHECK(json_number_value(json_object_get(c, "seconds")) >=
+                  json_number_value(json_object_get(predicted, "seconds")),
+              "%s: %s is cheaper", what, name_of(letters[i]));
+    }
+    CHECK(has_word(o->summary, "distribution",
+                   json_string_value(json_object_get(predicted, "distribution"))),
+          "%s", what);
+    for (int k = 0; k < 4; k++)
+        bytes += number(o, "bytes", kinds[k]);
+    CHECK(json_number_value(json_object_get(predicted, "bytes")) == bytes,
+          "%s: predicted %g bytes, %g were exchanged", what,
+          json_number_value(json_object_get(predicted, "bytes")), bytes);
+}
+
+static void chosen(void **state) {
+    (void)state;
+    static const struct {
+        const char *arguments, *letters; /* of what the model has; g with four ranks alone */
+    } cases[] = {
+        {"--model cdgcn", "ntwg"},
+        {"--model tmgcn --window 3 --precompute off --residual", "ntWg"},
+        {"--model evolvegcn-h --first-step 2", "ntg"},
+        {"--structure sage --temporal gru --norm layer --first-step 1", "ntwg"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases && size > 1; i++) {
+        char letters[8] = "", arguments[256];
+        for (const char *c = cases[i].letters; *c; c++)
+            if (*c != 'g' || size == 4) strncat(letters, c, 1);
+        snprintf(arguments, sizeof arguments, "%s --blocks 1", cases[i].arguments);
+        outcome one = run(MPI_COMM_WORLD, arguments, FEW);
+        outcome two = run(MPI_COMM_WORLD, arguments, FEW);
+        if (rank == 0) {
+            check_choice(&one, letters, arguments);
+            CHECK(json_equal(json_object_get(one.summary, "considered"),
+                             json_object_get(two.summary, "considered")),
+                  "%s: the same command, other predictions", arguments);
+            CHECK(memcmp(one.loss, two.loss, FEW * sizeof *one.loss) == 0, "%s: other bits",
+                  arguments);
+        }
+        drop(&one);
+        drop(&two);
     }
 }
 
@@ -299,7 +412,8 @@ int main(int argc, char **argv) {
     if (chdir(folder) != 0) MPI_Abort(MPI_COMM_WORLD, 1);
     if (rank == 0) write_graph();
     MPI_Barrier(MPI_COMM_WORLD);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_curves), cmocka_unit_test(windows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_curves), cmocka_unit_test(chosen),
+                                       cmocka_unit_test(windows)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Barrier(MPI_COMM_WORLD);
     if (rank == 0) {

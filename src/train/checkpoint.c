@@ -2,7 +2,8 @@
  *
  *   / attributes        settings (JSON), graph, fingerprint, real, epoch, best_epoch, loss,
  *                       best_metric, best_loss, steps (of the optimiser), n_classes, in_dim;
- *                       graph_nodes, graph_events, graph_steps: how large the graph was
+ *                       graph_nodes, graph_events, graph_steps: how large the graph was;
+ *                       ranks, distribute, blocks, memory: how the run was spread out
  *   parameters/current  [n]  the slab: parameters, then running statistics of batch norms
  *   parameters/best     [n]  the slab of the best epoch
  *   parameters/shape    int64 [p, 3]  rows, columns, offset of each parameter
@@ -65,7 +66,11 @@ static flip_status write_attributes(flip_writer *writer, const flip_trainer *tra
                  {"in_dim", data->in_dim},
                  {"graph_nodes", data->info->n_nodes},
                  {"graph_events", data->info->n_events},
-                 {"graph_steps", data->info->n_steps}};
+                 {"graph_steps", data->info->n_steps},
+                 {"ranks", flip_comm_size(data->comm)},
+                 {"distribute", data->s.distribute},
+                 {"blocks", data->s.blocks},
+                 {"memory", data->s.memory}};
     FLIP_TRY(flip_writer_attribute_text(writer, "/", "settings", settings));
     FLIP_TRY(flip_writer_attribute_text(writer, "/", "graph", data->s.graph));
     FLIP_TRY(flip_writer_attribute_text(writer, "/", "real", FLIP_REAL_NAME));
@@ -139,6 +144,30 @@ flip_status flip_checkpoint_settings(flip_settings *settings, flip_comm *comm, c
     FLIP_TRY_GOTO(io->from_json(settings, json));
 done:
     flip_free(json);
+    flip_reader_close(&reader);
+    return status;
+}
+
+flip_status flip_checkpoint_choices(flip_settings *settings, flip_comm *comm, const char *path) {
+    static const char *const names[] = {"ranks", "distribute", "blocks", "memory"};
+    int64_t theirs[4];
+    flip_reader *reader = NULL;
+    flip_status status;
+    FLIP_TRY_GOTO(flip_reader_open(&reader, comm, path, "checkpoint"));
+    for (int i = 0; i < 4; i++) {
+        if (!flip_reader_has_attribute(reader, "/", names[i])) goto done; /* of an older version */
+        FLIP_TRY_GOTO(flip_reader_attribute_i64(reader, "/", names[i], &theirs[i]));
+    }
+    if (theirs[1] <= FLIP_DISTRIBUTE_AUTO || theirs[1] > FLIP_DISTRIBUTE_GRID || theirs[2] < 1)
+        FLIP_TRY_GOTO(FLIP_FAIL(FLIP_ERROR_INPUT,
+                                "checkpoint '%s' names distribution %" PRId64 " and %" PRId64
+                                " blocks, expected 1 to %d and at least 1",
+                                path, theirs[1], theirs[2], FLIP_DISTRIBUTE_GRID));
+    if (theirs[0] != flip_comm_size(comm) || theirs[3] != settings->memory) goto done;
+    if (settings->distribute == FLIP_DISTRIBUTE_AUTO) settings->distribute = (int32_t)theirs[1];
+    if (settings->blocks == FLIP_UNSET && settings->distribute == theirs[1])
+        settings->blocks = theirs[2];
+done:
     flip_reader_close(&reader);
     return status;
 }

@@ -6,8 +6,11 @@
 #include "train/simulate.h"
 
 /* A rank's share of a machine, roughly: what matters is the order of the choices. */
-static const flip_machine machine = {
-    .seconds_a_value = sizeof(flip_real) / 8e9, .flops = 3e10, .bandwidth = 4e9, .latency = 2e-6};
+static const flip_machine machine = {.seconds_a_value = sizeof(flip_real) / 8e9,
+                                     .flops = 3e10,
+                                     .copy = 8e9,
+                                     .bandwidth = 4e9,
+                                     .latency = 2e-6};
 
 static const int32_t distribution[FLIP_SIMULATED_COUNT] = {
     [FLIP_SIMULATED_NODES] = FLIP_DISTRIBUTE_NODES,

@@ -347,6 +347,10 @@ flip_status flip_measure_result(flip_trainer *trainer, flip_result *result);
 
 /* ---- checkpoint ---- */
 flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path, const flip_io *io);
+/* Before a run is spread out that resumes: what is left to the program, distribution and blocks,
+ * stays as the first part of the run found it, on as many ranks and with as much memory; else a
+ * machine with less memory to spare would go on with other blocks, and other bits. Collective. */
+flip_status flip_checkpoint_choices(flip_settings *settings, flip_comm *comm, const char *path);
 /* Into a built trainer. state: optimiser and counters too (resume), else the best parameters. */
 flip_status flip_checkpoint_read(flip_trainer *trainer, const char *path, const flip_io *io,
                                  bool state);

@@ -299,6 +299,8 @@ static flip_status prepare(run *r, flip_comm *comm, const flip_settings *setting
     flip_trainer *t = &r->trainer;
     size_t base = flip_memory_now();
     FLIP_TRY(flip_data_open(&t->data, comm, settings));
+    if (settings->resume[0] && !settings->grown)
+        FLIP_TRY(flip_checkpoint_choices(&t->data.s, comm, settings->resume));
     FLIP_TRY(flip_trainer_distribute(t, base));
     const flip_settings *s = &t->data.s;
     if (r->out && r->io->print) r->io->print(s, r->io->asked, r->out);

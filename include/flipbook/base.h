@@ -117,6 +117,8 @@ typedef enum flip_stream {
     FLIP_STREAM_GENERATE, /* generators: a, b as each says */
     FLIP_STREAM_PARTITION,
     FLIP_STREAM_ACTIVATION, /* a = epoch << 24 | block, b = variable << 16 | rank */
+    FLIP_STREAM_SAMPLE,     /* a = epoch << 8 | hop (128 | hop: LABOR's sources), b = original id */
+    FLIP_STREAM_BATCH,      /* order of items: a = epoch */
     FLIP_STREAM_WIRE,       /* a = epoch, b = message << 16 | rank */
     FLIP_STREAM_TEST
 } flip_stream;
@@ -159,7 +161,8 @@ typedef enum flip_stage {
     FLIP_STAGE_RECURRENT, /* LSTM, GRU: products and cells */
     FLIP_STAGE_POINTWISE, /* activation, dropout, norms, concatenation */
     FLIP_STAGE_EXCHANGE,  /* waiting for halo rows; packing */
-    FLIP_STAGE_SAMPLE,    /* drawing non-edges, finding their owners */
+    FLIP_STAGE_SAMPLE,    /* drawing neighbours and non-edges, finding their owners */
+    FLIP_STAGE_FETCH,     /* features of a batch: gathered, asked of other ranks */
     FLIP_STAGE_LOSS,
     FLIP_STAGE_ALLREDUCE,
     FLIP_STAGE_OPTIMISER,

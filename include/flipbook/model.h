@@ -8,6 +8,7 @@
 #ifndef FLIPBOOK_MODEL_H
 #define FLIPBOOK_MODEL_H
 
+#include <flipbook/sample.h>
 #include <flipbook/tape.h>
 
 #ifdef __cplusplus
@@ -91,6 +92,15 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
 /* The same on a variable, which may need a gradient; nothing is kept. Collective. */
 flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
                           flip_var x);
+/* Is the first layer's input the mean or sum of its neighbours' features as they are? Then it may
+ * be taken beforehand. */
+bool flip_model_takes_aggregated(const flip_model_params *p);
+/* Embeddings of a batch's seeds [n_seeds, 1, out_dim], layer l over mfg l; the tape is at the batch
+ * (flip_tape_batch). x: rows of mfg[0]'s sources; or, with `aggregated` (mfg[0] times the sources:
+ * [mfg[0].n_dst, 1, in_dim]; FLIP_VAR_NONE = not taken), of its destinations alone, FLIP_VAR_NONE
+ * where the first layer reads none beside. Not for recurrent and evolving models. Local. */
+flip_var flip_model_forward_batch(flip_model *model, flip_tape *tape, const flip_batch *batch,
+                                  flip_var x, flip_var aggregated);
 /* Takes a block's first aggregation now, where it is kept, so that nothing else stands in memory
  * beside it. Collective; the tape is at the block, and to be reset behind. */
 flip_status flip_model_prepare(flip_model *model, flip_tape *tape, const flip_block *block);

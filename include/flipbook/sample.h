@@ -4,23 +4,28 @@
  * each are the first rows of its sources, and the sources of layer l+1's mfg are the destinations
  * of layer l's:
  *
- *     mfg[0]: n_src rows (read from the store) ─▶ n_dst = mfg[1].n_src ─▶ … ─▶ mfg[L-1].n_dst =
- * seeds
+ *     mfg[0]: n_src rows (features) ─▶ n_dst = mfg[1].n_src ─▶ … ─▶ mfg[L-1].n_dst = seeds
  *
- * Draws are keyed by (seed, epoch, layer, node) alone, the order of seeds by (seed, epoch): the
- * same batches come out for any number of ranks and threads. Each rank takes those seeds of a batch
- * that it owns; all ranks take the same number of batches. Neighbours are drawn by the owner of the
- * destination, which has its in-edges: one exchange a layer brings ids there and draws back.
+ * Draws are keyed by (seed, epoch, hop, original id of the destination) alone, the order of seeds
+ * by (seed, epoch): the same batches come out for any number of ranks and threads. Each rank takes
+ * those seeds of a batch that it owns; all ranks take the same number of batches. Neighbours are
+ * drawn by the owner of the destination, which has its in-edges: one exchange a hop brings ids
+ * there and draws back.
  *
- * Sampling: `fanout` neighbours of a node, without replacement (all of them where it has fewer) or
- * with; uniform or by weight (Efraimidis & Spirakis 2006: the largest u^(1/w)); LABOR (Balin &
- * Catalyurek, NeurIPS'23): one draw r_u a source for all destinations of a layer, so that they
- * share sources; temporal: only events before the seed's time (step), the most recent or at random.
+ * Sampling: `fanout` in-edges of a node, without replacement (all of them where it has fewer) or
+ * with; a doubled edge counts twice. Uniform; by weight (Efraimidis & Spirakis 2006: the largest
+ * u^(1/w)); LABOR (Balin & Catalyurek, NeurIPS'23, its LABOR-0): one draw r_u a source for all
+ * destinations of a hop, entry (v, u) taken where r_u <= fanout / degree(v), so that destinations
+ * share sources. Temporal: only events before the seed's step, drawn or the most recent.
+ *
+ * Values: a mean is that of the drawn entries; sums and GCN's normalised sums are scaled by degree
+ * / drawn (LABOR: by 1 / probability), so that their expectation is the whole sum; GCN's own entry
+ * is always there and exact. With fanout -1 every adjacency is the whole graph's.
  */
 #ifndef FLIPBOOK_SAMPLE_H
 #define FLIPBOOK_SAMPLE_H
 
-#include <flipbook/store.h>
+#include <flipbook/graph.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,20 +35,25 @@ enum { FLIP_SAMPLE_LAYERS = 8 }; /* most of a batch */
 
 typedef enum flip_sample_kind {
     FLIP_SAMPLE_UNIFORM,
-    FLIP_SAMPLE_WEIGHTED,
+    FLIP_SAMPLE_WEIGHTED, /* events of weight 0 are never drawn */
     FLIP_SAMPLE_LABOR
 } flip_sample_kind;
 
 typedef struct flip_sampler_params {
-    const flip_gid *rank_first; /* [size + 1] borrowed */
-    const int64_t *original;    /* [n_own] borrowed: what draws are keyed by and orders follow */
+    const flip_gid *rank_first; /* [size + 1] read at create */
+    const int64_t *original;    /* [n_own] read at create: what draws are keyed by and orders
+                                   follow; NULL = global ids */
     const flip_events *events;  /* of own destinations; read at create */
     int32_t layers;
     int32_t fanout[FLIP_SAMPLE_LAYERS]; /* from the seeds outwards, as users write it; -1 = all */
     flip_sample_kind kind;
     bool replace;
     bool temporal;                 /* only events with step < the seed's */
-    flip_adjacency_kind adjacency; /* how drawn entries are weighted: MEAN, SUM, GCN, ATTENTION … */
+    bool recent;                   /* … the most recent ones in place of drawn ones */
+    flip_adjacency_kind adjacency; /* MEAN, SUM, GCN, GCN_INOUT, PATTERN or ATTENTION */
+    bool in_place;       /* mfg[0] reads own rows where they stand: see flip_batch; of MEAN, SUM and
+                            GCN alone */
+    bool input_gradient; /* mfg[0] has its transpose too */
     uint64_t seed;
 } flip_sampler_params;
 
@@ -54,46 +64,65 @@ typedef struct flip_mfg {
     int32_t n_dst, n_src;
 } flip_mfg;
 
-/* One rank's share of a batch; memory is the batch's and is used again. */
+/* One rank's share of a batch; memory is the batch's and is used again.
+ *
+ * Rows of all layers are numbered alike: seeds first, then what the first hop drew, then the next;
+ * row i of any layer has original id original[i].
+ *
+ *     distinct   mfg[0] reads the n_input rows input[0 … n_input-1], each once
+ *     in place   column c of mfg[0] is own row c where c < n_own (mfg[0].adjacency.a.n_own), else
+ *                row c - n_own of the n_input rows of other ranks; column[i] is destination i's
+ */
 typedef struct flip_batch {
     int32_t layers;
-    flip_mfg mfg[FLIP_SAMPLE_LAYERS]; /* [0] reads the store */
-    int32_t n_input, n_seeds;         /* mfg[0].n_src; mfg[layers-1].n_dst */
-    const flip_gid *input;            /* [n_input] ids of the rows mfg[0] reads, seeds first */
-    const int64_t *original;          /* [n_input] their original ids: dropout's keys */
-    const int32_t *step;              /* [n_seeds] temporal; else NULL */
-    flip_arena *arena;                /* owns everything above */
+    flip_mfg mfg[FLIP_SAMPLE_LAYERS];
+    int32_t n_input, n_seeds;
+    const flip_gid *input;   /* [n_input] */
+    const int64_t *original; /* [mfg[0].n_src]; in place [mfg[0].n_dst]: dropout's keys */
+    const int32_t *column;   /* in place: [mfg[0].n_dst]; else NULL */
+    flip_arena *arena;       /* owns everything above */
 } flip_batch;
 
 /* Collective. */
 flip_status flip_sampler_create(flip_sampler **sampler, flip_comm *comm,
                                 const flip_sampler_params *params);
-void flip_sampler_destroy(flip_sampler **sampler);
+void flip_sampler_destroy(flip_sampler **sampler); /* collective */
 flip_status flip_batch_create(flip_batch **batch);
 void flip_batch_destroy(flip_batch **batch);
-/* Collective. Draws for these seeds of this rank (own or not, distinct); n_seeds may be 0. May be
- * called by another thread than the tape's, one call at a time a sampler. */
+/* Collective. Draws for these seeds of this rank (own or not, distinct; temporal: distinct pairs of
+ * seed and step) with these original ids (read); n_seeds may be 0. May be called by another thread
+ * than the tape's, one call at a time a sampler: its exchanges have a communicator of their own. */
 flip_status flip_sampler_draw(flip_sampler *sampler, flip_batch *batch, int32_t n_seeds,
-                              const flip_gid *seeds, const int32_t *step, int64_t epoch);
-/* Collective. How often each own row is an input of a batch in one epoch (GNNLab's presampling), of
- * all ranks: heat [n_own]. seeds: this rank's training nodes; batch: of all ranks together. */
-flip_status flip_sampler_heat(flip_sampler *sampler, int32_t n_seeds, const flip_gid *seeds,
-                              int64_t batch, int64_t epoch, double *heat);
+                              const flip_gid *seeds, const int64_t *original, const int32_t *step,
+                              int64_t epoch);
 size_t flip_sampler_bytes(const flip_sampler *sampler);
+/* What flip_sampler_create will hold, from counts alone. */
+size_t flip_sampler_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, bool weighted,
+                             const flip_sampler_params *params);
 
 /* ---- the order of seeds ---- */
 
-/* Items 0 … n-1 of all ranks in the order of an epoch, cut into ceil(n / batch) batches; the last
- * is shorter. Which own items are in which batch: item [n_mine] (ascending inside a batch by their
- * place in the order) and first [n_batches + 1]. key [n_mine]: distinct over all ranks. Collective
- * (counts). */
+/* Items of all ranks in a seeded order, cut into n_batches of `batch` items, of which the last is
+ * shorter: a new order each epoch. */
 typedef struct flip_batches {
-    int64_t n, n_batches;
-    int64_t *item, *first; /* owned */
+    int64_t n, n_mine, n_batches, batch; /* n: of all ranks */
+    int64_t *number;                     /* [n_mine] owned: dense number of each own item */
+    int64_t *item;                       /* [n_mine] owned: own items, batch after batch */
+    int64_t *first;                      /* [n_batches + 1] owned: of item */
 } flip_batches;
+/* Collective. key [n_mine]: distinct over all ranks; the order depends on keys alone. batch: of all
+ * ranks together, 0 = all items. */
 flip_status flip_batches_create(flip_batches *batches, flip_comm *comm, int64_t n_mine,
-                                const int64_t *key, int64_t batch, uint64_t seed, int64_t epoch);
+                                const int64_t *key, int64_t batch);
+/* item and first of this epoch. Local. */
+flip_status flip_batches_shuffle(flip_batches *batches, uint64_t seed, int64_t epoch);
 void flip_batches_finish(flip_batches *batches);
+
+/* Collective. How often each own row is an input of a batch in one epoch (GNNLab's presampling), of
+ * all ranks together: heat [n_own]. batches: of own nodes seed[item]. The sampler must not be in
+ * place. */
+flip_status flip_sampler_heat(flip_sampler *sampler, flip_batches *batches, const flip_gid *seed,
+                              int64_t epoch, double *heat);
 
 #ifdef __cplusplus
 }

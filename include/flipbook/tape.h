@@ -173,6 +173,11 @@ const flip_real *flip_carry_gradient(const flip_carry *carry, int32_t slot, int3
 void flip_tape_block(flip_tape *tape, flip_layout *layout, flip_carry *carry, int32_t block,
                      bool recorded);
 
+/* After flip_tape_reset: the pass is of a sampled batch (sample.h), whose rows' original ids are
+ * key [n], borrowed: of any layer the first so many. Every rank has rows of its own; there is no
+ * layout. */
+void flip_tape_batch(flip_tape *tape, const int64_t *key, int32_t n);
+
 flip_status flip_tape_status(const flip_tape *tape);
 size_t
 flip_tape_peak(const flip_tape *tape); /* bytes of the pool's highest address in use so far */
@@ -247,6 +252,8 @@ flip_var flip_add(flip_tape *tape, flip_var x, flip_var y, flip_act act);
 /* (1 + e) x + y, e a parameter [1, 1] */
 flip_var flip_scaled_add(flip_tape *tape, flip_param e, flip_var x, flip_var y);
 flip_var flip_concat(flip_tape *tape, flip_var x, flip_var y);
+/* The first `rows` rows of x: a batch's destinations among its sources. */
+flip_var flip_first_rows(flip_tape *tape, flip_var x, int32_t rows);
 /* per row: gamma (x - mean) / sqrt(var + eps) + beta, var divides by dim */
 flip_var flip_layer_norm(flip_tape *tape, flip_var x, flip_param gamma, flip_param beta, double eps,
                          flip_act act);

@@ -128,6 +128,8 @@ typedef struct flip_settings {
     int32_t device;
     int64_t threads;
     char batch[FLIP_WORD_SIZE], fanout[FLIP_WORD_SIZE];
+    int32_t sampling; /* flip_sample_kind */
+    bool replace;
     int32_t distribute, transfer; /* flip_distribute, flip_transfer */
     int64_t blocks, memory;
     bool precompute;
@@ -269,6 +271,9 @@ typedef struct flip_result {
 /* Refuses what sliding windows cannot be combined with. Local; flip_train and the others ask it, a
  * program may ask earlier. */
 flip_status flip_protocol_check(const flip_settings *settings);
+
+/* Refuses what sampled batches (--batch N) cannot be combined with. Local, as above. */
+flip_status flip_batch_check(const flip_settings *settings);
 
 /* Collective. Trains as the settings say and writes report and checkpoint. FLIP_STOPPED after a
  * checkpoint when some rank got SIGUSR1 or SIGTERM. */

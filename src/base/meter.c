@@ -26,6 +26,7 @@ static const char *const stage_names[] = {
     [FLIP_STAGE_POINTWISE] = "pointwise",
     [FLIP_STAGE_EXCHANGE] = "exchange",
     [FLIP_STAGE_SAMPLE] = "sample",
+    [FLIP_STAGE_FETCH] = "fetch",
     [FLIP_STAGE_LOSS] = "loss",
     [FLIP_STAGE_ALLREDUCE] = "allreduce",
     [FLIP_STAGE_OPTIMISER] = "optimiser",

@@ -199,8 +199,16 @@ static const flip_key keys[] = {
     CHOICE("device", device, "auto", "auto|cpu|cuda", "|auto|cpu|", false, "where to compute"),
     INT_AUTO("threads", threads, 1, 4096, T | E | P, false,
              "a rank, BLAS included; auto: OMP_NUM_THREADS, or cores of the node / ranks on it"),
-    WORD("batch", batch, "full", "full|N", "|full|", is_batch, T, true, "nodes a step"),
-    WORD("fanout", fanout, "all", "all|10,10", "|all|", is_fanout, T, true, "neighbours a layer"),
+    WORD("batch", batch, "full", "full|N", NULL, is_batch, T, true,
+         "training nodes (link: pairs) of all ranks together in a step of the optimiser, with "
+         "sampled neighbours; full: the whole graph is one step"),
+    WORD("fanout", fanout, "all", "all|10,10", NULL, is_fanout, T, true,
+         "neighbours drawn of a node, a number a layer from the seeds outwards or one for all "
+         "(--batch N)"),
+    CHOICE("sampling", sampling, "uniform", "uniform|weighted|labor", NULL, true,
+           "how neighbours are drawn (--batch N): all alike; by the weight of their events; labor: "
+           "all nodes of a layer share one draw a neighbour, so that they read fewer rows"),
+    SWITCH("replace", replace, "off", T, true, "draw neighbours with replacement (--batch N)"),
     CHOICE("distribute", distribute, "auto", "auto|nodes|time|wavefront|window|grid", NULL, false,
            "nodes: some nodes, all steps a rank, halo rows exchanged; time: all nodes, some steps, "
            "all-to-all around the recurrent part; wavefront: as time, states handed on; window: as "
@@ -458,6 +466,7 @@ flip_status flip_settings_check(const flip_settings *settings) {
     }
     FLIP_TRY(check_model(settings));
     FLIP_TRY(flip_protocol_check(settings));
+    FLIP_TRY(flip_batch_check(settings));
     if (settings->checkpoint_every > 0 && !settings->checkpoint[0])
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--checkpoint-every needs --checkpoint FILE");
     if (settings->task == FLIP_TASK_EDGE && settings->edge_head == FLIP_EDGE_HEAD_DOT)

@@ -33,10 +33,12 @@ static flip_var gat_layer(const pass *p) {
     flip_tape *tape = p->tape;
     const layer *k = layer_of(p);
     flip_var y = attend(p);
-    if (k->w_residual != FLIP_PARAM_NONE)
-        y = flip_add(tape, y,
-                     flip_linear(tape, p->h, k->w_residual, FLIP_PARAM_NONE, FLIP_ACT_NONE),
-                     FLIP_ACT_NONE);
+    if (k->w_residual != FLIP_PARAM_NONE) {
+        flip_var h = model_self(p);
+        flip_var skip = flip_linear(tape, h, k->w_residual, FLIP_PARAM_NONE, FLIP_ACT_NONE);
+        y = flip_add(tape, y, skip, FLIP_ACT_NONE);
+        model_done_with_self(p, h);
+    }
     if (k->b == FLIP_PARAM_NONE) return y;
     return flip_bias(tape, y, k->b, FLIP_ACT_NONE); /* elu: model.c, behind the norm */
 }

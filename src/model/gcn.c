@@ -18,7 +18,9 @@ static flip_var gcn_layer(const pass *p) {
                                      model_act(p));
     flip_var y, z = model_aggregate(p); /* (Â H) W + H Wres + b */
     if (k->w_residual != FLIP_PARAM_NONE) {
-        y = flip_linear2(tape, z, k->w, p->h, k->w_residual, k->b, model_act(p));
+        flip_var h = model_self(p);
+        y = flip_linear2(tape, z, k->w, h, k->w_residual, k->b, model_act(p));
+        model_done_with_self(p, h);
     } else {
         model_done_with_input(p);
         y = flip_linear(tape, z, k->w, k->b, model_act(p));

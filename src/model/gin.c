@@ -16,15 +16,16 @@ static void gin_add(flip_model *model, flip_params *params, int32_t l) {
 static flip_var gin_layer(const pass *p) {
     flip_tape *tape = p->tape;
     const layer *k = layer_of(p);
-    flip_var z = model_aggregate(p);
-    flip_var s = flip_scaled_add(tape, k->eps, p->h, z);
+    flip_var z = model_aggregate(p), h = model_self(p);
+    flip_var s = flip_scaled_add(tape, k->eps, h, z);
     flip_var u = flip_linear(tape, s, k->wa, k->ba, FLIP_ACT_RELU), y;
     flip_tape_release(tape, s);
     if (k->w_residual != FLIP_PARAM_NONE)
-        y = flip_linear2(tape, u, k->wb, p->h, k->w_residual, k->bb, model_act(p));
+        y = flip_linear2(tape, u, k->wb, h, k->w_residual, k->bb, model_act(p));
     else
         y = flip_linear(tape, u, k->wb, k->bb, model_act(p));
     flip_tape_release(tape, u);
+    model_done_with_self(p, h);
     return y;
 }
 

@@ -86,6 +86,12 @@ flip_param model_add_bias(flip_model *model, flip_params *params, const char *le
 /* What the layer's last product or sum applies: ReLU and dropout, nothing in the last layer or
  * where a norm comes first. */
 flip_act model_act(const pass *p);
+/* H of the destinations: of a batch the first rows of the layer's input, else all of it. */
+flip_var model_self(const pass *p);
+/* model_self's is read no more. */
+static inline void model_done_with_self(const pass *p, flip_var self) {
+    if (self != p->h) flip_tape_release(p->tape, self);
+}
 /* A H: taken already, or aggregated now. */
 flip_var model_aggregate(const pass *p);
 /* The recurrent part (recurrent.c): its parameters; h = RNN(y), or RNN([y, input]) with a skip. */

@@ -196,6 +196,13 @@ flip_act model_act(const pass *p) {
     return (flip_act){.relu = true, .dropout = m->dropout};
 }
 
+flip_var model_self(const pass *p) {
+    int32_t rows;
+    flip_tape_shape(p->tape, p->h, &rows, NULL, NULL);
+    if (flip_tape_status(p->tape) != FLIP_OK || rows == p->adjacency->n_own) return p->h;
+    return flip_first_rows(p->tape, p->h, p->adjacency->n_own);
+}
+
 flip_var model_aggregate(const pass *p) {
     if (p->first != FLIP_VAR_NONE) return p->first;
     return flip_aggregate(p->tape, p->adjacency, p->h, FLIP_VAR_NONE, FLIP_PARAM_NONE,
@@ -312,9 +319,10 @@ static bool states_suffice(const pass *p, bool states_only) {
     return states_only && model->row->states && (last || model->row->local_states);
 }
 
-/* first: A x, or FLIP_VAR_NONE where the layer aggregates as it likes. */
-static flip_var run(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency, flip_var x,
-                    flip_var first, bool states_only) {
+/* first: A x, or FLIP_VAR_NONE where the layer aggregates as it likes. batch: whose adjacencies are
+ * read, layer l mfg l's; or NULL. */
+static flip_var run(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
+                    const flip_batch *batch, flip_var x, flip_var first, bool states_only) {
     pass p = {.model = model, .tape = tape, .adjacency = adjacency, .h = x, .first = first};
     double rate = model->p.input_dropout;
     bool reads_x = first == FLIP_VAR_NONE || model->p.residual || model->row->reads_input;
@@ -322,6 +330,7 @@ static flip_var run(flip_model *model, flip_tape *tape, const flip_adjacency *ad
     if (reads_x) p.h = drop(tape, x, rate);
     for (p.l = 0; p.l < model->p.layers; p.l++) {
         model->hidden[p.l] = FLIP_VAR_NONE;
+        if (batch) p.adjacency = &batch->mfg[p.l].adjacency;
         if (states_suffice(&p, states_only)) {
             model->row->states(&p);
             continue;
@@ -348,7 +357,23 @@ flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacen
     flip_var first = FLIP_VAR_NONE;
     if (aggregates && model->p.input_dropout > 0) /* it acts on the aggregated input */
         first = flip_aggregate(tape, adjacency, x, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
-    return run(model, tape, adjacency, x, first, false);
+    return run(model, tape, adjacency, NULL, x, first, false);
+}
+
+bool flip_model_takes_aggregated(const flip_model_params *p) {
+    return table[p->kind]->aggregates_input && !p->pool;
+}
+
+flip_var flip_model_forward_batch(flip_model *model, flip_tape *tape, const flip_batch *batch,
+                                  flip_var x, flip_var aggregated) {
+    bool aggregates = flip_model_takes_aggregated(&model->p);
+    if (aggregated == FLIP_VAR_NONE && aggregates && model->p.input_dropout > 0) {
+        pass p = {.model = model, .tape = tape, .adjacency = &batch->mfg[0].adjacency, .h = x};
+        aggregated =
+            flip_aggregate(tape, p.adjacency, x, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
+        x = model_self(&p);
+    }
+    return run(model, tape, &batch->mfg[0].adjacency, batch, x, aggregated, false);
 }
 
 /* The block's features; where they are gone, something of their shape, which is all that is read.
@@ -379,7 +404,7 @@ static flip_var states_alone(flip_model *model, flip_tape *tape, const flip_bloc
     bool kept = model->p.precompute && model->n_kept == block->n_blocks;
     if (model->p.kind == FLIP_MODEL_TMGCN && (!kept || model->p.residual))
         flip_tape_release(tape, transform(model, tape, x));
-    return model->row->states ? run(model, tape, block->adjacency, x, FLIP_VAR_NONE, true)
+    return model->row->states ? run(model, tape, block->adjacency, NULL, x, FLIP_VAR_NONE, true)
                               : FLIP_VAR_NONE;
 }
 
@@ -390,7 +415,7 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
     if (block->states_only && !states_need_layers(model))
         return states_alone(model, tape, block, x);
     if (!model->row->aggregates_input || model->p.pool)
-        return run(model, tape, adjacency, x, FLIP_VAR_NONE, block->states_only);
+        return run(model, tape, adjacency, NULL, x, FLIP_VAR_NONE, block->states_only);
     if (!model->p.precompute)
         first = aggregate_features(model, tape, adjacency, x);
     else if (flip_tape_status(tape) == FLIP_OK &&
@@ -399,7 +424,7 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
             flip_tape_input(tape, rows, steps, dim, model->kept[block->index].aggregated, false);
     if (first == FLIP_VAR_NONE) return FLIP_VAR_NONE;
     if (model->p.residual) x = transform(model, tape, x); /* the layer's input is X' = M X */
-    return run(model, tape, adjacency, x, first, block->states_only);
+    return run(model, tape, adjacency, NULL, x, first, block->states_only);
 }
 
 flip_var flip_model_hidden(const flip_model *model, int32_t l) {

@@ -33,16 +33,20 @@ static flip_var convolve(const pass *p, flip_act act) {
     const layer *k = layer_of(p);
     if (!p->model->p.pool && model_multiply_first(p)) /* H Wself + mean(H Wneigh) + b */
         return flip_linear_aggregate(tape, p->adjacency, p->h, k->w_self, k->w_neigh, k->b, act);
-    flip_var z = p->model->p.pool ? pool(p) : model_aggregate(p);
-    flip_var y = flip_linear2(tape, p->h, k->w_self, z, k->w_neigh, k->b, act);
+    flip_var z = p->model->p.pool ? pool(p) : model_aggregate(p), h = model_self(p);
+    flip_var y = flip_linear2(tape, h, k->w_self, z, k->w_neigh, k->b, act);
     flip_tape_release(tape, z);
+    model_done_with_self(p, h);
     return y;
 }
 
 static flip_var sage_layer(const pass *p) {
     const layer *k = layer_of(p);
     if (!p->model->p.residual || k->in != k->out || is_last(p)) return convolve(p, model_act(p));
-    return flip_add(p->tape, convolve(p, FLIP_ACT_NONE), p->h, model_act(p));
+    flip_var y = convolve(p, FLIP_ACT_NONE), h = model_self(p);
+    y = flip_add(p->tape, y, h, model_act(p));
+    model_done_with_self(p, h);
+    return y;
 }
 
 const model_row model_sage = {.name = "sage",

@@ -4,8 +4,12 @@
 
 #include "internal.h"
 
-/* Input `input` has own rows and the adjacency's steps (any number over a static one); out has its
- * shape. */
+/* Rows of the input: own nodes, or a batch's sources. */
+static inline int32_t edges_sources(const flip_adjacency *g) {
+    return g->n_src > 0 ? g->n_src : g->n_own;
+}
+/* Input `input` has the adjacency's sources and steps (any number over a static one); out has its
+ * destinations. */
 flip_status edges_shape(const flip_tape *tape, const record *r, int input, shape *out);
 /* Rows first … first+n-1 of a as a matrix of its own. */
 flip_csr edges_rows(const flip_csr *a, int32_t first, int32_t n);
@@ -24,7 +28,8 @@ void edges_meter(flip_tape *tape, const flip_csr *a, int64_t dim, int64_t rows);
 /* Row of column `col`: an own row of x or a halo row. */
 static inline const flip_real *edges_row(const flip_adjacency *g, int32_t col, int64_t width,
                                          const flip_real *x, const flip_real *halo) {
-    return col < g->n_own ? x + col * width : halo + (int64_t)(col - g->n_own) * width;
+    int32_t own = edges_sources(g);
+    return col < own ? x + col * width : halo + (int64_t)(col - own) * width;
 }
 
 /* Steps at which entry e lives, run by run:

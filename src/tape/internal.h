@@ -36,6 +36,7 @@ typedef enum op {
     OP_ADD,
     OP_SCALED_ADD,
     OP_CONCAT,
+    OP_FIRST_ROWS,
     OP_LAYER_NORM,
     OP_BATCH_NORM,
     OP_L2_NORMALISE,
@@ -115,8 +116,8 @@ typedef struct operator_row {
 
 extern const operator_row op_linear, op_linear2, op_aggregate, op_linear_aggregate,
     op_aggregate_edges, op_max_pool, op_attention, op_head_mean, op_bias, op_elu, op_mask, op_add,
-    op_scaled_add, op_concat, op_layer_norm, op_batch_norm, op_l2_normalise, op_band, op_lstm,
-    op_lstm_moved, op_gru, op_gru_moved, op_matrix_lstm, op_matrix_gru, op_topk_summary,
+    op_scaled_add, op_concat, op_first_rows, op_layer_norm, op_batch_norm, op_l2_normalise, op_band,
+    op_lstm, op_lstm_moved, op_gru, op_gru_moved, op_matrix_lstm, op_matrix_gru, op_topk_summary,
     op_linear_steps, op_gather_pairs, op_pair_dot, op_cross_entropy, op_binary_cross_entropy,
     op_squared_error, op_inner;
 
@@ -136,6 +137,8 @@ struct flip_tape {
     const int64_t *given_key; /* [n_own] or NULL */
     int64_t *key;             /* [key_rows, key_steps]: given_key * timeline + key_first + step */
     int32_t n_own, key_rows, key_steps, key_first;
+    const int64_t *batch_key; /* [n_batch] of a batch's rows, or NULL */
+    int32_t n_batch;
     bool training, recording; /* recording: backward will come */
     bool recompute;           /* what backward can make anew is not kept */
     int32_t saved_bits;       /* of a value that waits for backward; 0 = as it is */
@@ -250,7 +253,8 @@ void tape_product(flip_tape *tape, int64_t m, int64_t n, int64_t k, const flip_r
 /* w's gradient += x[m,k]^T dy[m,n] */
 void tape_product_weight(flip_tape *tape, int64_t m, int64_t n, int64_t k, const flip_real *x,
                          const flip_real *dy, flip_param w);
-/* Gradient of input i: dy w^T (+ dy2 w2^T; dy2 may be NULL), masked by the ReLU and dropout that
+/* Gradient of input i: dy w^T (+ dy2 w2^T; dy2 may be NULL, and has the output's rows, which may be
+ * only the first of the input's), masked by the ReLU and dropout that
  * made the input when no other share is missing. */
 flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_real *dy, flip_param w,
                                const flip_real *dy2, flip_param w2);

@@ -13,14 +13,14 @@
 flip_status edges_shape(const flip_tape *tape, const record *r, int input, shape *out) {
     const variable *x = tape_in(tape, r, input);
     const flip_adjacency *g = r->adjacency;
-    if (x->rows != g->n_own)
+    if (x->rows != edges_sources(g))
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "aggregating %d rows over an adjacency of %d",
-                         x->rows, g->n_own);
+                         x->rows, edges_sources(g));
     if (g->a.n_steps > 1 && g->a.n_steps != x->steps)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL,
                          "aggregating %d steps over an adjacency of %d snapshots", x->steps,
                          g->a.n_steps);
-    *out = (shape){x->rows, x->steps, x->dim};
+    *out = (shape){g->n_own, x->steps, x->dim};
     return FLIP_OK;
 }
 
@@ -81,7 +81,12 @@ void edges_meter(flip_tape *tape, const flip_csr *a, int64_t dim, int64_t rows) 
 
 static flip_status aggregate_shape(const flip_tape *tape, const record *r, shape *out) {
     FLIP_TRY(edges_shape(tape, r, 0, out));
-    return r->in[1] == FLIP_VAR_NONE ? FLIP_OK : shape_equal(tape, r, out);
+    if (r->in[1] == FLIP_VAR_NONE) return FLIP_OK;
+    const variable *y = tape_in(tape, r, 1);
+    if (y->rows != out->rows || y->steps != out->steps || y->dim != out->dim)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "[%d, %d, %d] and [%d, %d, %d] have no sum",
+                         out->rows, out->steps, out->dim, y->rows, y->steps, y->dim);
+    return FLIP_OK;
 }
 
 /* Columns of one snapshot; a static matrix takes all steps of a row as one wide row. */
@@ -106,17 +111,17 @@ static flip_status pull(flip_tape *tape, const flip_adjacency *g, int32_t dim, f
 static flip_status pull_back(flip_tape *tape, const flip_adjacency *g, int32_t dim, size_t width,
                              flip_real *x, const flip_real *y, bool add) {
     flip_real *halo = NULL;
-    flip_csr own = edges_rows(&g->at, 0, g->n_own),
-             copies = edges_rows(&g->at, g->n_own, g->n_halo);
+    int32_t n_src = edges_sources(g);
+    flip_csr own = edges_rows(&g->at, 0, n_src), copies = edges_rows(&g->at, n_src, g->n_halo);
     if (g->plan) {
         FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)g->n_halo * width * sizeof(flip_real)));
         tape->kernels->spmm(&copies, NULL, g->n_halo, dim, halo, y, NULL, false);
     }
     FLIP_TRY(edges_return_begin(tape, g, halo, width));
-    tape->kernels->spmm(&own, NULL, g->n_own, dim, x, y, NULL, add);
+    tape->kernels->spmm(&own, NULL, n_src, dim, x, y, NULL, add);
     FLIP_TRY(edges_return_end(tape, g, x));
     pool_free(tape->pool, halo);
-    edges_meter(tape, &g->at, dim, g->n_own + g->n_halo);
+    edges_meter(tape, &g->at, dim, n_src + g->n_halo);
     return FLIP_OK;
 }
 
@@ -189,7 +194,7 @@ static flip_status narrow_shape(const flip_tape *tape, const record *r, shape *o
     return FLIP_OK;
 }
 
-/* z = x W1 travels while x W0 + b is taken. */
+/* z = x W1 travels while x W0 + b is taken, of the rows that are destinations. */
 static flip_status narrow_forward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
     const variable *x = tape_in(tape, r, 0);
@@ -199,10 +204,11 @@ static flip_status narrow_forward(flip_tape *tape, record *r) {
     bool self = r->param[0] != FLIP_PARAM_NONE;
     flip_epilogue e = {.bias = tape_weight(tape, r->param[2])};
     flip_real *z, *halo;
+    size_t width = width_of(y);
     FLIP_TRY(pool_alloc(tape->pool, &z, (size_t)(m * n) * sizeof(flip_real)));
     tape_product(tape, m, n, k, x->value, r->param[1], z, NULL);
-    FLIP_TRY(edges_halo_begin(tape, g, z, width_of(y), &halo));
-    if (self) tape_product(tape, m, n, k, x->value, r->param[0], y->value, &e);
+    FLIP_TRY(edges_halo_begin(tape, g, z, width, &halo));
+    if (self) tape_product(tape, rows_of(y), n, k, x->value, r->param[0], y->value, &e);
     FLIP_TRY(pull(tape, g, columns_of(g, y), y->value, z, halo, self));
     pool_free(tape->pool, halo);
     pool_free(tape->pool, z);
@@ -212,17 +218,18 @@ static flip_status narrow_forward(flip_tape *tape, record *r) {
                : FLIP_OK;
 }
 
-/* dz = A^T dy;  dW0 = x^T dy,  dW1 = x^T dz,  dx = dy W0^T + dz W1^T in one pass */
+/* dz = A^T dy;  dW0 = x^T dy,  dW1 = x^T dz,  dx = dy W0^T + dz W1^T in one pass; dy has a batch's
+ * destinations alone, the first of x's rows */
 static flip_status narrow_backward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
     const variable *x = tape_in(tape, r, 0), *y = tape_out(tape, r);
     bool self = r->param[0] != FLIP_PARAM_NONE;
     flip_real *dz;
     FLIP_TRY(tape_bias_gradient(tape, r, r->param[2]));
-    FLIP_TRY(pool_alloc(tape->pool, &dz, (size_t)size_of(y) * sizeof(flip_real)));
+    FLIP_TRY(pool_alloc(tape->pool, &dz, (size_t)(rows_of(x) * y->dim) * sizeof(flip_real)));
     FLIP_TRY(pull_back(tape, g, columns_of(g, y), width_of(y), dz, y->gradient, false));
     if (self)
-        tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, y->gradient, r->param[0]);
+        tape_product_weight(tape, rows_of(y), y->dim, x->dim, x->value, y->gradient, r->param[0]);
     tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, dz, r->param[1]);
     FLIP_TRY(
         tape_product_input(tape, r, 0, dz, r->param[1], self ? y->gradient : NULL, r->param[0]));

@@ -193,11 +193,12 @@ static flip_status attention_forward(flip_tape *tape, record *r) {
     attention at = attention_of(tape, r);
     if (!tape->training) r->number[0] = at.dropout = 0;
     if (at.dropout > 0) at.draw = r->draw = tape_draw(tape);
-    FLIP_TRY(prepare_keepers(tape, &at, z->rows));
+    FLIP_TRY(prepare_keepers(tape, &at, g->n_own));
     flip_real *halo;
     FLIP_TRY(edges_halo_begin(tape, g, z->value, (size_t)at.width, &halo));
     at.halo = r->saved[SAVED_HALO] = halo;
-    size_t n_local = (size_t)g->n_own + (size_t)g->n_halo, per_node = (size_t)at.scores;
+    int32_t n_src = edges_sources(g);
+    size_t n_local = (size_t)n_src + (size_t)g->n_halo, per_node = (size_t)at.scores;
     FLIP_TRY(tape_save(tape, r, SAVED_SRC, n_local * per_node * sizeof(flip_real)));
     FLIP_TRY(tape_save(tape, r, SAVED_DST, (size_t)g->n_own * per_node * sizeof(flip_real)));
     FLIP_TRY(
@@ -208,14 +209,14 @@ static flip_status attention_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, -1));
     flip_real *y = tape_out(tape, r)->value;
 #pragma omp parallel for schedule(static)
-    for (int32_t u = 0; u < g->n_own; u++) {
+    for (int32_t u = 0; u < n_src; u++) {
         node_scores(&at, at.a_src, at.z + u * at.width, at.src + u * at.scores);
-        node_scores(&at, at.a_dst, at.z + u * at.width, at.dst + u * at.scores);
+        if (u < g->n_own) node_scores(&at, at.a_dst, at.z + u * at.width, at.dst + u * at.scores);
     }
     FLIP_TRY(edges_halo_end(tape, g));
 #pragma omp parallel for schedule(static)
     for (int64_t u = 0; u < g->n_halo; u++)
-        node_scores(&at, at.a_src, halo + u * at.width, at.src + (g->n_own + u) * at.scores);
+        node_scores(&at, at.a_src, halo + u * at.width, at.src + (n_src + u) * at.scores);
     flip_real *scratch; /* [2, scores] a row in work */
     FLIP_TRY(pool_alloc(tape->pool, &scratch, 2 * (size_t)g->n_own * per_node * sizeof(flip_real)));
 #pragma omp parallel for schedule(dynamic, 64)
@@ -318,7 +319,8 @@ static flip_status attention_backward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
     const flip_real *dy = tape_out(tape, r)->gradient;
     attention at = attention_of(tape, r);
-    int64_t n = at.scores, n_local = (int64_t)g->n_own + g->n_halo;
+    int32_t n_src = edges_sources(g);
+    int64_t n = at.scores, n_local = (int64_t)n_src + g->n_halo;
     flip_real *ds_t, *alpha_t, *dst_sum, *src_sum, *dot, *halo = NULL;
     size_t edge_bytes = (size_t)(g->a.n_entries * n) * sizeof(flip_real);
     size_t node_bytes = (size_t)(n_local * n) * sizeof(flip_real);
@@ -336,7 +338,7 @@ static flip_status attention_backward(flip_tape *tape, record *r) {
         FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)(g->n_halo * at.width) * sizeof(flip_real)));
 #pragma omp parallel for schedule(dynamic, 64)
         for (int32_t i = 0; i < g->n_halo; i++)
-            pull_row(&at, g->n_own + i, dy, ds_t, alpha_t, src_sum + (g->n_own + i) * n,
+            pull_row(&at, n_src + i, dy, ds_t, alpha_t, src_sum + (n_src + i) * n,
                      halo + i * at.width, false);
     }
     FLIP_TRY(edges_return_begin(tape, g, halo, (size_t)at.width));
@@ -345,19 +347,19 @@ static flip_status attention_backward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
     dz = to.gradient;
     if (!dz) /* z is an input that needs none: its rows are summed for a_src alone */
-        FLIP_TRY(pool_alloc(tape->pool, &dz, (size_t)(g->n_own * at.width) * sizeof(flip_real)));
+        FLIP_TRY(pool_alloc(tape->pool, &dz, (size_t)(n_src * at.width) * sizeof(flip_real)));
 #pragma omp parallel for schedule(dynamic, 64)
-    for (int32_t u = 0; u < g->n_own; u++) {
+    for (int32_t u = 0; u < n_src; u++) {
         pull_row(&at, u, dy, ds_t, alpha_t, src_sum + u * n, dz + u * at.width, to.accumulate);
-        for (int64_t i = 0; i < n; i++)
+        for (int64_t i = 0; u < g->n_own && i < n; i++)
             for (int32_t j = 0; j < at.d; j++)
                 dz[u * at.width + i * at.d + j] +=
                     dst_sum[u * n + i] * at.a_dst[i % at.heads * at.d + j];
     }
     double *da_src = tape_weight_gradient(tape, r->param[0]),
            *da_dst = tape_weight_gradient(tape, r->param[1]);
-    FLIP_TRY(vector_gradient(tape, &at, g->n_own, src_sum, at.z, da_src));
-    FLIP_TRY(vector_gradient(tape, &at, g->n_halo, src_sum + g->n_own * n, at.halo, da_src));
+    FLIP_TRY(vector_gradient(tape, &at, n_src, src_sum, at.z, da_src));
+    FLIP_TRY(vector_gradient(tape, &at, g->n_halo, src_sum + n_src * n, at.halo, da_src));
     FLIP_TRY(vector_gradient(tape, &at, g->n_own, dst_sum, at.z, da_dst));
     FLIP_TRY(edges_return_end(tape, g, dz));
     void *temporary[] = {ds_t, alpha_t, dst_sum,  src_sum,

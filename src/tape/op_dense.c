@@ -56,16 +56,23 @@ flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_rea
     if (!to.gradient) return FLIP_OK;
     const variable *x = tape_in(tape, r, i);
     int64_t m = rows_of(x), k = x->dim, n = tape_out(tape, r)->dim;
+    int64_t both = dy2 ? rows_of(tape_out(tape, r)) : m; /* a batch's destinations, first of x */
     flip_epilogue e = {.accumulate = to.accumulate};
+    tape_producer_mask(tape, r, i, &to, &e.mask, &e.mask_scale);
+    flip_meter_begin(tape->meter, FLIP_STAGE_DENSE);
+    if (both < m) {
+        flip_epilogue rest = e;
+        if (e.mask) rest.mask += both * ((k + 7) / 8);
+        tape->gemm_nt(m - both, k, n, dy + both * n, n, tape_weight(tape, w), n,
+                      to.gradient + both * k, k, &rest);
+    }
     if (dy2) {
         e.plus_a = dy2;
         e.plus_b = tape_weight(tape, w2);
         e.plus_k = e.plus_lda = e.plus_ldb = n;
-        meter_product(tape, m, k, n);
+        meter_product(tape, both, k, n);
     }
-    tape_producer_mask(tape, r, i, &to, &e.mask, &e.mask_scale);
-    flip_meter_begin(tape->meter, FLIP_STAGE_DENSE);
-    tape->gemm_nt(m, k, n, dy, n, tape_weight(tape, w), n, to.gradient, k, &e);
+    tape->gemm_nt(both, k, n, dy, n, tape_weight(tape, w), n, to.gradient, k, &e);
     flip_meter_end(tape->meter);
     meter_product(tape, m, k, n);
     return FLIP_OK;

@@ -65,8 +65,9 @@ static flip_status weighted_backward(flip_tape *tape, record *r) {
     transposed.value = value;
     transposed.n_values = transposed.n_entries;
     transposed.row_scale = transposed.col_scale = NULL;
-    flip_csr own = edges_rows(&transposed, 0, g->n_own),
-             copies = edges_rows(&transposed, g->n_own, g->n_halo);
+    int32_t n_src = edges_sources(g);
+    flip_csr own = edges_rows(&transposed, 0, n_src),
+             copies = edges_rows(&transposed, n_src, g->n_halo);
     if (g->plan) {
         FLIP_TRY(
             pool_alloc(tape->pool, &halo, (size_t)g->n_halo * (size_t)width * sizeof(flip_real)));
@@ -75,7 +76,7 @@ static flip_status weighted_backward(flip_tape *tape, record *r) {
     }
     FLIP_TRY(edges_return_begin(tape, g, halo, (size_t)width));
     FLIP_TRY(tape_gradient(tape, r, 1, &to));
-    tape->kernels->spmm(&own, NULL, g->n_own, (int32_t)width, to.gradient, y->gradient, NULL,
+    tape->kernels->spmm(&own, NULL, n_src, (int32_t)width, to.gradient, y->gradient, NULL,
                         to.accumulate);
     FLIP_TRY(edges_return_end(tape, g, to.gradient));
     pool_free(tape->pool, halo);

@@ -286,3 +286,49 @@ flip_var flip_concat(flip_tape *tape, flip_var x, flip_var y) {
     r.in[1] = y;
     return tape_apply(tape, &r);
 }
+
+/* ---- y = x[0 … rows-1] ---- */
+
+static flip_status first_shape(const flip_tape *tape, const record *r, shape *out) {
+    FLIP_TRY(shape_same(tape, r, out));
+    if (r->count < 0 || r->count > out->rows)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "the first %d rows of %d", r->count, out->rows);
+    out->rows = r->count;
+    return FLIP_OK;
+}
+
+static flip_status first_forward(flip_tape *tape, record *r) {
+    FLIP_TRY(tape_output(tape, r, -1));
+    const variable *y = tape_out(tape, r);
+    if (size_of(y) > 0)
+        memcpy(y->value, tape_in(tape, r, 0)->value, (size_t)size_of(y) * sizeof(flip_real));
+    tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(y, 2), 0);
+    return FLIP_OK;
+}
+
+static flip_status first_backward(flip_tape *tape, record *r) {
+    const variable *x = tape_in(tape, r, 0), *y = tape_out(tape, r);
+    int64_t n = size_of(y);
+    target to;
+    FLIP_TRY(tape_gradient(tape, r, 0, &to));
+    if (!to.gradient) return FLIP_OK;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++)
+        to.gradient[i] = (to.accumulate ? to.gradient[i] : 0) + y->gradient[i];
+    if (!to.accumulate) memset(to.gradient + n, 0, (size_t)(size_of(x) - n) * sizeof(flip_real));
+    return FLIP_OK;
+}
+
+const operator_row op_first_rows = {.name = "first rows",
+                                    .stage = FLIP_STAGE_POINTWISE,
+                                    .inputs = 1,
+                                    .shape = first_shape,
+                                    .forward = first_forward,
+                                    .backward = first_backward};
+
+flip_var flip_first_rows(flip_tape *tape, flip_var x, int32_t rows) {
+    record r = tape_record(OP_FIRST_ROWS);
+    r.in[0] = x;
+    r.count = rows;
+    return tape_apply(tape, &r);
+}

@@ -78,6 +78,7 @@ static flip_status pool_backward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0), *y = tape_out(tape, r);
     int64_t dim = x->dim, width = x->steps * dim;
     const int32_t *from = r->saved[0];
+    int32_t n_src = edges_sources(g);
     flip_real *halo = NULL;
     target to;
     if (g->plan) {
@@ -86,17 +87,17 @@ static flip_status pool_backward(flip_tape *tape, record *r) {
         memset(halo, 0, bytes);
 #pragma omp parallel for schedule(dynamic, 64)
         for (int32_t i = 0; i < g->n_halo; i++)
-            pull_row(g, g->n_own + i, x->steps, dim, y->gradient, from, halo + i * width);
+            pull_row(g, n_src + i, x->steps, dim, y->gradient, from, halo + i * width);
     }
     FLIP_TRY(edges_return_begin(tape, g, halo, (size_t)width));
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
-    if (!to.accumulate) memset(to.gradient, 0, (size_t)(g->n_own * width) * sizeof(flip_real));
+    if (!to.accumulate) memset(to.gradient, 0, (size_t)(n_src * width) * sizeof(flip_real));
 #pragma omp parallel for schedule(dynamic, 64)
-    for (int32_t u = 0; u < g->n_own; u++)
+    for (int32_t u = 0; u < n_src; u++)
         pull_row(g, u, x->steps, dim, y->gradient, from, to.gradient + u * width);
     FLIP_TRY(edges_return_end(tape, g, to.gradient));
     pool_free(tape->pool, halo);
-    edges_meter(tape, &g->at, x->dim * (g->a.n_steps > 1 ? 1 : x->steps), g->n_own + g->n_halo);
+    edges_meter(tape, &g->at, x->dim * (g->a.n_steps > 1 ? 1 : x->steps), n_src + g->n_halo);
     return FLIP_OK;
 }
 

@@ -20,6 +20,7 @@ static const operator_row *const table[] = {
     [OP_ADD] = &op_add,
     [OP_SCALED_ADD] = &op_scaled_add,
     [OP_CONCAT] = &op_concat,
+    [OP_FIRST_ROWS] = &op_first_rows,
     [OP_LAYER_NORM] = &op_layer_norm,
     [OP_BATCH_NORM] = &op_batch_norm,
     [OP_L2_NORMALISE] = &op_l2_normalise,
@@ -95,6 +96,8 @@ void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch) {
     tape->layout = NULL;
     tape->carry = NULL;
     tape->block = tape->n_slots = 0;
+    tape->batch_key = NULL;
+    tape->n_batch = 0;
 }
 
 void flip_tape_block(flip_tape *tape, flip_layout *layout, flip_carry *carry, int32_t block,
@@ -103,6 +106,11 @@ void flip_tape_block(flip_tape *tape, flip_layout *layout, flip_carry *carry, in
     tape->carry = carry;
     tape->block = block;
     tape->recording = tape->training && recorded;
+}
+
+void flip_tape_batch(flip_tape *tape, const int64_t *key, int32_t n) {
+    tape->batch_key = key;
+    tape->n_batch = n;
 }
 
 flip_status flip_tape_status(const flip_tape *tape) {
@@ -361,6 +369,14 @@ double *tape_weight_gradient(const flip_tape *tape, flip_param p) {
 }
 
 flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key) {
+    if (tape->batch_key) {
+        *key = tape->batch_key;
+        return rows <= tape->n_batch && steps == 1
+                   ? FLIP_OK
+                   : FLIP_FAIL(FLIP_ERROR_INTERNAL,
+                               "dropout on %d rows of %d steps of a batch with keys for %d", rows,
+                               steps, tape->n_batch);
+    }
     if (tape->given_key && rows != tape->n_own)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "dropout on %d rows with keys for %d", rows,
                          tape->n_own);

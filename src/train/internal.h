@@ -225,6 +225,9 @@ typedef struct flip_estimate {
     int ranks_here;             /* ranks of this node */
 } flip_estimate;
 
+/* ---- sampled batches (batch.h) ---- */
+typedef struct flip_batching flip_batching;
+
 /* What a distribution costs an epoch of one block: bytes of all ranks, and seconds, a model. */
 typedef struct flip_cost {
     int32_t distribute;
@@ -245,6 +248,7 @@ typedef struct flip_trainer {
     flip_carry *carry;  /* states between blocks; NULL with one block */
     flip_passes passes; /* of training, so far */
     flip_optimiser *optimiser;
+    flip_batching *batching; /* NULL unless training is on sampled batches */
     /* state */
     int64_t epoch, best_epoch; /* done; 0 = none */
     double loss;               /* of the last epoch */
@@ -271,6 +275,16 @@ flip_status flip_trainer_load(flip_trainer *trainer, flip_comm *comm, const flip
 void flip_trainer_close(flip_trainer *trainer); /* closes the data too */
 /* One epoch: forward, loss, backward, reduce, step; sets epoch and loss. Collective. */
 flip_status flip_trainer_epoch(flip_trainer *trainer);
+/* Refuses a loss that is no number. */
+flip_status flip_trainer_check_loss(const flip_trainer *trainer, double loss);
+/* Sampler and order of items, where the settings ask for batches; before flip_data_adjacency, which
+ * lets the events go. Collective. */
+flip_status flip_batching_create(flip_batching **batching, const flip_data *data);
+void flip_batching_destroy(flip_batching **batching);
+/* All batches of the next epoch, a step of the optimiser each; loss: the mean over the items.
+ * Collective. */
+flip_status flip_batching_epoch(flip_trainer *trainer, double *loss);
+bool flip_settings_batched(const flip_settings *settings);
 /* The current parameters become the best ones. */
 void flip_trainer_keep(flip_trainer *trainer);
 /* Exchange current and best parameters. */

@@ -308,6 +308,7 @@ static flip_status prepare(run *r, flip_comm *comm, const flip_settings *setting
     FLIP_TRY(flip_data_place(&t->data));
     say_data(r);
     say_estimate(r, &t->estimate);
+    FLIP_TRY(flip_batching_create(&t->batching, &t->data));
     FLIP_TRY(flip_data_adjacency(&t->data));
     FLIP_TRY(flip_trainer_build(t));
     say_model(r);

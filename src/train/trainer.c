@@ -59,6 +59,7 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
 
 void flip_trainer_close(flip_trainer *trainer) {
     flip_free(trainer->best);
+    flip_batching_destroy(&trainer->batching);
     flip_learned_destroy(&trainer->learned);
     flip_optimiser_destroy(&trainer->optimiser);
     flip_carry_destroy(&trainer->carry);
@@ -227,7 +228,7 @@ static flip_status walk_blocks(flip_trainer *trainer, double *loss) {
     return FLIP_OK;
 }
 
-static flip_status check_loss(const flip_trainer *trainer, double loss) {
+flip_status flip_trainer_check_loss(const flip_trainer *trainer, double loss) {
     if (isfinite(loss)) return FLIP_OK;
     return FLIP_FAIL(FLIP_ERROR_INPUT,
                      "the loss of epoch %lld is %g: training diverged, or the features hold NaN; "
@@ -255,7 +256,7 @@ static flip_status walk_windows(flip_trainer *trainer, double *loss) {
         trainer->passes.forward += last - first + 1;
         trainer->passes.backward += last - first;
         trainer->passes.recomputation += last - first;
-        FLIP_TRY(check_loss(trainer, one));
+        FLIP_TRY(flip_trainer_check_loss(trainer, one));
         FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
         FLIP_TRY(flip_optimiser_step(trainer->optimiser));
         *loss += one;
@@ -276,11 +277,17 @@ static flip_status walk_epoch(flip_trainer *trainer) {
         FLIP_TRY(flip_data_loss_total(data));
     }
     if (data->s.protocol == FLIP_PROTOCOL_WINDOWS) return walk_windows(trainer, &loss);
+    if (trainer->batching) {
+        FLIP_TRY(flip_batching_epoch(trainer, &loss));
+        trainer->loss = loss;
+        trainer->epoch = epoch;
+        return FLIP_OK;
+    }
     flip_params_clear_gradients(trainer->params);
     if (trainer->learned) flip_learned_clear(trainer->learned);
     FLIP_TRY(walk_blocks(trainer, &loss));
     FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
-    FLIP_TRY(check_loss(trainer, loss));
+    FLIP_TRY(flip_trainer_check_loss(trainer, loss));
     FLIP_TRY(flip_optimiser_step(trainer->optimiser));
     if (trainer->learned) flip_learned_step(trainer->learned, &data->s, epoch);
     trainer->loss = loss;

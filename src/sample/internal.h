@@ -1,0 +1,59 @@
+/* Inside the sampler: its own rows, drawn entries, and the numbering of a batch. */
+#ifndef FLIPBOOK_SAMPLE_INTERNAL_H
+#define FLIPBOOK_SAMPLE_INTERNAL_H
+
+#include "graph/internal.h"
+
+#include <flipbook/sample.h>
+
+struct flip_sampler {
+    flip_comm *comm; /* owned; NULL = one rank */
+    flip_sampler_params p;
+    int size;
+    flip_gid *rank_first; /* [size + 1] */
+    flip_gid first;       /* first own id */
+    int32_t n_own, n_cols;
+    int64_t *row_ptr;  /* [n_own + 1] */
+    int32_t *col;      /* [entries] own row, or n_own + halo row; ascending by original id, temporal
+                          ones by step first */
+    flip_real *weight; /* [entries] or NULL = all 1 */
+    int32_t *step;     /* [entries] temporal, else NULL */
+    int64_t *original; /* [n_cols] */
+    flip_gid *halo;    /* [n_cols - n_own] */
+    flip_real *factor, *factor_v; /* GCN: of sources [n_cols], of destinations [n_own] (may be
+                                     `factor`) */
+    uint8_t *looped;              /* ATTENTION: [n_own] has a self-loop among its events */
+    float *chance;                /* LABOR: r_u [layers, n_cols] of chance_epoch */
+    int64_t chance_epoch;
+    int64_t n_steps; /* temporal: steps count below it, a batch's keys are id * n_steps + step */
+    /* numbering of a batch */
+    int32_t *slot;    /* [n_own] row in the batch, -1 = not in it; temporal: NULL */
+    flip_gid_map far; /* of other ranks' nodes; temporal: of all keys */
+};
+
+/* Entries drawn for some destinations. Arena memory. */
+typedef struct drawn {
+    int64_t *first;    /* [n + 1] */
+    int32_t *col;      /* [first[n]] columns of the sampler, then rows of the batch */
+    flip_real *value;  /* [first[n]] or NULL = all 1 */
+    flip_real *scale;  /* [n] times the entries' values, or NULL */
+    flip_gid *id;      /* [first[n]] global ids, or NULL where col says it all (one rank) */
+    int64_t *original; /* [first[n]] beside id */
+} drawn;
+
+/* draw.c: draws for own rows at a hop. step [n]: temporal, else NULL. */
+flip_status sample_rows(flip_sampler *s, flip_arena *arena, drawn *out, int32_t n,
+                        const int32_t *row, const int32_t *step, int32_t hop, int64_t epoch);
+/* ask.c: draws for any nodes, those of other ranks by their owners: id and original are set unless
+ * there is one rank. Collective. */
+flip_status sample_nodes(flip_sampler *s, flip_arena *arena, drawn *out, int32_t n,
+                         const flip_gid *node, const int32_t *step, int32_t hop, int64_t epoch);
+
+static inline bool sample_has_values(const flip_sampler *s) {
+    return flip_kind_diagonal(s->p.adjacency);
+}
+static inline bool sample_has_scales(const flip_sampler *s) {
+    return s->p.adjacency == FLIP_ADJACENCY_MEAN || s->p.adjacency == FLIP_ADJACENCY_SUM;
+}
+
+#endif

@@ -1,0 +1,244 @@
+/* A batch: hop after hop, what was drawn becomes rows, and rows' entries a matrix. */
+#include "internal.h"
+
+#include <string.h>
+
+flip_status flip_batch_create(flip_batch **batch) {
+    FLIP_TRY(flip_alloc_zero(batch, 1, sizeof **batch, "batch"));
+    flip_status status = flip_arena_create(&(*batch)->arena, "batch");
+    if (status != FLIP_OK) flip_batch_destroy(batch);
+    return status;
+}
+
+void flip_batch_destroy(flip_batch **batch) {
+    if (!*batch) return;
+    flip_arena_destroy(&(*batch)->arena);
+    flip_free(*batch);
+    *batch = NULL;
+}
+
+/* ---- rows of the batch ---- */
+
+/* Numbered as they come; far [n] numbers of the sampler's table `far` to rows. */
+typedef struct rows {
+    int32_t n, n_far;
+    flip_gid *id;
+    int64_t *original;
+    int32_t *step; /* temporal, else NULL */
+    int32_t *far;  /* NULL on one rank without steps */
+} rows;
+
+/* Room for n_more rows. */
+static flip_status make_room(const flip_sampler *s, flip_arena *arena, rows *r, int64_t n_more) {
+    int32_t all;
+    rows bigger = {.n = r->n, .n_far = r->n_far};
+    FLIP_TRY(flip_narrow(&all, r->n + n_more, "rows of a batch"));
+    FLIP_TRY(flip_arena_alloc(arena, &bigger.id, (size_t)all, sizeof *bigger.id));
+    FLIP_TRY(flip_arena_alloc(arena, &bigger.original, (size_t)all, sizeof *bigger.original));
+    if (s->p.temporal)
+        FLIP_TRY(flip_arena_alloc(arena, &bigger.step, (size_t)all, sizeof *bigger.step));
+    if (s->p.temporal || s->size > 1)
+        FLIP_TRY(flip_arena_alloc(arena, &bigger.far, (size_t)all, sizeof *bigger.far));
+    if (r->n > 0) {
+        memcpy(bigger.id, r->id, (size_t)r->n * sizeof *r->id);
+        memcpy(bigger.original, r->original, (size_t)r->n * sizeof *r->original);
+        if (r->step) memcpy(bigger.step, r->step, (size_t)r->n * sizeof *r->step);
+        if (r->far) memcpy(bigger.far, r->far, (size_t)r->n_far * sizeof *r->far);
+    }
+    *r = bigger;
+    return FLIP_OK;
+}
+
+static inline int32_t push(rows *r, flip_gid id, int64_t original, int32_t step) {
+    r->id[r->n] = id;
+    r->original[r->n] = original;
+    if (r->step) r->step[r->n] = step;
+    return r->n++;
+}
+
+/* The row of a node (temporal: at a step), a new one where it has none. */
+static inline flip_status row_of(flip_sampler *s, rows *r, flip_gid id, int64_t original,
+                                 int32_t step, int32_t *row) {
+    uint64_t own = (uint64_t)(id - s->first);
+    if (s->slot && own < (uint64_t)s->n_own) {
+        if (s->slot[own] < 0) s->slot[own] = push(r, id, original, step);
+        *row = s->slot[own];
+        return FLIP_OK;
+    }
+    int32_t number;
+    FLIP_TRY(flip_gid_map_add(&s->far, s->p.temporal ? id * s->n_steps + step : id, &number));
+    if (number == r->n_far) r->far[r->n_far++] = push(r, id, original, step);
+    *row = r->far[number];
+    return FLIP_OK;
+}
+
+static void clear_far(flip_sampler *s) {
+    if (s->far.n == 0) return;
+    memset(s->far.value, 0xff, (s->far.mask + 1) * sizeof *s->far.value);
+    s->far.n = 0;
+}
+
+/* The sampler forgets the batch's numbers. */
+static void forget(flip_sampler *s, const rows *r) {
+    for (int32_t i = 0; s->slot && i < r->n; i++) {
+        uint64_t own = (uint64_t)(r->id[i] - s->first);
+        if (own < (uint64_t)s->n_own) s->slot[own] = -1;
+    }
+    clear_far(s);
+}
+
+/* ---- columns ---- */
+
+/* Drawn nodes become rows of the batch; d->col their numbers. */
+static flip_status number_distinct(flip_sampler *s, flip_arena *arena, rows *r, drawn *d) {
+    int32_t n = r->n;
+    FLIP_TRY(make_room(s, arena, r, d->first[n]));
+    for (int32_t i = 0; i < n; i++) {
+        int32_t step = r->step ? r->step[i] : 0;
+        for (int64_t e = d->first[i]; e < d->first[i + 1]; e++) {
+            flip_gid id = d->id ? d->id[e] : s->first + d->col[e];
+            int64_t original = d->id ? d->original[e] : s->original[d->col[e]];
+            FLIP_TRY(row_of(s, r, id, original, step, &d->col[e]));
+        }
+    }
+    return FLIP_OK;
+}
+
+/* Own rows where they stand, then remote ones as they come. */
+static flip_status place(flip_sampler *s, flip_gid id, int32_t *column) {
+    uint64_t own = (uint64_t)(id - s->first);
+    if (own < (uint64_t)s->n_own) {
+        *column = (int32_t)own;
+        return FLIP_OK;
+    }
+    FLIP_TRY(flip_gid_map_add(&s->far, id, column));
+    return flip_narrow(column, (int64_t)s->n_own + *column, "own and remote nodes");
+}
+
+static flip_status number_in_place(flip_sampler *s, flip_batch *b, const rows *r, drawn *d) {
+    int32_t *column, n = r->n;
+    flip_gid *input;
+    clear_far(s);
+    FLIP_TRY(flip_arena_alloc(b->arena, &column, (size_t)n, sizeof *column));
+    for (int32_t i = 0; i < n; i++)
+        FLIP_TRY(place(s, r->id[i], &column[i]));
+    for (int64_t e = 0; d->id && e < d->first[n]; e++) /* without ids col is what it is to be */
+        FLIP_TRY(place(s, d->id[e], &d->col[e]));
+    FLIP_TRY(flip_arena_alloc(b->arena, &input, (size_t)s->far.n, sizeof *input));
+    for (size_t i = 0; s->far.n > 0 && i <= s->far.mask; i++)
+        if (s->far.value[i] >= 0) input[s->far.value[i]] = s->far.key[i];
+    b->column = column;
+    b->input = input;
+    b->n_input = s->far.n;
+    return FLIP_OK;
+}
+
+/* ---- the matrix and its transpose ---- */
+
+static flip_status transpose(flip_arena *arena, flip_adjacency *g, bool places) {
+    const flip_csr *a = &g->a;
+    int64_t *ptr, *to = NULL;
+    int32_t *col;
+    flip_real *value = NULL;
+    FLIP_TRY(flip_arena_alloc(arena, &ptr, (size_t)a->n_cols + 2, sizeof *ptr));
+    FLIP_TRY(flip_arena_alloc(arena, &col, (size_t)a->n_entries, sizeof *col));
+    if (a->value) FLIP_TRY(flip_arena_alloc(arena, &value, (size_t)a->n_entries, sizeof *value));
+    if (places) FLIP_TRY(flip_arena_alloc(arena, &to, (size_t)a->n_entries, sizeof *to));
+    int64_t *cursor = ptr + 1; /* ends up as the row pointers themselves */
+    memset(ptr, 0, ((size_t)a->n_cols + 2) * sizeof *ptr);
+    for (int64_t e = 0; e < a->n_entries; e++)
+        cursor[a->col[e] + 1]++;
+    for (int32_t u = 0; u < a->n_cols; u++)
+        cursor[u + 1] += cursor[u];
+    for (int32_t v = 0; v < a->n_rows; v++)
+        for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
+            int64_t at = cursor[a->col[e]]++;
+            col[at] = v;
+            if (value) value[at] = a->value[e];
+            if (to) to[e] = at;
+        }
+    g->at = (flip_csr){.n_rows = a->n_cols,
+                       .n_cols = a->n_rows,
+                       .n_own = a->n_rows,
+                       .n_steps = 1,
+                       .n_entries = a->n_entries,
+                       .n_values = a->n_values,
+                       .row_ptr = ptr,
+                       .col = col,
+                       .value = value,
+                       .col_scale = a->row_scale};
+    g->to_transposed = to;
+    return FLIP_OK;
+}
+
+static flip_status make_mfg(const flip_sampler *s, flip_batch *b, int32_t layer, const drawn *d,
+                            int32_t n_dst, int32_t n_src) {
+    flip_mfg *m = &b->mfg[layer];
+    bool in_place = layer == 0 && s->p.in_place;
+    *m = (flip_mfg){.n_dst = n_dst, .n_src = n_src};
+    m->adjacency.n_own = n_dst;
+    m->adjacency.n_src = n_src;
+    m->adjacency.n_interior = n_dst;
+    m->adjacency.a = (flip_csr){.n_rows = n_dst,
+                                .n_cols = n_src,
+                                .n_own = in_place ? s->n_own : n_src,
+                                .n_steps = 1,
+                                .n_entries = d->first[n_dst],
+                                .n_values = d->first[n_dst],
+                                .row_ptr = d->first,
+                                .col = d->col,
+                                .value = d->value,
+                                .row_scale = d->scale};
+    bool bare = flip_kind_bare(s->p.adjacency);
+    if (layer == 0 && !s->p.input_gradient && !bare) return FLIP_OK;
+    return transpose(b->arena, &m->adjacency, bare);
+}
+
+/* ---- hops ---- */
+
+static flip_status add_hop(flip_sampler *s, flip_batch *b, rows *r, int32_t hop, int64_t epoch) {
+    int32_t layer = b->layers - 1 - hop, n_dst = r->n;
+    drawn d;
+    FLIP_TRY(sample_nodes(s, b->arena, &d, n_dst, r->id, r->step, hop, epoch));
+    if (layer > 0 || !s->p.in_place) {
+        FLIP_TRY(number_distinct(s, b->arena, r, &d));
+        return make_mfg(s, b, layer, &d, n_dst, r->n);
+    }
+    FLIP_TRY(number_in_place(s, b, r, &d));
+    return make_mfg(s, b, layer, &d, n_dst, s->n_own + b->n_input);
+}
+
+static flip_status draw(flip_sampler *s, flip_batch *b, rows *r, int32_t n_seeds,
+                        const flip_gid *seeds, const int32_t *step, const int64_t *original,
+                        int64_t epoch) {
+    int32_t row;
+    FLIP_TRY(make_room(s, b->arena, r, n_seeds));
+    for (int32_t i = 0; i < n_seeds; i++) {
+        /* behind the last event every step is the same */
+        int64_t when = step && step[i] > 0 ? step[i] : 0;
+        if (when >= s->n_steps) when = s->n_steps - 1;
+        FLIP_TRY(row_of(s, r, seeds[i], original[i], (int32_t)when, &row));
+        if (row != i)
+            return FLIP_FAIL(FLIP_ERROR_INTERNAL, "seed %d of a batch is seed %d once more", i,
+                             row);
+    }
+    for (int32_t hop = 0; hop < b->layers; hop++)
+        FLIP_TRY(add_hop(s, b, r, hop, epoch));
+    b->original = r->original;
+    if (s->p.in_place) return FLIP_OK;
+    b->input = r->id;
+    b->n_input = r->n;
+    return FLIP_OK;
+}
+
+flip_status flip_sampler_draw(flip_sampler *s, flip_batch *b, int32_t n_seeds,
+                              const flip_gid *seeds, const int64_t *original, const int32_t *step,
+                              int64_t epoch) {
+    rows r = {0};
+    flip_arena *arena = b->arena;
+    flip_arena_reset(arena, (flip_mark){0});
+    *b = (flip_batch){.layers = s->p.layers, .n_seeds = n_seeds, .arena = arena};
+    flip_status status = draw(s, b, &r, n_seeds, seeds, step, original, epoch);
+    forget(s, &r);
+    return status;
+}

@@ -1,0 +1,246 @@
+/* Sampled batches: what the settings mean, the items of an epoch, the seeds of a batch. */
+#include "train/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- settings ---- */
+
+bool flip_settings_batched(const flip_settings *s) {
+    return strcmp(s->batch, "full") != 0;
+}
+
+/* fanout [layers] of "10,10" or "all"; a list of one number is that of every layer. */
+static flip_status read_fanout(const flip_settings *s, int32_t *fanout) {
+    const char *at = s->fanout;
+    int64_t n = 0;
+    for (int64_t l = 0; l < s->layers; l++)
+        fanout[l] = -1;
+    if (strcmp(at, "all") == 0) return FLIP_OK;
+    while (*at) {
+        char *end;
+        long value = strtol(at, &end, 10);
+        if (value < 1 || value > INT32_MAX)
+            return FLIP_FAIL(FLIP_ERROR_USAGE,
+                             "--fanout %s: %ld is not a number of neighbours; expected at least 1",
+                             s->fanout, value);
+        if (n < s->layers) fanout[n] = (int32_t)value;
+        n++;
+        at = *end ? end + 1 : end;
+    }
+    for (int64_t l = 1; n == 1 && l < s->layers; l++)
+        fanout[l] = fanout[0];
+    if (n != 1 && n != s->layers)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--fanout %s has %lld numbers, --layers %lld: one a layer, from the seeds "
+                         "outwards, or one for all",
+                         s->fanout, (long long)n, (long long)s->layers);
+    return FLIP_OK;
+}
+
+flip_status flip_batch_check(const flip_settings *s) {
+    int32_t fanout[FLIP_SAMPLE_LAYERS];
+    const char *why = NULL;
+    if (!flip_settings_batched(s)) {
+        if (s->replace || s->sampling || strcmp(s->fanout, "all") != 0)
+            return FLIP_FAIL(FLIP_ERROR_USAGE,
+                             "--fanout, --sampling and --replace belong to sampled batches; add "
+                             "--batch N");
+        return FLIP_OK;
+    }
+    if (s->model > FLIP_MODEL_GIN || s->temporal != FLIP_TEMPORAL_NONE)
+        why = "it needs every node at every step: models over time have no sampled batches";
+    else if (s->norm == FLIP_NORM_BATCH)
+        why = "--norm batch takes its statistics over all nodes; use --norm layer";
+    else if (s->features == FLIP_FEATURES_LEARNED)
+        why = "--features learned are moved by whole epochs; use given features";
+    else if (s->task == FLIP_TASK_EDGE)
+        why = "--task edge has no sampled batches; node, link and regression have";
+    else if (s->layers > FLIP_SAMPLE_LAYERS)
+        why = "it has at most 8 layers";
+    if (why)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--batch %s: %s; or use --batch full", s->batch, why);
+    return read_fanout(s, fanout);
+}
+
+/* ---- items ---- */
+
+/* Node tasks: own labelled nodes; key: their original ids. */
+static flip_status node_items(flip_batching *b, const flip_data *data, int64_t **key) {
+    const uint8_t *mask = data->mask[FLIP_PART_TRAIN];
+    for (int32_t v = 0; v < data->n_own; v++)
+        b->n_items += mask[v];
+    FLIP_TRY(flip_alloc(&b->item, (size_t)b->n_items, sizeof *b->item, "seeds"));
+    FLIP_TRY(flip_alloc(key, (size_t)b->n_items, sizeof **key, "seeds"));
+    int64_t n = 0;
+    for (int32_t v = 0; v < data->n_own; v++) {
+        if (!mask[v]) continue;
+        (*key)[n] = data->original[v];
+        b->item[n++] = v;
+    }
+    return FLIP_OK;
+}
+
+static flip_status order_items(flip_batching *b, const flip_data *data) {
+    int64_t *key = NULL, batch = strtoll(data->s.batch, NULL, 10);
+    flip_status status = flip_comm_agree(data->comm, node_items(b, data, &key));
+    if (status == FLIP_OK)
+        status = flip_batches_create(&b->order, data->comm, b->n_items, key, batch);
+    flip_free(key);
+    return status;
+}
+
+/* ---- life ---- */
+
+static flip_sampler_params sampler_params(const flip_data *data) {
+    flip_model_params model = flip_data_model_params(data);
+    flip_sampler_params p = {.rank_first = data->rank_first,
+                             .original = data->original,
+                             .events = &data->events,
+                             .layers = model.layers,
+                             .kind = (flip_sample_kind)data->s.sampling,
+                             .replace = data->s.replace,
+                             .adjacency = flip_data_adjacency_params(data).kind,
+                             .in_place = flip_model_takes_aggregated(&model),
+                             .seed = (uint64_t)data->s.seed};
+    return p;
+}
+
+flip_status flip_batching_create(flip_batching **out, const flip_data *data) {
+    flip_sampler_params p = sampler_params(data);
+    *out = NULL;
+    if (!flip_settings_batched(&data->s)) return FLIP_OK;
+    FLIP_TRY(read_fanout(&data->s, p.fanout));
+    if (data->steps > 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--batch %s: '%s' has %d steps, sampled batches are of graphs with one; "
+                         "use --batch full",
+                         data->s.batch, data->s.graph, data->steps);
+    FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "batches"));
+    flip_batching *b = *out;
+    b->in_place = p.in_place;
+    FLIP_TRY(flip_batch_create(&b->batch));
+    FLIP_TRY(flip_sampler_create(&b->sampler, data->comm, &p));
+    return order_items(b, data);
+}
+
+void flip_batching_destroy(flip_batching **batching) {
+    flip_batching *b = *batching;
+    if (!b) return;
+    flip_sampler_destroy(&b->sampler);
+    flip_batch_destroy(&b->batch);
+    flip_batches_finish(&b->order);
+    flip_batch_rows_finish(&b->rows);
+    flip_pairs_destroy(&b->pairs);
+    flip_free(b->item);
+    flip_free(b->seed);
+    flip_free(b->original);
+    flip_free(b->label);
+    flip_free(b->target);
+    flip_free(b);
+    *batching = NULL;
+}
+
+/* ---- seeds of a batch ---- */
+
+static flip_status make_room(flip_batching *b, const flip_data *data, size_t n) {
+    if (b->seed && n <= b->room) return FLIP_OK;
+    flip_free(b->seed);
+    flip_free(b->original);
+    flip_free(b->label);
+    flip_free(b->target);
+    b->original = NULL;
+    b->label = NULL;
+    b->target = NULL;
+    b->room = n + n / 8;
+    FLIP_TRY(flip_alloc(&b->seed, b->room, sizeof *b->seed, "seeds of a batch"));
+    FLIP_TRY(flip_alloc(&b->original, b->room, sizeof *b->original, "seeds of a batch"));
+    FLIP_TRY(flip_alloc(&b->label, b->room, sizeof *b->label, "labels of a batch"));
+    if (!data->target) return FLIP_OK;
+    return flip_alloc(&b->target, b->room * (size_t)data->n_classes, sizeof *b->target,
+                      "targets of a batch");
+}
+
+static flip_status node_seeds(flip_batching *b, const flip_data *data, int64_t k) {
+    int64_t first = b->order.first[k], n = b->order.first[k + 1] - first;
+    flip_gid own = data->rank_first[flip_comm_rank(data->comm)];
+    size_t dim = (size_t)data->n_classes;
+    FLIP_TRY(make_room(b, data, (size_t)n));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = b->item[b->order.item[first + i]];
+        b->seed[i] = own + row;
+        b->original[i] = data->original[row];
+        if (data->label) b->label[i] = data->label[row];
+        if (data->target)
+            memcpy(b->target + (size_t)i * dim, data->target + (size_t)row * dim,
+                   dim * sizeof *b->target);
+    }
+    b->n_seeds = b->n_labels = (int32_t)n;
+    return FLIP_OK;
+}
+
+/* ---- one batch ---- */
+
+static flip_var loss_of(flip_trainer *trainer, flip_batching *b, flip_var y) {
+    const flip_data *data = &trainer->data;
+    flip_labels labels = {.label = b->label, .class_weight = data->class_weight};
+    if (data->s.task == FLIP_TASK_NODE) return flip_cross_entropy(trainer->tape, y, &labels);
+    return flip_squared_error(trainer->tape, y, b->target, NULL, 0);
+}
+
+static flip_var forward(flip_trainer *trainer, flip_batching *b) {
+    const flip_batch *batch = b->batch;
+    int32_t n = batch->mfg[0].n_dst, dim = trainer->data.in_dim;
+    flip_var x, aggregated = FLIP_VAR_NONE;
+    if (b->in_place) {
+        x = flip_tape_input(trainer->tape, n, 1, dim, b->rows.self, false);
+        aggregated = flip_tape_input(trainer->tape, n, 1, dim, b->rows.aggregated, false);
+    } else {
+        x = flip_tape_input(trainer->tape, batch->n_input, 1, dim, b->rows.input, false);
+    }
+    return flip_model_forward_batch(trainer->model, trainer->tape, batch, x, aggregated);
+}
+
+static flip_status train_batch(flip_trainer *trainer, flip_batching *b, int64_t k, double *loss) {
+    flip_data *data = &trainer->data;
+    flip_meter *meter = flip_comm_meter(data->comm);
+    int64_t epoch = trainer->epoch + 1;
+    flip_meter_begin(meter, FLIP_STAGE_SAMPLE);
+    flip_status status = node_seeds(b, data, k);
+    if (status == FLIP_OK)
+        status =
+            flip_sampler_draw(b->sampler, b->batch, b->n_seeds, b->seed, b->original, NULL, epoch);
+    flip_meter_end(meter);
+    FLIP_TRY(status);
+    FLIP_TRY(flip_batch_rows_fetch(b, data));
+    const flip_mfg *outer = &b->batch->mfg[0];
+    flip_params_clear_gradients(trainer->params);
+    flip_tape_reset(trainer->tape, true, (epoch - 1) * b->order.n_batches + k + 1);
+    flip_tape_batch(trainer->tape, b->batch->original, b->in_place ? outer->n_dst : outer->n_src);
+    flip_var value = loss_of(trainer, b, forward(trainer, b));
+    FLIP_TRY(flip_tape_status(trainer->tape));
+    *loss = flip_tape_scalar(trainer->tape, value);
+    FLIP_TRY(flip_tape_backward(trainer->tape, value));
+    FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
+    return FLIP_OK;
+}
+
+flip_status flip_batching_epoch(flip_trainer *trainer, double *loss) {
+    flip_batching *b = trainer->batching;
+    const flip_data *data = &trainer->data;
+    int64_t epoch = trainer->epoch + 1;
+    *loss = 0;
+    FLIP_TRY(flip_batches_shuffle(&b->order, (uint64_t)data->s.seed, epoch));
+    for (int64_t k = 0; k < b->order.n_batches; k++) {
+        double one;
+        int64_t left = b->order.n - k * b->order.batch;
+        FLIP_TRY(train_batch(trainer, b, k, &one));
+        FLIP_TRY(flip_trainer_check_loss(trainer, one));
+        FLIP_TRY(flip_optimiser_step(trainer->optimiser));
+        trainer->passes.forward++;
+        trainer->passes.backward++;
+        *loss += one * (double)(left < b->order.batch ? left : b->order.batch);
+    }
+    *loss /= (double)b->order.n;
+    return FLIP_OK;
+}

@@ -1,0 +1,180 @@
+/* Features of a batch: rows of other ranks are asked of their owners; the first layer's sum reads
+ * own rows where they stand, or all rows side by side where the layer wants them so. */
+#include "train/batch.h"
+
+#include <string.h>
+
+void flip_batch_rows_finish(flip_batch_rows *rows) {
+    flip_free(rows->input);
+    flip_free(rows->self);
+    flip_free(rows->aggregated);
+    *rows = (flip_batch_rows){0};
+}
+
+/* Room for n rows, with some to spare: batches differ little. */
+static flip_status make_room(flip_real **rows, size_t *room, int64_t n, int32_t dim) {
+    if (*rows && (size_t)n <= *room) return FLIP_OK;
+    flip_free(*rows);
+    *rows = NULL;
+    *room = (size_t)n + (size_t)n / 8;
+    return flip_alloc(rows, *room * (size_t)dim, sizeof **rows, "features of a batch");
+}
+
+/* ---- rows of other ranks ---- */
+
+static int owner_of(const flip_data *data, flip_gid id) {
+    int low = 0, high = flip_comm_size(data->comm) - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (data->rank_first[middle] <= id)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+/* What travels for one batch. */
+typedef struct talk {
+    int64_t *to, *from; /* [size] rows asked for and given */
+    int32_t *place;     /* [n] of a question, the row it is for */
+    int32_t *asked, *received;
+    int64_t n, n_received;
+    flip_real *given, *rows;
+} talk;
+
+/* Questions, by owner: rows of the owner. Own ids of `input` are left out. */
+static flip_status make_questions(talk *t, const flip_data *data, int32_t n_input,
+                                  const flip_gid *input) {
+    size_t size = (size_t)flip_comm_size(data->comm);
+    int rank = flip_comm_rank(data->comm);
+    int64_t *at;
+    FLIP_TRY(flip_alloc_zero(&t->to, 3 * size, sizeof *t->to, "rows of a batch"));
+    t->from = t->to + size;
+    at = t->from + size;
+    for (int32_t i = 0; i < n_input; i++)
+        t->to[owner_of(data, input[i])]++;
+    t->to[rank] = 0;
+    for (size_t r = 0; r < size; r++) {
+        at[r] = t->n;
+        t->n += t->to[r];
+    }
+    FLIP_TRY(flip_alloc(&t->asked, (size_t)t->n, sizeof *t->asked, "rows of a batch"));
+    FLIP_TRY(flip_alloc(&t->place, (size_t)t->n, sizeof *t->place, "rows of a batch"));
+    for (int32_t i = 0; i < n_input; i++) {
+        int owner = owner_of(data, input[i]);
+        if (owner == rank) continue;
+        t->place[at[owner]] = i;
+        t->asked[at[owner]++] = (int32_t)(input[i] - data->rank_first[owner]);
+    }
+    return FLIP_OK;
+}
+
+static flip_status give(talk *t, const flip_data *data) {
+    size_t dim = (size_t)data->in_dim;
+    FLIP_TRY(
+        flip_alloc(&t->given, (size_t)t->n_received * dim, sizeof *t->given, "rows of a batch"));
+    FLIP_TRY(flip_alloc(&t->rows, (size_t)t->n * dim, sizeof *t->rows, "rows of a batch"));
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < t->n_received; i++)
+        memcpy(t->given + (size_t)i * dim, data->features + (size_t)t->received[i] * dim,
+               dim * sizeof *t->given);
+    return FLIP_OK;
+}
+
+/* rows [n_input, in_dim]: those of other ranks are filled. Collective. */
+static flip_status fetch_remote(const flip_data *data, int32_t n_input, const flip_gid *input,
+                                flip_real *rows) {
+    flip_status status;
+    talk t = {0};
+    size_t bytes = (size_t)data->in_dim * sizeof *rows;
+    if (flip_comm_size(data->comm) == 1) return FLIP_OK;
+    FLIP_TRY_GOTO(make_questions(&t, data, n_input, input));
+    FLIP_TRY_GOTO(flip_comm_deal(data->comm, &t.received, &t.n_received, t.from, t.asked, t.to,
+                                 sizeof *t.asked));
+    FLIP_TRY_GOTO(give(&t, data));
+    FLIP_TRY_GOTO(flip_comm_all_to_all(data->comm, t.given, t.from, t.rows, t.to, bytes));
+    flip_comm_meter(data->comm)->bytes[FLIP_BYTES_REMOTE_FEATURES] +=
+        (uint64_t)t.n_received * bytes;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < t.n; i++)
+        memcpy((char *)rows + (size_t)t.place[i] * bytes, (char *)t.rows + (size_t)i * bytes,
+               bytes);
+done:
+    flip_free(t.to);
+    flip_free(t.place);
+    flip_free(t.asked);
+    flip_free(t.received);
+    flip_free(t.given);
+    flip_free(t.rows);
+    return status;
+}
+
+/* ---- rows of the first layer ---- */
+
+enum { AHEAD = 4 }; /* rows that are asked for before they are copied */
+
+/* Rows by number, of own nodes and behind them of `input`. */
+static void gather(flip_real *out, int64_t n, const int32_t *column, const flip_data *data,
+                   const flip_real *input) {
+    int32_t dim = data->in_dim, n_own = data->n_own;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        int32_t c = column[i];
+        if (i + AHEAD < n && column[i + AHEAD] < n_own) {
+            const char *next = (const char *)(data->features + (int64_t)column[i + AHEAD] * dim);
+            for (size_t b = 0; b < (size_t)dim * sizeof(flip_real); b += 64)
+                __builtin_prefetch(next + b);
+        }
+        const flip_real *row =
+            c < n_own ? data->features + (int64_t)c * dim : input + (int64_t)(c - n_own) * dim;
+        memcpy(out + i * dim, row, (size_t)dim * sizeof *out);
+    }
+}
+
+static flip_status fetch_in_place(flip_batching *b, const flip_data *data) {
+    const flip_batch *batch = b->batch;
+    const flip_adjacency *g = &batch->mfg[0].adjacency;
+    int32_t n = batch->mfg[0].n_dst, dim = data->in_dim;
+    flip_batch_rows *r = &b->rows;
+    FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
+    FLIP_TRY(make_room(&r->aggregated, &r->room[2], n, dim));
+    gather(r->self, n, batch->column, data, r->input);
+    flip_meter *meter = flip_comm_meter(data->comm);
+    flip_meter_begin(meter, FLIP_STAGE_AGGREGATE);
+    flip_kernels_get()->spmm(&g->a, NULL, n, dim, r->aggregated, data->features, r->input, false);
+    flip_meter_end(meter);
+    if (meter) {
+        meter->traffic[FLIP_STAGE_AGGREGATE] +=
+            (uint64_t)(g->a.n_entries + n) * (uint64_t)dim * sizeof(flip_real);
+        meter->flops[FLIP_STAGE_AGGREGATE] += 2 * (uint64_t)g->a.n_entries * (uint64_t)dim;
+    }
+    return FLIP_OK;
+}
+
+static flip_status fetch_side_by_side(flip_batching *b, const flip_data *data) {
+    const flip_batch *batch = b->batch;
+    size_t dim = (size_t)data->in_dim;
+    flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
+#pragma omp parallel for schedule(static)
+    for (int32_t i = 0; i < batch->n_input; i++) {
+        flip_gid own = batch->input[i] - first;
+        if (own < 0 || own >= data->n_own) continue;
+        memcpy(b->rows.input + (size_t)i * dim, data->features + (size_t)own * dim,
+               dim * sizeof(flip_real));
+    }
+    return FLIP_OK;
+}
+
+flip_status flip_batch_rows_fetch(flip_batching *b, const flip_data *data) {
+    const flip_batch *batch = b->batch;
+    flip_meter *meter = flip_comm_meter(data->comm);
+    flip_meter_begin(meter, FLIP_STAGE_FETCH);
+    flip_status status;
+    FLIP_TRY_GOTO(make_room(&b->rows.input, &b->rows.room[0], batch->n_input, data->in_dim));
+    FLIP_TRY_GOTO(fetch_remote(data, batch->n_input, batch->input, b->rows.input));
+    status = b->in_place ? fetch_in_place(b, data) : fetch_side_by_side(b, data);
+done:
+    flip_meter_end(meter);
+    return status;
+}

@@ -86,7 +86,7 @@ void golden_compare_nodes(golden *g, const char *tensor, flip_var summary);
 void golden_compare_final(golden *g);
 
 /* ---- the cases: golden_operators.c, golden_models.c, golden_snapshots.c, golden_recurrent.c,
- * golden_dynamic.c ---- */
+ * golden_dynamic.c, golden_codecs.c ---- */
 void case_linear(golden *g);
 void case_layer_norm(golden *g);
 void case_batch_norm(golden *g);
@@ -126,5 +126,9 @@ void case_evolve_o_code(golden *g);
 void case_evolve_h(golden *g);
 void case_cdgcn(golden *g);
 void case_train_cdgcn(golden *g);
+void case_codec_bifeat(golden *g);
+void case_codec_uniform(golden *g);
+void case_codec_lloyd(golden *g);
+void case_codec_pq(golden *g);
 
 #endif

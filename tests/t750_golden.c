@@ -57,7 +57,10 @@ static const struct {
     {"dyn_evolvegcn_o_code", case_evolve_o_code, NULL},
     {"dyn_evolvegcn_h", case_evolve_h, NULL},
     {"train_cdgcn", case_train_cdgcn, NULL},
-    {"codec_*", NULL, "codecs"},
+    {"codec_bifeat", case_codec_bifeat, NULL},
+    {"codec_uniform", case_codec_uniform, NULL},
+    {"codec_lloyd", case_codec_lloyd, NULL},
+    {"codec_pq_*", case_codec_pq, NULL},
 };
 
 static bool matches(const char *pattern, const char *name) {

@@ -16,9 +16,13 @@
  *   PRODUCT blocks of `width` columns, each the number of an entry of its codebook
  *           [length, width]: 4 bits (length <= 16), 8 (<= 256) or 16 (<= 65,536) a code, packed as
  *           SCALAR; the last block may be narrower and uses the first columns of its codebook
- *   SPARSE  exact for rows with few non-zero columns: `length` column numbers, ascending, of 16
- * bits (32 where dim > 65,535; dim or more = no column, after all others), then the `length`
- *           values: float32 (bits 32), numbers of levels (bits 8) or nothing: all 1 (bits 0)
+ *   MIXED   columns in order of falling bits: the first mixed[0] have 8, the next mixed[1] 4, then
+ *           mixed[2] of 2 and mixed[3] of 1; each of the four groups begins in a new byte and has
+ * one table of levels for its columns, one after another in `level` [256 | 16 | 4 | 2]: value =
+ * offset[j] + scale[j] * level of its group[code]. flip_packing_part gives a group as a SCALAR
+ * packing of its own SPARSE  exact for rows with few non-zero columns: `length` column numbers,
+ * ascending, of 16 bits (32 where dim > 65,535; dim or more = no column, after all others), then
+ * the `length` values: float32 (bits 32), numbers of levels (bits 8) or nothing: all 1 (bits 0)
  * With `dither`, SCALAR AFFINE codes are floor((x - offset)/scale + u - 1/2), and u - 1/2 is taken
  * off again, u = flip_dither(seed, key of the row, column): errors of alike rows are independent
  * (subtractive dither; BiFeat's Theorem 3.3 asks for it, facts 3.2).
@@ -34,10 +38,13 @@
  *                   deviation 1, then one table for all (the fast kernels' form)
  *   bifeat-vq:WxL   k-means by cosine, blocks of W columns, L entries
  *   pq:WxL          product quantisation, L2;  opq:WxL  after a learned rotation
- *   klt:B           principal axes, each with 0, 1, 2, 4 or 8 bits, B bits a value on average
- *   sparse          exact
- * A rotation is not undone when decoding: the model learns its first layer in the rotated space
- * (mean(R x) = R mean(x)). flip_codec_rotation gives R for those who need the original columns.
+ *   klt:B           principal axes, each with 0, 1, 2, 4 or 8 bits; a row takes floor(B dim / 8)
+ *                   bytes, so B (which may be a fraction) is the bits a value on average
+ *   sparse[:L[:V]]  exact; L non-zero columns a row at most, V bits a value: 32, 8 (a table) or 0
+ *                   (all are 1); what is left out is taken from the sample
+ * Rows are float32 in every build. A rotation is not undone when decoding: the model learns its
+ * first layer in the rotated space (mean(R x) = R mean(x)). flip_codec_rotation gives R for those
+ * who need the original columns.
  *
  * Learning does not depend on ranks or threads: rows are drawn by the hash of their keys, and sums
  * run in a fixed order in double.
@@ -57,6 +64,7 @@ typedef enum flip_packing_kind {
     FLIP_PACKING_BFLOAT,
     FLIP_PACKING_SCALAR,
     FLIP_PACKING_PRODUCT,
+    FLIP_PACKING_MIXED,
     FLIP_PACKING_SPARSE
 } flip_packing_kind;
 
@@ -68,12 +76,15 @@ typedef struct flip_packing {
     int32_t bits;        /* of a code: SCALAR, PRODUCT */
     const float *offset; /* [dim], NULL = 0 */
     const float *scale;  /* [dim], NULL = 1 */
-    const float *level;  /* SCALAR: [2^bits] or, column_levels, [dim, 2^bits]; NULL = AFFINE */
+    const float *level;  /* SCALAR: [2^bits] or, column_levels, [dim, 2^bits]; NULL = AFFINE.
+                            MIXED: [256 + 16 + 4 + 2] */
+    int32_t mixed[4];    /* MIXED: columns of 8, 4, 2, 1 bits; they add up to dim */
     bool column_levels;
     bool dither;
     uint64_t dither_seed;
     int32_t width, length, blocks; /* PRODUCT; SPARSE: length */
     const float *codebook;         /* [blocks, length, width] */
+    const int8_t *codebook8;       /* the same whole numbers, or NULL where they are none */
 } flip_packing;
 
 /* [0, 1), from the row's key (original id) and the column alone: 24 bits of
@@ -95,6 +106,13 @@ void flip_unpack_columns(const flip_packing *packing, const uint8_t *row, int64_
 void flip_unpack_row(const flip_packing *packing, const uint8_t *row, int64_t key,
                      float *out /* [dim] */);
 
+/* Group i = 0 … 3 of a MIXED packing as a SCALAR packing with the same stride: its rows begin
+ * *first_byte into the packed row, its columns are *first_column … + part->dim - 1. False where the
+ * group has no column. */
+enum { FLIP_MIXED_GROUPS = 4, FLIP_MIXED_LEVELS = 256 + 16 + 4 + 2 };
+bool flip_packing_part(const flip_packing *packing, int32_t i, flip_packing *part,
+                       int32_t *first_column, size_t *first_byte);
+
 typedef struct flip_codec flip_codec;
 
 /* How far learning has come, 0 … 1; on the calling rank; may be NULL. */
@@ -111,19 +129,30 @@ flip_status flip_codec_check_name(const char *name);
 void flip_codec_destroy(flip_codec **codec);
 const char *flip_codec_name(const flip_codec *codec);
 const flip_packing *flip_codec_packing(const flip_codec *codec);
-size_t flip_codec_stride(const flip_codec *codec);      /* bytes of a row */
-size_t flip_codec_table_bytes(const flip_codec *codec); /* tables, codebooks, rotation */
+size_t flip_codec_stride(const flip_codec *codec); /* bytes of a row */
+/* Tables, codebooks, rotation as they stand in a file (to_bytes). Numbers are kept there in 16 bits
+ * where that is exact; codecs round codebooks, shared levels and rotations so that it is. */
+size_t flip_codec_table_bytes(const flip_codec *codec);
 /* [dim, dim_in] row-major: what rows are multiplied with before they are encoded; NULL = nothing.
  * dim of the packing may be below the rows' dim_in. */
 const float *flip_codec_rotation(const flip_codec *codec, int32_t *dim_in);
+/* Forgets the rotation: who only trains on codes does not need it. encode is refused after that. */
+void flip_codec_drop_rotation(flip_codec *codec);
 /* codes [n, stride] of rows [n, dim_in]; key [n] (dither; may be NULL where there is none). Local,
- * thread count of the OpenMP runtime, the same bits for any. */
+ * thread count of the OpenMP runtime, the same bits for any; a row's codes do not depend on the
+ * rows beside it. Only FLOAT, HALF and BFLOAT rows hold NaN and infinities: elsewhere they are
+ * refused with row and column. */
 flip_status flip_codec_encode(const flip_codec *codec, int64_t n, const float *rows,
                               const int64_t *key, uint8_t *codes);
 /* rows [n, packing.dim] of codes: the plain definition that the kernels are held to. Refuses codes
  * that the tables do not have. */
 flip_status flip_codec_decode(const flip_codec *codec, int64_t n, const uint8_t *codes,
                               const int64_t *key, float *rows);
+
+/* Do the tables have every code of codes [n, stride], and are unused bits 0? Refuses the first row
+ * and block where not (rows count from first_row in the message). */
+flip_status flip_codec_check_codes(const flip_codec *codec, int64_t n, const uint8_t *codes,
+                                   int64_t first_row);
 
 /* ---- tables as bytes: for files and broadcasts ---- */
 

@@ -50,6 +50,31 @@ static uint32_t code_at(const uint8_t *row, int bits, int64_t j) {
     return (uint32_t)row[j * bits / 8] >> (j * bits % 8) & ((1u << bits) - 1);
 }
 
+/* ---- groups of a MIXED packing ---------------------------------------------------------------
+ */
+
+bool flip_packing_part(const flip_packing *p, int32_t i, flip_packing *part, int32_t *first_column,
+                       size_t *first_byte) {
+    const float *level = p->level;
+    int32_t column = 0;
+    size_t byte = 0;
+    for (int32_t g = 0; g < i; g++) {
+        column += p->mixed[g];
+        byte += ((size_t)p->mixed[g] * (size_t)(8 >> g) + 7) / 8;
+        level += (size_t)1 << (8 >> g);
+    }
+    *first_column = column;
+    *first_byte = byte;
+    *part = (flip_packing){.kind = FLIP_PACKING_SCALAR,
+                           .dim = p->mixed[i],
+                           .stride = p->stride,
+                           .bits = 8 >> i,
+                           .offset = p->offset ? p->offset + column : NULL,
+                           .scale = p->scale ? p->scale + column : NULL,
+                           .level = level};
+    return p->mixed[i] > 0;
+}
+
 /* ---- rows -------------------------------------------------------------------------------------
  */
 
@@ -58,6 +83,15 @@ static float level_at(const flip_packing *p, const uint8_t *row, int64_t key, in
     float u = p->dither ? flip_dither(p->dither_seed, key, j) - 0.5f : 0;
     if (!p->level) return (float)code + 0.5f - u;
     return p->level[(p->column_levels ? (size_t)j << p->bits : 0) + code] - u;
+}
+
+static float mixed_at(const flip_packing *p, const uint8_t *row, int32_t j) {
+    int32_t first = 0;
+    size_t byte = 0;
+    flip_packing part = {.dim = 0};
+    for (int32_t i = 0; i < FLIP_MIXED_GROUPS; i++)
+        if (flip_packing_part(p, i, &part, &first, &byte) && j < first + part.dim) break;
+    return part.level[code_at(row + byte, part.bits, j - first)];
 }
 
 static float entry_at(const flip_packing *p, const uint8_t *row, int32_t j) {
@@ -76,6 +110,8 @@ static float value_at(const flip_packing *p, const uint8_t *row, int64_t key, in
         return as_float(little(row + 2 * (size_t)j, 2) << 16);
     case FLIP_PACKING_PRODUCT:
         return entry_at(p, row, j);
+    case FLIP_PACKING_MIXED:
+        return mixed_at(p, row, j);
     default:
         return level_at(p, row, key, j);
     }

@@ -183,8 +183,13 @@ static void bad_command_lines(void **state) {
         {"g --history 3 --distribute time",
          "sliding windows and live updates go step by step: ranks can only share the nodes; use "
          "--distribute nodes"},
-        {"g --protocol live", "--protocol live is not in this version of flipbook (it has "
-                              "auto|whole|windows)"},
+        {"g --protocol live --blocks 2", "--blocks belongs to --protocol whole"},
+        {"g --protocol live --checkpoint c.h5",
+         "--protocol live writes and takes no checkpoint: the states of nodes belong to the "
+         "parameters of all the steps before"},
+        {"g --protocol live --split-steps 3,2,1",
+         "--protocol live scores every step and then learns it: it takes no --split-steps and no "
+         "pinned non-edges"},
         {"g --norm batch --blocks 2",
          "--norm batch needs the statistics of all steps at once; use --blocks 1 and --protocol "
          "whole, or --norm layer"},

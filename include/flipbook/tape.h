@@ -156,6 +156,9 @@ void flip_carry_destroy(flip_carry **carry);
 void flip_carry_clear(flip_carry *carry); /* a new pass: nothing carried, no gradients */
 /* The same for a pass that begins at this block (a window), whose states begin at 0. */
 void flip_carry_clear_at(flip_carry *carry, int32_t block);
+/* The states at the beginning of this block: the next forward of the block before leaves them anew.
+ */
+void flip_carry_forget(flip_carry *carry, int32_t block);
 size_t flip_carry_bytes(const flip_carry *carry);
 /* The state at the timeline's beginning, before the first block's forward (copied); otherwise 0. */
 flip_status flip_carry_begin_with(flip_carry *carry, int32_t slot, const flip_real *state,

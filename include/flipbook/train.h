@@ -18,6 +18,11 @@
  * or with --history H each step and the H steps before it are one, states restarting, of which the
  * last step counts, and the optimiser moves once a window (EvolveGCN's protocol; the epoch's loss
  * is the mean of the windows'). Evaluation scores a step in the same way.
+ * With --protocol live steps arrive one after the other: the pairs of step t+1 are scored from step
+ * t by the model that has learned the steps before, then learned, at most --epochs times, until the
+ * loss of a held-out tenth has not fallen for --patience epochs; metrics are means over the steps
+ * (ROLAND: You et al., KDD 2022, whose code ranks a source's best true pair alone: here all of
+ * them count). Gradients stop at a step's beginning; the optimiser begins anew at each step.
  *
  * Selection: the epoch with the best validation metric, among equals the smaller validation loss.
  * Train, validation and test scores of the summary are taken once, with that epoch's parameters.

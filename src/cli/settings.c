@@ -139,7 +139,8 @@ static const flip_key keys[] = {
     REAL("clip", clip, "0", 0, 1e30, "largest norm of the gradient; 0: no clipping"),
     CHOICE("optimizer", optimizer, "adam", "adam|adamw|sgd", NULL, true, "how parameters move"),
     WORD("class-weights", class_weights, "none", "none|auto|A,B,…", NULL, is_weights, T, true,
-         "weight of each class in the loss; auto: inverse frequency"),
+         "weight of each class in the loss (link: of non-edges, of true pairs); auto: inverse "
+         "frequency"),
     INT("seed", seed, "0", 0, 9e15, T, true, "of initial weights, dropout and negatives"),
     CHOICE("precision", precision, "fp32", "fp32|bf16", NULL, true, "operands of matrix products"),
     WORD("metric", metric, "auto", "accuracy|f1:CLASS|macro-f1|auc|ap|map|mrr|rmse", NULL,
@@ -184,9 +185,11 @@ static const flip_key keys[] = {
     INT("window", window, "1", 1, 1e6, T, true, "steps averaged by the M-transform (tmgcn)"),
     INT("first-step", first_step, "0", 0, 1e6, T, true,
         "steps before it only feed edge lives and degrees: nothing is learned or scored there"),
-    CHOICE("protocol", protocol, "auto", "auto|whole|windows|live", "|auto|whole|windows|", true,
+    CHOICE("protocol", protocol, "auto", "auto|whole|windows|live", NULL, true,
            "whole: the timeline is one sample; windows: each step with --history steps before it "
-           "is one, of which the last step counts, an optimiser step each (EvolveGCN); auto: "
+           "is one, of which the last step counts, an optimiser step each (EvolveGCN); live: each "
+           "step "
+           "is scored and then learned, at most --epochs times (ROLAND, links); auto: "
            "windows with --history, else whole"),
     INT("history", history, "0", 0, 1e6, T, true, "steps before the last of a window"),
     CHOICE("gcn-norm", gcn_norm, "row", "row|inout", NULL, true,

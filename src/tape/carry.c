@@ -58,6 +58,11 @@ void flip_carry_clear_at(flip_carry *carry, int32_t block) {
     }
 }
 
+void flip_carry_forget(flip_carry *carry, int32_t block) {
+    for (int32_t i = 0; i < carry->n_slots; i++)
+        if (carry->slots[i].known) carry->slots[i].known[block] = false;
+}
+
 size_t flip_carry_bytes(const flip_carry *carry) {
     size_t bytes = 0;
     for (int32_t i = 0; carry && i < carry->n_slots; i++) {

@@ -72,7 +72,9 @@ static void choose_metric(flip_data *data) {
     char *name = data->s.metric;
     size_t size = sizeof data->s.metric;
     if (strcmp(name, "auto") != 0) return;
-    if (data->s.task == FLIP_TASK_REGRESSION)
+    if (data->s.protocol == FLIP_PROTOCOL_LIVE)
+        snprintf(name, size, "mrr"); /* ROLAND's */
+    else if (data->s.task == FLIP_TASK_REGRESSION)
         snprintf(name, size, "rmse");
     else if (data->s.task == FLIP_TASK_LINK)
         snprintf(name, size, "map");
@@ -120,9 +122,19 @@ flip_status flip_data_metric(flip_data *data) {
 
 /* ---- class weights ---- */
 
-/* Training items of each class over all ranks [n_classes]. */
+/* Classes that weights are given for: of link prediction, non-edges and true pairs. */
+static int32_t weighted_classes(const flip_data *data) {
+    return data->s.task == FLIP_TASK_LINK ? 2 : data->n_classes;
+}
+
+/* Training items of each class over all ranks [weighted_classes]. */
 static flip_status count_classes(const flip_data *data, int64_t *counts) {
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
+    if (data->s.task == FLIP_TASK_LINK) { /* pairs are drawn later, so many of each */
+        counts[0] = data->n_items[FLIP_PART_TRAIN] * data->s.negatives;
+        counts[1] = data->n_items[FLIP_PART_TRAIN];
+        return FLIP_OK;
+    }
     if (data->s.task == FLIP_TASK_EDGE)
         for (int64_t i = 0; i < set->n; i++)
             counts[set->label[i]]++;
@@ -134,13 +146,13 @@ static flip_status count_classes(const flip_data *data, int64_t *counts) {
 
 static flip_status weights_by_frequency(flip_data *data) {
     int64_t *counts, all = 0;
-    FLIP_TRY(flip_alloc_zero(&counts, (size_t)data->n_classes, sizeof *counts, "class counts"));
+    int32_t classes = weighted_classes(data);
+    FLIP_TRY(flip_alloc_zero(&counts, (size_t)classes, sizeof *counts, "class counts"));
     flip_status status = count_classes(data, counts);
-    for (int32_t c = 0; c < data->n_classes; c++)
+    for (int32_t c = 0; c < classes; c++)
         all += counts[c];
-    for (int32_t c = 0; c < data->n_classes; c++)
-        data->class_weight[c] =
-            counts[c] ? (double)all / ((double)data->n_classes * (double)counts[c]) : 0;
+    for (int32_t c = 0; c < classes; c++)
+        data->class_weight[c] = counts[c] ? (double)all / ((double)classes * (double)counts[c]) : 0;
     flip_free(counts);
     return status;
 }
@@ -172,21 +184,27 @@ static flip_status note_imbalance(flip_data *data) {
 
 flip_status flip_data_class_weights(flip_data *data) {
     const char *text = data->s.class_weights;
+    int32_t n = 0, classes = weighted_classes(data);
     if (strcmp(text, "none") == 0) return note_imbalance(data);
-    if (data->s.task != FLIP_TASK_NODE && data->s.task != FLIP_TASK_EDGE)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--class-weights belongs to --task node or edge");
-    FLIP_TRY(flip_alloc_zero(&data->class_weight, (size_t)data->n_classes, sizeof(double),
-                             "class weights"));
+    if (data->s.task == FLIP_TASK_REGRESSION)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--class-weights belongs to --task node, edge or link");
+    FLIP_TRY(
+        flip_alloc_zero(&data->class_weight, (size_t)classes, sizeof(double), "class weights"));
     if (strcmp(text, "auto") == 0) return weights_by_frequency(data);
-    int32_t n = 0;
     for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-        if (n < data->n_classes) data->class_weight[n] = strtod(at, NULL);
+        if (n < classes) data->class_weight[n] = strtod(at, NULL);
         n++;
     }
-    if (n != data->n_classes)
+    if (n != classes && data->s.task == FLIP_TASK_LINK)
+        return FLIP_FAIL(
+            FLIP_ERROR_USAGE,
+            "--class-weights %s gives %d weights; --task link has 2 classes, non-edges "
+            "and true pairs",
+            text, n);
+    if (n != classes)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "--class-weights %s gives %d weights; '%s' has %d classes", text, n,
-                         data->s.graph, data->n_classes);
+                         data->s.graph, classes);
     double sum = 0;
     for (int32_t c = 0; c < n; c++)
         sum += data->class_weight[c];
@@ -226,6 +244,10 @@ static flip_status choose_task(flip_data *data) {
                          "--task edge: '%s' has no classes of events; import it with --label sign "
                          "or --label COLUMN",
                          s->graph);
+    if (s->protocol == FLIP_PROTOCOL_LIVE && (s->task != FLIP_TASK_LINK || data->steps == 1))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--protocol live predicts the links of the next step: it needs --task "
+                         "link and a graph of several steps");
     if (s->negative_ends == FLIP_ENDS_AUTO)
         s->negative_ends =
             s->eval_negatives == FLIP_EVAL_ALL ? FLIP_ENDS_BOTH : FLIP_ENDS_DESTINATION;
@@ -307,7 +329,7 @@ flip_status flip_protocol_check(const flip_settings *s) {
     bool nodes = s->distribute == FLIP_DISTRIBUTE_AUTO || s->distribute == FLIP_DISTRIBUTE_NODES;
     bool windows = s->protocol == FLIP_PROTOCOL_WINDOWS ||
                    (s->protocol == FLIP_PROTOCOL_AUTO && s->history > 0);
-    bool pieces = windows || s->protocol == FLIP_PROTOCOL_LIVE;
+    bool live = s->protocol == FLIP_PROTOCOL_LIVE, pieces = windows || live;
     if (s->norm == FLIP_NORM_BATCH && (s->blocks > 1 || pieces))
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "--norm batch needs the statistics of all steps at once; use --blocks 1 "
@@ -326,6 +348,14 @@ flip_status flip_protocol_check(const flip_settings *s) {
                          "--model tmgcn averages over --window steps itself; it has no --history");
     if (pieces && s->blocks > 1)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--blocks belongs to --protocol whole");
+    if (live && (s->checkpoint[0] || s->resume[0]))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--protocol live writes and takes no checkpoint: the states of nodes "
+                         "belong to the parameters of all the steps before");
+    if (live && (s->eval_negatives == FLIP_EVAL_GIVEN || strcmp(s->split_steps, "auto") != 0))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--protocol live scores every step and then learns it: it takes no "
+                         "--split-steps and no pinned non-edges");
     if (pieces && s->features == FLIP_FEATURES_LEARNED)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--features learned belongs to --protocol whole");
     return FLIP_OK;
@@ -349,6 +379,9 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     if (data->s.model <= FLIP_MODEL_GIN) data->s.structure = data->s.model + 1;
     if (data->s.protocol == FLIP_PROTOCOL_AUTO)
         data->s.protocol = data->s.history > 0 ? FLIP_PROTOCOL_WINDOWS : FLIP_PROTOCOL_WHOLE;
+    /* a step's states are made anew once it is learned: the band of kept features would not be */
+    if (data->s.protocol == FLIP_PROTOCOL_LIVE && data->s.model == FLIP_MODEL_TMGCN)
+        data->s.precompute = false;
     FLIP_TRY(describe_steps(data));
     FLIP_TRY(choose_task(data));
     FLIP_TRY(make_items(data));

@@ -26,8 +26,11 @@ typedef struct flip_pair_set {
     flip_pairs **pairs; /* [n_blocks] the exchange plans, over layout->space */
 } flip_pair_set;
 void flip_pair_set_finish(flip_pair_set *set);
-/* first and pairs of a set whose other arrays stand block after block. Collective. */
-flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout);
+/* first and pairs of a set whose other arrays stand block after block; only >= 0: pairs of the
+ * block of that step alone. Collective. */
+flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout, int32_t only);
+/* One number for both directions of a pair, so that a pair stored both ways is not torn. */
+uint64_t flip_pair_key(int64_t a, int64_t b, int64_t n_nodes);
 
 /* Where is the node with this original id? Original ids are dealt out in blocks over the ranks. */
 typedef struct flip_directory {
@@ -73,9 +76,12 @@ void flip_links_finish(flip_links *links);
 typedef struct flip_draw {
     int64_t per_pair; /* non-edges for each true pair */
     uint64_t seed, draw;
-    int32_t lead; /* steps between the embeddings and the target (1, or 0 on one step) */
-    int32_t ends; /* FLIP_ENDS_… */
+    int32_t lead;   /* steps between the embeddings and the target (1, or 0 on one step) */
+    int32_t ends;   /* FLIP_ENDS_… */
+    int32_t target; /* pairs of this target alone; 0 = all (with a lead, none has target 0) */
 } flip_draw;
+/* Pairs first … end-1 have this target. */
+void flip_links_of_target(const flip_links *links, int32_t target, int64_t *first, int64_t *end);
 /* Pairs of `part` with their non-edges, those that the file pins too. Collective. */
 flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
                               const flip_layout *layout, flip_part part, const flip_draw *draw);
@@ -285,6 +291,10 @@ void flip_batching_destroy(flip_batching **batching);
  * Collective. */
 flip_status flip_batching_epoch(flip_trainer *trainer, double *loss);
 bool flip_settings_batched(const flip_settings *settings);
+/* One epoch of one block that begins at the states it was left: gradients go no further back.
+ * Collective. */
+flip_status flip_trainer_update(flip_trainer *trainer, int32_t block);
+flip_status flip_trainer_restart(flip_trainer *trainer); /* the optimiser, anew */
 /* The current parameters become the best ones. */
 void flip_trainer_keep(flip_trainer *trainer);
 /* Exchange current and best parameters. */
@@ -359,6 +369,27 @@ flip_status flip_measure(flip_trainer *trainer, int wanted, double metric[FLIP_P
  * scores. Collective. */
 flip_status flip_measure_result(flip_trainer *trainer, flip_result *result);
 
+/* Mean loss of items, unweighted; NaN without any. Collective. */
+flip_status flip_scores_loss(const flip_scored *items, flip_comm *comm, double *loss);
+/* Pairs of a split by every metric of link prediction. Collective. */
+flip_status flip_scores_links(flip_link_scores *link, const flip_data *data,
+                              const flip_scores *scores, flip_part p);
+
+/* ---- live updates ---- */
+
+typedef struct flip_live {
+    int32_t step;            /* the last that came */
+    int64_t epochs;          /* it was learned */
+    double loss, held;       /* of its last epoch; of its held-out pairs, with what was kept */
+    flip_link_scores scores; /* of its pairs, before it was learned */
+    flip_link_steps steps;   /* of all, on rank 0 */
+} flip_live;
+/* Blocks (of a step each) in ascending order between begin and result. Collective. */
+flip_status flip_live_begin(flip_live *live, flip_trainer *trainer);
+flip_status flip_live_step(flip_live *live, flip_trainer *trainer, int32_t block);
+flip_status flip_live_result(const flip_live *live, flip_trainer *trainer, flip_result *result);
+void flip_live_finish(flip_live *live);
+
 /* ---- checkpoint ---- */
 flip_status flip_checkpoint_write(const flip_trainer *trainer, const char *path, const flip_io *io);
 /* Before a run is spread out that resumes: what is left to the program, distribution and blocks,
@@ -390,6 +421,8 @@ flip_status flip_report_settings(flip_report *report, const char *settings_json,
                                  const flip_trainer *trainer);
 flip_status flip_report_epoch(flip_report *report, int64_t epoch, double loss, double valid,
                               double seconds, double eval_seconds);
+/* A step of live updates. */
+flip_status flip_report_live(flip_report *report, const flip_live *live, double seconds);
 flip_status flip_report_summary(flip_report *report, const flip_result *result,
                                 const flip_trainer *trainer, const json_t *counts);
 

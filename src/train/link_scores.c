@@ -21,17 +21,9 @@ void flip_link_steps_finish(flip_link_steps *steps) {
 static flip_status true_pairs(const flip_links *links, flip_part part, int32_t target,
                               flip_gid first, int32_t n_rows, int32_t **row, flip_gid **v,
                               int64_t *n) {
-    int64_t low = 0, high = links->n, *at = NULL;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (links->target[middle] < target)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    for (high = low; high < links->n && links->target[high] == target;)
-        high++;
+    int64_t low, high, *at = NULL;
     flip_status status;
+    flip_links_of_target(links, target, &low, &high);
     FLIP_TRY_GOTO(flip_alloc(row, (size_t)(high - low), sizeof **row, "true pairs"));
     FLIP_TRY_GOTO(flip_alloc(v, (size_t)(high - low), sizeof **v, "true pairs"));
     FLIP_TRY_GOTO(flip_alloc_zero(&at, (size_t)n_rows + 1, sizeof *at, "true pairs"));
@@ -169,7 +161,10 @@ void flip_link_candidates(const flip_data *data, char *text, size_t size) {
 
 void flip_link_definition(const flip_data *data, char *text, size_t size) {
     bool all = data->s.eval_negatives == FLIP_EVAL_ALL;
-    const char *steps = all ? "mean over the steps" : "mean over the steps by their true pairs";
+    bool live = data->s.protocol == FLIP_PROTOCOL_LIVE;
+    const char *steps = live  ? "mean over the steps, each scored before it is learned"
+                        : all ? "mean over the steps"
+                              : "mean over the steps by their true pairs";
     switch (data->metric.kind) {
     case FLIP_METRIC_MRR:
         snprintf(text, size,
@@ -181,7 +176,7 @@ void flip_link_definition(const flip_data *data, char *text, size_t size) {
         snprintf(text, size, "one average precision over all candidates of a step; %s", steps);
         break;
     default:
-        snprintf(text, size, "over all candidates of %s",
-                 all ? "a step; mean over the steps" : "the split");
+        snprintf(text, size, "over all candidates of %s%s", all || live ? "a step; " : "the split",
+                 all || live ? steps : "");
     }
 }

@@ -69,6 +69,7 @@ typedef struct run {
     const flip_io *io;
     FILE *out; /* rank 0, or NULL */
     const char *checkpoint;
+    flip_live live; /* --protocol live */
     double started, epochs_started;
     bool terminal; /* out is one */
 } run;
@@ -181,24 +182,42 @@ static flip_status validate(run *r, double *valid, bool *best) {
     return FLIP_OK;
 }
 
+/* What an epoch, or a step of live updates, begins with. */
+typedef struct mark {
+    flip_meter meter;
+    double wall, cpu;
+    uint64_t sent[2];
+} mark;
+
+static mark begin_mark(const run *r) {
+    const flip_data *data = &r->trainer.data;
+    mark m = {.meter = *flip_comm_meter(data->comm), .wall = flip_seconds(), .cpu = cpu_seconds()};
+    if (data->snapshots) flip_snapshots_sent(data->snapshots, &m.sent[0], &m.sent[1]);
+    return m;
+}
+
+/* Counts it; returns its seconds. */
+static double count_since(run *r, const mark *m) {
+    mark now = begin_mark(r);
+    for (int k = 0; k < 2; k++)
+        r->tally.graph[k] += now.sent[k] - m->sent[k];
+    r->tally.cpu[r->tally.epochs] = now.cpu - m->cpu;
+    r->tally.seconds[r->tally.epochs++] = now.wall - m->wall;
+    add_difference(&r->tally.train, &now.meter, &m->meter);
+    if (r->tally.epochs == 1) add_difference(&r->tally.first, &now.meter, &m->meter);
+    return now.wall - m->wall;
+}
+
 static flip_status one_epoch(run *r) {
     flip_trainer *t = &r->trainer;
     const flip_settings *s = &t->data.s;
-    flip_meter *meter = flip_comm_meter(t->data.comm), before = *meter;
-    double start = flip_seconds(), cpu = cpu_seconds(), valid = NAN;
+    flip_meter *meter = flip_comm_meter(t->data.comm);
+    double valid = NAN;
     bool best = false;
-    uint64_t sent[2] = {0, 0}, now[2] = {0, 0};
-    if (t->data.snapshots) flip_snapshots_sent(t->data.snapshots, &sent[0], &sent[1]);
+    mark start = begin_mark(r);
     FLIP_TRY(flip_trainer_epoch(t));
-    if (t->data.snapshots) flip_snapshots_sent(t->data.snapshots, &now[0], &now[1]);
-    for (int k = 0; k < 2; k++)
-        r->tally.graph[k] += now[k] - sent[k];
-    double seconds = flip_seconds() - start;
-    r->tally.cpu[r->tally.epochs] = cpu_seconds() - cpu;
-    r->tally.seconds[r->tally.epochs++] = seconds;
-    add_difference(&r->tally.train, meter, &before);
-    if (r->tally.epochs == 1) add_difference(&r->tally.first, meter, &before);
-    before = *meter;
+    double seconds = count_since(r, &start);
+    flip_meter before = *meter;
     if (t->epoch % s->eval_every == 0 || t->epoch == s->epochs) {
         FLIP_TRY(validate(r, &valid, &best));
         r->tally.evaluations++;
@@ -206,7 +225,7 @@ static flip_status one_epoch(run *r) {
     add_difference(&r->tally.evaluate, meter, &before);
     say_epoch(r, valid, best, seconds);
     return flip_report_epoch(r->report, t->epoch, t->loss, valid, seconds,
-                             flip_seconds() - start - seconds);
+                             flip_seconds() - start.wall - seconds);
 }
 
 static flip_status save(run *r) {
@@ -247,8 +266,50 @@ static flip_status epochs(run *r) {
     return FLIP_OK;
 }
 
+/* ---- live updates: a step after the other ---- */
+
+static void say_live(const run *r, double seconds) {
+    const flip_live *live = &r->live;
+    const flip_metric *metric = &r->trainer.data.metric;
+    if (!r->out) return;
+    fprintf(r->out, "step %5d  ", live->step);
+    if (live->scores.true_pairs == 0)
+        fprintf(r->out, "no pairs in the next");
+    else
+        fprintf(r->out, "%s %.4f of %lld pairs, then %lld epochs, loss %.6f, held out %.6f",
+                r->trainer.data.s.metric, flip_link_scores_metric(&live->scores, metric),
+                (long long)live->scores.true_pairs, (long long)live->epochs, live->loss,
+                live->held);
+    fprintf(r->out, "  %.4f s\n", seconds);
+    fflush(r->out);
+}
+
+static flip_status live_step(run *r, int32_t block) {
+    mark start = begin_mark(r);
+    FLIP_TRY(flip_live_step(&r->live, &r->trainer, block));
+    double seconds = count_since(r, &start);
+    say_live(r, seconds);
+    return flip_report_live(r->report, &r->live, seconds);
+}
+
+static flip_status live_steps(run *r) {
+    flip_data *data = &r->trainer.data;
+    FLIP_TRY(flip_live_begin(&r->live, &r->trainer));
+    for (int32_t k = 0; k + data->lead < data->layout->n_blocks; k++) {
+        FLIP_TRY(live_step(r, k));
+        int64_t asked = asked_to_stop;
+        FLIP_TRY(flip_comm_max_i64(data->comm, &asked, 1));
+        if (asked && r->out)
+            fprintf(r->out, "stopped by request after step %d; nothing was saved\n", r->live.step);
+        if (asked) return FLIP_STOPPED;
+    }
+    return FLIP_OK;
+}
+
 /* Scores of the three splits with the best parameters; the current ones come back afterwards. */
 static flip_status final_scores(run *r, flip_result *result) {
+    if (r->trainer.data.s.protocol == FLIP_PROTOCOL_LIVE)
+        return flip_live_result(&r->live, &r->trainer, result);
     flip_trainer_swap(&r->trainer);
     FLIP_TRY(flip_measure_result(&r->trainer, result));
     flip_trainer_swap(&r->trainer);
@@ -271,13 +332,18 @@ static void say_links(const run *r, const flip_result *result) {
 static void say_result(const run *r, const flip_result *result) {
     const char *name = result->metric;
     if (!r->out) return;
-    fprintf(r->out, "\nbest epoch %lld: %s train ", (long long)result->best_epoch, name);
-    if (isnan(result->train)) /* AUC of one class alone */
-        fprintf(r->out, "undefined");
-    else
-        fprintf(r->out, "%.4f", result->train);
-    if (!isnan(result->valid)) fprintf(r->out, ", valid %.4f", result->valid);
-    if (!isnan(result->test)) fprintf(r->out, ", test %.4f", result->test);
+    if (r->trainer.data.s.protocol == FLIP_PROTOCOL_LIVE) {
+        fprintf(r->out, "\nlive updates, %lld epochs: %s test %.4f", (long long)result->epochs,
+                name, result->test);
+    } else {
+        fprintf(r->out, "\nbest epoch %lld: %s train ", (long long)result->best_epoch, name);
+        if (isnan(result->train)) /* AUC of one class alone */
+            fprintf(r->out, "undefined");
+        else
+            fprintf(r->out, "%.4f", result->train);
+        if (!isnan(result->valid)) fprintf(r->out, ", valid %.4f", result->valid);
+        if (!isnan(result->test)) fprintf(r->out, ", test %.4f", result->test);
+    }
     fprintf(r->out, "\n");
     if (r->trainer.data.s.task == FLIP_TASK_LINK) say_links(r, result);
     fprintf(r->out, "\n");
@@ -321,6 +387,7 @@ static flip_status prepare(run *r, flip_comm *comm, const flip_settings *setting
     FLIP_TRY(flip_container_writable(comm, r->checkpoint));
     FLIP_TRY(flip_comm_agree(comm, begin_report(r)));
     size_t most = (size_t)(s->epochs > t->epoch ? s->epochs - t->epoch : 0);
+    if (s->protocol == FLIP_PROTOCOL_LIVE) most = (size_t)t->data.steps; /* a step is an entry */
     FLIP_TRY(flip_alloc(&r->tally.seconds, most, sizeof(double), "epoch times"));
     return flip_alloc(&r->tally.cpu, most, sizeof(double), "epoch times");
 }
@@ -356,10 +423,11 @@ flip_status flip_train(flip_result *result, flip_comm *comm, const flip_settings
     add_difference(&r.tally.rest, flip_comm_meter(comm), &before);
     r.epochs_started = flip_seconds();
     r.tally.loaded_bytes = flip_memory_now();
-    FLIP_TRY_GOTO(epochs(&r));
+    FLIP_TRY_GOTO(settings->protocol == FLIP_PROTOCOL_LIVE ? live_steps(&r) : epochs(&r));
     FLIP_TRY_GOTO(finish(&r, result));
 done:
     flip_report_close(&r.report);
+    flip_live_finish(&r.live);
     flip_free(r.tally.seconds);
     flip_free(r.tally.cpu);
     flip_trainer_close(&r.trainer);

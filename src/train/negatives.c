@@ -175,6 +175,20 @@ static bool drawn(const flip_links *links, int64_t i, const flip_draw *d) {
            links->share[links->target[i]];
 }
 
+void flip_links_of_target(const flip_links *links, int32_t target, int64_t *first, int64_t *end) {
+    int64_t low = 0, high = links->n;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (links->target[middle] < target)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (*first = low; low < links->n && links->target[low] == target;)
+        low++;
+    *end = low;
+}
+
 typedef struct sample {
     int64_t n;
     int64_t *u_original, *w; /* original ids of the ends */
@@ -218,14 +232,15 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
     flip_comm *comm = layout->world;
     sample s = {0};
     flip_status status;
-    int64_t most = 0;
-    for (int64_t i = 0; i < links->n; i++)
+    int64_t most = 0, low = 0, high = links->n;
+    if (draw->target) flip_links_of_target(links, draw->target, &low, &high);
+    for (int64_t i = low; i < high; i++)
         if (links->part[i] == (int)part && drawn(links, i, draw)) most += 1 + draw->per_pair;
     flip_pair_set_finish(set);
     flip_meter_begin(flip_comm_meter(comm), FLIP_STAGE_SAMPLE);
     FLIP_TRY_GOTO(sample_allocate(&s, (size_t)most));
-    for (int64_t first = 0, end; first < links->n; first = end) {
-        for (end = first; end < links->n && links->target[end] == links->target[first] &&
+    for (int64_t first = low, end; first < high; first = end) {
+        for (end = first; end < high && links->target[end] == links->target[first] &&
                           links->u[end] == links->u[first];)
             end++;
         for (int64_t i = first; i < end; i++)
@@ -236,7 +251,7 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
     FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.w, s.v));
     *set = (flip_pair_set){.n = s.n, .u = s.u, .v = s.v, .step = s.step, .label = s.label};
     s = (sample){.w = s.w, .u_original = s.u_original};
-    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout));
+    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout, draw->target ? draw->target - draw->lead : -1));
 done:
     flip_meter_end(flip_comm_meter(comm));
     flip_free(s.u);

@@ -16,7 +16,7 @@ void flip_pair_set_finish(flip_pair_set *set) {
     memset(set, 0, sizeof *set);
 }
 
-flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout) {
+flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout, int32_t only) {
     int32_t n_blocks = layout->n_blocks, *step = NULL;
     int64_t at = 0;
     flip_status status;
@@ -28,6 +28,7 @@ flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout) {
         int64_t first = set->first[k] = at;
         for (; at < set->n && set->step[at] < layout->block_first[k + 1]; at++)
             step[at] = set->step[at] - flip_layout_first(layout, k);
+        if (only >= 0 && flip_layout_first(layout, k) != only) continue;
         FLIP_TRY_GOTO(flip_pairs_create(&set->pairs[k], layout->space, layout->part_first,
                                         at - first, set->u + first, set->v + first, step + first));
     }
@@ -41,8 +42,7 @@ static int32_t step_of(const flip_events *events, int64_t e) {
     return events->step ? events->step[e] : 0;
 }
 
-/* One number for both directions of a pair, so that a pair stored both ways is not torn. */
-static uint64_t pair_key(int64_t a, int64_t b, int64_t n_nodes) {
+uint64_t flip_pair_key(int64_t a, int64_t b, int64_t n_nodes) {
     return a < b ? (uint64_t)a * (uint64_t)n_nodes + (uint64_t)b
                  : (uint64_t)b * (uint64_t)n_nodes + (uint64_t)a;
 }
@@ -51,6 +51,10 @@ static uint64_t pair_key(int64_t a, int64_t b, int64_t n_nodes) {
 static flip_status part_by_step(flip_data *data, int8_t *part) {
     const flip_events *events = flip_graph_events(data->graph);
     int64_t sizes[3];
+    if (data->s.protocol == FLIP_PROTOCOL_LIVE) { /* each in its turn, see live.c */
+        memset(part, FLIP_PART_TRAIN, (size_t)events->n);
+        return FLIP_OK;
+    }
     if (strcmp(data->s.split, "auto") != 0)
         return FLIP_FAIL(
             FLIP_ERROR_USAGE,
@@ -130,8 +134,9 @@ static flip_status part_by_draw(flip_data *data, int8_t *part, const int64_t *so
                          data->s.split);
     for (int64_t e = 0; e < events->n; e++) {
         int64_t v = data->original[events->dst[e] - first];
-        part[e] = (int8_t)flip_part_drawn(
-            (uint64_t)seed, pair_key(source[e], v, data->info->n_nodes), (int)train, (int)valid);
+        part[e] = (int8_t)flip_part_drawn((uint64_t)seed,
+                                          flip_pair_key(source[e], v, data->info->n_nodes),
+                                          (int)train, (int)valid);
     }
     snprintf(data->s.split, sizeof data->s.split, "random:%lld/%lld@%lld", train, valid, seed);
     flip_data_note(data, "pairs split at random: %lld/%lld/%lld percent, seed %lld", train, valid,
@@ -340,7 +345,7 @@ static flip_status fill_edge_set(flip_data *data, flip_part p) {
         set->label[to] = item->label;
     }
     data->n_items[p] = set->n;
-    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout));
+    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout, -1));
 done:
     flip_free(at);
     return status;

@@ -147,7 +147,7 @@ flip_status flip_data_loss_total(flip_data *data) {
     for (int64_t i = 0; data->target && i < rows * dim; i++)
         total += mask[i / dim] && !isnan((double)data->target[i]);
     for (int64_t i = 0; i < set->n; i++)
-        total += data->s.task == FLIP_TASK_EDGE ? weight(data, set->label[i]) : 1;
+        total += weight(data, set->label[i]);
     FLIP_TRY(flip_comm_sum_f64(data->comm, &total, 1));
     data->loss_total = total;
     return FLIP_OK;

@@ -107,6 +107,22 @@ flip_status flip_report_epoch(flip_report *report, int64_t epoch, double loss, d
     return write_line(report, object);
 }
 
+flip_status flip_report_live(flip_report *report, const flip_live *live, double seconds) {
+    if (!report) return FLIP_OK;
+    const flip_link_scores *s = &live->scores;
+    json_t *object =
+        json_pack("{s:s, s:i, s:I, s:I}", "record", "live", "step", live->step, "true_pairs",
+                  (json_int_t)s->true_pairs, "epochs", (json_int_t)live->epochs);
+    json_object_set_new(object, "map", number(s->ap));
+    json_object_set_new(object, "mrr", number(s->mrr[0]));
+    json_object_set_new(object, "mrr_filtered", number(s->mrr[1]));
+    json_object_set_new(object, "auc", number(s->auc));
+    json_object_set_new(object, "loss", number(live->loss));
+    json_object_set_new(object, "held_out_loss", number(live->held));
+    json_object_set_new(object, "seconds", json_real(seconds));
+    return write_line(report, object);
+}
+
 json_t *flip_link_json(const flip_result *result) {
     static const char *const names[] = {"train", "valid", "test"};
     json_t *object = json_object();

@@ -236,6 +236,15 @@ static double item_loss(const flip_scored *items, int64_t i) {
     return sum;
 }
 
+flip_status flip_scores_loss(const flip_scored *items, flip_comm *comm, double *loss) {
+    double sums[2] = {0, (double)items->n};
+    for (int64_t i = 0; i < items->n; i++)
+        sums[0] += item_loss(items, i);
+    FLIP_TRY(flip_comm_sum_f64(comm, sums, 2));
+    *loss = sums[1] > 0 ? sums[0] / sums[1] : NAN;
+    return FLIP_OK;
+}
+
 /* Against all pairs there is no loss: it is taken of sampled pairs. */
 static flip_status measure_part(const flip_data *data, const flip_scores *scores, int p,
                                 double *metric, double *loss) {
@@ -246,11 +255,7 @@ static flip_status measure_part(const flip_data *data, const flip_scores *scores
         *metric = flip_link_scores_metric(&mean, &data->metric);
         return FLIP_OK;
     }
-    double sums[2] = {0, (double)items->n};
-    for (int64_t i = 0; i < items->n; i++)
-        sums[0] += item_loss(items, i);
-    FLIP_TRY(flip_comm_sum_f64(data->comm, sums, 2));
-    *loss = sums[1] > 0 ? sums[0] / sums[1] : NAN;
+    FLIP_TRY(flip_scores_loss(items, data->comm, loss));
     return flip_metric_measure(metric, &data->metric, data->comm, items);
 }
 
@@ -272,9 +277,8 @@ done:
     return status;
 }
 
-/* The same scores by every metric of link prediction. */
-static flip_status link_scores(const flip_data *data, const flip_scores *scores, int p,
-                               flip_link_scores *link) {
+flip_status flip_scores_links(flip_link_scores *link, const flip_data *data,
+                              const flip_scores *scores, flip_part p) {
     if (scores->all[p].at) return flip_link_steps_mean(link, &scores->all[p], data->comm);
     FLIP_TRY(flip_link_scores_items(link, data->comm, &scores->part[p]));
     link->true_pairs = data->n_items[p];
@@ -299,7 +303,7 @@ flip_status flip_measure_result(flip_trainer *trainer, flip_result *result) {
     for (int p = 0; p < FLIP_PARTS; p++) {
         if (!wants(wanted, p)) continue;
         FLIP_TRY_GOTO(measure_part(data, &scores, p, metric[p], &loss));
-        if (links) FLIP_TRY_GOTO(link_scores(data, &scores, p, &result->link[p]));
+        if (links) FLIP_TRY_GOTO(flip_scores_links(&result->link[p], data, &scores, (flip_part)p));
     }
     strcpy(result->metric, data->s.metric);
     if (links) {

@@ -42,7 +42,7 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
     mine.graph[1] = tally->graph[1];
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
     for (int32_t k = 0; set->pairs && k < set->n_blocks; k++)
-        mine.pair_rows += (uint64_t)flip_pairs_rows_sent(set->pairs[k]);
+        if (set->pairs[k]) mine.pair_rows += (uint64_t)flip_pairs_rows_sent(set->pairs[k]);
     FLIP_TRY(flip_alloc(all, (size_t)flip_comm_size(data->comm), sizeof mine, "counts of ranks"));
     (*all)[0] = mine;
     flip_status status = flip_comm_gather_all(data->comm, *all, &mine, sizeof mine);

@@ -26,6 +26,18 @@ flip_status flip_trainer_declare(flip_trainer *trainer) {
     return FLIP_OK;
 }
 
+flip_status flip_trainer_restart(flip_trainer *trainer) {
+    const flip_settings *s = &trainer->data.s;
+    flip_optimiser_params optimiser = FLIP_OPTIMISER_DEFAULTS;
+    optimiser.kind = (flip_optimiser_kind)s->optimizer;
+    optimiser.lr = s->lr;
+    optimiser.weight_decay = s->weight_decay;
+    optimiser.momentum = s->momentum;
+    optimiser.clip = s->clip;
+    flip_optimiser_destroy(&trainer->optimiser);
+    return flip_optimiser_create(&trainer->optimiser, trainer->params, &optimiser);
+}
+
 flip_status flip_trainer_build(flip_trainer *trainer) {
     const flip_data *data = &trainer->data;
     const flip_settings *s = &data->s;
@@ -39,13 +51,7 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
                              .bf16 = s->precision == 1,
                              .saved = (flip_saved)s->activations};
     FLIP_TRY(flip_tape_create(&trainer->tape, &tape));
-    flip_optimiser_params optimiser = FLIP_OPTIMISER_DEFAULTS;
-    optimiser.kind = (flip_optimiser_kind)s->optimizer;
-    optimiser.lr = s->lr;
-    optimiser.weight_decay = s->weight_decay;
-    optimiser.momentum = s->momentum;
-    optimiser.clip = s->clip;
-    FLIP_TRY(flip_optimiser_create(&trainer->optimiser, trainer->params, &optimiser));
+    FLIP_TRY(flip_trainer_restart(trainer));
     if (s->features == FLIP_FEATURES_LEARNED)
         FLIP_TRY(flip_learned_create(&trainer->learned, data));
     if (data->layout->n_blocks > 1)
@@ -264,6 +270,22 @@ static flip_status walk_windows(flip_trainer *trainer, double *loss) {
     }
     *loss /= (double)samples;
     trainer->loss = *loss;
+    trainer->epoch++;
+    return FLIP_OK;
+}
+
+flip_status flip_trainer_update(flip_trainer *trainer, int32_t block) {
+    double loss = 0;
+    flip_params_clear_gradients(trainer->params);
+    set_wire(trainer, true);
+    flip_status status = train_block(trainer, block, &loss);
+    set_wire(trainer, false);
+    FLIP_TRY(status);
+    trainer->passes.forward++;
+    FLIP_TRY(flip_trainer_check_loss(trainer, loss));
+    FLIP_TRY(flip_params_reduce(trainer->params, trainer->data.comm));
+    FLIP_TRY(flip_optimiser_step(trainer->optimiser));
+    trainer->loss = loss;
     trainer->epoch++;
     return FLIP_OK;
 }

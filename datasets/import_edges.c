@@ -169,7 +169,7 @@ static flip_status read_one(flip_import_state *s, int32_t number, flip_text *tex
         FLIP_TRY(same_columns(s, columns, path));
     s->reader.step = s->snapshots ? number : -1;
     snprintf(s->report->packing, sizeof s->report->packing, "%s",
-             flip_packing_name(flip_source_packing(text->source)));
+             flip_wrapping_name(flip_source_wrapping(text->source)));
     if (!is_mine(s, number)) return FLIP_OK;
     FLIP_TRY(open_part(s, path, text));
     return flip_edges_read(&s->reader, text, layout, columns);

@@ -16,7 +16,7 @@ struct flip_source {
     char *path;
     int file; /* -1: bytes in memory */
     int64_t size, done;
-    flip_packing packing;
+    flip_wrapping wrapping;
     uint8_t *block; /* owned; or borrowed memory when file is -1 */
     size_t begin, end;
     bool ended;  /* the file has no more bytes */
@@ -26,9 +26,9 @@ struct flip_source {
     ZSTD_DStream *zstd;
 };
 
-const char *flip_packing_name(flip_packing packing) {
+const char *flip_wrapping_name(flip_wrapping wrapping) {
     static const char *const names[] = {"plain", "gzip", "zstd"};
-    return names[packing];
+    return names[wrapping];
 }
 
 /* Formats people pass by mistake: say what it is and what to do. */
@@ -74,12 +74,12 @@ static flip_status start_decoder(flip_source *source) {
                              "'%s' is %s, expected text, plain or packed with gzip or zstd; %s",
                              source->path, foreign[i].what, foreign[i].remedy);
     if (length >= 2 && head[0] == 0x1F && head[1] == 0x8B) {
-        source->packing = FLIP_PACKING_GZIP;
+        source->wrapping = FLIP_WRAPPING_GZIP;
         if (inflateInit2(&source->inflate, 15 + 16) != Z_OK)
             return FLIP_FAIL(FLIP_ERROR_MEMORY, "'%s': zlib cannot start", source->path);
         source->inflating = true;
     } else if (length >= 4 && !memcmp(head, "\x28\xB5\x2F\xFD", 4)) {
-        source->packing = FLIP_PACKING_ZSTD;
+        source->wrapping = FLIP_WRAPPING_ZSTD;
         source->zstd = ZSTD_createDStream();
         if (!source->zstd)
             return FLIP_FAIL(FLIP_ERROR_MEMORY, "'%s': zstd cannot start", source->path);
@@ -156,7 +156,7 @@ static flip_status broken(flip_source *source, const char *why) {
     return FLIP_FAIL(
         FLIP_ERROR_INPUT,
         "'%s': its %s data is broken after %lld packed bytes (%s); copy or download the file again",
-        source->path, flip_packing_name(source->packing),
+        source->path, flip_wrapping_name(source->wrapping),
         (long long)(source->done - (int64_t)(source->end - source->begin)), why);
 }
 
@@ -220,14 +220,14 @@ static flip_status step_zstd(flip_source *source, uint8_t *out, size_t capacity,
 
 flip_status flip_source_read(flip_source *source, void *out, size_t capacity, size_t *got) {
     *got = 0;
-    if (source->packing == FLIP_PACKING_PLAIN) return read_plain(source, out, capacity, got);
+    if (source->wrapping == FLIP_WRAPPING_PLAIN) return read_plain(source, out, capacity, got);
     while (*got < capacity) {
         size_t before, made = 0;
         if (source->begin == source->end && !source->ended) FLIP_TRY(refill(source));
         if (source->begin == source->end && !source->inside) break;
         before = source->begin;
         uint8_t *to = (uint8_t *)out + *got;
-        FLIP_TRY(source->packing == FLIP_PACKING_GZIP
+        FLIP_TRY(source->wrapping == FLIP_WRAPPING_GZIP
                      ? step_gzip(source, to, capacity - *got, &made)
                      : step_zstd(source, to, capacity - *got, &made));
         *got += made;
@@ -244,8 +244,8 @@ const char *flip_source_path(const flip_source *source) {
     return source->path;
 }
 
-flip_packing flip_source_packing(const flip_source *source) {
-    return source->packing;
+flip_wrapping flip_source_wrapping(const flip_source *source) {
+    return source->wrapping;
 }
 
 int64_t flip_source_size(const flip_source *source) {

@@ -6,8 +6,12 @@
 
 #include <flipbook/base.h>
 
-typedef enum flip_packing { FLIP_PACKING_PLAIN, FLIP_PACKING_GZIP, FLIP_PACKING_ZSTD } flip_packing;
-const char *flip_packing_name(flip_packing packing);
+typedef enum flip_wrapping {
+    FLIP_WRAPPING_PLAIN,
+    FLIP_WRAPPING_GZIP,
+    FLIP_WRAPPING_ZSTD
+} flip_wrapping;
+const char *flip_wrapping_name(flip_wrapping wrapping);
 
 typedef struct flip_source flip_source;
 
@@ -19,7 +23,7 @@ void flip_source_close(flip_source **source);
 /* Fills `out` with `capacity` bytes; fewer only at the end of the data. */
 flip_status flip_source_read(flip_source *source, void *out, size_t capacity, size_t *got);
 const char *flip_source_path(const flip_source *source);
-flip_packing flip_source_packing(const flip_source *source);
+flip_wrapping flip_source_wrapping(const flip_source *source);
 int64_t flip_source_size(const flip_source *source); /* bytes on disk; -1 where unknown (a pipe) */
 int64_t flip_source_done(const flip_source *source); /* bytes on disk taken so far */
 

@@ -36,7 +36,7 @@ static flip_status make_room(flip_text *text) {
                          flip_text_path(text), (long long)text->line, line_most >> 20);
     if (text->capacity < kept + block / 2 && (kept || !text->capacity)) {
         int64_t size = flip_source_size(text->source);
-        bool small = flip_source_packing(text->source) == FLIP_PACKING_PLAIN && size >= 0 &&
+        bool small = flip_source_wrapping(text->source) == FLIP_WRAPPING_PLAIN && size >= 0 &&
                      size < (int64_t)block;
         size_t capacity = text->capacity ? 2 * text->capacity
                           : small        ? (size_t)size + SLACK
@@ -130,7 +130,7 @@ static flip_status unpacked_size(const char *path, int64_t *size) {
     FLIP_TRY(flip_source_open(&source, path));
     flip_status status = FLIP_OK;
     *size = flip_source_size(source);
-    if (flip_source_packing(source) != FLIP_PACKING_PLAIN || *size < 0) {
+    if (flip_source_wrapping(source) != FLIP_WRAPPING_PLAIN || *size < 0) {
         *size = 0;
         status = flip_alloc(&buffer, BLOCK, 1, "read buffer");
         while (status == FLIP_OK && got > 0) {

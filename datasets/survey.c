@@ -275,7 +275,25 @@ done:
 
 /* ---- features ---- */
 
+static flip_status survey_codes(flip_survey *s, const flip_reader *reader) {
+    flip_codec *codec;
+    FLIP_TRY(flip_container_codec(&codec, reader));
+    s->features = FLIP_SURVEY_PACKED;
+    snprintf(s->codec, sizeof s->codec, "%s", flip_codec_name(codec));
+    s->code_bytes = (int64_t)flip_codec_stride(codec);
+    s->table_bytes = (int64_t)flip_codec_table_bytes(codec);
+    s->decoded_columns = flip_codec_packing(codec)->dim;
+    s->n_feature_rows = s->n_nodes;
+    flip_codec_destroy(&codec);
+    FLIP_TRY(flip_reader_attribute_i64(reader, "features", "n_columns", &s->n_features));
+    FLIP_TRY(flip_reader_attribute_i64(reader, "features", "native_bytes", &s->native_bytes));
+    FLIP_TRY(flip_reader_attribute_f64(reader, "features", "relative_error", &s->relative_error));
+    return flip_reader_attribute_text(reader, "features", "norm", s->feature_norm,
+                                      sizeof s->feature_norm);
+}
+
 static flip_status survey_features(flip_survey *s, const flip_reader *reader) {
+    if (flip_reader_has(reader, "features/codes")) return survey_codes(s, reader);
     flip_column column;
     flip_status status = FLIP_OK;
     int64_t dims[3];

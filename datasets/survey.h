@@ -29,7 +29,8 @@ typedef enum flip_survey_features {
     FLIP_SURVEY_NONE,
     FLIP_SURVEY_DENSE,
     FLIP_SURVEY_SPARSE,
-    FLIP_SURVEY_CHANGING
+    FLIP_SURVEY_CHANGING,
+    FLIP_SURVEY_PACKED
 } flip_survey_features;
 
 /* Everything owned; counts of classes have "none" last. */
@@ -55,6 +56,11 @@ typedef struct flip_survey {
     int64_t n_features, n_feature_rows, n_feature_values, n_nonzero;
     bool feature_ones; /* sparse, without values */
     double feature_least, feature_most;
+    /* packed: */
+    char codec[64], feature_norm[16];
+    int64_t code_bytes, table_bytes, native_bytes; /* of a row; of the codec; before */
+    int32_t decoded_columns;
+    double relative_error;
     int64_t n_targets;
 
     bool labelled, labels_change;

@@ -35,7 +35,25 @@ static flip_status move_group(flip_mover *m, const char *node, const char *step,
     return flip_table_move(m, &t);
 }
 
+static flip_status copy_text(flip_mover *m, const char *name) {
+    int64_t dims[3];
+    char *text = NULL;
+    if (!flip_reader_has(m->reader, name)) return FLIP_OK;
+    FLIP_TRY(flip_reader_shape(m->reader, name, dims, NULL));
+    FLIP_TRY(flip_alloc(&text, (size_t)dims[0] + 1, 1, name));
+    flip_status status = flip_reader_rows(m->reader, name, FLIP_TYPE_U8, 0, dims[0], text);
+    if (status == FLIP_OK)
+        status = flip_writer_rows(m->writer, name, FLIP_TYPE_U8, FLIP_TYPE_U8,
+                                  m->rank == 0 ? dims[0] : 0, 0, 0, text);
+    flip_free(text);
+    return status;
+}
+
 static flip_status move_features(flip_mover *m) {
+    if (flip_reader_has(m->reader, "features/codes")) {
+        FLIP_TRY(move_one(m, "features/codes"));
+        return copy_text(m, "features/codec");
+    }
     if (!flip_reader_has(m->reader, "features/indptr"))
         return move_group(m, "features/node", "features/step", "features/values");
     flip_table t = {.kind = FLIP_TABLE_ROWS, .index = "features/indptr"};
@@ -75,20 +93,6 @@ static flip_status move_splits(flip_mover *m) {
 done:
     flip_free(old);
     flip_free(new);
-    return status;
-}
-
-static flip_status copy_text(flip_mover *m, const char *name) {
-    int64_t dims[3];
-    char *text = NULL;
-    if (!flip_reader_has(m->reader, name)) return FLIP_OK;
-    FLIP_TRY(flip_reader_shape(m->reader, name, dims, NULL));
-    FLIP_TRY(flip_alloc(&text, (size_t)dims[0] + 1, 1, name));
-    flip_status status = flip_reader_rows(m->reader, name, FLIP_TYPE_U8, 0, dims[0], text);
-    if (status == FLIP_OK)
-        status = flip_writer_rows(m->writer, name, FLIP_TYPE_U8, FLIP_TYPE_U8,
-                                  m->rank == 0 ? dims[0] : 0, 0, 0, text);
-    flip_free(text);
     return status;
 }
 
@@ -135,7 +139,8 @@ static const char *const known[] = {"events/indptr",   "events/src",       "even
                                     "targets/values",  "targets/node",     "targets/step",
                                     "splits",          "nodes/original",   "nodes/name_ptr",
                                     "nodes/name",      "nodes/number",     "parts/first",
-                                    "negatives/step",  "negatives/source", "negatives/destination"};
+                                    "negatives/step",  "negatives/source", "negatives/destination",
+                                    "features/codes",  "features/codec"};
 
 /* A dataset that this file does not know cannot be renumbered, and must not be lost in silence. */
 static flip_status check_known(const flip_reader *reader) {
@@ -157,11 +162,18 @@ static flip_status copy_attributes(flip_mover *m) {
     static const struct {
         const char *object, *name;
         enum { WHOLE, REAL, TEXT } kind;
-    } all[] = {{"/", "n_nodes", WHOLE},         {"/", "n_steps", WHOLE},
-               {"/", "n_classes", WHOLE},       {"/", "undirected", WHOLE},
-               {"/", "step_zero", REAL},        {"/", "step_width", REAL},
-               {"/", "creator", TEXT},          {"features", "n_columns", WHOLE},
-               {"features", "allow_nan", WHOLE}};
+    } all[] = {{"/", "n_nodes", WHOLE},
+               {"/", "n_steps", WHOLE},
+               {"/", "n_classes", WHOLE},
+               {"/", "undirected", WHOLE},
+               {"/", "step_zero", REAL},
+               {"/", "step_width", REAL},
+               {"/", "creator", TEXT},
+               {"features", "n_columns", WHOLE},
+               {"features", "allow_nan", WHOLE},
+               {"features", "norm", TEXT},
+               {"features", "native_bytes", WHOLE},
+               {"features", "relative_error", REAL}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         const char *object = all[i].object, *name = all[i].name;
         int64_t whole = 0;

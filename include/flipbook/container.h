@@ -32,7 +32,12 @@
  *                     (absent = all 1): constant CSR, attribute n_columns of the group; or
  *   features/node     int64 [R], features/step int32 [R], features/values float32 [R, F]:
  *                     rows that change, by (node, step).
- *                     Attribute allow_nan of the group: NaN and infinities are meant
+ *                     Attribute allow_nan of the group: NaN and infinities are meant; or
+ *   features/codes    uint8 [N, stride], features/codec uint8 [bytes]: packed rows and the codec
+ *                     (flip_codec_to_bytes) that reads them, keyed by nodes/original. Attributes of
+ *                     the group: n_columns (of rows before encoding), norm ("row", "none": what was
+ *                     done to them), native_bytes (of the features as they came: the smaller of
+ *                     dense float32 and CSR), relative_error (on rows held out)
  *
  *   labels/class      int32 [N], -1 none; or labels/node int64 [R], labels/step, labels/class [R]
  *   labels/names      uint8 [bytes]  the class names, a line each
@@ -54,6 +59,7 @@
 #ifndef FLIPBOOK_CONTAINER_H
 #define FLIPBOOK_CONTAINER_H
 
+#include <flipbook/codec.h>
 #include <flipbook/comm.h>
 
 #ifdef __cplusplus
@@ -137,6 +143,10 @@ flip_status flip_reader_attribute_f64(const flip_reader *reader, const char *obj
                                       const char *name, double *value);
 flip_status flip_reader_attribute_text(const flip_reader *reader, const char *object,
                                        const char *name, char *out, size_t size);
+
+/* Local. The codec of features/codes, the caller's; NULL where the file has none. Refuses tables
+ * that do not fit, by name, and codes of another width. */
+flip_status flip_container_codec(flip_codec **codec, const flip_reader *reader);
 
 /* Everything `flipbook check` tests of a graph: hashes, schema, ranges, order, sums. Local, one
  * process; memory is a few MiB and a bit a node. n_checks (may be NULL): how many passed. Kinds

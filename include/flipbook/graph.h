@@ -83,6 +83,8 @@ typedef struct flip_graph_info {
     int32_t n_edge_classes; /* largest event label + 1 */
     bool weighted, undirected, edge_labels, features_sparse, features_change, labels_change;
     bool features_binary, features_negative; /* all 0 or 1; one is below 0 */
+    int32_t code_bytes; /* of a packed row of features; 0 = they are not packed. n_features is then
+                           the codec's dim: what a decoded row has */
 } flip_graph_info;
 
 typedef struct flip_graph_params {
@@ -126,6 +128,11 @@ const int32_t *flip_graph_event_labels(const flip_graph *graph);
 /* Dense rows of own nodes: constant [n_own, F]; changing [n_own, steps, F], a row holding until
  * the next change and 0 before the first. NULL when the file has none. */
 const flip_real *flip_graph_features(const flip_graph *graph);
+/* Packed rows of own nodes [n_own, info.code_bytes], checked against the codec; their dither keys
+ * are flip_graph_original. NULL where features are not packed; flip_graph_features is NULL where
+ * they are. flip_graph_release_features frees the codes, the codec stays. */
+const uint8_t *flip_graph_codes(const flip_graph *graph);
+const flip_codec *flip_graph_codec(const flip_graph *graph);
 /* [n_own], or [n_own, steps] where labels change (a label holds until the next); -1 none; NULL */
 const int32_t *flip_graph_labels(const flip_graph *graph);
 /* [n_own, steps, n_targets]; NaN none, nothing carried over; NULL */

@@ -226,10 +226,23 @@ static void print_overlap(const flip_survey *s) {
     puts("a snapshot (mean)");
 }
 
+static void print_packed(const flip_survey *s) {
+    int64_t stored = s->n_nodes * s->code_bytes + s->table_bytes;
+    printf(" by %s, %s columns%s in %s bytes a row, tables %s bytes: 1/%.2f of %s; relative error "
+           "%.4g",
+           s->codec, flip_grouped(s->n_features).s,
+           strcmp(s->feature_norm, "row") == 0 ? " (rows of sum 1)" : "",
+           flip_grouped(s->code_bytes).s, flip_grouped(s->table_bytes).s,
+           stored > 0 ? (double)s->native_bytes / (double)stored : 0,
+           flip_byte_words((double)s->native_bytes).s, s->relative_error);
+}
+
 static void print_features(const flip_survey *s) {
-    static const char *const kinds[] = {"none", "dense", "sparse", "changing"};
+    static const char *const kinds[] = {"none", "dense", "sparse", "changing", "packed"};
     printf("\nFeatures    %s", kinds[s->features]);
-    if (s->features != FLIP_SURVEY_NONE) {
+    if (s->features == FLIP_SURVEY_PACKED) {
+        print_packed(s);
+    } else if (s->features != FLIP_SURVEY_NONE) {
         double cells = (double)s->n_features *
                        (double)(s->features == FLIP_SURVEY_SPARSE ? s->n_nodes : s->n_feature_rows);
         printf(", %s columns, %s non-zeros (%s)", flip_grouped(s->n_features).s,

@@ -17,6 +17,10 @@ static uint64_t hash_nodes(const flip_graph *g) {
         uint64_t h = XXH3_64bits_withSeed(&g->original[v], sizeof *g->original, 1);
         if (g->features)
             h = XXH3_64bits_withSeed((const char *)g->features + v * features, features, h);
+        if (g->codes) {
+            size_t bytes = (size_t)info->code_bytes;
+            h = XXH3_64bits_withSeed(g->codes + v * bytes, bytes, h);
+        }
         if (g->labels) h = XXH3_64bits_withSeed((const char *)g->labels + v * labels, labels, h);
         if (g->targets)
             h = XXH3_64bits_withSeed((const char *)g->targets + v * targets, targets, h);

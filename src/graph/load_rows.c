@@ -261,8 +261,26 @@ static flip_status judge_values(flip_loader *l, size_t n) {
     return FLIP_OK;
 }
 
+static flip_status read_codes(const flip_loader *l, const void *what, int64_t first, int64_t count,
+                              void *out) {
+    (void)what;
+    return flip_reader_rows(l->reader, "features/codes", FLIP_TYPE_U8, first, count, out);
+}
+
+/* Packed rows stay packed. Values are not looked at: a codec's are neither 0 and 1 nor words. */
+static flip_status load_codes(flip_loader *l) {
+    flip_graph *g = l->g;
+    const size_t bytes = (size_t)g->info.code_bytes;
+    flip_status status = flip_alloc(&g->codes, (size_t)g->n_own, bytes, "packed features");
+    FLIP_TRY(flip_comm_agree(g->comm, status));
+    FLIP_TRY(flip_load_node_rows(l, read_codes, NULL, bytes, g->codes));
+    g->info.features_negative = true;
+    return flip_comm_agree(g->comm, flip_codec_check_codes(g->codec, g->n_own, g->codes, g->first));
+}
+
 static flip_status load_features(flip_loader *l) {
     flip_graph *g = l->g;
+    if (g->codec) return load_codes(l);
     const size_t width = (size_t)g->info.n_features;
     if (width == 0) return FLIP_OK;
     const size_t steps = g->info.features_change ? (size_t)g->info.n_steps : 1;

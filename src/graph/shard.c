@@ -35,6 +35,14 @@ const flip_events *flip_graph_events(const flip_graph *graph) {
 const int32_t *flip_graph_event_labels(const flip_graph *graph) {
     return graph->event_label;
 }
+const uint8_t *flip_graph_codes(const flip_graph *graph) {
+    return graph->codes;
+}
+
+const flip_codec *flip_graph_codec(const flip_graph *graph) {
+    return graph->codec;
+}
+
 const flip_real *flip_graph_features(const flip_graph *graph) {
     return graph->features;
 }

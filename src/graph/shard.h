@@ -27,6 +27,8 @@ struct flip_graph {
     int32_t *step;        /* … or NULL */
     double *weight;       /* … or NULL */
     int32_t *event_label; /* … or NULL */
+    uint8_t *codes;       /* [n_own, code_bytes] or NULL */
+    flip_codec *codec;    /* … of them */
     flip_real *features;  /* [n_own, F] or [n_own, steps, F] or NULL */
     int32_t *labels;      /* [n_own] or [n_own, steps] or NULL */
     flip_real *targets;   /* [n_own, steps, n_targets] or NULL */

@@ -84,6 +84,12 @@ static flip_status tell_large(flip_data *data, const flip_real *rows, size_t n) 
 static flip_status given_features(flip_data *data) {
     const flip_real *rows = flip_graph_features(data->graph);
     int32_t dim = data->info->n_features;
+    if (flip_graph_codec(data->graph))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "'%s' has packed features (codec %s), which training does not read yet; "
+                         "train on the file they were made from, or with --features degree",
+                         flip_reader_path(flip_graph_reader(data->graph)),
+                         flip_codec_name(flip_graph_codec(data->graph)));
     size_t n = (size_t)data->n_own * (size_t)(data->info->features_change ? data->steps : 1);
     data->in_dim = dim;
     data->features = rows;

@@ -34,6 +34,9 @@ int flip_comm_size(const flip_comm *comm);      /* … of 1 */
 int flip_comm_node_rank(const flip_comm *comm); /* among the ranks of this machine */
 int flip_comm_node_size(const flip_comm *comm);
 flip_meter *flip_comm_meter(flip_comm *comm); /* owned by comm; NULL for a NULL comm */
+/* Counts go into this meter from now on (a thread's own, say); NULL: into the one it counted in at
+ * first. Those of communicators split from it before stay where they were. */
+void flip_comm_count_in(flip_comm *comm, flip_meter *meter);
 MPI_Comm flip_comm_mpi(const flip_comm *comm);
 
 /* How the numbers of plans and messages travel, those of communicators split from this one too. All

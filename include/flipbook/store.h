@@ -8,10 +8,18 @@
  *                       else own                row of host memory  ──features_to_device──▶
  *                       else                    row of its owner    ──remote_features────▶
  *
+ * Where the order inside parts (degree) is not that of the heat, `anywhere` lets the heat pick rows
+ * one by one; a bit a node and a running count every 64 nodes, 1.5 bits a node in all, then say
+ * where a row is. All ranks cache the same rows, chosen for the sum of their readings.
+ *
  * fetch brings packed rows (codes) of any ids together in a batch's order; they are decoded by the
- * kernels that read them. Bytes: features_to_device = rows that were not cached * stride;
- * remote_features = rows of other ranks that were not cached * stride, counted by who sends them
- * (the ids asked for, 8 bytes each, are not counted).
+ * kernels that read them. Bytes, with H hits, O own and R remote misses asked for by a rank, K rows
+ * in the cache of which k are its own, and P ranks:
+ *
+ *     features_to_device = (K + O + R) * stride           K: once, when the cache is filled
+ *     remote_features    = ((P-1) k + R') * stride        R' = what others asked of this rank
+ *
+ * counted by who sends; the ids asked for, 4 bytes each, are not counted.
  */
 #ifndef FLIPBOOK_STORE_H
 #define FLIPBOOK_STORE_H
@@ -29,35 +37,44 @@ typedef struct flip_store_params {
     const flip_gid *rank_first; /* [size + 1] borrowed */
     const flip_gid *part_first; /* [n_parts + 1] borrowed; parts do not cross ranks */
     int32_t n_parts;
-    int32_t n_own;
     const flip_codec *codec; /* borrowed; NULL = float32 rows of dim values */
-    int32_t dim;
-    const uint8_t *rows;  /* [n_own, stride] packed rows of own nodes; borrowed */
-    const double *heat;   /* [n_own] how often a row is read an epoch, of all ranks' readings
-                             (flip_sampler_heat, or the degree): descending inside a part where the
-                             cache is to hold the hottest; NULL = position in the part is all */
-    uint64_t cache_bytes; /* of this rank's device memory for rows; 0 = no cache */
+    int32_t dim;             /* read where codec is NULL */
+    const uint8_t *rows;     /* [n_own, stride] packed rows of own nodes; borrowed */
+    const double *heat;      /* [n_own] how often a row is read an epoch, of all ranks' readings
+                                (flip_sampler_heat, or the degree), >= 0; read at create. NULL: parts
+                                share the cache by their sizes */
+    bool anywhere;        /* the cache takes the hottest rows wherever they stand in their parts */
+    uint64_t cache_bytes; /* of device memory for rows and their index, on each rank; the least of
+                             all ranks counts; 0 = no cache */
 } flip_store_params;
 
-/* Collective. Fills the cache: parts share it by value density (heat a byte), and each part's
- * prefix is brought from its owner. A budget below one row is a cache of nothing; above all rows,
- * all. */
+/* Collective. Fills the cache: parts share it by heat, each part's prefix is brought from its
+ * owner. Where heat does not fall inside a part, the prefix that gathers the most heat a row counts
+ * (its concave hull). Ties go to lower ids. A budget below one row is a cache of nothing; above all
+ * rows, all. */
 flip_status flip_store_create(flip_store **store, flip_comm *comm, const flip_store_params *params);
-void flip_store_destroy(flip_store **store);
+void flip_store_destroy(flip_store **store); /* collective */
 size_t flip_store_stride(const flip_store *store);
 const flip_packing *flip_store_packing(const flip_store *store);
 int64_t flip_store_cached_rows(const flip_store *store);
-size_t flip_store_bytes(const flip_store *store); /* held now, cache included */
+size_t flip_store_cache_bytes(const flip_store *store); /* cached rows and their index */
+size_t flip_store_bytes(const flip_store *store);       /* held now, cache included */
+bool flip_store_is_cached(const flip_store *store, flip_gid id);
 
 typedef struct flip_store_counts {
     int64_t rows, hits, own, remote; /* asked for; found in the cache; own misses; remote misses */
 } flip_store_counts;
 
-/* Collective. Packed rows of ids [n] (distinct or not) into out [n, stride], device memory of the
- * caller. begin may be called by another thread than the tape's, one fetch at a time a store. */
+/* Collective. Packed rows of ids [n] (distinct or not; read by begin) into out [n, stride], device
+ * memory of the caller. Between begin and end rows of other ranks are on their way. begin may be
+ * called by another thread than the tape's, one fetch at a time a store: its exchanges have a
+ * communicator of their own. An id that no rank owns is an error on every rank. */
 flip_status flip_store_fetch_begin(flip_store *store, int64_t n, const flip_gid *ids, uint8_t *out);
 flip_status flip_store_fetch_end(flip_store *store);
 flip_store_counts flip_store_counted(const flip_store *store); /* since create */
+/* Where the bytes are counted from now on: a meter of the thread that fetches; NULL = that of the
+ * communicator it was made from. */
+void flip_store_meter(flip_store *store, flip_meter *meter);
 
 /* ---- rows to learn a codec from ---- */
 
@@ -71,7 +88,8 @@ typedef struct flip_row_source {
 } flip_row_source;
 /* Collective. The `want` rows (all where there are fewer) with the smallest hashes of (seed, key),
  * in ascending order of their keys, on rank 0: *sample [*n, dim], the caller's (flip_free);
- * elsewhere NULL and 0. The same for any number of ranks. */
+ * elsewhere NULL and 0. The same for any number of ranks. `rows` is called by each rank as often as
+ * it has to be, so it must not be collective. */
 flip_status flip_rows_draw(float **sample, int64_t *n, flip_comm *comm,
                            const flip_row_source *source, int64_t want, uint64_t seed);
 

@@ -57,7 +57,7 @@ static flip_status new_comm(flip_comm **comm) {
     FLIP_TRY(flip_alloc_zero(comm, 1, sizeof **comm, "communicator"));
     (*comm)->mpi = MPI_COMM_NULL;
     (*comm)->next_tag = FLIP_TAG_FIRST;
-    (*comm)->meter = &(*comm)->own_meter;
+    (*comm)->meter = (*comm)->split_meter = &(*comm)->own_meter;
     (*comm)->wire = &(*comm)->own_wire;
     return FLIP_OK;
 }
@@ -83,7 +83,7 @@ flip_status flip_comm_split(flip_comm **part, flip_comm *comm, int colour, int k
     FLIP_TRY(flip_comm_agree(comm, new_comm(part)));
     FLIP_TRY_GOTO(FLIP_MPI(MPI_Comm_split(comm->mpi, colour, key, &mpi)));
     FLIP_TRY_GOTO(enter(*part, mpi));
-    (*part)->meter = comm->meter;
+    (*part)->meter = (*part)->split_meter = comm->meter;
     (*part)->wire = comm->wire;
     (*part)->chunk = comm->chunk;
     (*part)->outer_rank = comm->outer_rank;
@@ -113,6 +113,9 @@ int flip_comm_node_size(const flip_comm *comm) {
 }
 flip_meter *flip_comm_meter(flip_comm *comm) {
     return comm ? comm->meter : NULL;
+}
+void flip_comm_count_in(flip_comm *comm, flip_meter *meter) {
+    if (comm) comm->meter = meter ? meter : comm->split_meter;
 }
 MPI_Comm flip_comm_mpi(const flip_comm *comm) {
     return comm ? comm->mpi : MPI_COMM_SELF;

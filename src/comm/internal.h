@@ -52,6 +52,7 @@ struct flip_comm {
     int next_tag;      /* tags of plans, equal on all ranks */
     int outer_rank;    /* in the communicator this one was split from: for messages */
     flip_meter *meter; /* own_meter, or that of the communicator this one was split from */
+    flip_meter *split_meter; /* what it counted in first */
     flip_meter own_meter;
     flip_wire_state *wire; /* own_wire, or that of the communicator this one was split from */
     flip_wire_state own_wire;

@@ -1,0 +1,449 @@
+/* The store against plain oracles: which rows are cached, what a fetch brings, what it counts; rows
+ * drawn to learn from. */
+#include "ranks.h"
+
+#include <flipbook/store.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NODES = 403, PARTS = 9, DIM = 6, MOST = 2000 };
+
+static flip_comm *comm;
+static int size, rank;
+
+static uint64_t draw(uint64_t a, uint64_t b, uint64_t n) {
+    return flip_random_below(11, FLIP_STREAM_TEST, a, b, n);
+}
+
+/* ---- a world: nine parts of which one is empty, dealt to the ranks so that one may be empty ----
+ */
+
+typedef struct world {
+    flip_gid part_first[PARTS + 1], rank_first[5];
+    double heat[NODES]; /* of all nodes */
+    uint8_t *rows;      /* [own, stride] */
+    size_t stride;
+    flip_codec *codec;
+    flip_store *store;
+} world;
+
+static float value(int64_t id, int32_t column) {
+    return (float)(id * 10 + column);
+}
+
+/* Heat that falls inside parts, or does not. */
+static void set_heat(world *w, bool falling, bool coarse) {
+    for (int32_t p = 0; p < PARTS; p++) {
+        double last = 1000;
+        for (flip_gid v = w->part_first[p]; v < w->part_first[p + 1]; v++) {
+            double u = flip_random_uniform(5, FLIP_STREAM_TEST, 1, (uint64_t)v);
+            w->heat[v] = falling ? last * (0.8 + 0.2 * u) : 100 * u * u * u;
+            if (coarse) w->heat[v] = floor(w->heat[v] / 40); /* many ties, many zeros */
+            last = falling && !coarse ? w->heat[v] : last * 0.95;
+        }
+    }
+}
+
+static void codec_of(world *w, const float *all) {
+    CHECK_OK(flip_codec_train(&w->codec, "uniform:4", DIM, NODES, all, 3, NULL, NULL));
+    w->stride = flip_codec_stride(w->codec);
+}
+
+static void make_world(world *w, bool coded) {
+    static const flip_gid bounds[] = {0, 60, 61, 150, 150, 201, 288, 290, 350, NODES};
+    memset(w, 0, sizeof *w);
+    memcpy(w->part_first, bounds, sizeof bounds);
+    for (int r = 0; r <= size; r++) /* with four ranks, rank 1 owns the empty part alone */
+        w->rank_first[r] = bounds[size == 4 ? (int[]){0, 3, 4, 6, 9}[r] : r * PARTS / size];
+    float *all = malloc(sizeof *all * NODES * DIM);
+    for (int64_t i = 0; i < NODES; i++)
+        for (int32_t c = 0; c < DIM; c++)
+            all[i * DIM + c] = value(i, c);
+    w->stride = DIM * sizeof(float);
+    if (coded) codec_of(w, all);
+    int64_t n_own = w->rank_first[rank + 1] - w->rank_first[rank];
+    w->rows = malloc((size_t)n_own * w->stride + 1);
+    const float *mine = all + w->rank_first[rank] * DIM;
+    if (coded)
+        CHECK_OK(flip_codec_encode(w->codec, n_own, mine, NULL, w->rows));
+    else
+        memcpy(w->rows, mine, (size_t)n_own * w->stride);
+    free(all);
+}
+
+static void end_world(world *w) {
+    flip_store_destroy(&w->store);
+    flip_codec_destroy(&w->codec);
+    free(w->rows);
+}
+
+static flip_store_params params_of(const world *w, bool heat, bool anywhere, uint64_t bytes) {
+    return (flip_store_params){.rank_first = w->rank_first,
+                               .part_first = w->part_first,
+                               .n_parts = PARTS,
+                               .codec = w->codec,
+                               .dim = DIM,
+                               .rows = w->rows,
+                               .heat = heat ? w->heat + w->rank_first[rank] : NULL,
+                               .anywhere = anywhere,
+                               .cache_bytes = bytes};
+}
+
+static void open_store(world *w, bool heat, bool anywhere, uint64_t bytes) {
+    flip_store_params p = params_of(w, heat, anywhere, bytes);
+    flip_store_destroy(&w->store);
+    CHECK_OK(flip_store_create(&w->store, comm, &p));
+}
+
+static void check_row(const world *w, const uint8_t *row, flip_gid id) {
+    uint8_t coded[DIM * sizeof(float)];
+    float plain[DIM];
+    for (int32_t c = 0; c < DIM; c++)
+        plain[c] = value(id, c);
+    memcpy(coded, plain, sizeof plain);
+    if (w->codec) CHECK_OK(flip_codec_encode(w->codec, 1, plain, NULL, coded));
+    CHECK(memcmp(row, coded, w->stride) == 0, "row %lld is another", (long long)id);
+}
+
+/* ---- which rows are cached ---- */
+
+/* The k hottest nodes one by one. */
+static void hottest(const world *w, int64_t k, bool *in) {
+    memset(in, 0, NODES * sizeof *in);
+    for (; k > 0; k--) {
+        int64_t best = -1;
+        for (int64_t v = 0; v < NODES; v++)
+            if (!in[v] && (best < 0 || w->heat[v] > w->heat[best])) best = v;
+        in[best] = true;
+    }
+}
+
+/* Mean heat of the run of part p, from `taken` on, that has the largest, and its length. */
+static double best_run(const world *w, int32_t p, int64_t taken, int64_t *length) {
+    double sum = 0, best = -1;
+    int64_t n = w->part_first[p + 1] - w->part_first[p];
+    for (int64_t i = taken; i < n; i++) {
+        sum += w->heat[w->part_first[p] + i];
+        if (sum / (double)(i + 1 - taken) > best) {
+            best = sum / (double)(i + 1 - taken);
+            *length = i + 1 - taken;
+        }
+    }
+    return best;
+}
+
+/* Prefixes by the best run of any part, again and again. */
+static void hottest_prefixes(const world *w, int64_t k, bool *in) {
+    int64_t taken[PARTS] = {0};
+    memset(in, 0, NODES * sizeof *in);
+    while (k > 0) {
+        int64_t length = 0, at = 0;
+        int32_t best = -1;
+        double most = -1;
+        for (int32_t p = 0; p < PARTS; p++) {
+            double mean = best_run(w, p, taken[p], &at);
+            if (mean <= most) continue;
+            most = mean;
+            best = p;
+            length = at;
+        }
+        for (int64_t i = 0; i < length && k > 0; i++, k--)
+            in[w->part_first[best] + taken[best]++] = true;
+    }
+}
+
+static void check_cached(const world *w, const bool *in, const char *what) {
+    for (int64_t v = 0; v < NODES; v++)
+        CHECK(flip_store_is_cached(w->store, v) == in[v], "%s: node %lld %s cached", what,
+              (long long)v, in[v] ? "is not" : "is");
+}
+
+static int64_t rows_of(const world *w, bool index, uint64_t bytes) {
+    uint64_t map = (NODES + 63) / 64 * 12;
+    if (bytes / w->stride >= NODES) return NODES;
+    if (index) bytes = bytes > map ? bytes - map : 0;
+    return (int64_t)(bytes / w->stride);
+}
+
+static void cached_rows(void **state) {
+    (void)state;
+    world w;
+    bool in[NODES];
+    for (int coded = 0; coded < 2; coded++) {
+        make_world(&w, coded);
+        uint64_t all = NODES * w.stride;
+        uint64_t budgets[] = {0,       1,       w.stride - 1, w.stride, 5 * w.stride + 1, all / 5,
+                              all / 2, all - 1, all,          all + 1,  UINT64_MAX};
+        for (size_t b = 0; b < sizeof budgets / sizeof *budgets; b++)
+            for (int kind = 0; kind < 4; kind++) {
+                bool anywhere = kind >= 2;
+                set_heat(&w, kind == 1, anywhere && kind == 3);
+                open_store(&w, true, anywhere, budgets[b]);
+                int64_t k = rows_of(&w, anywhere, budgets[b]);
+                CHECK(flip_store_cached_rows(w.store) == k, "kind %d, %llu bytes: %lld rows", kind,
+                      (unsigned long long)budgets[b], (long long)flip_store_cached_rows(w.store));
+                CHECK(k == NODES || flip_store_cache_bytes(w.store) <= budgets[b],
+                      "%zu bytes cached, %llu allowed", flip_store_cache_bytes(w.store),
+                      (unsigned long long)budgets[b]);
+                anywhere || kind == 1 ? hottest(&w, k, in) : hottest_prefixes(&w, k, in);
+                check_cached(&w, in, kind == 1 ? "falling" : anywhere ? "anywhere" : "prefixes");
+            }
+        end_world(&w);
+    }
+}
+
+/* Without heat parts get rows by their sizes. */
+static void shares_by_size(void **state) {
+    (void)state;
+    world w;
+    make_world(&w, false);
+    open_store(&w, false, false, NODES * w.stride / 4);
+    for (int32_t p = 0; p < PARTS; p++) {
+        int64_t n = w.part_first[p + 1] - w.part_first[p], cached = 0;
+        for (flip_gid v = w.part_first[p]; v < w.part_first[p + 1]; v++)
+            cached += flip_store_is_cached(w.store, v);
+        CHECK(llabs(cached - n / 4) <= 1, "part %d: %lld of %lld", p, (long long)cached,
+              (long long)n);
+    }
+    end_world(&w);
+}
+
+/* ---- fetching ---- */
+
+/* ids of one of the patterns; how many. */
+static int64_t pattern(const world *w, int kind, uint64_t turn, flip_gid *ids) {
+    flip_gid own = w->rank_first[rank], n_own = w->rank_first[rank + 1] - own;
+    int64_t n = (int64_t)draw(turn, 0, 300);
+    if (kind == 0) return 0;                  /* nobody asks */
+    if (kind == 1 && rank % 2 == 1) return 0; /* some ask */
+    if (kind == 2) {                          /* all, in order */
+        for (int64_t i = 0; i < NODES; i++)
+            ids[i] = i;
+        return NODES;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t key = (uint64_t)i * 8 + (uint64_t)rank;
+        ids[i] = (flip_gid)draw(turn + 1, key, NODES);
+        if (kind == 3 && n_own > 0) ids[i] = own + ids[i] % n_own; /* own alone */
+        if (kind == 4 && n_own < NODES) ids[i] = (own + n_own + ids[i] % (NODES - n_own)) % NODES;
+        if (kind == 5) ids[i] = 17 + ids[i] % 2; /* a hub */
+    }
+    return n;
+}
+
+static void check_fetch(world *w, int kind, uint64_t turn, flip_store_counts *sum) {
+    flip_gid ids[MOST], own = w->rank_first[rank], end = w->rank_first[rank + 1];
+    int64_t n = pattern(w, kind, turn, ids);
+    uint8_t *out = malloc((size_t)n * w->stride + 1);
+    out[(size_t)n * w->stride] = 0xA5;
+    flip_gid kept[MOST];
+    memcpy(kept, ids, (size_t)n * sizeof *ids);
+    CHECK_OK(flip_store_fetch_begin(w->store, n, ids, n ? out : NULL));
+    memset(ids, 0, sizeof ids); /* begin has read them */
+    CHECK_OK(flip_store_fetch_end(w->store));
+    for (int64_t i = 0; i < n; i++) {
+        check_row(w, out + (size_t)i * w->stride, kept[i]);
+        if (flip_store_is_cached(w->store, kept[i]))
+            sum->hits++;
+        else if (kept[i] >= own && kept[i] < end)
+            sum->own++;
+        else
+            sum->remote++;
+    }
+    sum->rows += n;
+    CHECK(out[(size_t)n * w->stride] == 0xA5, "written past the end");
+    free(out);
+}
+
+/* Remote misses of this rank by who owns them: what the owner has sent is what all asked of it. */
+static void check_counters(world *w, const flip_meter *before, const flip_store_counts *sum) {
+    const flip_meter *meter = flip_comm_meter(comm);
+    flip_store_counts c = flip_store_counted(w->store);
+    int64_t k = flip_store_cached_rows(w->store), mine = 0, sent;
+    for (flip_gid v = w->rank_first[rank]; v < w->rank_first[rank + 1]; v++)
+        mine += flip_store_is_cached(w->store, v);
+    CHECK(c.rows == sum->rows && c.hits == sum->hits && c.own == sum->own &&
+              c.remote == sum->remote,
+          "counted %lld %lld %lld %lld", (long long)c.rows, (long long)c.hits, (long long)c.own,
+          (long long)c.remote);
+    uint64_t device =
+        meter->bytes[FLIP_BYTES_FEATURES_TO_DEVICE] - before->bytes[FLIP_BYTES_FEATURES_TO_DEVICE];
+    uint64_t remote =
+        meter->bytes[FLIP_BYTES_REMOTE_FEATURES] - before->bytes[FLIP_BYTES_REMOTE_FEATURES];
+    CHECK(device == (uint64_t)(k + sum->own + sum->remote) * w->stride, "%llu bytes to the device",
+          (unsigned long long)device);
+    sent = (int64_t)(remote / w->stride) - (size - 1) * mine;
+    int64_t both[2] = {sent, sum->remote};
+    CHECK(remote % w->stride == 0 && sent >= 0, "%llu bytes sent", (unsigned long long)remote);
+    CHECK_OK(flip_comm_sum_i64(comm, both, 2));
+    CHECK(both[0] == both[1], "%lld rows sent, %lld asked for", (long long)both[0],
+          (long long)both[1]);
+}
+
+static void fetches(void **state) {
+    (void)state;
+    world w;
+    for (int coded = 0; coded < 2; coded++) {
+        make_world(&w, coded);
+        set_heat(&w, false, false);
+        uint64_t all = NODES * w.stride, budgets[] = {0, w.stride - 1, all / 5, all};
+        for (size_t b = 0; b < sizeof budgets / sizeof *budgets; b++)
+            for (int anywhere = 0; anywhere < 2; anywhere++) {
+                flip_meter before = *flip_comm_meter(comm);
+                flip_store_counts sum = {0};
+                open_store(&w, true, anywhere, budgets[b]);
+                for (int turn = 0; turn < 14; turn++)
+                    check_fetch(&w, turn % 7, (uint64_t)turn * 7 + b, &sum);
+                check_counters(&w, &before, &sum);
+            }
+        end_world(&w);
+    }
+}
+
+/* What only one rank gets wrong is an error everywhere, and the store goes on after it. */
+static void refusals(void **state) {
+    (void)state;
+    world w;
+    flip_gid ids[] = {1, NODES, 2}, low[] = {-1};
+    uint8_t out[3 * DIM * sizeof(float)];
+    flip_store_counts sum = {0};
+    make_world(&w, false);
+    set_heat(&w, true, false);
+    open_store(&w, true, false, 10 * w.stride);
+    bool wrong = rank == size - 1;
+    CHECK(flip_store_fetch_begin(w.store, wrong ? 3 : 1, ids, out) == FLIP_ERROR_INTERNAL,
+          "taken: an id too large");
+    CHECK(strstr(flip_error_message(), "row 403 was asked for, there are 403"), "%s",
+          flip_error_message());
+    flip_error_clear();
+    CHECK(flip_store_fetch_begin(w.store, 1, wrong ? low : ids, out) != FLIP_OK, "taken: -1");
+    flip_error_clear();
+    CHECK(flip_store_fetch_end(w.store) != FLIP_OK, "ended what had not begun");
+    flip_error_clear();
+    CHECK(flip_store_counted(w.store).rows == 0, "refused fetches are counted");
+    for (int turn = 0; turn < 7; turn++)
+        check_fetch(&w, turn, (uint64_t)turn, &sum);
+    if (wrong) w.heat[w.rank_first[rank]] = NAN;
+    flip_store_params p = params_of(&w, true, false, 100);
+    flip_store *store;
+    flip_status status = flip_store_create(&store, comm, &p);
+    CHECK(status != FLIP_OK && !store, "heat that is no number");
+    flip_error_clear();
+    p = params_of(&w, true, false, 100);
+    p.n_parts = 2;
+    CHECK(flip_store_create(&store, comm, &p) != FLIP_OK && !store, "parts that end too early");
+    flip_error_clear();
+    end_world(&w);
+}
+
+/* A meter of one's own takes the bytes, and gives them back. */
+static void meters(void **state) {
+    (void)state;
+    world w;
+    flip_meter mine = {0}, before;
+    flip_store_counts sum = {0};
+    make_world(&w, true);
+    open_store(&w, false, false, 0);
+    before = *flip_comm_meter(comm);
+    flip_store_meter(w.store, &mine);
+    check_fetch(&w, 2, 1, &sum);
+    CHECK(memcmp(before.bytes, flip_comm_meter(comm)->bytes, sizeof before.bytes) == 0,
+          "counted in the communicator's meter");
+    int64_t own = w.rank_first[rank + 1] - w.rank_first[rank];
+    CHECK(mine.bytes[FLIP_BYTES_FEATURES_TO_DEVICE] == NODES * w.stride, "to the device");
+    CHECK(mine.bytes[FLIP_BYTES_REMOTE_FEATURES] == (uint64_t)(size - 1) * (uint64_t)own * w.stride,
+          "%llu bytes sent", (unsigned long long)mine.bytes[FLIP_BYTES_REMOTE_FEATURES]);
+    flip_store_meter(w.store, NULL);
+    check_fetch(&w, 2, 1, &sum);
+    CHECK(flip_comm_meter(comm)->bytes[FLIP_BYTES_FEATURES_TO_DEVICE] ==
+              before.bytes[FLIP_BYTES_FEATURES_TO_DEVICE] + NODES * w.stride,
+          "not given back");
+    end_world(&w);
+}
+
+/* ---- rows to learn from ---- */
+
+typedef struct table {
+    int64_t key[NODES];
+    int64_t most; /* rows of one reading */
+} table;
+
+static flip_status give_rows(void *data, int64_t first, int64_t count, float *out) {
+    table *t = data;
+    if (count > t->most) t->most = count;
+    for (int64_t i = 0; i < count; i++)
+        for (int32_t c = 0; c < DIM; c++)
+            out[i * DIM + c] = value(t->key[first + i], c);
+    return FLIP_OK;
+}
+
+static flip_status give_none(void *data, int64_t first, int64_t count, float *out) {
+    (void)data;
+    (void)out;
+    return FLIP_FAIL(FLIP_ERROR_IO, "rows %lld, %lld have gone", (long long)first,
+                     (long long)count);
+}
+
+static void rows_drawn(void **state) {
+    (void)state;
+    world w;
+    table mine = {0}, whole = {0};
+    make_world(&w, false);
+    for (int64_t i = 0; i < NODES; i++) /* keys in an order that is nobody's */
+        whole.key[i] = i * 37 % NODES * 3 + 1;
+    int64_t first = w.rank_first[rank], n_own = w.rank_first[rank + 1] - first;
+    memcpy(mine.key, whole.key + first, (size_t)n_own * sizeof *mine.key);
+    static const int64_t wants[] = {0, 1, 50, NODES - 1, NODES, 10 * NODES};
+    uint64_t together = 0;
+    for (size_t k = 0; k < sizeof wants / sizeof *wants; k++)
+        for (uint64_t seed = 1; seed < 3; seed++) {
+            flip_row_source here = {n_own, DIM, mine.key, give_rows, &mine};
+            flip_row_source all = {NODES, DIM, whole.key, give_rows, &whole};
+            int64_t n, n_plain, want = wants[k] < NODES ? wants[k] : NODES;
+            float *sample, *plain;
+            CHECK_OK(flip_rows_draw(&sample, &n, comm, &here, wants[k], seed));
+            CHECK_OK(flip_rows_draw(&plain, &n_plain, NULL, &all, wants[k], seed));
+            CHECK(n == (rank == 0 ? want : 0) && n_plain == want, "%lld rows of %lld", (long long)n,
+                  (long long)want);
+            CHECK((sample != NULL) == (rank == 0), "the sample is rank 0's");
+            for (int64_t i = 0; i < n; i++) {
+                CHECK(memcmp(sample + i * DIM, plain + i * DIM, DIM * sizeof *plain) == 0,
+                      "row %lld is another than on one rank", (long long)i);
+                CHECK(i == 0 || sample[(i - 1) * DIM] < sample[i * DIM], "keys do not ascend");
+                CHECK(((int64_t)sample[i * DIM] / 10 - 1) % 3 == 0, "no key");
+            }
+            if (wants[k] == 50)
+                for (int64_t i = 0; i < n_plain; i++)
+                    together += seed == 1 ? (uint64_t)plain[i * DIM] : -(uint64_t)plain[i * DIM];
+            flip_free(sample);
+            flip_free(plain);
+        }
+    CHECK(together != 0, "two seeds draw the same");
+    flip_row_source broken = {n_own, DIM, mine.key, rank == size - 1 ? give_none : give_rows,
+                              &mine};
+    float *sample;
+    int64_t n;
+    CHECK(flip_rows_draw(&sample, &n, comm, &broken, NODES, 1) == FLIP_ERROR_IO && !sample,
+          "a source that fails");
+    flip_error_clear();
+    end_world(&w);
+}
+
+int main(int argc, char **argv) {
+    int provided;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    if (flip_comm_create(&comm, MPI_COMM_WORLD) != FLIP_OK) return 1;
+    size = flip_comm_size(comm);
+    rank = flip_comm_rank(comm);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cached_rows), cmocka_unit_test(shares_by_size),
+        cmocka_unit_test(fetches),     cmocka_unit_test(refusals),
+        cmocka_unit_test(meters),      cmocka_unit_test(rows_drawn),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    flip_comm_destroy(&comm);
+    MPI_Finalize();
+    return failed != 0;
+}

@@ -286,6 +286,21 @@ static void write_file(const char *path, const shape *s) {
 
 /* ---- comparing ---- */
 
+/* Parts cover the nodes, and every rank's nodes are a run of them. */
+static void check_parts(const flip_graph *g) {
+    int32_t n, at = 0;
+    const flip_gid *part = flip_graph_part_first(g, &n), *first = flip_graph_rank_first(g);
+    CHECK(n == (flip_graph_about(g)->n_parts > 0 ? flip_graph_about(g)->n_parts : 1), "%d parts",
+          n);
+    CHECK(part[0] == 0 && part[n] == N, "parts cover %lld to %lld", (long long)part[0],
+          (long long)part[n]);
+    for (int r = 0; r <= size; r++) {
+        while (at < n && part[at] < first[r])
+            at++;
+        CHECK(part[at] == first[r], "rank %d begins inside part %d", r, at - 1);
+    }
+}
+
 /* Owner's original id of any node: gathered from all ranks by hand. */
 static void gather_original(const flip_graph *g, int64_t *original) {
     memset(original, 0, N * sizeof *original);
@@ -307,6 +322,7 @@ static void check_events(const flip_graph *g, const shape *s, int32_t steps) {
     const flip_events *ev = flip_graph_events(g);
     const flip_gid *first = flip_graph_rank_first(g);
     const int32_t *label = flip_graph_event_labels(g);
+    check_parts(g);
     gather_original(g, original);
     CHECK((ev->weight == NULL) == s->plain && (label == NULL) == s->plain, "columns");
     for (int64_t i = 0; i < ev->n; i++) {

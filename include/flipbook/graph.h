@@ -119,6 +119,9 @@ int32_t flip_graph_file_steps(const flip_graph *graph); /* before last_step */
 /* Of the contents read; equal for any rank count and partition. */
 uint64_t flip_graph_fingerprint(const flip_graph *graph);
 const flip_gid *flip_graph_rank_first(const flip_graph *graph); /* [size + 1] */
+/* [*n + 1] bounds of parts, of the file or made here; none crosses a rank. A graph that nobody cut
+ * is one part. */
+const flip_gid *flip_graph_part_first(const flip_graph *graph, int32_t *n);
 int32_t flip_graph_n_own(const flip_graph *graph);
 /* [n_own] dense ids of the first import: order of summation and random keys. */
 const int64_t *flip_graph_original(const flip_graph *graph);

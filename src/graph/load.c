@@ -141,6 +141,7 @@ static flip_status own_parts(flip_loader *l) {
     int32_t n = g->info.n_parts;
     flip_gid *first;
     FLIP_TRY(flip_alloc(&first, (size_t)n + 1, sizeof *first, "parts"));
+    g->part_first = first;
     flip_status status =
         flip_reader_rows(l->reader, "parts/first", FLIP_TYPE_I64, 0, (int64_t)n + 1, first);
     for (int32_t k = 0; status == FLIP_OK && k < n; k++)
@@ -148,7 +149,6 @@ static flip_status own_parts(flip_loader *l) {
             status = head_error(l->reader, "a bound of parts/first", first[k + 1],
                                 "ascending from 0 to the number of nodes; partition it again");
     if (status == FLIP_OK) flip_partition_ranks(n, first, flip_comm_size(g->comm), g->rank_first);
-    flip_free(first);
     return status;
 }
 
@@ -182,6 +182,8 @@ static flip_status partition_here(flip_loader *l, const flip_graph_params *param
     flip_partition_ranks(p->n_parts, p->part_first, flip_comm_size(comm), g->rank_first);
     g->info.n_parts = p->n_parts;
     g->partitioned_here = true;
+    g->part_first = p->part_first;
+    p->part_first = NULL;
     status = flip_comm_agree(comm, invert(l, p));
     flip_partition_destroy(&p);
     return status;
@@ -297,6 +299,7 @@ void flip_graph_close(flip_graph **graph) {
     flip_graph_release_events(g);
     flip_reader_close(&g->reader);
     flip_free(g->rank_first);
+    flip_free(g->part_first);
     flip_free(g->file_row);
     flip_free(g->original);
     flip_free(g->features);

@@ -8,6 +8,10 @@
 const flip_graph_info *flip_graph_about(const flip_graph *graph) {
     return &graph->info;
 }
+const flip_gid *flip_graph_part_first(const flip_graph *graph, int32_t *n) {
+    *n = graph->part_first ? graph->info.n_parts : 1;
+    return graph->part_first ? graph->part_first : graph->rank_first; /* one rank */
+}
 bool flip_graph_partitioned_here(const flip_graph *graph) {
     return graph->partitioned_here;
 }

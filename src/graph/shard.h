@@ -18,6 +18,7 @@ struct flip_graph {
     int32_t file_steps; /* of the file, before last_step */
     bool partitioned_here;
     flip_gid *rank_first; /* [size + 1] */
+    flip_gid *part_first; /* [n_parts + 1], NULL where n_parts is 0 */
     flip_gid first;       /* first own id */
     int32_t n_own;
     int64_t *file_row; /* [n_own] row of the file of each own node; NULL = first + i */

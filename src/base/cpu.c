@@ -9,11 +9,17 @@
 
 extern char *openblas_get_corename(void);
 
+/* VCVTPH2PS; every processor with AVX2 so far has it. clang 14 has no name for it. */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 flip_isa flip_isa_detect(void) {
     flip_isa best = FLIP_ISA_C;
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi2"))
+        __builtin_cpu_supports("bmi2") && has_f16c())
         best = FLIP_ISA_AVX2;
     if (best == FLIP_ISA_AVX2 && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&

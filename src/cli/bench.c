@@ -12,12 +12,14 @@ const char flip_help_bench[] =
     "Usage: flipbook bench kernels|transfer|exchange [options]\n"
     "\n"
     "kernels    sparse and dense products, dropout, masks and Adam for every instruction set of\n"
-    "           this machine, beside its copy and multiply limits\n"
+    "           this machine, beside its copy and multiply limits; then neighbours' rows gathered\n"
+    "           from tables of fp32 and of packed rows\n"
     "transfer   copies of blocks of several sizes, as a device's memory would receive them\n"
     "exchange   rows between ranks by the exchange plan, forward and backward (under mpirun)\n"
     "\n"
     "  --threads N   default: OMP_NUM_THREADS, or one a core\n"
     "  --rows N      rows of the tall matrices (kernels: 200000) or of a rank (exchange: 100000)\n"
+    "  --table N     rows of the gathered table (kernels: 4000000, 3 GB; 0 = leave it out)\n"
     "  --seconds X   least time a measurement takes; 0.2\n"
     "  --json        one JSON object a line\n"
     "\n"
@@ -196,7 +198,9 @@ static flip_status run_kind(const flip_bench *b, const char *kind, flip_comm *co
     bool kernels = strcmp(kind, "kernels") == 0;
     if (kernels || strcmp(kind, "transfer") == 0) {
         if (flip_comm_rank(comm) != 0) return FLIP_OK;
-        return kernels ? flip_bench_kernels(b) : bench_transfer(b);
+        if (!kernels) return bench_transfer(b);
+        FLIP_TRY(flip_bench_kernels(b));
+        return b->table_rows > 0 ? flip_bench_packed(b) : FLIP_OK;
     }
     const char *near = flip_suggest(kind, kinds, 3);
     if (near)
@@ -209,14 +213,13 @@ static flip_status run_kind(const flip_bench *b, const char *kind, flip_comm *co
 
 int flip_command_bench(int argc, char **argv) {
     static const char *const what[] = {"what to measure: kernels, transfer or exchange"};
-    flip_bench b = {.threads = omp_get_max_threads(), .seconds = 0.2};
+    flip_bench b = {.threads = omp_get_max_threads(), .table_rows = 4000000, .seconds = 0.2};
     flip_comm *comm = NULL;
     const char *kind = NULL;
-    const flip_option table[] = {{"--json", FLIP_OPTION_FLAG, &b.json},
-                                 {"--threads", FLIP_OPTION_I32, &b.threads},
-                                 {"--rows", FLIP_OPTION_I64, &b.rows},
-                                 {"--seconds", FLIP_OPTION_REAL, &b.seconds},
-                                 {NULL, FLIP_OPTION_END, NULL}};
+    const flip_option table[] = {
+        {"--json", FLIP_OPTION_FLAG, &b.json},       {"--threads", FLIP_OPTION_I32, &b.threads},
+        {"--rows", FLIP_OPTION_I64, &b.rows},        {"--table", FLIP_OPTION_I64, &b.table_rows},
+        {"--seconds", FLIP_OPTION_REAL, &b.seconds}, {NULL, FLIP_OPTION_END, NULL}};
     flip_status status = FLIP_OK;
     FLIP_TRY_GOTO(flip_options_parse("bench", argc, argv, table, &kind, what, 1));
     if (b.threads < 1 || b.threads > 4096 || b.rows < 0 || b.rows > 100000000) {
@@ -224,6 +227,12 @@ int flip_command_bench(int argc, char **argv) {
                            "--threads is %d and --rows %lld; they must lie in 1 … 4096 and 1 … "
                            "100000000",
                            b.threads, (long long)b.rows);
+        goto done;
+    }
+    if (b.table_rows < 0 || b.table_rows > 100000000) {
+        status = FLIP_FAIL(FLIP_ERROR_USAGE,
+                           "--table is %lld; it must lie in 0 … 100000000 (0 = leave it out)",
+                           (long long)b.table_rows);
         goto done;
     }
     omp_set_num_threads(b.threads);

@@ -8,7 +8,7 @@
 typedef struct flip_bench {
     bool json; /* one object a line instead of a table */
     int32_t threads;
-    int64_t rows;
+    int64_t rows, table_rows;
     double seconds; /* a measurement takes at least this long, and three runs */
     flip_limits limits;
 } flip_bench;
@@ -18,5 +18,7 @@ typedef struct flip_bench {
 double flip_bench_time(const flip_bench *b, void (*run)(void *), void *argument);
 
 flip_status flip_bench_kernels(const flip_bench *b);
+/* Rows gathered from fp32 and from packed tables (bench_packed.c). */
+flip_status flip_bench_packed(const flip_bench *b);
 
 #endif

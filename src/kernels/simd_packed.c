@@ -1,0 +1,361 @@
+/* Packed rows decoded and summed in vectors. Memory is what a gather waits for, and a packed row is
+ * a few lines of it or a part of one: rows that come AHEAD entries later are asked for early, and
+ * decoding hides behind that. Offsets and scales of columns are applied to the sum,
+ *     sum_e w_e (offset + scale level[code_e]) = offset W + scale sum_e w_e level[code_e],
+ * W = sum_e w_e; half a step and one-bit levels likewise. */
+#include "kernels/simd_packed.h"
+
+enum {
+    AHEAD = 32, /* entries asked for early */
+    MOST = 8,   /* vectors of a row summed at once */
+    CHUNK = 64, /* rows a thread takes at once */
+    LINE = 64   /* bytes in a cache line */
+};
+
+typedef struct reader {
+    const flip_packing *p;
+    const uint8_t *codes;
+    const int64_t *key;
+    const int32_t *index;
+    float table[16]; /* shared levels of 1, 2 or 4 bits, repeated */
+} reader;
+
+INLINE int64_t place_of(const reader *r, int64_t i) {
+    return r->index ? r->index[i] : i;
+}
+
+INLINE void ask_row(const reader *r, int64_t i) {
+    const uint8_t *row = r->codes + place_of(r, i) * (int64_t)r->p->stride;
+    int64_t last = (int64_t)r->p->stride - 1;
+    for (int64_t b = 0; b < last; b += LINE)
+        _mm_prefetch((const char *)row + b, _MM_HINT_T0);
+    _mm_prefetch((const char *)row + last, _MM_HINT_T0);
+}
+
+/* ---- how codes are read -----------------------------------------------------------------------
+ */
+
+typedef enum form {
+    ONE_BIT, /* levels are applied to the sum of bits */
+    TABLE,   /* shared levels of 2 or 4 bits */
+    LOOK_UP, /* shared levels of 8 or 16 bits */
+    COLUMN,  /* levels of each column */
+    NUMBER,  /* affine: half a step is added to the sum */
+    DITHER,  /* affine, less u: a step is added to the sum */
+    WHOLE,
+    HALF,
+    BRIEF, /* bfloat16 */
+    ENTRY  /* of codebooks whose width is `width` */
+} form;
+
+/* What a row part is made for: known when compiling. */
+typedef struct kind {
+    form form;
+    int bits, width;
+} kind;
+
+/* Uniform in [0, 1) by flip_dither; `lane` holds the columns' numbers. */
+INLINE vec dither_of(uint32_t row, codes_vec lane) {
+    codes_vec x = c_add(c_set(row), lane);
+    x = c_mul(c_xor_shifted(x, 16), c_set(0x7feb352du));
+    x = c_mul(c_xor_shifted(x, 15), c_set(0x846ca68bu));
+    x = c_xor_shifted(x, 16);
+    return v_mul(c_numbers(c_down(x, 8)), v_set(0x1p-24f));
+}
+
+INLINE int64_t code_of(const kind k, const uint8_t *row, int64_t block) {
+    uint16_t code = row[block * k.bits / 8];
+    if (k.bits == 16) memcpy(&code, row + block * 2, sizeof code);
+    return code;
+}
+
+/* Columns j … of their blocks' entries. A last, narrower block has whole entries, too. */
+INLINE vec entry_of(const kind k, const flip_packing *p, const uint8_t *row, int64_t j,
+                    int64_t lanes) {
+    int64_t block = j / k.width, book = (int64_t)p->length * k.width;
+    const float *at = p->codebook + block * book + j % k.width;
+    const float *entry = at + code_of(k, row, block) * k.width;
+#ifdef __AVX512F__
+    if (k.width == 8 && lanes <= 8) return _mm512_castps256_ps512(_mm256_loadu_ps(entry));
+    if (k.width == 8) return v_two_halves(entry, at + book + code_of(k, row, block + 1) * k.width);
+#endif
+    (void)lanes;
+    return v_load(entry);
+}
+
+/* The levels of `lanes` columns from j on, in lane_order. */
+INLINE vec levels(const kind k, const reader *r, const table16 *table, const uint8_t *row,
+                  uint32_t dither, int64_t j, int64_t lanes) {
+    if (k.form == ENTRY) return entry_of(k, r->p, row, j, lanes);
+    uint8_t part[LINE];
+    const uint8_t *p = row + j * k.bits / 8;
+    if (lanes < LANES) { /* nothing behind the row is read */
+        memset(part, 0, sizeof part);
+        memcpy(part, p, (size_t)(lanes * k.bits + 7) / 8);
+        p = part;
+    }
+    codes_vec lane = c_add(c_set((uint32_t)j), lane_order(k.bits));
+    switch (k.form) {
+    case ONE_BIT:
+        return v_add_bits(v_zero(), p, v_set(1));
+    case TABLE:
+        return t_pick(k.bits, table, c_small(k.bits, p));
+    case LOOK_UP:
+        return c_gather(r->p->level, c_clean(k.bits, p));
+    case COLUMN: /* columns behind the last read the last one's */
+        lane = c_least(lane, c_set((uint32_t)r->p->dim - 1));
+        return c_gather(r->p->level, c_add(c_up(lane, k.bits), c_clean(k.bits, p)));
+    case NUMBER:
+        return c_numbers(c_clean(k.bits, p));
+    case DITHER:
+        return c_numbers(c_clean(k.bits, p)) - dither_of(dither, lane);
+    case WHOLE:
+        return v_load((const float *)p);
+    case HALF:
+        return c_halves(p);
+    case BRIEF:
+        return c_floats(c_up(c_shorts(p), 16));
+    default:
+        return v_zero();
+    }
+}
+
+INLINE uint32_t dither_row(const kind k, const reader *r, int64_t at) {
+    return k.form == DITHER ? flip_dither_row(r->p->dither_seed, r->key ? r->key[at] : at) : 0;
+}
+
+INLINE vec add_levels(const kind k, const reader *r, const table16 *table, const uint8_t *row,
+                      uint32_t dither, int64_t j, int64_t lanes, vec w, vec sum) {
+    if (k.form == ONE_BIT && lanes == LANES) return v_add_bits(sum, row + j / 8, w);
+    return v_fma(w, levels(k, r, table, row, dither, j, lanes), sum);
+}
+
+/* offset W + scale sum, from the sum of levels and of weights. */
+INLINE vec finish(const kind k, const reader *r, int64_t j, int64_t lanes, vec sum, vec total) {
+    const flip_packing *p = r->p;
+    lanes_mask some = v_first(lanes);
+    if (k.bits == SHUFFLED_BITS && k.form != ENTRY) sum = v_in_order(sum);
+    if (k.form == NUMBER) sum = v_fma(v_set(0.5f), total, sum);
+    if (k.form == DITHER) sum = v_add(total, sum);
+    if (k.form == ONE_BIT) {
+        vec low = v_set(r->table[0]), high = v_set(r->table[1]);
+        if (p->column_levels) {
+            codes_vec at = c_up(
+                c_least(c_add(c_set((uint32_t)j), lane_order(1)), c_set((uint32_t)p->dim - 1)), 1);
+            low = c_gather(p->level, at);
+            high = c_gather(p->level, c_add(at, c_set(1)));
+        }
+        sum = v_fma(high - low, sum, v_mul(low, total));
+    }
+    if (p->scale) sum = v_mul(sum, v_load_some(p->scale + j, some));
+    if (p->offset) sum = v_fma(v_load_some(p->offset + j, some), total, sum);
+    return sum;
+}
+
+/* ---- sums -------------------------------------------------------------------------------------
+ */
+
+/* y[j …] (+)= scale (offset total + scales of columns * sums) */
+INLINE void store_sums(const kind k, const reader *r, int64_t j, int64_t lanes, int count,
+                       const float *sums, float total, float scale, float *y, bool accumulate) {
+    lanes_mask some = v_first(lanes);
+#pragma GCC unroll 1
+    for (int c = 0; c < count; c++, j += LANES) {
+        vec whole = finish(k, r, j, lanes, v_load(sums + c * LANES), v_set(total));
+        vec old = accumulate ? v_load_some(y + j, some) : v_zero();
+        v_store_some(y + j, some, v_fma(v_set(scale), whole, old));
+    }
+}
+
+/* `count` vectors of one row's sum from column j on, or, with lanes < LANES, the first `lanes`
+ * columns of one. */
+INLINE void sum_part(const kind k, const int count, const reader *r, const flip_csr *a, int64_t v,
+                     int64_t j, int64_t lanes, float *y, bool accumulate) {
+    const table16 table = t_load(r->table);
+    vec sum[MOST];
+    float total = 0;
+    UNROLL for (int c = 0; c < count; c++) sum[c] = v_zero();
+    int64_t last = a->row_ptr[v + 1], end = a->row_ptr[a->n_rows] - 1;
+    for (int64_t e = a->row_ptr[v]; e < last; e++) {
+        if (j == 0) ask_row(r, a->col[e + AHEAD < end ? e + AHEAD : end]);
+        int64_t at = place_of(r, a->col[e]);
+        const uint8_t *row = r->codes + at * (int64_t)r->p->stride;
+        float weight = a->value ? a->value[e] : 1;
+        if (a->col_scale) weight *= a->col_scale[a->col[e]];
+        uint32_t dither = dither_row(k, r, at);
+        vec w = v_set(weight);
+        total += weight;
+        UNROLL for (int c = 0; c < count; c++) sum[c] =
+            add_levels(k, r, &table, row, dither, j + c * LANES, lanes, w, sum[c]);
+    }
+    float sums[MOST * LANES]; /* through memory, so that what follows is compiled once */
+    UNROLL for (int c = 0; c < count; c++) v_store(sums + c * LANES, sum[c]);
+    store_sums(k, r, j, lanes, count, sums, total, a->row_scale ? a->row_scale[v] : 1, y,
+               accumulate);
+}
+
+/* One row of codes, decoded. */
+INLINE void decode_row(const kind k, const reader *r, int64_t at, float *out) {
+    const table16 table = t_load(r->table);
+    const uint8_t *row = r->codes + at * (int64_t)r->p->stride;
+    uint32_t dither = dither_row(k, r, at);
+    const int64_t dim = r->p->dim;
+    int64_t j = 0;
+    for (; j + LANES <= dim; j += LANES) {
+        vec x = levels(k, r, &table, row, dither, j, LANES);
+        v_store(out + j, finish(k, r, j, LANES, x, v_set(1)));
+    }
+    if (j == dim) return;
+    vec x = levels(k, r, &table, row, dither, j, dim - j);
+    v_store_some(out + j, v_first(dim - j), finish(k, r, j, dim - j, x, v_set(1)));
+}
+
+/* ---- one set of functions a kind --------------------------------------------------------------
+ */
+
+typedef struct kind_row {
+    kind kind;
+    void (*sum)(const reader *, const flip_csr *, int64_t, float *, bool);
+    void (*decode)(const reader *, int64_t, float *);
+} kind_row;
+
+#define SUM_CASE(count)                                                                            \
+    case count:                                                                                    \
+        sum_part(k, count, r, a, v, j, LANES, y, accumulate);                                      \
+        break;
+
+/* A row in parts of at most MOST vectors, the last columns apart. */
+INLINE void sum_row(const kind k, const reader *r, const flip_csr *a, int64_t v, float *y,
+                    bool accumulate) {
+    int64_t dim = r->p->dim, j = 0;
+    while (dim - j >= LANES) {
+        int64_t count = flip_min64((dim - j) / LANES, MOST);
+        switch (count) {
+            SUM_CASE(1)
+            SUM_CASE(2)
+            SUM_CASE(3)
+            SUM_CASE(4)
+            SUM_CASE(5)
+            SUM_CASE(6)
+            SUM_CASE(7)
+            SUM_CASE(8)
+        }
+        j += count * LANES;
+    }
+    if (j < dim) sum_part(k, 1, r, a, v, j, dim - j, y, accumulate);
+}
+
+#define KINDS(X)                                                                                   \
+    X(one_bit, ONE_BIT, 1, 0)                                                                      \
+    X(table_2, TABLE, 2, 0)                                                                        \
+    X(table_4, TABLE, 4, 0)                                                                        \
+    X(look_up_8, LOOK_UP, 8, 0)                                                                    \
+    X(look_up_16, LOOK_UP, 16, 0)                                                                  \
+    X(column_2, COLUMN, 2, 0)                                                                      \
+    X(column_4, COLUMN, 4, 0)                                                                      \
+    X(column_8, COLUMN, 8, 0)                                                                      \
+    X(number_2, NUMBER, 2, 0)                                                                      \
+    X(number_4, NUMBER, 4, 0)                                                                      \
+    X(number_8, NUMBER, 8, 0)                                                                      \
+    X(number_16, NUMBER, 16, 0)                                                                    \
+    X(dither_1, DITHER, 1, 0)                                                                      \
+    X(dither_2, DITHER, 2, 0)                                                                      \
+    X(dither_4, DITHER, 4, 0)                                                                      \
+    X(dither_8, DITHER, 8, 0)                                                                      \
+    X(whole, WHOLE, 32, 0)                                                                         \
+    X(half, HALF, 16, 0)                                                                           \
+    X(brief, BRIEF, 16, 0)                                                                         \
+    X(entry_8, ENTRY, 8, 8)                                                                        \
+    X(entry_16, ENTRY, 8, 16)                                                                      \
+    X(entry_16_long, ENTRY, 16, 16)
+
+#define FUNCTIONS(name, form, bits, width)                                                         \
+    static void sum_##name(const reader *r, const flip_csr *a, int64_t v, float *y, bool add) {    \
+        sum_row((kind){form, bits, width}, r, a, v, y, add);                                       \
+    }                                                                                              \
+    static void decode_##name(const reader *r, int64_t at, float *out) {                           \
+        decode_row((kind){form, bits, width}, r, at, out);                                         \
+    }
+KINDS(FUNCTIONS)
+
+#define ROW(name, form, bits, width) {{form, bits, width}, sum_##name, decode_##name},
+static const kind_row kinds[] = {KINDS(ROW)};
+
+static form form_of(const flip_packing *p) {
+    switch (p->kind) {
+    case FLIP_PACKING_FLOAT:
+        return WHOLE;
+    case FLIP_PACKING_HALF:
+        return HALF;
+    case FLIP_PACKING_BFLOAT:
+        return BRIEF;
+    case FLIP_PACKING_PRODUCT:
+        return ENTRY;
+    default:
+        return p->dither                      ? DITHER
+               : p->bits == 1                 ? ONE_BIT
+               : p->level && p->column_levels ? COLUMN
+               : p->level && p->bits >= 8     ? LOOK_UP
+               : p->level                     ? TABLE
+                                              : NUMBER;
+    }
+}
+
+/* NULL: only the definition reads such rows (SPARSE, dithered levels, blocks of odd widths). */
+static const kind_row *kind_of(const flip_packing *p) {
+    form form = form_of(p);
+    int bits = p->kind == FLIP_PACKING_FLOAT                                    ? 32
+               : p->kind == FLIP_PACKING_HALF || p->kind == FLIP_PACKING_BFLOAT ? 16
+                                                                                : p->bits;
+    if (p->kind == FLIP_PACKING_SPARSE || (form == DITHER && p->level)) return NULL;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i].kind.form == form && kinds[i].kind.bits == bits &&
+            (form != ENTRY || kinds[i].kind.width == p->width))
+            return &kinds[i];
+    return NULL;
+}
+
+static reader begin(const flip_packing *p, const uint8_t *codes, const int64_t *key,
+                    const int32_t *index) {
+    reader r = {.p = p, .codes = codes, .key = key, .index = index};
+    if (p->kind != FLIP_PACKING_SCALAR || p->bits > 4 || p->column_levels) return r;
+    for (int i = 0; i < 16; i++) {
+        int code = i & ((1 << p->bits) - 1);
+        r.table[i] = p->level ? p->level[code] : (float)code + 0.5f;
+    }
+    return r;
+}
+
+static void decode_rows(const flip_packing *p, const uint8_t *codes, const int64_t *key, int64_t n,
+                        const int32_t *index, float *out, int64_t ld) {
+    const kind_row *k = kind_of(p);
+    if (!k) {
+        flip_kernels_reference()->decode_rows(p, codes, key, n, index, out, ld);
+        return;
+    }
+    const reader r = begin(p, codes, key, index);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        if (i + AHEAD < n) ask_row(&r, i + AHEAD);
+        k->decode(&r, place_of(&r, i), out + i * ld);
+    }
+}
+
+static void spmm_packed(const flip_csr *a, const flip_packing *p, const uint8_t *codes,
+                        const int64_t *key, const int32_t *index, float *y, int64_t ld,
+                        bool accumulate) {
+    const kind_row *k = kind_of(p);
+    if (!k) {
+        flip_kernels_reference()->spmm_packed(a, p, codes, key, index, y, ld, accumulate);
+        return;
+    }
+    const reader r = begin(p, codes, key, index);
+#pragma omp parallel for schedule(dynamic, CHUNK)
+    for (int32_t v = 0; v < a->n_rows; v++)
+        k->sum(&r, a, v, y + v * ld, accumulate);
+}
+
+void SIMD_NAME(flip_use_packed)(flip_kernels *table) {
+    table->decode_rows = decode_rows;
+    table->spmm_packed = spmm_packed;
+}

@@ -13,46 +13,51 @@ typedef struct packing_case {
     bool moved; /* offset and scale */
     bool dither;
     int width, length;
+    bool whole; /* levels 0 … 127, codebooks -128 … 127 */
 } packing_case;
 
 static const packing_case packing_cases[] = {
-    {"fp32", FLIP_PACKING_FLOAT, 32, 0, false, false, 0, 0},
-    {"fp16", FLIP_PACKING_HALF, 16, 0, false, false, 0, 0},
-    {"fp16 moved", FLIP_PACKING_HALF, 16, 0, true, false, 0, 0},
-    {"bf16", FLIP_PACKING_BFLOAT, 16, 0, false, false, 0, 0},
-    {"affine:1", FLIP_PACKING_SCALAR, 1, LEVELS_AFFINE, true, false, 0, 0},
-    {"affine:2", FLIP_PACKING_SCALAR, 2, LEVELS_AFFINE, true, false, 0, 0},
-    {"affine:4", FLIP_PACKING_SCALAR, 4, LEVELS_AFFINE, true, false, 0, 0},
-    {"affine:8", FLIP_PACKING_SCALAR, 8, LEVELS_AFFINE, true, false, 0, 0},
-    {"affine:16", FLIP_PACKING_SCALAR, 16, LEVELS_AFFINE, true, false, 0, 0},
-    {"affine:8 bare", FLIP_PACKING_SCALAR, 8, LEVELS_AFFINE, false, false, 0, 0},
-    {"shared:1", FLIP_PACKING_SCALAR, 1, LEVELS_SHARED, true, false, 0, 0},
-    {"shared:1 bare", FLIP_PACKING_SCALAR, 1, LEVELS_SHARED, false, false, 0, 0},
-    {"shared:2", FLIP_PACKING_SCALAR, 2, LEVELS_SHARED, true, false, 0, 0},
-    {"shared:4", FLIP_PACKING_SCALAR, 4, LEVELS_SHARED, true, false, 0, 0},
-    {"shared:4 bare", FLIP_PACKING_SCALAR, 4, LEVELS_SHARED, false, false, 0, 0},
-    {"shared:8", FLIP_PACKING_SCALAR, 8, LEVELS_SHARED, true, false, 0, 0},
-    {"shared:16", FLIP_PACKING_SCALAR, 16, LEVELS_SHARED, true, false, 0, 0},
-    {"column:1", FLIP_PACKING_SCALAR, 1, LEVELS_COLUMN, false, false, 0, 0},
-    {"column:2", FLIP_PACKING_SCALAR, 2, LEVELS_COLUMN, false, false, 0, 0},
-    {"column:4", FLIP_PACKING_SCALAR, 4, LEVELS_COLUMN, true, false, 0, 0},
-    {"column:8", FLIP_PACKING_SCALAR, 8, LEVELS_COLUMN, false, false, 0, 0},
-    {"dither:1", FLIP_PACKING_SCALAR, 1, LEVELS_AFFINE, true, true, 0, 0},
-    {"dither:2", FLIP_PACKING_SCALAR, 2, LEVELS_AFFINE, true, true, 0, 0},
-    {"dither:4", FLIP_PACKING_SCALAR, 4, LEVELS_AFFINE, true, true, 0, 0},
-    {"dither:8", FLIP_PACKING_SCALAR, 8, LEVELS_AFFINE, true, true, 0, 0},
-    {"pq:16x256", FLIP_PACKING_PRODUCT, 8, 0, false, false, 16, 256},
-    {"pq:16x256 moved", FLIP_PACKING_PRODUCT, 8, 0, true, false, 16, 256},
-    {"pq:16x2048", FLIP_PACKING_PRODUCT, 16, 0, false, false, 16, 2048},
-    {"pq:16x16", FLIP_PACKING_PRODUCT, 4, 0, false, false, 16, 16},
-    {"pq:32x256", FLIP_PACKING_PRODUCT, 8, 0, false, false, 32, 256},
-    {"pq:8x256", FLIP_PACKING_PRODUCT, 8, 0, false, false, 8, 256},
-    {"pq:4x16", FLIP_PACKING_PRODUCT, 4, 0, false, false, 4, 16},
-    {"pq:5x32", FLIP_PACKING_PRODUCT, 8, 0, false, false, 5, 32},
-    {"pq:1x9", FLIP_PACKING_PRODUCT, 4, 0, false, false, 1, 9},
-    {"sparse ones", FLIP_PACKING_SPARSE, 0, 0, false, false, 0, 5},
-    {"sparse levels", FLIP_PACKING_SPARSE, 8, LEVELS_SHARED, false, false, 0, 5},
-    {"sparse floats", FLIP_PACKING_SPARSE, 32, 0, false, false, 0, 9},
+    {"fp32", FLIP_PACKING_FLOAT, 32, 0, false, false, 0, 0, false},
+    {"fp16", FLIP_PACKING_HALF, 16, 0, false, false, 0, 0, false},
+    {"fp16 moved", FLIP_PACKING_HALF, 16, 0, true, false, 0, 0, false},
+    {"bf16", FLIP_PACKING_BFLOAT, 16, 0, false, false, 0, 0, false},
+    {"affine:1", FLIP_PACKING_SCALAR, 1, LEVELS_AFFINE, true, false, 0, 0, false},
+    {"affine:2", FLIP_PACKING_SCALAR, 2, LEVELS_AFFINE, true, false, 0, 0, false},
+    {"affine:4", FLIP_PACKING_SCALAR, 4, LEVELS_AFFINE, true, false, 0, 0, false},
+    {"affine:8", FLIP_PACKING_SCALAR, 8, LEVELS_AFFINE, true, false, 0, 0, false},
+    {"affine:16", FLIP_PACKING_SCALAR, 16, LEVELS_AFFINE, true, false, 0, 0, false},
+    {"affine:8 bare", FLIP_PACKING_SCALAR, 8, LEVELS_AFFINE, false, false, 0, 0, false},
+    {"shared:1", FLIP_PACKING_SCALAR, 1, LEVELS_SHARED, true, false, 0, 0, false},
+    {"shared:1 bare", FLIP_PACKING_SCALAR, 1, LEVELS_SHARED, false, false, 0, 0, false},
+    {"shared:2", FLIP_PACKING_SCALAR, 2, LEVELS_SHARED, true, false, 0, 0, false},
+    {"shared:4", FLIP_PACKING_SCALAR, 4, LEVELS_SHARED, true, false, 0, 0, false},
+    {"shared:4 bare", FLIP_PACKING_SCALAR, 4, LEVELS_SHARED, false, false, 0, 0, false},
+    {"shared:8", FLIP_PACKING_SCALAR, 8, LEVELS_SHARED, true, false, 0, 0, false},
+    {"shared:16", FLIP_PACKING_SCALAR, 16, LEVELS_SHARED, true, false, 0, 0, false},
+    {"column:1", FLIP_PACKING_SCALAR, 1, LEVELS_COLUMN, false, false, 0, 0, false},
+    {"column:2", FLIP_PACKING_SCALAR, 2, LEVELS_COLUMN, false, false, 0, 0, false},
+    {"column:4", FLIP_PACKING_SCALAR, 4, LEVELS_COLUMN, true, false, 0, 0, false},
+    {"column:8", FLIP_PACKING_SCALAR, 8, LEVELS_COLUMN, false, false, 0, 0, false},
+    {"dither:1", FLIP_PACKING_SCALAR, 1, LEVELS_AFFINE, true, true, 0, 0, false},
+    {"dither:2", FLIP_PACKING_SCALAR, 2, LEVELS_AFFINE, true, true, 0, 0, false},
+    {"dither:4", FLIP_PACKING_SCALAR, 4, LEVELS_AFFINE, true, true, 0, 0, false},
+    {"dither:8", FLIP_PACKING_SCALAR, 8, LEVELS_AFFINE, true, true, 0, 0, false},
+    {"pq:16x256", FLIP_PACKING_PRODUCT, 8, 0, false, false, 16, 256, false},
+    {"pq:16x256 moved", FLIP_PACKING_PRODUCT, 8, 0, true, false, 16, 256, false},
+    {"pq:16x2048", FLIP_PACKING_PRODUCT, 16, 0, false, false, 16, 2048, false},
+    {"pq:16x16", FLIP_PACKING_PRODUCT, 4, 0, false, false, 16, 16, false},
+    {"pq:32x256", FLIP_PACKING_PRODUCT, 8, 0, false, false, 32, 256, false},
+    {"pq:8x256", FLIP_PACKING_PRODUCT, 8, 0, false, false, 8, 256, false},
+    {"pq:4x16", FLIP_PACKING_PRODUCT, 4, 0, false, false, 4, 16, false},
+    {"pq:5x32", FLIP_PACKING_PRODUCT, 8, 0, false, false, 5, 32, false},
+    {"pq:1x9", FLIP_PACKING_PRODUCT, 4, 0, false, false, 1, 9, false},
+    {"shared:4 whole", FLIP_PACKING_SCALAR, 4, LEVELS_SHARED, true, false, 0, 0, true},
+    {"shared:4 whole, bare", FLIP_PACKING_SCALAR, 4, LEVELS_SHARED, false, false, 0, 0, true},
+    {"pq:16x256 whole", FLIP_PACKING_PRODUCT, 8, 0, true, false, 16, 256, true},
+    {"pq:16x100 whole, bare", FLIP_PACKING_PRODUCT, 8, 0, false, false, 16, 100, true},
+    {"sparse ones", FLIP_PACKING_SPARSE, 0, 0, false, false, 0, 5, false},
+    {"sparse levels", FLIP_PACKING_SPARSE, 8, LEVELS_SHARED, false, false, 0, 5, false},
+    {"sparse floats", FLIP_PACKING_SPARSE, 32, 0, false, false, 0, 9, false},
 };
 enum { N_PACKINGS = sizeof packing_cases / sizeof *packing_cases };
 
@@ -64,6 +69,7 @@ typedef struct packed {
     double *value; /* [n, dim] what the codes mean */
     double size;   /* the largest of them, at least 1 */
     float *offset, *scale, *level, *codebook;
+    int8_t *codebook8;
 } packed;
 
 static inline float *floats(int64_t n, uint64_t seed) {
@@ -157,6 +163,8 @@ static inline void draw_tables(packed *s, const packing_case *c, int32_t dim) {
             s->scale[j] /= c->kind == FLIP_PACKING_SCALAR ? (float)levels : 1;
     }
     if (c->levels == LEVELS_SHARED) p->level = s->level = floats(levels, 43);
+    for (int64_t i = 0; i < levels && s->level && c->whole; i++)
+        s->level[i] = (float)(i == 0 ? 127 : chance(31, 6, (uint64_t)i, 128));
     if (c->levels == LEVELS_COLUMN) p->level = s->level = floats(levels * dim, 44);
     p->column_levels = c->levels == LEVELS_COLUMN;
     p->dither = c->dither;
@@ -165,7 +173,14 @@ static inline void draw_tables(packed *s, const packing_case *c, int32_t dim) {
     if (c->kind != FLIP_PACKING_PRODUCT) return;
     p->width = c->width;
     p->blocks = (dim + c->width - 1) / c->width;
-    p->codebook = s->codebook = floats((int64_t)p->blocks * c->length * c->width, 45);
+    int64_t entries = (int64_t)p->blocks * c->length * c->width;
+    p->codebook = s->codebook = floats(entries, 45);
+    if (!c->whole) return;
+    p->codebook8 = s->codebook8 = get((size_t)entries, 1);
+    for (int64_t i = 0; i < entries; i++) {
+        s->codebook8[i] = (int8_t)((int)chance(31, 7, (uint64_t)i, 256) - 128);
+        s->codebook[i] = s->codebook8[i];
+    }
 }
 
 /* n rows of `dim` columns. */
@@ -208,6 +223,7 @@ static inline void packed_free(packed *s) {
     flip_free(s->scale);
     flip_free(s->level);
     flip_free(s->codebook);
+    flip_free(s->codebook8);
 }
 
 #endif

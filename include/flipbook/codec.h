@@ -12,7 +12,8 @@
  *   SCALAR  dim codes of 1, 2, 4, 8 or 16 bits, column j in bits j*bits % 8 … of byte j*bits / 8
  *           (little-endian); value = offset[j] + scale[j] * level[code], where levels are shared by
  *           all columns ([2^bits]) or are each column's own ([dim, 2^bits]), or, AFFINE, the code
- *           itself stands for its level: value = offset[j] + scale[j] * (code + 1/2)
+ *           itself stands for its level: value = offset[j] + scale[j] * (code + 1/2). Shared levels
+ *           of 4 bits that are whole numbers, 0 … 127, are summed quickest
  *   PRODUCT blocks of `width` columns, each the number of an entry of its codebook
  *           [length, width]: 4 bits (length <= 16), 8 (<= 256) or 16 (<= 65,536) a code, packed as
  *           SCALAR; the last block may be narrower and uses the first columns of its codebook
@@ -84,7 +85,8 @@ typedef struct flip_packing {
     uint64_t dither_seed;
     int32_t width, length, blocks; /* PRODUCT; SPARSE: length */
     const float *codebook;         /* [blocks, length, width] */
-    const int8_t *codebook8;       /* the same whole numbers, or NULL where they are none */
+    const int8_t *codebook8;       /* the same numbers where they are whole, -128 … 127; or NULL:
+                                      sums are then quick (offset and scale make them values) */
 } flip_packing;
 
 /* [0, 1), from the row's key (original id) and the column alone: 24 bits of

@@ -6,28 +6,31 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DIM = 128, FAN_IN = 15, GATHERS = 200000 };
+enum { DIM = 128, FAN_IN = 15, CHUNK = 1024, GATHERS = 200 * CHUNK };
 
 typedef struct packed_row {
     const char *name;
     flip_packing_kind kind;
     int bits, width, length;
-    bool shared, column, dither;
+    bool shared, column, dither, whole;
 } packed_row;
 
+/* "any": of levels or entries that are not whole numbers. */
 static const packed_row packings[] = {
-    {"fp16", FLIP_PACKING_HALF, 16, 0, 0, false, false, false},
-    {"bf16", FLIP_PACKING_BFLOAT, 16, 0, 0, false, false, false},
-    {"uniform:8", FLIP_PACKING_SCALAR, 8, 0, 0, false, false, false},
-    {"dither:8", FLIP_PACKING_SCALAR, 8, 0, 0, false, false, true},
-    {"uniform:4", FLIP_PACKING_SCALAR, 4, 0, 0, false, false, false},
-    {"lloyd:4:shared", FLIP_PACKING_SCALAR, 4, 0, 0, true, false, false},
-    {"lloyd:4", FLIP_PACKING_SCALAR, 4, 0, 0, true, true, false},
-    {"lloyd:2:shared", FLIP_PACKING_SCALAR, 2, 0, 0, true, false, false},
-    {"dither:2", FLIP_PACKING_SCALAR, 2, 0, 0, false, false, true},
-    {"lloyd:1", FLIP_PACKING_SCALAR, 1, 0, 0, true, true, false},
-    {"pq:8x256", FLIP_PACKING_PRODUCT, 8, 8, 256, false, false, false},
-    {"pq:16x256", FLIP_PACKING_PRODUCT, 8, 16, 256, false, false, false},
+    {"fp16", FLIP_PACKING_HALF, .bits = 16},
+    {"bf16", FLIP_PACKING_BFLOAT, .bits = 16},
+    {"uniform:8", FLIP_PACKING_SCALAR, .bits = 8},
+    {"dither:8", FLIP_PACKING_SCALAR, .bits = 8, .dither = true},
+    {"uniform:4", FLIP_PACKING_SCALAR, .bits = 4},
+    {"lloyd:4:shared", FLIP_PACKING_SCALAR, .bits = 4, .shared = true, .whole = true},
+    {"4 bits, any", FLIP_PACKING_SCALAR, .bits = 4, .shared = true},
+    {"lloyd:4", FLIP_PACKING_SCALAR, .bits = 4, .shared = true, .column = true},
+    {"lloyd:2:shared", FLIP_PACKING_SCALAR, .bits = 2, .shared = true},
+    {"dither:2", FLIP_PACKING_SCALAR, .bits = 2, .dither = true},
+    {"lloyd:1", FLIP_PACKING_SCALAR, .bits = 1, .shared = true, .column = true},
+    {"pq:8x256", FLIP_PACKING_PRODUCT, .bits = 8, .width = 8, .length = 256},
+    {"pq:16x256", FLIP_PACKING_PRODUCT, .bits = 8, .width = 16, .length = 256, .whole = true},
+    {"16x256, any", FLIP_PACKING_PRODUCT, .bits = 8, .width = 16, .length = 256},
 };
 enum { N_PACKINGS = sizeof packings / sizeof *packings };
 
@@ -38,6 +41,7 @@ typedef struct gather {
     flip_real *rows, *y;
     uint8_t *codes;
     float *numbers; /* offsets, scales, levels, codebooks */
+    int8_t *whole;  /* a codebook of bytes */
 } gather;
 
 /* ---- operands ------------------------------------------------------------------------------- */
@@ -74,15 +78,18 @@ static void fill_codes(uint8_t *codes, size_t bytes) {
 static flip_status operands(gather *g, int64_t n) {
     size_t numbers = (size_t)DIM / 8 * 256 * 8 + 2 * DIM + 256;
     FLIP_TRY(neighbours(&g->graph, n));
-    FLIP_TRY(flip_alloc(&g->y, (size_t)GATHERS * DIM, sizeof *g->y, "sums"));
+    FLIP_TRY(flip_alloc(&g->y, (size_t)CHUNK * DIM, sizeof *g->y, "sums"));
     FLIP_TRY(flip_alloc(&g->rows, (size_t)n * DIM, sizeof *g->rows, "fp32 rows"));
     FLIP_TRY(flip_alloc(&g->codes, (size_t)n * DIM * 2, 1, "packed rows"));
     FLIP_TRY(flip_alloc(&g->numbers, numbers, sizeof *g->numbers, "tables"));
     fill_codes(g->codes, (size_t)n * DIM * 2);
     for (size_t i = 0; i < (size_t)n * DIM; i++)
         g->rows[i] = (flip_real)(i % 251) / 251;
-    for (size_t i = 0; i < numbers; i++)
+    FLIP_TRY(flip_alloc(&g->whole, numbers, 1, "tables"));
+    for (size_t i = 0; i < numbers; i++) {
+        g->whole[i] = (int8_t)(i * 37 % 256 - 128);
         g->numbers[i] = (float)(i % 17) / 17;
+    }
     return FLIP_OK;
 }
 
@@ -93,11 +100,14 @@ static void free_operands(gather *g) {
     flip_free(g->rows);
     flip_free(g->codes);
     flip_free(g->numbers);
+    flip_free(g->whole);
 }
 
 static void choose(gather *g, const packed_row *row) {
     bool scalar = row->kind == FLIP_PACKING_SCALAR, product = row->kind == FLIP_PACKING_PRODUCT;
     int32_t blocks = product ? DIM / row->width : 0;
+    static const float whole_levels[16] = {0,  17, 29, 38, 45, 51, 57,  62,
+                                           66, 71, 77, 82, 89, 98, 109, 127};
     float *tables = g->numbers + 2 * DIM;
     g->packing = (flip_packing){.kind = row->kind,
                                 .dim = DIM,
@@ -105,25 +115,43 @@ static void choose(gather *g, const packed_row *row) {
                                 .stride = (size_t)(product ? blocks : DIM) * (size_t)row->bits / 8,
                                 .offset = scalar ? g->numbers : NULL,
                                 .scale = scalar ? g->numbers + DIM : NULL,
-                                .level = row->shared ? tables : NULL,
+                                .level = !row->shared ? NULL
+                                         : row->whole ? whole_levels
+                                                      : tables,
                                 .column_levels = row->column,
                                 .dither = row->dither,
                                 .width = row->width,
                                 .length = row->length,
                                 .blocks = blocks,
-                                .codebook = product ? tables : NULL};
+                                .codebook = product ? tables : NULL,
+                                .codebook8 = product && row->whole ? g->whole : NULL};
 }
 
 /* ---- lines ---------------------------------------------------------------------------------- */
 
+/* Rows first … of the graph, summed into the same CHUNK rows, as a layer takes them: the product
+ * that follows finds them in the cache. */
+static flip_csr chunk_of(const gather *g, int32_t first) {
+    flip_csr part = g->graph;
+    part.n_rows = CHUNK;
+    part.row_ptr += first;
+    return part;
+}
+
 static void run_plain(void *argument) {
     gather *g = argument;
-    g->table->spmm(&g->graph, NULL, GATHERS, DIM, g->y, g->rows, NULL, false);
+    for (int32_t v = 0; v < GATHERS; v += CHUNK) {
+        flip_csr part = chunk_of(g, v);
+        g->table->spmm(&part, NULL, CHUNK, DIM, g->y, g->rows, NULL, false);
+    }
 }
 
 static void run_packed(void *argument) {
     gather *g = argument;
-    g->table->spmm_packed(&g->graph, &g->packing, g->codes, NULL, NULL, g->y, DIM, false);
+    for (int32_t v = 0; v < GATHERS; v += CHUNK) {
+        flip_csr part = chunk_of(g, v);
+        g->table->spmm_packed(&part, &g->packing, g->codes, NULL, NULL, g->y, DIM, false);
+    }
 }
 
 static void tell(const flip_bench *b, const gather *g, const char *name, size_t stride,

@@ -6,31 +6,10 @@
 #include "kernels/simd_packed.h"
 
 enum {
-    AHEAD = 32, /* entries asked for early */
-    MOST = 8,   /* vectors of a row summed at once */
-    CHUNK = 64, /* rows a thread takes at once */
-    LINE = 64   /* bytes in a cache line */
+    MOST = 8,  /* vectors of a row summed at once */
+    CHUNK = 64 /* rows a thread takes at once */
 };
-
-typedef struct reader {
-    const flip_packing *p;
-    const uint8_t *codes;
-    const int64_t *key;
-    const int32_t *index;
-    float table[16]; /* shared levels of 1, 2 or 4 bits, repeated */
-} reader;
-
-INLINE int64_t place_of(const reader *r, int64_t i) {
-    return r->index ? r->index[i] : i;
-}
-
-INLINE void ask_row(const reader *r, int64_t i) {
-    const uint8_t *row = r->codes + place_of(r, i) * (int64_t)r->p->stride;
-    int64_t last = (int64_t)r->p->stride - 1;
-    for (int64_t b = 0; b < last; b += LINE)
-        _mm_prefetch((const char *)row + b, _MM_HINT_T0);
-    _mm_prefetch((const char *)row + last, _MM_HINT_T0);
-}
+static const size_t large = 16u << 20; /* bytes of a result that no cache keeps */
 
 /* ---- how codes are read -----------------------------------------------------------------------
  */
@@ -83,12 +62,12 @@ INLINE vec entry_of(const kind k, const flip_packing *p, const uint8_t *row, int
     return v_load(entry);
 }
 
-/* The levels of `lanes` columns from j on, in lane_order. */
-INLINE vec levels(const kind k, const reader *r, const table16 *table, const uint8_t *row,
+/* The levels of `lanes` columns from j on, in lane_order; their codes begin at p (ENTRY: at the
+ * row). */
+INLINE vec levels(const kind k, const reader *r, const table16 *table, const uint8_t *p,
                   uint32_t dither, int64_t j, int64_t lanes) {
-    if (k.form == ENTRY) return entry_of(k, r->p, row, j, lanes);
-    uint8_t part[LINE];
-    const uint8_t *p = row + j * k.bits / 8;
+    if (k.form == ENTRY) return entry_of(k, r->p, p, j, lanes);
+    uint8_t part[CACHE_LINE];
     if (lanes < LANES) { /* nothing behind the row is read */
         memset(part, 0, sizeof part);
         memcpy(part, p, (size_t)(lanes * k.bits + 7) / 8);
@@ -124,10 +103,15 @@ INLINE uint32_t dither_row(const kind k, const reader *r, int64_t at) {
     return k.form == DITHER ? flip_dither_row(r->p->dither_seed, r->key ? r->key[at] : at) : 0;
 }
 
-INLINE vec add_levels(const kind k, const reader *r, const table16 *table, const uint8_t *row,
+/* Where the codes of column j stand, as levels wants it. */
+INLINE const uint8_t *codes_at(const kind k, const uint8_t *row, int64_t j) {
+    return k.form == ENTRY ? row : row + j * k.bits / 8;
+}
+
+INLINE vec add_levels(const kind k, const reader *r, const table16 *table, const uint8_t *p,
                       uint32_t dither, int64_t j, int64_t lanes, vec w, vec sum) {
-    if (k.form == ONE_BIT && lanes == LANES) return v_add_bits(sum, row + j / 8, w);
-    return v_fma(w, levels(k, r, table, row, dither, j, lanes), sum);
+    if (k.form == ONE_BIT && lanes == LANES) return v_add_bits(sum, p, w);
+    return v_fma(w, levels(k, r, table, p, dither, j, lanes), sum);
 }
 
 /* offset W + scale sum, from the sum of levels and of weights. */
@@ -163,30 +147,34 @@ INLINE void store_sums(const kind k, const reader *r, int64_t j, int64_t lanes, 
     for (int c = 0; c < count; c++, j += LANES) {
         vec whole = finish(k, r, j, lanes, v_load(sums + c * LANES), v_set(total));
         vec old = accumulate ? v_load_some(y + j, some) : v_zero();
-        v_store_some(y + j, some, v_fma(v_set(scale), whole, old));
+        whole = v_fma(v_set(scale), whole, old);
+        if (lanes == LANES)
+            v_put(r, y + j, whole);
+        else
+            v_store_some(y + j, some, whole);
     }
 }
 
 /* `count` vectors of one row's sum from column j on, or, with lanes < LANES, the first `lanes`
  * columns of one. */
 INLINE void sum_part(const kind k, const int count, const reader *r, const flip_csr *a, int64_t v,
-                     int64_t j, int64_t lanes, float *y, bool accumulate) {
+                     int64_t j, int64_t lanes, bool ask, float *y, bool accumulate) {
     const table16 table = t_load(r->table);
     vec sum[MOST];
     float total = 0;
     UNROLL for (int c = 0; c < count; c++) sum[c] = v_zero();
     int64_t last = a->row_ptr[v + 1], end = a->row_ptr[a->n_rows] - 1;
     for (int64_t e = a->row_ptr[v]; e < last; e++) {
-        if (j == 0) ask_row(r, a->col[e + AHEAD < end ? e + AHEAD : end]);
+        if (ask) ask_row(r, a->col[e + r->ahead < end ? e + r->ahead : end]);
         int64_t at = place_of(r, a->col[e]);
-        const uint8_t *row = r->codes + at * (int64_t)r->p->stride;
+        const uint8_t *p = codes_at(k, r->codes + at * r->stride, j);
         float weight = a->value ? a->value[e] : 1;
         if (a->col_scale) weight *= a->col_scale[a->col[e]];
         uint32_t dither = dither_row(k, r, at);
         vec w = v_set(weight);
         total += weight;
-        UNROLL for (int c = 0; c < count; c++) sum[c] =
-            add_levels(k, r, &table, row, dither, j + c * LANES, lanes, w, sum[c]);
+        UNROLL for (int c = 0; c < count; c++) sum[c] = add_levels(
+            k, r, &table, codes_at(k, p, c * LANES), dither, j + c * LANES, lanes, w, sum[c]);
     }
     float sums[MOST * LANES]; /* through memory, so that what follows is compiled once */
     UNROLL for (int c = 0; c < count; c++) v_store(sums + c * LANES, sum[c]);
@@ -197,16 +185,16 @@ INLINE void sum_part(const kind k, const int count, const reader *r, const flip_
 /* One row of codes, decoded. */
 INLINE void decode_row(const kind k, const reader *r, int64_t at, float *out) {
     const table16 table = t_load(r->table);
-    const uint8_t *row = r->codes + at * (int64_t)r->p->stride;
+    const uint8_t *row = r->codes + at * r->stride;
     uint32_t dither = dither_row(k, r, at);
     const int64_t dim = r->p->dim;
     int64_t j = 0;
     for (; j + LANES <= dim; j += LANES) {
-        vec x = levels(k, r, &table, row, dither, j, LANES);
+        vec x = levels(k, r, &table, codes_at(k, row, j), dither, j, LANES);
         v_store(out + j, finish(k, r, j, LANES, x, v_set(1)));
     }
     if (j == dim) return;
-    vec x = levels(k, r, &table, row, dither, j, dim - j);
+    vec x = levels(k, r, &table, codes_at(k, row, j), dither, j, dim - j);
     v_store_some(out + j, v_first(dim - j), finish(k, r, j, dim - j, x, v_set(1)));
 }
 
@@ -215,19 +203,19 @@ INLINE void decode_row(const kind k, const reader *r, int64_t at, float *out) {
 
 typedef struct kind_row {
     kind kind;
-    void (*sum)(const reader *, const flip_csr *, int64_t, float *, bool);
+    void (*sum)(const reader *, const flip_csr *, int64_t, int64_t, float *, bool);
     void (*decode)(const reader *, int64_t, float *);
 } kind_row;
 
 #define SUM_CASE(count)                                                                            \
     case count:                                                                                    \
-        sum_part(k, count, r, a, v, j, LANES, y, accumulate);                                      \
+        sum_part(k, count, r, a, v, j, LANES, j == 0, y, accumulate);                              \
         break;
 
-/* A row in parts of at most MOST vectors, the last columns apart. */
-INLINE void sum_row(const kind k, const reader *r, const flip_csr *a, int64_t v, float *y,
-                    bool accumulate) {
-    int64_t dim = r->p->dim, j = 0;
+/* A row from column j on in parts of at most MOST vectors, the last columns apart. */
+INLINE void sum_row(const kind k, const reader *r, const flip_csr *a, int64_t v, int64_t j,
+                    float *y, bool accumulate) {
+    int64_t dim = r->p->dim;
     while (dim - j >= LANES) {
         int64_t count = flip_min64((dim - j) / LANES, MOST);
         switch (count) {
@@ -242,7 +230,7 @@ INLINE void sum_row(const kind k, const reader *r, const flip_csr *a, int64_t v,
         }
         j += count * LANES;
     }
-    if (j < dim) sum_part(k, 1, r, a, v, j, dim - j, y, accumulate);
+    if (j < dim) sum_part(k, 1, r, a, v, j, dim - j, j == 0, y, accumulate);
 }
 
 #define KINDS(X)                                                                                   \
@@ -270,8 +258,9 @@ INLINE void sum_row(const kind k, const reader *r, const flip_csr *a, int64_t v,
     X(entry_16_long, ENTRY, 16, 16)
 
 #define FUNCTIONS(name, form, bits, width)                                                         \
-    static void sum_##name(const reader *r, const flip_csr *a, int64_t v, float *y, bool add) {    \
-        sum_row((kind){form, bits, width}, r, a, v, y, add);                                       \
+    static void sum_##name(const reader *r, const flip_csr *a, int64_t v, int64_t j, float *y,     \
+                           bool add) {                                                             \
+        sum_row((kind){form, bits, width}, r, a, v, j, y, add);                                    \
     }                                                                                              \
     static void decode_##name(const reader *r, int64_t at, float *out) {                           \
         decode_row((kind){form, bits, width}, r, at, out);                                         \
@@ -317,11 +306,14 @@ static const kind_row *kind_of(const flip_packing *p) {
 
 static reader begin(const flip_packing *p, const uint8_t *codes, const int64_t *key,
                     const int32_t *index) {
-    reader r = {.p = p, .codes = codes, .key = key, .index = index};
+    reader r = {.p = p, .codes = codes, .key = key, .index = index, .stride = (int64_t)p->stride};
+    r.ahead = LINES_AHEAD / ((r.stride - 1) / CACHE_LINE + 1) + 8;
+    r.one_line = CACHE_LINE % r.stride == 0 && (uintptr_t)codes % CACHE_LINE == 0;
     if (p->kind != FLIP_PACKING_SCALAR || p->bits > 4 || p->column_levels) return r;
     for (int i = 0; i < 16; i++) {
         int code = i & ((1 << p->bits) - 1);
         r.table[i] = p->level ? p->level[code] : (float)code + 0.5f;
+        if (r.table[i] >= 0 && r.table[i] < 256) r.whole[i] = (uint8_t)r.table[i];
     }
     return r;
 }
@@ -336,9 +328,15 @@ static void decode_rows(const flip_packing *p, const uint8_t *codes, const int64
     const reader r = begin(p, codes, key, index);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
-        if (i + AHEAD < n) ask_row(&r, i + AHEAD);
+        if (i + r.ahead < n) ask_row(&r, i + r.ahead);
         k->decode(&r, place_of(&r, i), out + i * ld);
     }
+}
+
+/* Full lines only, and none that a cache would have kept. */
+static bool streams(const flip_csr *a, const float *y, int64_t ld, bool accumulate) {
+    size_t bytes = (size_t)a->n_rows * (size_t)ld * sizeof *y;
+    return !accumulate && bytes >= large && ld % 16 == 0 && (uintptr_t)y % CACHE_LINE == 0;
 }
 
 static void spmm_packed(const flip_csr *a, const flip_packing *p, const uint8_t *codes,
@@ -349,10 +347,20 @@ static void spmm_packed(const flip_csr *a, const flip_packing *p, const uint8_t 
         flip_kernels_reference()->spmm_packed(a, p, codes, key, index, y, ld, accumulate);
         return;
     }
-    const reader r = begin(p, codes, key, index);
-#pragma omp parallel for schedule(dynamic, CHUNK)
-    for (int32_t v = 0; v < a->n_rows; v++)
-        k->sum(&r, a, v, y + v * ld, accumulate);
+    reader r = begin(p, codes, key, index);
+    r.stream = streams(a, y, ld, accumulate);
+    whole_sum whole = a->value || a->col_scale ? NULL : SIMD_NAME(flip_whole_sum)(p);
+    int64_t wholes = whole ? p->dim / SPAN * SPAN : 0;
+#pragma omp parallel
+    {
+#pragma omp for schedule(dynamic, CHUNK) nowait
+        for (int32_t v = 0; v < a->n_rows; v++) {
+            for (int64_t j = 0; j < wholes; j += SPAN)
+                whole(&r, a, v, j, y + v * ld, accumulate);
+            if (wholes < p->dim) k->sum(&r, a, v, wholes, y + v * ld, accumulate);
+        }
+        _mm_sfence(); /* streamed results are in place when the kernel returns */
+    }
 }
 
 void SIMD_NAME(flip_use_packed)(flip_kernels *table) {

@@ -187,4 +187,53 @@ INLINE codes_vec c_clean(const int bits, const uint8_t *p) {
     return c_and(c_small(bits, p), c_set((1u << bits) - 1));
 }
 
+/* ---- rows ------------------------------------------------------------------------------------
+ */
+
+enum {
+    LINES_AHEAD = 96, /* cache lines asked for early: as many as the second-level cache takes */
+    CACHE_LINE = 64
+};
+
+typedef struct reader {
+    const flip_packing *p;
+    const uint8_t *codes;
+    const int64_t *key;
+    const int32_t *index;
+    int64_t stride, ahead; /* bytes of a row; entries asked for early */
+    bool one_line;         /* no row stands in two cache lines */
+    bool stream;           /* results go past the caches */
+    uint8_t whole[16];     /* table, where it is of whole numbers */
+    float table[16];       /* shared levels of 1, 2 or 4 bits, repeated */
+} reader;
+
+INLINE int64_t place_of(const reader *r, int64_t i) {
+    return r->index ? r->index[i] : i;
+}
+
+/* The second-level cache has about twice as many reads under way as the first. */
+INLINE void ask_row(const reader *r, int64_t i) {
+    const char *row = (const char *)r->codes + place_of(r, i) * r->stride;
+    _mm_prefetch(row, _MM_HINT_T1);
+    if (r->one_line) return;
+    for (int64_t b = CACHE_LINE; b < r->stride; b += CACHE_LINE)
+        _mm_prefetch(row + b, _MM_HINT_T1);
+    _mm_prefetch(row + r->stride - 1, _MM_HINT_T1);
+}
+
+INLINE void v_put(const reader *r, float *y, vec x) {
+    if (r->stream)
+        v_stream(y, x);
+    else
+        v_store(y, x);
+}
+
+/* ---- simd_whole.c: sums of whole numbers in 16 bits, of entries that weigh 1 ------------------
+ */
+enum { SPAN = 128 }; /* columns at once */
+typedef void (*whole_sum)(const reader *r, const flip_csr *a, int64_t v, int64_t j, float *y,
+                          bool accumulate);
+/* Columns j … j+SPAN-1 of one row's sum; NULL where the packing is not of whole numbers. */
+whole_sum SIMD_NAME(flip_whole_sum)(const flip_packing *p);
+
 #endif

@@ -1,0 +1,304 @@
+/* Sums of packed rows as whole numbers: the fastest form, for entries that weigh 1.
+ *
+ * Codes of 8 bits, levels of 4 bits that are 0 … 127 (or the codes themselves), and codebooks of
+ * bytes are added up in 16-bit lanes, at most TURN rows before they go on as floats; 4-bit levels
+ * are added in bytes first, as many rows as 255 holds. The sums are exact. */
+#include "kernels/simd_packed.h"
+
+enum { TURN = 255 };
+
+/* ---- one vocabulary for bytes ------------------------------------------------------------------
+ */
+#ifdef __AVX512F__
+typedef __m512i bytes;
+INLINE bytes b_zero(void) {
+    return _mm512_setzero_si512();
+}
+INLINE bytes b_load(const void *p) {
+    return _mm512_loadu_si512(p);
+}
+INLINE bytes b_and(bytes a, bytes b) {
+    return _mm512_and_si512(a, b);
+}
+INLINE bytes b_set(int x) {
+    return _mm512_set1_epi8((char)x);
+}
+INLINE bytes b_words(int x) {
+    return _mm512_set1_epi16((short)x);
+}
+INLINE bytes b_down(bytes a, int bits) { /* of 16-bit words */
+    return _mm512_srli_epi16(a, (unsigned)bits);
+}
+INLINE bytes b_add(bytes a, bytes b) {
+    return _mm512_add_epi8(a, b);
+}
+INLINE bytes b_add_words(bytes a, bytes b) {
+    return _mm512_add_epi16(a, b);
+}
+INLINE bytes b_pick(bytes table, bytes at) {
+    return _mm512_shuffle_epi8(table, at);
+}
+INLINE bytes b_table(const uint8_t *sixteen) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)sixteen));
+}
+INLINE bytes b_widen(const uint8_t *p) { /* bytes to words */
+    return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
+}
+INLINE vec b_first(bytes words) { /* the first half of the words, as numbers */
+    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(words)));
+}
+INLINE vec b_second(bytes words) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(words, 1)));
+}
+INLINE bytes b_low(const int size, bytes a, bytes b) { /* interleaved within 16 bytes */
+    return size == 2 ? _mm512_unpacklo_epi16(a, b) : _mm512_unpacklo_epi32(a, b);
+}
+INLINE bytes b_high(const int size, bytes a, bytes b) {
+    return size == 2 ? _mm512_unpackhi_epi16(a, b) : _mm512_unpackhi_epi32(a, b);
+}
+/* The 16 bytes i of a, b, c and d side by side in result i: x[0] … x[3]. */
+INLINE void b_turn(bytes x[4], bytes a, bytes b, bytes c, bytes d) {
+    bytes ab = _mm512_shuffle_i32x4(a, b, 0x44), cd = _mm512_shuffle_i32x4(c, d, 0x44);
+    x[0] = _mm512_shuffle_i32x4(ab, cd, 0x88);
+    x[1] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
+    ab = _mm512_shuffle_i32x4(a, b, 0xee);
+    cd = _mm512_shuffle_i32x4(c, d, 0xee);
+    x[2] = _mm512_shuffle_i32x4(ab, cd, 0x88);
+    x[3] = _mm512_shuffle_i32x4(ab, cd, 0xdd);
+}
+/* 16 signed words as numbers */
+INLINE void b_signed(__m256i words, vec *x) {
+    x[0] = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(words));
+}
+#else
+typedef __m256i bytes;
+INLINE bytes b_zero(void) {
+    return _mm256_setzero_si256();
+}
+INLINE bytes b_load(const void *p) {
+    return _mm256_loadu_si256(p);
+}
+INLINE bytes b_and(bytes a, bytes b) {
+    return _mm256_and_si256(a, b);
+}
+INLINE bytes b_set(int x) {
+    return _mm256_set1_epi8((char)x);
+}
+INLINE bytes b_words(int x) {
+    return _mm256_set1_epi16((short)x);
+}
+INLINE bytes b_down(bytes a, int bits) {
+    return _mm256_srli_epi16(a, bits);
+}
+INLINE bytes b_add(bytes a, bytes b) {
+    return _mm256_add_epi8(a, b);
+}
+INLINE bytes b_add_words(bytes a, bytes b) {
+    return _mm256_add_epi16(a, b);
+}
+INLINE bytes b_pick(bytes table, bytes at) {
+    return _mm256_shuffle_epi8(table, at);
+}
+INLINE bytes b_table(const uint8_t *sixteen) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)sixteen));
+}
+INLINE bytes b_widen(const uint8_t *p) {
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+}
+INLINE vec b_first(bytes words) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(words)));
+}
+INLINE vec b_second(bytes words) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(words, 1)));
+}
+INLINE bytes b_low(const int size, bytes a, bytes b) {
+    return size == 2 ? _mm256_unpacklo_epi16(a, b) : _mm256_unpacklo_epi32(a, b);
+}
+INLINE bytes b_high(const int size, bytes a, bytes b) {
+    return size == 2 ? _mm256_unpackhi_epi16(a, b) : _mm256_unpackhi_epi32(a, b);
+}
+INLINE void b_turn(bytes x[4], bytes a, bytes b, bytes c, bytes d) {
+    x[0] = _mm256_permute2x128_si256(a, b, 0x20);
+    x[1] = _mm256_permute2x128_si256(c, d, 0x20);
+    x[2] = _mm256_permute2x128_si256(a, b, 0x31);
+    x[3] = _mm256_permute2x128_si256(c, d, 0x31);
+}
+INLINE void b_signed(__m256i words, vec *x) {
+    x[0] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(words)));
+    x[1] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(words, 1)));
+}
+#endif
+enum {
+    BYTES = 4 * LANES,               /* in a vector */
+    WORD_VECTORS = 2 * SPAN / BYTES, /* SPAN sums in words … */
+    VECTORS = SPAN / LANES,          /* … and in numbers */
+    HALF_SPANS = SPAN / 2 / BYTES,   /* vectors of SPAN 4-bit codes */
+    BLOCKS = SPAN / 16,              /* of a codebook 16 columns wide */
+    BLOCK_VECTORS = 16 / LANES
+};
+
+/* Which rows a sum takes: entries first … last-1 of a, the last of all being `end`. */
+typedef struct stretch {
+    const int32_t *col;
+    int64_t first, last, end;
+    bool ask;
+} stretch;
+
+/* Entry e's packed row; one further on is asked for. */
+INLINE const uint8_t *next_row(const reader *r, const stretch *s, int64_t e) {
+    int64_t ahead = e + r->ahead;
+    if (s->ask) ask_row(r, s->col[ahead < s->end ? ahead : s->end]);
+    return r->codes + place_of(r, s->col[e]) * r->stride;
+}
+
+/* ---- sums of a stretch, columns j … j+SPAN-1 --------------------------------------------------
+ */
+
+INLINE void add_bytes(const reader *r, const stretch *s, int64_t j, vec *x) {
+    bytes sum[WORD_VECTORS];
+    UNROLL for (int c = 0; c < WORD_VECTORS; c++) sum[c] = b_zero();
+    for (int64_t e = s->first; e < s->last; e++) {
+        const uint8_t *p = next_row(r, s, e) + j;
+        UNROLL for (int c = 0; c < WORD_VECTORS; c++) sum[c] =
+            b_add_words(sum[c], b_widen(p + c * BYTES / 2));
+    }
+    UNROLL for (int c = 0; c < WORD_VECTORS; c++) {
+        x[2 * c] = b_first(sum[c]);
+        x[2 * c + 1] = b_second(sum[c]);
+    }
+}
+
+/* Words of even and odd bytes of both halves of the codes: columns 4i, 4i+2 and 4i+1, 4i+3. */
+INLINE void widen_bytes(bytes sum[4], bytes low, bytes high) {
+    bytes first = b_words(0xff);
+    sum[0] = b_add_words(sum[0], b_and(low, first));
+    sum[1] = b_add_words(sum[1], b_down(low, 8));
+    sum[2] = b_add_words(sum[2], b_and(high, first));
+    sum[3] = b_add_words(sum[3], b_down(high, 8));
+}
+
+/* Back in order: first within every 16 bytes of codes, whose 32 columns are 8 a vector, … */
+INLINE void order_halves(const bytes sum[4], vec *x) {
+    bytes even = b_low(2, sum[0], sum[2]), odd = b_low(2, sum[1], sum[3]), words[4];
+    bytes even2 = b_high(2, sum[0], sum[2]), odd2 = b_high(2, sum[1], sum[3]);
+    b_turn(words, b_low(4, even, odd), b_high(4, even, odd), b_low(4, even2, odd2),
+           b_high(4, even2, odd2));
+    UNROLL for (int c = 0; c < 4; c++) {
+        x[2 * c] = b_first(words[c]);
+        x[2 * c + 1] = b_second(words[c]);
+    }
+}
+
+/* 4-bit codes; group: how many levels a byte holds. */
+INLINE void add_halves(const bool looked_up, const int group, bytes table, const reader *r,
+                       const stretch *s, int64_t j, vec *x) {
+    const bytes nibble = b_set(15);
+    bytes sum[HALF_SPANS][4];
+    UNROLL for (int c = 0; c < HALF_SPANS; c++) sum[c][0] = sum[c][1] = sum[c][2] = sum[c][3] =
+        b_zero();
+    for (int64_t e = s->first; e < s->last;) {
+        bytes low[HALF_SPANS], high[HALF_SPANS];
+        UNROLL for (int c = 0; c < HALF_SPANS; c++) low[c] = high[c] = b_zero();
+        int64_t stop = flip_min64(s->last, e + group);
+        for (; e < stop; e++) {
+            const uint8_t *p = next_row(r, s, e) + j / 2;
+            UNROLL for (int c = 0; c < HALF_SPANS; c++) {
+                bytes codes = b_load(p + c * BYTES), a = b_and(codes, nibble);
+                bytes b = b_and(b_down(codes, 4), nibble);
+                low[c] = b_add(low[c], looked_up ? b_pick(table, a) : a);
+                high[c] = b_add(high[c], looked_up ? b_pick(table, b) : b);
+            }
+        }
+        UNROLL for (int c = 0; c < HALF_SPANS; c++) widen_bytes(sum[c], low[c], high[c]);
+    }
+    UNROLL for (int c = 0; c < HALF_SPANS; c++) order_halves(sum[c], x + c * 8);
+}
+
+/* Entries of 16 bytes, one a block. */
+INLINE void add_entries(const reader *r, const stretch *s, int64_t j, vec *x) {
+    const int64_t book = (int64_t)r->p->length * 16, block = j / 16;
+    const int8_t *books = r->p->codebook8 + block * book;
+    __m256i sum[BLOCKS];
+    UNROLL for (int b = 0; b < BLOCKS; b++) sum[b] = _mm256_setzero_si256();
+    for (int64_t e = s->first; e < s->last; e++) {
+        uint64_t codes; /* BLOCKS of them */
+        memcpy(&codes, next_row(r, s, e) + block, sizeof codes);
+        const int8_t *at = books;
+        UNROLL for (int b = 0; b < BLOCKS; b++, at += book, codes >>= 8) {
+            __m128i entry = _mm_loadu_si128((const __m128i *)(at + (codes & 255) * 16));
+            sum[b] = _mm256_add_epi16(sum[b], _mm256_cvtepi8_epi16(entry));
+        }
+    }
+    UNROLL for (int b = 0; b < BLOCKS; b++) b_signed(sum[b], x + b * BLOCK_VECTORS);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------
+ */
+
+typedef enum whole { CODES_8, CODES_4, LEVELS_4, ENTRIES } whole;
+
+INLINE void add(const whole w, const reader *r, const stretch *s, int64_t j, bytes table, vec *x) {
+    if (w == CODES_8) add_bytes(r, s, j, x);
+    if (w == CODES_4) add_halves(false, 17, table, r, s, j, x); /* 17 * 15 = 255 */
+    if (w == LEVELS_4) add_halves(true, 2, table, r, s, j, x);  /* 2 * 127 < 255 */
+    if (w == ENTRIES) add_entries(r, s, j, x);
+}
+
+/* y[j …] (+)= row_scale (offset n + scale (sums + half n)), n entries; half for affine codes */
+INLINE void store_row(const whole w, const reader *r, float scale, int64_t n, int64_t j,
+                      const vec *x, float *y, bool accumulate) {
+    const float *scales = r->p->scale, *offsets = r->p->offset;
+    vec total = v_set((float)n), by = v_set(scale);
+    vec middle = v_set(w == CODES_8 || w == CODES_4 ? 0.5f * (float)n : 0);
+    UNROLL for (int c = 0; c < VECTORS; c++) {
+        int64_t at = j + c * LANES;
+        vec z = v_add(x[c], middle);
+        if (scales) z = v_mul(z, v_load(scales + at));
+        if (offsets) z = v_fma(v_load(offsets + at), total, z);
+        z = accumulate ? v_fma(by, z, v_load(y + at)) : v_mul(by, z);
+        v_put(r, y + at, z);
+    }
+}
+
+INLINE void whole_row(const whole w, const reader *r, const flip_csr *a, int64_t v, int64_t j,
+                      float *y, bool accumulate) {
+    vec x[VECTORS];
+    const bytes table = b_table(r->whole);
+    int64_t first = a->row_ptr[v], last = a->row_ptr[v + 1];
+    stretch s = {a->col, first, flip_min64(last, first + TURN), a->row_ptr[a->n_rows] - 1, j == 0};
+    add(w, r, &s, j, table, x);
+    while (s.last < last) { /* hubs */
+        vec more[VECTORS];
+        s.first = s.last;
+        s.last = flip_min64(last, s.first + TURN);
+        add(w, r, &s, j, table, more);
+        for (int c = 0; c < VECTORS; c++)
+            x[c] = v_add(x[c], more[c]);
+    }
+    store_row(w, r, a->row_scale ? a->row_scale[v] : 1, last - first, j, x, y, accumulate);
+}
+
+#define WHOLE(name, which)                                                                         \
+    static void name(const reader *r, const flip_csr *a, int64_t v, int64_t j, float *y,           \
+                     bool accumulate) {                                                            \
+        const reader here = *r;                                                                    \
+        whole_row(which, &here, a, v, j, y, accumulate);                                           \
+    }
+WHOLE(sum_bytes, CODES_8)
+WHOLE(sum_codes, CODES_4)
+WHOLE(sum_levels, LEVELS_4)
+WHOLE(sum_entries, ENTRIES)
+
+static bool whole_levels(const float *level) {
+    for (int i = 0; i < 16; i++)
+        if (!(level[i] >= 0 && level[i] <= 127 && level[i] == floorf(level[i]))) return false;
+    return true;
+}
+
+whole_sum SIMD_NAME(flip_whole_sum)(const flip_packing *p) {
+    if (p->kind == FLIP_PACKING_PRODUCT)
+        return p->codebook8 && p->width == 16 && p->bits == 8 ? sum_entries : NULL;
+    if (p->kind != FLIP_PACKING_SCALAR || p->dither || p->column_levels) return NULL;
+    if (!p->level) return p->bits == 8 ? sum_bytes : p->bits == 4 ? sum_codes : NULL;
+    return p->bits == 4 && whole_levels(p->level) ? sum_levels : NULL;
+}

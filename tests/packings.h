@@ -55,6 +55,7 @@ static const packing_case packing_cases[] = {
     {"shared:4 whole, bare", FLIP_PACKING_SCALAR, 4, LEVELS_SHARED, false, false, 0, 0, true},
     {"pq:16x256 whole", FLIP_PACKING_PRODUCT, 8, 0, true, false, 16, 256, true},
     {"pq:16x100 whole, bare", FLIP_PACKING_PRODUCT, 8, 0, false, false, 16, 100, true},
+    {"mixed", FLIP_PACKING_MIXED, 0, LEVELS_SHARED, true, false, 0, 0, false},
     {"sparse ones", FLIP_PACKING_SPARSE, 0, 0, false, false, 0, 5, false},
     {"sparse levels", FLIP_PACKING_SPARSE, 8, LEVELS_SHARED, false, false, 0, 5, false},
     {"sparse floats", FLIP_PACKING_SPARSE, 32, 0, false, false, 0, 9, false},
@@ -124,6 +125,19 @@ static inline void draw_scalar(packed *s, const packing_case *c, int64_t i, int3
     s->value[i * s->packing.dim + j] = value;
 }
 
+/* Columns of 8, 4, 2 and 1 bits: a fifth, a third, a fifth and the rest of them. */
+static inline void draw_mixed(packed *s, int64_t i) {
+    static const int bits[] = {8, 4, 2, 1}, table[] = {0, 256, 272, 276};
+    int64_t at = i * (int64_t)s->packing.stride * 8;
+    for (int32_t g = 0, j = 0; g < 4; g++, at = (at + 7) / 8 * 8)
+        for (int32_t c = 0; c < s->packing.mixed[g]; c++, j++, at += bits[g]) {
+            uint32_t code =
+                (uint32_t)chance(31, 2, (uint64_t)(i * 5000 + j), (uint64_t)1 << bits[g]);
+            put_bits(s->codes, at, bits[g], code);
+            s->value[i * s->packing.dim + j] = (double)s->level[table[g] + (int)code];
+        }
+}
+
 static inline void draw_product(packed *s, const packing_case *c, int64_t i, int32_t b) {
     uint32_t code = (uint32_t)chance(31, 3, (uint64_t)(i * 5000 + b), (uint64_t)c->length);
     put_bits(s->codes + i * (int64_t)s->packing.stride, (int64_t)b * c->bits, c->bits, code);
@@ -162,6 +176,12 @@ static inline void draw_tables(packed *s, const packing_case *c, int32_t dim) {
         for (int32_t j = 0; j < dim && c->levels == LEVELS_AFFINE && levels; j++)
             s->scale[j] /= c->kind == FLIP_PACKING_SCALAR ? (float)levels : 1;
     }
+    if (c->kind == FLIP_PACKING_MIXED) {
+        int32_t shares[4] = {dim / 5, dim / 3, dim / 5, 0};
+        shares[3] = dim - shares[0] - shares[1] - shares[2];
+        memcpy(p->mixed, shares, sizeof shares);
+        levels = FLIP_MIXED_LEVELS;
+    }
     if (c->levels == LEVELS_SHARED) p->level = s->level = floats(levels, 43);
     for (int64_t i = 0; i < levels && s->level && c->whole; i++)
         s->level[i] = (float)(i == 0 ? 127 : chance(31, 6, (uint64_t)i, 128));
@@ -192,6 +212,10 @@ static inline void packed_draw(packed *s, const packing_case *c, int64_t n, int3
     int64_t items = c->kind == FLIP_PACKING_PRODUCT ? s->packing.blocks : dim;
     s->packing.stride = c->kind == FLIP_PACKING_SPARSE ? (size_t)(c->length * (16 + c->bits) / 8)
                                                        : (size_t)(items * c->bits + 7) / 8;
+    const int32_t *mixed = s->packing.mixed;
+    if (c->kind == FLIP_PACKING_MIXED)
+        s->packing.stride =
+            (size_t)(mixed[0] + (mixed[1] + 1) / 2 + (mixed[2] + 3) / 4 + (mixed[3] + 7) / 8);
     /* exactly so many bytes, so that the sanitizer sees a read behind the last row */
     s->codes = get((size_t)n * s->packing.stride, 1);
     s->key = get((size_t)n + 1, sizeof *s->key);
@@ -199,7 +223,9 @@ static inline void packed_draw(packed *s, const packing_case *c, int64_t n, int3
     for (int64_t i = 0; i < n; i++) {
         s->key[i] = i * 7 + 3;
         if (c->kind == FLIP_PACKING_SPARSE) draw_nonzeros(s, c, i);
-        for (int32_t j = 0; j < items && c->kind != FLIP_PACKING_SPARSE; j++)
+        if (c->kind == FLIP_PACKING_MIXED) draw_mixed(s, i);
+        bool each = c->kind != FLIP_PACKING_SPARSE && c->kind != FLIP_PACKING_MIXED;
+        for (int32_t j = 0; j < items && each; j++)
             if (c->kind == FLIP_PACKING_SCALAR)
                 draw_scalar(s, c, i, j);
             else if (c->kind == FLIP_PACKING_PRODUCT)

@@ -19,11 +19,13 @@
  *           SCALAR; the last block may be narrower and uses the first columns of its codebook
  *   MIXED   columns in order of falling bits: the first mixed[0] have 8, the next mixed[1] 4, then
  *           mixed[2] of 2 and mixed[3] of 1; each of the four groups begins in a new byte and has
- * one table of levels for its columns, one after another in `level` [256 | 16 | 4 | 2]: value =
- * offset[j] + scale[j] * level of its group[code]. flip_packing_part gives a group as a SCALAR
- * packing of its own SPARSE  exact for rows with few non-zero columns: `length` column numbers,
- * ascending, of 16 bits (32 where dim > 65,535; dim or more = no column, after all others), then
- * the `length` values: float32 (bits 32), numbers of levels (bits 8) or nothing: all 1 (bits 0)
+ *           one table of levels for its columns, one after another in `level` [256 | 16 | 4 | 2]:
+ *           value = offset[j] + scale[j] * level of its group[code]. flip_packing_part gives a
+ *           group as a SCALAR packing of its own
+ *   SPARSE  exact for rows with few non-zero columns: `length` column numbers, ascending, of 16
+ *           bits (32 where dim > 65,535; dim or more = no column, after all others), then the
+ *           `length` values: float32 (bits 32), numbers of levels (bits 8) or nothing: all 1
+ *           (bits 0)
  * With `dither`, SCALAR AFFINE codes are floor((x - offset)/scale + u - 1/2), and u - 1/2 is taken
  * off again, u = flip_dither(seed, key of the row, column): errors of alike rows are independent
  * (subtractive dither; BiFeat's Theorem 3.3 asks for it, facts 3.2).

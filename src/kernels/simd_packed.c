@@ -296,7 +296,9 @@ static const kind_row *kind_of(const flip_packing *p) {
     int bits = p->kind == FLIP_PACKING_FLOAT                                    ? 32
                : p->kind == FLIP_PACKING_HALF || p->kind == FLIP_PACKING_BFLOAT ? 16
                                                                                 : p->bits;
-    if (p->kind == FLIP_PACKING_SPARSE || (form == DITHER && p->level)) return NULL;
+    if (p->kind == FLIP_PACKING_SPARSE || p->kind == FLIP_PACKING_MIXED ||
+        (form == DITHER && p->level))
+        return NULL;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (kinds[i].kind.form == form && kinds[i].kind.bits == bits &&
             (form != ENTRY || kinds[i].kind.width == p->width))
@@ -321,6 +323,13 @@ static reader begin(const flip_packing *p, const uint8_t *codes, const int64_t *
 static void decode_rows(const flip_packing *p, const uint8_t *codes, const int64_t *key, int64_t n,
                         const int32_t *index, float *out, int64_t ld) {
     const kind_row *k = kind_of(p);
+    flip_packing part;
+    int32_t column;
+    size_t byte;
+    for (int i = 0; p->kind == FLIP_PACKING_MIXED && i < FLIP_MIXED_GROUPS; i++)
+        if (flip_packing_part(p, i, &part, &column, &byte))
+            decode_rows(&part, codes + byte, key, n, index, out + column, ld);
+    if (p->kind == FLIP_PACKING_MIXED) return;
     if (!k) {
         flip_kernels_reference()->decode_rows(p, codes, key, n, index, out, ld);
         return;
@@ -343,6 +352,13 @@ static void spmm_packed(const flip_csr *a, const flip_packing *p, const uint8_t 
                         const int64_t *key, const int32_t *index, float *y, int64_t ld,
                         bool accumulate) {
     const kind_row *k = kind_of(p);
+    flip_packing part;
+    int32_t column;
+    size_t byte;
+    for (int i = 0; p->kind == FLIP_PACKING_MIXED && i < FLIP_MIXED_GROUPS; i++)
+        if (flip_packing_part(p, i, &part, &column, &byte))
+            spmm_packed(a, &part, codes + byte, key, index, y + column, ld, accumulate);
+    if (p->kind == FLIP_PACKING_MIXED) return;
     if (!k) {
         flip_kernels_reference()->spmm_packed(a, p, codes, key, index, y, ld, accumulate);
         return;

@@ -4,7 +4,7 @@
  * that come again, an empty snapshot, and more chunks of time than a block has steps. All runs are
  * made in this process. */
 #include "cli/settings.h"
-#include "ranks.h"
+#include "sends.h"
 
 #include <flipbook/container.h>
 #include <flipbook/snapshots.h>
@@ -298,6 +298,7 @@ static void one_distribution(const model *m, int index, const outcome *one, char
             const int epochs = whole ? EPOCHS : FEW;
             snprintf(arguments, sizeof arguments, "%s --distribute %s --blocks %d --transfer %s",
                      m->arguments, name_of(distribution), blocks[b], transfers[transfer]);
+            sends_synchronous = whole && blocks[b] == 2; /* they take turns with every message */
             outcome many = run(MPI_COMM_WORLD, arguments, epochs);
             compare(one, &many, epochs, arguments);
             if (rank == 0) {
@@ -402,6 +403,12 @@ static void chosen(void **state) {
     }
 }
 
+static void sends_over(void **state) {
+    (void)state;
+    CHECK(sends_in_flight == 0, "%d sends were never waited for", sends_in_flight);
+    CHECK(size == 1 || sends_done > 0, "no send was seen");
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -413,7 +420,7 @@ int main(int argc, char **argv) {
     if (rank == 0) write_graph();
     MPI_Barrier(MPI_COMM_WORLD);
     const struct CMUnitTest tests[] = {cmocka_unit_test(same_curves), cmocka_unit_test(chosen),
-                                       cmocka_unit_test(windows)};
+                                       cmocka_unit_test(windows), cmocka_unit_test(sends_over)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Barrier(MPI_COMM_WORLD);
     if (rank == 0) {

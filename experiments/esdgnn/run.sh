@@ -16,6 +16,7 @@
 # FLIPBOOK  the program, default build/flipbook (built if it is not there)
 # OUT       default build/esdgnn;  SCALE  default 0.01
 # PARTS     default "transfers exchanges memory time"
+# BANDWIDTH LATENCY  of the modelled network: GB/s a rank, microseconds; default 10, 5
 #
 #   experiments/esdgnn/run.sh
 set -euo pipefail
@@ -26,6 +27,8 @@ FLIPBOOK=${FLIPBOOK:-build/flipbook}
 OUT=${OUT:-build/esdgnn}
 SCALE=${SCALE:-0.01}
 PARTS=${PARTS:-transfers exchanges memory time}
+BANDWIDTH=${BANDWIDTH:-10}
+LATENCY=${LATENCY:-5}
 began=$SECONDS
 [ -x "$FLIPBOOK" ] || {
     echo "building $FLIPBOOK"

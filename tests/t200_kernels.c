@@ -7,7 +7,8 @@
 
 typedef struct sparse {
     flip_csr a;
-    int64_t *row_ptr, *run_ptr, *value_ptr;
+    int64_t *row_ptr;
+    uint32_t *run_ptr, *value_ptr;
     int32_t *col, *run_first;
     flip_real *value, *row_scale, *col_scale;
 } sparse;

@@ -189,8 +189,8 @@ static double *expand(const flip_csr *a) {
                 CHECK(n > 0 && a->run_first[r] >= 0 && a->run_first[r] + n <= a->n_steps,
                       "run of %d from %d", n, a->run_first[r]);
                 CHECK(r == a->run_ptr[e] ||
-                          a->run_first[r] >
-                              a->run_first[r - 1] + (a->value_ptr[r] - a->value_ptr[r - 1]),
+                          a->run_first[r] > a->run_first[r - 1] +
+                                                (int32_t)(a->value_ptr[r] - a->value_ptr[r - 1]),
                       "runs of an entry touch or are out of order");
                 for (int32_t i = 0; i < n; i++)
                     out[(size_t)(a->run_first[r] + i) * rows * cols + at] +=

@@ -189,12 +189,12 @@ static void same_csr(const char *what, const flip_csr *a, const flip_csr *b) {
     const size_t entries = (size_t)a->n_entries;
     same(what, "row_ptr", a->row_ptr, b->row_ptr, ((size_t)a->n_rows + 1) * 8);
     same(what, "col", a->col, b->col, entries * 4);
-    same(what, "run_ptr", a->run_ptr, b->run_ptr, (entries + 1) * 8);
+    same(what, "run_ptr", a->run_ptr, b->run_ptr, (entries + 1) * sizeof *a->run_ptr);
     same(what, "value", a->value, b->value, (size_t)a->n_values * sizeof *a->value);
     if (!a->run_ptr) return;
     const size_t runs = (size_t)a->run_ptr[entries];
     same(what, "run_first", a->run_first, b->run_first, runs * 4);
-    same(what, "value_ptr", a->value_ptr, b->value_ptr, (runs + 1) * 8);
+    same(what, "value_ptr", a->value_ptr, b->value_ptr, (runs + 1) * sizeof *a->value_ptr);
 }
 
 static void same_adjacency(const char *what, const flip_adjacency *a, const flip_adjacency *b) {

@@ -7,6 +7,9 @@
  *     run r: steps run_first[r] … run_first[r] + (value_ptr[r+1]-value_ptr[r]) - 1
  *            values value[value_ptr[r]] …
  *
+ * Entries of a timeline's blocks take more memory than their values where lives are short; so runs
+ * and values are numbered in 32 bits, and a matrix with more is refused when it is built.
+ *
  * Static matrices (n_steps == 1) have run_ptr == run_first == value_ptr == NULL and value[e], or
  * value == NULL for all ones; they may carry row_scale and col_scale, applied as
  * A[v,u] = row_scale[v] * value * col_scale[u]. Dense blocks are row-major [n, steps, dim].
@@ -29,9 +32,9 @@ typedef struct flip_csr {
     int64_t n_entries, n_values;
     const int64_t *row_ptr;     /* [n_rows + 1] */
     const int32_t *col;         /* [n_entries], in a row ascending by original id */
-    const int64_t *run_ptr;     /* [n_entries + 1] or NULL */
+    const uint32_t *run_ptr;    /* [n_entries + 1] or NULL */
     const int32_t *run_first;   /* [n_runs] or NULL */
-    const int64_t *value_ptr;   /* [n_runs + 1] or NULL */
+    const uint32_t *value_ptr;  /* [n_runs + 1] or NULL */
     const flip_real *value;     /* [n_values] or NULL = 1 */
     const flip_real *row_scale; /* [n_rows] or NULL, static only */
     const flip_real *col_scale; /* [n_cols] or NULL, static only */

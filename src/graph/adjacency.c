@@ -159,7 +159,7 @@ size_t flip_adjacency_bytes(int64_t n_own, int64_t n_halo, int64_t n_events, boo
         (own + 1 + cols + 1) * 8 + own * 4 + (size_t)n_halo * 8; /* pointers, order, halo */
     if (params->n_steps > 1) {
         size_t values = (size_t)n_events * (stay < steps ? stay : steps) + loops * steps;
-        one += 2 * (entries + 1) * 8 + entries * 4 + (bare ? 0 : values * real);
+        one += 2 * (entries + 1) * 4 + entries * 4 + (bare ? 0 : values * real);
     } else {
         if (weighted && flip_kind_weighted(kind)) one += entries * real;
         if (diagonal) once += cols * real + (kind == FLIP_ADJACENCY_GCN_INOUT ? own * real : 0);

@@ -15,7 +15,8 @@ typedef struct counts {
 
 /* The arrays of the matrix; only pointers until they are allocated. */
 typedef struct arrays {
-    int64_t *row_ptr, *run_ptr, *value_ptr;
+    int64_t *row_ptr;
+    uint32_t *run_ptr, *value_ptr;
     int32_t *col, *run_first;
     flip_real *value;
 } arrays;
@@ -50,7 +51,7 @@ static void emit_run(writer *w, int32_t column, int32_t first, int32_t last, con
     if (w->out) {
         if (w->out->run_first) {
             w->out->run_first[w->at.runs] = from - begin;
-            w->out->value_ptr[w->at.runs] = w->at.values;
+            w->out->value_ptr[w->at.runs] = (uint32_t)w->at.values;
         }
         if (!w->bare) {
             spread(w->scratch.values, first, n, raw, i, j, value);
@@ -65,7 +66,7 @@ static void emit_run(writer *w, int32_t column, int32_t first, int32_t last, con
 static void begin_entry(writer *w, int32_t column) {
     if (w->out) {
         w->out->col[w->at.entries] = column;
-        if (w->out->run_ptr) w->out->run_ptr[w->at.entries] = w->at.runs;
+        if (w->out->run_ptr) w->out->run_ptr[w->at.entries] = (uint32_t)w->at.runs;
     }
     w->at.entries++;
 }
@@ -254,11 +255,17 @@ static flip_status allocate(const flip_build *b, arrays *x, const counts *all, b
     FLIP_TRY(flip_arena_alloc(arena, &x->row_ptr, (size_t)b->n_own + 1, sizeof *x->row_ptr));
     FLIP_TRY(flip_arena_alloc(arena, &x->col, entries, sizeof *x->col));
     if (b->params.n_steps > 1) {
+        if (all->values > UINT32_MAX || all->runs > UINT32_MAX) /* runs of PATTERN, ATTENTION */
+            return FLIP_FAIL(
+                FLIP_ERROR_MEMORY,
+                "%lld values of %d snapshots on one rank, at most %lld: use more ranks, "
+                "or --blocks to hold fewer steps at once",
+                (long long)all->values, b->params.n_steps, (long long)UINT32_MAX);
         FLIP_TRY(flip_arena_alloc(arena, &x->run_ptr, entries + 1, sizeof *x->run_ptr));
         FLIP_TRY(flip_arena_alloc(arena, &x->run_first, runs, sizeof *x->run_first));
         FLIP_TRY(flip_arena_alloc(arena, &x->value_ptr, runs + 1, sizeof *x->value_ptr));
-        x->run_ptr[entries] = all->runs;
-        x->value_ptr[runs] = all->values;
+        x->run_ptr[entries] = (uint32_t)all->runs;
+        x->value_ptr[runs] = (uint32_t)all->values;
     }
     x->row_ptr[b->n_own] = all->entries;
     return values ? flip_arena_alloc(arena, &x->value, (size_t)all->values, sizeof *x->value)

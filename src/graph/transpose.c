@@ -83,7 +83,7 @@ static flip_status fill_runs(transposer *t, flip_arena *arena, const int64_t *pl
     const flip_csr *a = t->a;
     int64_t n_runs = a->run_ptr[a->n_entries];
     int32_t *col, *run_first;
-    int64_t *run_ptr, *value_ptr;
+    uint32_t *run_ptr, *value_ptr;
     flip_real *value = NULL;
     FLIP_TRY(flip_arena_alloc(arena, &col, (size_t)a->n_entries, sizeof *col));
     FLIP_TRY(flip_arena_alloc(arena, &run_ptr, (size_t)a->n_entries + 1, sizeof *run_ptr));

@@ -177,8 +177,9 @@ static void check_rows(flip_layout *l) {
                 for (int32_t t = 0, n = flip_layout_steps(l, k); t < n; t++)
                     for (int32_t j = 0; j < DIM; j++) {
                         int32_t step = constant ? 0 : flip_layout_first(l, k) + t;
+                        int32_t row = constant ? i : l->own_before[k] * l->n_rows + i * n + t;
                         int32_t want = stamp(l->part_first[l->part] + i, step, j);
-                        int32_t got = out[((l->own_before[k] * l->n_rows) + i * n + t) * DIM + j];
+                        int32_t got = out[row * DIM + j];
                         CHECK(got == want, "row %d step %d: %d, expected %d", i, step, got, want);
                     }
         free(own);

@@ -87,10 +87,11 @@ int32_t flip_layout_chunk_of(const flip_layout *layout, int32_t step, int32_t *b
 
 /* ---- once, at the start; not counted in the meter ---- */
 
-/* Rows of `bytes` from the node layout [n_own, n_steps] (constant: [n_own], repeated over the
- * steps) to the time layout, block after block: block k stands from own_before[k] * n_rows rows on,
- * each [n_rows, own steps of k]. out has n_rows * own_steps rows. Collective over layout->time. One
- * chunk and one block from step 0 on: the two are the same. */
+/* Rows of `bytes` from the node layout [n_own, n_steps] to the time layout, block after block:
+ * block k stands from own_before[k] * n_rows rows on, each [n_rows, own steps of k]. out has n_rows
+ * * own_steps rows. constant: rows [n_own] that are the same at every step, to [n_rows]. Collective
+ * over layout->time. One chunk, and one block from step 0 on or constant rows: the two are the
+ * same. */
 flip_status flip_layout_deal_rows(const flip_layout *layout, const void *own, size_t bytes,
                                   bool constant, void *out);
 /* Events of the node layout to the ranks of the part whose steps they touch: an event of step s

@@ -86,8 +86,8 @@ typedef struct flip_block {
     bool states_only; /* the caller wants the states at the block's end and no embeddings: what does
                          not feed them is left out, and FLIP_VAR_NONE returned */
 } flip_block;
-/* Collective; the tape is at the same block (flip_tape_block). Features: borrowed, constant, must
- * stay in place while the model lives: it keeps each block's first aggregation. */
+/* Collective; the tape is at the same block (flip_tape_block). Features: borrowed during the pass;
+ * a block's are the same whenever it comes again: the model keeps its first aggregation. */
 flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block *block);
 /* The same on a variable, which may need a gradient; nothing is kept. Collective. */
 flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,

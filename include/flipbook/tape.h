@@ -133,6 +133,8 @@ typedef struct flip_tape_params {
 
 flip_status flip_tape_create(flip_tape **tape, const flip_tape_params *params);
 void flip_tape_destroy(flip_tape **tape);
+/* Memory that holds no value goes back to the system, until a pass wants it again. */
+void flip_tape_trim(flip_tape *tape);
 /* Forget all records, keep memory. training: dropout and batch statistics on; epoch numbers the
  * draws. Without training nothing is kept for backward. */
 void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch);
@@ -175,6 +177,9 @@ const flip_real *flip_carry_gradient(const flip_carry *carry, int32_t slot, int3
  * there for the next block. Dropout's keys are original id * timeline's steps + step. */
 void flip_tape_block(flip_tape *tape, flip_layout *layout, flip_carry *carry, int32_t block,
                      bool recorded);
+/* The states that this pass's operators so far have read at the block's beginning are asked for no
+ * more in any pass, nor, after the last block, the timeline's: their memory is given back. */
+void flip_tape_drop_carried(flip_tape *tape);
 
 /* After flip_tape_reset: the pass is of a sampled batch (sample.h), whose rows' original ids are
  * key [n], borrowed: of any layer the first so many. Every rank has rows of its own; there is no

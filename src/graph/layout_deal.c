@@ -88,21 +88,20 @@ static void pack_piece(const deal *d, int64_t piece, const char *own) {
     }
 }
 
-/* One row into its place in every block. */
+/* One row into its place, of its steps in every block. */
 static const char *place_row(const deal *d, int64_t row, const char *from, char *out) {
     const flip_layout *l = d->l;
+    if (d->constant) {
+        memcpy(out + (size_t)row * d->bytes, from, d->bytes);
+        return from + d->bytes;
+    }
     for (int32_t k = 0; k < l->n_blocks; k++) {
         int64_t before = l->own_before[k], steps = l->own_before[k + 1] - before;
-        char *to = out + (size_t)(before * l->n_rows + row * steps) * d->bytes;
-        if (d->constant) {
-            for (int64_t t = 0; t < steps; t++)
-                memcpy(to + (size_t)t * d->bytes, from, d->bytes);
-        } else {
-            memcpy(to, from, (size_t)steps * d->bytes);
-            from += (size_t)steps * d->bytes;
-        }
+        memcpy(out + (size_t)(before * l->n_rows + row * steps) * d->bytes, from,
+               (size_t)steps * d->bytes);
+        from += (size_t)steps * d->bytes;
     }
-    return d->constant ? from + d->bytes : from;
+    return from;
 }
 
 static void unpack_piece(const deal *d, int64_t piece, char *out) {

@@ -240,10 +240,12 @@ static flip_var transform(const flip_model *model, flip_tape *tape, flip_var x) 
     return band ? flip_band(tape, x, model->p.window) : x;
 }
 
-/* A X (TM-GCN: A' (M X)), an intermediate of this pass. */
+/* A X (TM-GCN: A' (M X)), an intermediate of this pass. once: it will be kept, and nobody makes the
+ * block's M X again, nor asks for the steps that it looked back at. */
 static flip_var aggregate_features(const flip_model *model, flip_tape *tape,
-                                   const flip_adjacency *adjacency, flip_var x) {
+                                   const flip_adjacency *adjacency, flip_var x, bool once) {
     flip_var m = transform(model, tape, x);
+    if (once) flip_tape_drop_carried(tape);
     flip_var z = flip_aggregate(tape, adjacency, m, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
     if (m != x) flip_tape_release(tape, m);
     return z;
@@ -268,7 +270,7 @@ static flip_status keep_aggregation(flip_model *model, flip_tape *tape, const fl
                          block->index);
     flip_free(kept->aggregated);
     kept->aggregated = NULL;
-    flip_var z = aggregate_features(model, tape, block->adjacency, x);
+    flip_var z = aggregate_features(model, tape, block->adjacency, x, !model->p.residual);
     if (flip_tape_status(tape) != FLIP_OK) return flip_tape_status(tape);
     size_t n = (size_t)rows * (size_t)steps * (size_t)dim;
     FLIP_TRY(flip_alloc(&kept->aggregated, n, sizeof(flip_real), "aggregated features"));
@@ -417,7 +419,7 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
     if (!model->row->aggregates_input || model->p.pool)
         return run(model, tape, adjacency, NULL, x, FLIP_VAR_NONE, block->states_only);
     if (!model->p.precompute)
-        first = aggregate_features(model, tape, adjacency, x);
+        first = aggregate_features(model, tape, adjacency, x, false);
     else if (flip_tape_status(tape) == FLIP_OK &&
              keep_aggregation(model, tape, block, x) == FLIP_OK)
         first =

@@ -117,6 +117,21 @@ const flip_real *flip_carry_gradient(const flip_carry *carry, int32_t i, int32_t
     return there ? carry->slots[i].gradient : NULL;
 }
 
+static void drop_state(slot *s, int32_t block) {
+    flip_free(s->state[block]);
+    s->state[block] = NULL;
+    s->known[block] = false;
+}
+
+void flip_tape_drop_carried(flip_tape *tape) {
+    flip_carry *carry = tape->carry;
+    for (int32_t i = 0; carry && i < tape->n_slots && i < carry->n_slots; i++) {
+        if (!carry->slots[i].state) continue;
+        drop_state(&carry->slots[i], tape->block);
+        if (tape_carry_last(tape)) drop_state(&carry->slots[i], tape->block + 1);
+    }
+}
+
 /* ---- for operators ---- */
 
 flip_status tape_carry(flip_tape *tape, record *r, size_t n) {

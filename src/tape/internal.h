@@ -19,6 +19,7 @@ void pool_free(pool *p, void *memory);                            /* NULL is fin
 size_t pool_size(const pool *p, const void *memory);              /* of an allocation; NULL: 0 */
 void pool_reset(pool *p);                                         /* everything is free */
 size_t pool_peak(const pool *p);
+void pool_trim(pool *p); /* what is free goes back to the system */
 
 /* ---- the tape ---- */
 typedef enum op {

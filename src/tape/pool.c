@@ -128,6 +128,16 @@ void pool_free(pool *p, void *memory) {
     if (low > 0 && !p->blocks[low - 1].used) melt(p, low - 1);
 }
 
+void pool_trim(pool *p) {
+    const size_t page = 2u << 20; /* the largest in use; the reservation begins on a page */
+    for (size_t i = 0; i < p->n_blocks; i++) {
+        const size_t begin = (p->blocks[i].first + page - 1) / page * page;
+        size_t end = p->blocks[i].first + p->blocks[i].size;
+        end = end < p->peak ? end : p->peak; /* nothing was touched behind it */
+        if (!p->blocks[i].used && begin < end) madvise(p->base + begin, end - begin, MADV_DONTNEED);
+    }
+}
+
 size_t pool_peak(const pool *p) {
     return p->peak;
 }

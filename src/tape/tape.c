@@ -86,6 +86,10 @@ void flip_tape_destroy(flip_tape **tape) {
     *tape = NULL;
 }
 
+void flip_tape_trim(flip_tape *tape) {
+    pool_trim(tape->pool);
+}
+
 void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch) {
     pool_reset(tape->pool);
     tape->n_vars = tape->n_records = 0;

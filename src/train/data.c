@@ -452,7 +452,9 @@ flip_status flip_data_adjacency(flip_data *data) {
     else
         FLIP_TRY(flip_adjacency_create(&data->adjacency, data->comm, data->rank_first,
                                        data->original, &data->events, &params));
-    if (data->features_owned) flip_graph_release_features(data->graph);
+    const flip_real *given = flip_graph_features(data->graph);
+    if (given && data->fixed.values != given && data->moving.values != given)
+        flip_graph_release_features(data->graph);
     if (data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT) return FLIP_OK;
     for (int k = 0; k < 4; k++) {
         flip_free(data->events_owned[k]);
@@ -461,12 +463,6 @@ flip_status flip_data_adjacency(flip_data *data) {
     data->events = (flip_events){0};
     flip_graph_release_events(data->graph);
     return FLIP_OK;
-}
-
-void flip_data_release_features(flip_data *data) {
-    flip_free(data->features_owned);
-    data->features = data->features_owned = NULL;
-    flip_graph_release_features(data->graph);
 }
 
 void flip_data_close(flip_data *data) {
@@ -488,7 +484,9 @@ void flip_data_close(flip_data *data) {
     flip_free(data->pairs);
     flip_free(data->label);
     flip_free(data->target_owned);
-    flip_free(data->features_owned);
+    flip_free(data->fixed.owned);
+    flip_free(data->moving.owned);
+    flip_free(data->set_out);
     flip_free(data->class_weight);
     flip_graph_close(&data->graph);
     memset(data, 0, sizeof *data);

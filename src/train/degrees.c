@@ -48,8 +48,8 @@ static flip_status list_stretches(const flip_data *data, stretch **list, int64_t
 }
 
 /* count [n_own, steps, 2]: one more in column `column` from `first` on, one less from `end` on. */
-static void mark(const flip_data *data, int64_t *count, int64_t own, int column, const stretch *s) {
-    int64_t *row = count + 2 * own * data->steps + column;
+static void mark(const flip_data *data, int32_t *count, int64_t own, int column, const stretch *s) {
+    int32_t *row = count + 2 * own * data->steps + column;
     row[2 * s->first]++;
     if (s->end < data->steps) row[2 * s->end]--;
 }
@@ -73,14 +73,14 @@ static flip_status to_sources(const flip_data *data, stretch *list, int64_t n, s
 }
 
 /* Running sums over the steps: the number of edges alive. */
-static void add_up(const flip_data *data, int64_t *count) {
+static void add_up(const flip_data *data, int32_t *count) {
     for (int64_t v = 0; v < data->n_own; v++)
         for (int64_t i = 2; i < 2 * (int64_t)data->steps; i++)
             count[2 * v * data->steps + i] += count[2 * v * data->steps + i - 2];
 }
 
 /* count [n_own, steps, 2] of distinct in- and out-edges alive. Collective. */
-static flip_status count_edges(const flip_data *data, int64_t *count) {
+static flip_status count_edges(const flip_data *data, int32_t *count) {
     flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
     stretch *list = NULL, *received = NULL;
     int64_t n = 0, n_received = 0;
@@ -98,25 +98,31 @@ done:
     return status;
 }
 
+/* Rows [n_own, steps, dim] with two columns more. */
+static void widen(const flip_columns *rows, int64_t n, flip_real *wide) {
+    const size_t dim = (size_t)rows->dim;
+    for (int64_t i = 0; i < n; i++)
+        memcpy(wide + (size_t)i * (dim + 2), rows->values + (size_t)i * dim, dim * sizeof *wide);
+}
+
 flip_status flip_data_add_degrees(flip_data *data) {
-    int64_t dim = data->in_dim, rows = (int64_t)data->n_own * data->steps, *count = NULL;
+    /* with one step nothing changes: the columns stand together */
+    flip_columns *moving = &data->moving, *joined = data->steps == 1 ? &data->fixed : moving;
+    int64_t dim = joined->dim, rows = (int64_t)data->n_own * data->steps;
+    int32_t *count = NULL;
     flip_real *wide = NULL;
     flip_status status;
+    FLIP_TRY_GOTO(flip_data_fits(data, (double)rows * (double)(dim + 4), "degrees"));
     FLIP_TRY_GOTO(flip_alloc_zero(&count, 2 * (size_t)rows, sizeof *count, "degrees"));
-    FLIP_TRY_GOTO(
-        flip_alloc(&wide, (size_t)(rows * (dim + 2)), sizeof *wide, "features and degrees"));
     FLIP_TRY_GOTO(count_edges(data, count));
-    for (int64_t i = 0; i < rows; i++) {
-        flip_real *to = wide + i * (dim + 2);
-        int64_t from = data->features_constant ? i / data->steps : i;
-        memcpy(to, data->features + from * dim, (size_t)dim * sizeof *to);
-        for (int k = 0; k < 2; k++)
-            to[dim + k] = (flip_real)log1p((double)count[2 * i + k]);
-    }
-    flip_free(data->features_owned);
-    data->features = data->features_owned = wide;
-    data->features_constant = false;
-    data->in_dim = (int32_t)dim + 2;
+    FLIP_TRY_GOTO(flip_alloc(&wide, (size_t)(rows * (dim + 2)), sizeof *wide, "degrees"));
+    if (dim > 0) widen(joined, rows, wide);
+    for (int64_t i = 0; i < 2 * rows; i++)
+        wide[i / 2 * (dim + 2) + dim + i % 2] = (flip_real)log1p((double)count[i]);
+    flip_free(joined->owned);
+    *joined = (flip_columns){0};
+    *moving = (flip_columns){.dim = (int32_t)dim + 2, .values = wide, .owned = wide};
+    data->in_dim += 2;
     wide = NULL;
 done:
     flip_free(count);

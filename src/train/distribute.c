@@ -76,6 +76,22 @@ flip_status flip_data_count_halo(const flip_data *data, flip_gid first, flip_gid
     return FLIP_OK;
 }
 
+flip_status flip_data_fits(const flip_data *data, double count, const char *what) {
+    const size_t told = data->s.memory == FLIP_UNSET ? 0 : (size_t)data->s.memory;
+    const double allowed = (double)(told ? told : flip_memory_available());
+    const double share = allowed / flip_comm_node_size(data->comm);
+    const double needed = count * sizeof(flip_real) + (double)flip_memory_now();
+    flip_status status = FLIP_OK;
+    if (needed > share)
+        status = FLIP_FAIL(FLIP_ERROR_MEMORY,
+                           "%s need %.0f MiB on rank %d beside the %.0f MiB it holds, its share of "
+                           "this node is %.0f MiB; use more nodes, other --features%s",
+                           what, count * sizeof(flip_real) / (1 << 20), flip_comm_rank(data->comm),
+                           (double)flip_memory_now() / (1 << 20), share / (1 << 20),
+                           told ? ", or a larger --memory" : "");
+    return flip_comm_agree(data->comm, status);
+}
+
 /* Values, the best so far, the optimiser's moments; gradients are summed in double. */
 static size_t parameter_bytes(const flip_trainer *trainer) {
     double bytes = 0;
@@ -135,9 +151,9 @@ static void estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const
     if (s->n_time > 1) events = (int64_t)((double)events / s->n_time * (1 + stay * s->n_time));
     e->adjacency =
         flip_adjacency_bytes(s->rows, s->n_halo, events, data->events.weight != NULL, &adjacency);
-    e->placed = data->features_constant && data->steps > 1
-                    ? (size_t)(timeline * data->in_dim) * sizeof(flip_real)
-                    : 0;
+    e->placed = s->n_time > 1 ? (size_t)s->rows * (size_t)data->fixed.dim * sizeof(flip_real) : 0;
+    if (flip_data_sets_out(data, own))
+        e->placed += (size_t)(s->rows * own * data->in_dim) * sizeof(flip_real);
     e->training = parameter_bytes(trainer) + carry_bytes(&model, data->n_own, n_blocks);
     e->training += flip_model_bytes(&model, s->rows, s->n_halo, events / n_blocks, own);
     if (model.precompute && n_blocks > 1) /* the other blocks' first aggregations */

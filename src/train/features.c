@@ -79,10 +79,10 @@ static flip_status tell_large(flip_data *data, const flip_real *rows, size_t n) 
     return FLIP_OK;
 }
 
-/* The file's rows; those that are constant stand once a node. Copied only where they must change.
- */
+/* The file's rows, copied only where they must change. */
 static flip_status given_features(flip_data *data) {
     const flip_real *rows = flip_graph_features(data->graph);
+    flip_columns *given = data->info->features_change ? &data->moving : &data->fixed;
     int32_t dim = data->info->n_features;
     if (flip_graph_codec(data->graph))
         return FLIP_FAIL(FLIP_ERROR_USAGE,
@@ -92,39 +92,43 @@ static flip_status given_features(flip_data *data) {
                          flip_codec_name(flip_graph_codec(data->graph)));
     size_t n = (size_t)data->n_own * (size_t)(data->info->features_change ? data->steps : 1);
     data->in_dim = dim;
-    data->features = rows;
-    data->features_constant = !data->info->features_change;
+    *given = (flip_columns){.dim = dim, .values = rows};
     bool log = data->s.feature_norm == FLIP_FEATURE_NORM_LOG;
     bool standard = data->s.feature_norm == FLIP_FEATURE_NORM_STANDARD;
     if (data->s.feature_norm == FLIP_FEATURE_NORM_NONE)
         FLIP_TRY(tell_large(data, rows, n * (size_t)dim));
     if (!data->row_normalised && !log && !standard) return FLIP_OK;
-    FLIP_TRY(flip_alloc(&data->features_owned, n * (size_t)dim, sizeof *rows, "features"));
-    if (n > 0) memcpy(data->features_owned, rows, n * (size_t)dim * sizeof *rows);
-    if (data->row_normalised) normalise_rows(data->features_owned, (int64_t)n, dim);
-    if (log) log_rows(data->features_owned, (int64_t)n * dim);
-    if (standard) FLIP_TRY(standardise(data, data->features_owned, n, dim));
-    data->features = data->features_owned;
+    flip_real *own;
+    FLIP_TRY(flip_alloc(&own, n * (size_t)dim, sizeof *own, "features"));
+    given->values = given->owned = own;
+    if (n > 0) memcpy(own, rows, n * (size_t)dim * sizeof *own);
+    if (data->row_normalised) normalise_rows(own, (int64_t)n, dim);
+    if (log) log_rows(own, (int64_t)n * dim);
+    if (standard) FLIP_TRY(standardise(data, own, n, dim));
+    return FLIP_OK;
+}
+
+/* [n, dim] of 0 that the caller fills, refused beforehand where they do not fit. */
+static flip_status make_columns(flip_data *data, flip_columns *columns, size_t n, int32_t dim,
+                                const char *what) {
+    FLIP_TRY(flip_data_fits(data, (double)n * dim, what));
+    columns->dim = data->in_dim = dim;
+    FLIP_TRY(flip_alloc_zero(&columns->owned, n * (size_t)dim, sizeof *columns->owned, what));
+    columns->values = columns->owned;
     return FLIP_OK;
 }
 
 /* In- and out-degree [n_own, steps, 2], counts of the events of that very step as in TM-GCN: not
  * over their lives. */
 static flip_status degree_features(flip_data *data) {
-    data->in_dim = 2;
-    FLIP_TRY(flip_alloc(&data->features_owned, 2 * (size_t)data->n_own * (size_t)data->steps,
-                        sizeof *data->features_owned, "degrees"));
+    size_t n = (size_t)data->n_own * (size_t)data->steps;
+    FLIP_TRY(make_columns(data, &data->moving, n, 2, "degrees"));
+    flip_real *rows = data->moving.owned;
     /* data->events: pairs held out for prediction are not to be seen in the degrees either */
-    FLIP_TRY(flip_graph_degrees(data->graph, &data->events, 1, data->features_owned));
-    if (data->row_normalised)
-        normalise_rows(data->features_owned, (int64_t)data->n_own * data->steps, 2);
-    if (data->s.feature_norm == FLIP_FEATURE_NORM_STANDARD &&
-        data->s.features == FLIP_FEATURES_DEGREE)
-        FLIP_TRY(
-            standardise(data, data->features_owned, (size_t)data->n_own * (size_t)data->steps, 2));
-    if (data->s.feature_norm == FLIP_FEATURE_NORM_LOG && data->s.features == FLIP_FEATURES_DEGREE)
-        log_rows(data->features_owned, 2 * (int64_t)data->n_own * data->steps);
-    data->features = data->features_owned;
+    FLIP_TRY(flip_graph_degrees(data->graph, &data->events, 1, rows));
+    if (data->row_normalised) normalise_rows(rows, (int64_t)n, 2);
+    if (data->s.feature_norm == FLIP_FEATURE_NORM_STANDARD) FLIP_TRY(standardise(data, rows, n, 2));
+    if (data->s.feature_norm == FLIP_FEATURE_NORM_LOG) log_rows(rows, 2 * (int64_t)n);
     return FLIP_OK;
 }
 
@@ -199,13 +203,10 @@ static flip_status onehot_features(flip_data *data, bool brief) {
     }
     FLIP_TRY_GOTO(flip_comm_max_i64(data->comm, &last, 1));
     if (last > MOST) last = MOST;
-    data->in_dim = (int32_t)last + 1;
-    FLIP_TRY_GOTO(flip_alloc_zero(&data->features_owned, n * (size_t)data->in_dim,
-                                  sizeof *data->features_owned, "one-hot features"));
+    FLIP_TRY_GOTO(make_columns(data, &data->moving, n, (int32_t)last + 1, "one-hot features"));
     for (size_t i = 0; i < n; i++)
-        data->features_owned[i * (size_t)data->in_dim +
-                             (size_t)(count[i] < last ? count[i] : last)] = 1;
-    data->features = data->features_owned;
+        data->moving.owned[i * (size_t)data->in_dim + (size_t)(count[i] < last ? count[i] : last)] =
+            1;
 done:
     flip_free(count);
     return status;
@@ -213,14 +214,11 @@ done:
 
 /* A column a node: its id before partitioning. */
 static flip_status identity_features(flip_data *data) {
-    FLIP_TRY(flip_narrow(&data->in_dim, data->info->n_nodes, "inputs of --features identity"));
-    size_t n = (size_t)data->n_own, dim = (size_t)data->in_dim;
-    FLIP_TRY(flip_alloc_zero(&data->features_owned, n * dim, sizeof *data->features_owned,
-                             "identity features"));
-    for (size_t i = 0; i < n; i++)
-        data->features_owned[i * dim + (size_t)data->original[i]] = 1;
-    data->features = data->features_owned;
-    data->features_constant = true;
+    int32_t dim;
+    FLIP_TRY(flip_narrow(&dim, data->info->n_nodes, "inputs of --features identity"));
+    FLIP_TRY(make_columns(data, &data->fixed, (size_t)data->n_own, dim, "identity features"));
+    for (size_t i = 0; i < (size_t)data->n_own; i++)
+        data->fixed.owned[i * (size_t)dim + (size_t)data->original[i]] = 1;
     return FLIP_OK;
 }
 

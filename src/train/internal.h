@@ -1,7 +1,7 @@
 /* What the files of src/train share. Data flow: data.c opens and resolves, features.c and splits.c
- * fill it in the node layout as the file gives it, place.c deals it out to the time layout, block
- * after block, pairs.c and negatives.c make the pairs of edge tasks there, loop.c trains on it,
- * score.c measures, checkpoint.c, report.c and table.c write.
+ * fill it in the node layout as the file gives it, place.c and inputs.c deal it out to the time
+ * layout, block after block, pairs.c and negatives.c make the pairs of edge tasks there, loop.c
+ * trains on it, score.c measures, checkpoint.c, report.c and table.c write.
  *
  * Arrays over nodes and steps of the time layout stand block after block: the values of block k are
  * [n_rows, own steps of k, …] from row flip_data_block_row(data, k) on. */
@@ -18,17 +18,19 @@ typedef enum flip_part { FLIP_PART_TRAIN, FLIP_PART_VALID, FLIP_PART_TEST, FLIP_
  * after block. All owned. */
 typedef struct flip_pair_set {
     int64_t n;
-    flip_gid *u, *v; /* [n] global ids: source, destination */
-    int32_t *step;   /* [n] step of the embeddings, of the timeline */
-    int32_t *label;  /* [n] class, or 1 true pair, 0 non-edge */
-    int32_t n_blocks;
-    int64_t *first;     /* [n_blocks + 1]: pairs of block k from first[k] on */
-    flip_pairs **pairs; /* [n_blocks] the exchange plans, over layout->space */
+    flip_gid *u, *v;          /* [n] global ids: source, destination */
+    int32_t *step;            /* [n] step of the embeddings, of the timeline */
+    int32_t *label;           /* [n] class, or 1 true pair, 0 non-edge */
+    int32_t n_blocks, pieces; /* of a block; the same on all ranks */
+    int64_t *first;           /* [n_blocks * pieces + 1]: piece i of block k, from k * pieces + i */
+    flip_pairs **pairs;       /* [n_blocks * pieces] the exchange plans, over layout->space */
 } flip_pair_set;
 void flip_pair_set_finish(flip_pair_set *set);
-/* first and pairs of a set whose other arrays stand block after block; only >= 0: pairs of the
- * block of that step alone. Collective. */
-flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout, int32_t only);
+/* first and pairs of a set whose other arrays stand block after block. only >= 0: pairs of the
+ * block of that step alone. cut: into pieces no larger than a part of the block's embeddings, where
+ * they are only scored; else one. Collective. */
+flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout, int32_t only,
+                               bool cut);
 /* One number for both directions of a pair, so that a pair stored both ways is not torn. */
 uint64_t flip_pair_key(int64_t a, int64_t b, int64_t n_nodes);
 
@@ -87,6 +89,13 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
                               const flip_layout *layout, flip_part part, const flip_draw *draw);
 #define FLIP_DRAW_EVALUATE ((uint64_t)0xFFFFFF) /* not an epoch */
 
+/* Columns of the features. */
+typedef struct flip_columns {
+    int32_t dim;             /* 0 = none */
+    const flip_real *values; /* NULL: none, or the model reads them no more */
+    flip_real *owned;        /* NULL where the graph's own are used */
+} flip_columns;
+
 /* Everything that training and evaluation read. */
 typedef struct flip_data {
     flip_settings s; /* with every auto resolved */
@@ -106,11 +115,13 @@ typedef struct flip_data {
     flip_adjacency *adjacency; /* of a graph of one step */
     flip_snapshots *snapshots; /* of one with several */
     int64_t *halo_rows;        /* [n_blocks] owned: rows sent for a block's halo, one exchange */
-    /* Until flip_data_place in the node layout [n_own, steps, …] (features that are constant:
-     * [n_own, in_dim]), then in the time layout, block after block. */
-    const flip_real *features; /* in_dim wide */
-    flip_real *features_owned; /* NULL where the graph's own are used */
-    bool features_constant;    /* one row a node, until they are placed */
+    /* Until flip_data_place everything of nodes is in the node layout [n_own, steps, …], then in
+     * the time layout, block after block. Features (inputs.c): a node's columns that are the same
+     * at every step stand once, [n_own, dim], then [n_rows, dim]; those that change stand apart. */
+    flip_columns fixed, moving; /* together in_dim columns, fixed ones first */
+    flip_real *set_out; /* [n_rows, most steps of a block, in_dim] both side by side, or NULL */
+    const flip_real *features; /* [n_own, in_dim] of a graph of one step; NULL: several, or none */
+    int32_t set_out_block;     /* of this block */
     bool row_normalised;
     /* node tasks */
     int32_t *label;
@@ -152,6 +163,8 @@ static inline int64_t flip_data_block_row(const flip_data *data, int32_t k) {
 }
 /* Is the timeline walked in windows or step by step? Then every step is a block. */
 bool flip_data_pieces(const flip_data *data);
+/* Do the two layouts hold the same rows in the same order? */
+bool flip_data_same_rows(const flip_layout *layout);
 /* Creates the layout and brings everything from the node layout to it. Collective. */
 flip_status flip_data_place(flip_data *data);
 flip_status flip_data_check_items(const flip_data *data); /* is there something to train on? */
@@ -166,8 +179,17 @@ flip_status flip_data_features(flip_data *data);
 /* Two columns more: degrees of the snapshots' distinct edges (features given+degree). Collective.
  */
 flip_status flip_data_add_degrees(flip_data *data);
+/* Refuses `count` values of `what` that this rank cannot have beside what it holds, before anything
+ * of them is allocated. Collective. */
+flip_status flip_data_fits(const flip_data *data, double count, const char *what);
+/* inputs.c: the features in the time layout (collective); a block's [n_rows, own steps, in_dim],
+ * valid until the next block's, or NULL where there are none (learned, released). */
+flip_status flip_data_place_inputs(flip_data *data);
+flip_status flip_data_inputs(flip_data *data, int32_t block, const flip_real **x);
+/* Are several steps of a block set out from rows that stand once? */
+bool flip_data_sets_out(const flip_data *data, int32_t steps);
 /* The model reads the features no more; they are NULL from here on. */
-void flip_data_release_features(flip_data *data);
+void flip_data_release_inputs(flip_data *data);
 flip_status flip_data_node_splits(flip_data *data); /* label, mask, n_items */
 /* a, b, c of settings.split_steps, or shares of the steps. */
 flip_status flip_data_step_split(flip_data *data, int64_t sizes[3]);

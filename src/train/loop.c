@@ -397,6 +397,8 @@ static flip_status finish(run *r, flip_result *result) {
     json_t *counts = NULL;
     flip_meter *meter = flip_comm_meter(t->data.comm), before = *meter;
     *result = (flip_result){0};
+    flip_tape_reset(t->tape, false, t->epoch);
+    flip_tape_trim(t->tape); /* scores of all items and this machine's limits have room again */
     FLIP_TRY(final_scores(r, result));
     add_difference(&r->tally.rest, meter, &before);
     result->epochs = t->epoch;
@@ -404,6 +406,8 @@ static flip_status finish(run *r, flip_result *result) {
     result->loss = t->loss;
     say_result(r, result);
     if (r->checkpoint[0]) FLIP_TRY(save(r));
+    flip_tape_reset(t->tape, false, t->epoch);
+    flip_tape_trim(t->tape);
     r->tally.total_seconds = flip_seconds() - r->started;
     FLIP_TRY(flip_tally_json(&counts, &r->tally, t)); /* before the limits are measured */
     FLIP_TRY(flip_tally_print(&r->tally, t, r->out));

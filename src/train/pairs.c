@@ -10,31 +10,68 @@ void flip_pair_set_finish(flip_pair_set *set) {
     flip_free(set->step);
     flip_free(set->label);
     flip_free(set->first);
-    for (int32_t k = 0; set->pairs && k < set->n_blocks; k++)
+    for (int32_t k = 0; set->pairs && k < set->n_blocks * set->pieces; k++)
         flip_pairs_destroy(&set->pairs[k]);
     flip_free(set->pairs);
     memset(set, 0, sizeof *set);
 }
 
-flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout, int32_t only) {
-    int32_t n_blocks = layout->n_blocks, *step = NULL;
+/* end[k]: pairs before the end of block k. */
+static void find_ends(const flip_pair_set *set, const flip_layout *layout, int64_t *end) {
     int64_t at = 0;
-    flip_status status;
-    FLIP_TRY_GOTO(flip_alloc(&step, (size_t)set->n, sizeof *step, "steps of pairs"));
-    FLIP_TRY_GOTO(flip_alloc(&set->first, (size_t)n_blocks + 1, sizeof *set->first, "pairs"));
-    FLIP_TRY_GOTO(flip_alloc_zero(&set->pairs, (size_t)n_blocks, sizeof *set->pairs, "pairs"));
-    set->n_blocks = n_blocks;
-    for (int32_t k = 0; k < n_blocks; k++) {
-        int64_t first = set->first[k] = at;
-        for (; at < set->n && set->step[at] < layout->block_first[k + 1]; at++)
-            step[at] = set->step[at] - flip_layout_first(layout, k);
-        if (only >= 0 && flip_layout_first(layout, k) != only) continue;
-        FLIP_TRY_GOTO(flip_pairs_create(&set->pairs[k], layout->space, layout->part_first,
-                                        at - first, set->u + first, set->v + first, step + first));
+    for (int32_t k = 0; k < layout->n_blocks; k++) {
+        while (at < set->n && set->step[at] < layout->block_first[k + 1])
+            at++;
+        end[k] = at;
     }
-    set->first[n_blocks] = at;
+}
+
+/* Gathered rows of a piece take half of what the block's embeddings do, or little. Collective. */
+static flip_status count_pieces(flip_pair_set *set, const flip_layout *layout, const int64_t *end) {
+    enum { LEAST = 4096, SHARE = 4 };
+    int64_t pieces = 1;
+    for (int32_t k = 0; k < layout->n_blocks; k++) {
+        int64_t n = end[k] - (k > 0 ? end[k - 1] : 0);
+        int64_t most = (int64_t)layout->n_rows * flip_layout_steps(layout, k) / SHARE;
+        if (most < LEAST) most = LEAST;
+        if ((n + most - 1) / most > pieces) pieces = (n + most - 1) / most;
+    }
+    FLIP_TRY(flip_comm_max_i64(layout->world, &pieces, 1));
+    return flip_narrow(&set->pieces, pieces, "pieces of a block's pairs");
+}
+
+flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout, int32_t only,
+                               bool cut) {
+    int32_t n_blocks = layout->n_blocks, *step = NULL;
+    int64_t *end = NULL;
+    size_t plans;
+    flip_status status;
+    set->n_blocks = n_blocks;
+    set->pieces = 1;
+    FLIP_TRY_GOTO(flip_alloc(&step, (size_t)set->n, sizeof *step, "steps of pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&end, (size_t)n_blocks, sizeof *end, "pairs"));
+    find_ends(set, layout, end);
+    if (cut) FLIP_TRY_GOTO(count_pieces(set, layout, end));
+    plans = (size_t)n_blocks * (size_t)set->pieces;
+    FLIP_TRY_GOTO(flip_alloc(&set->first, plans + 1, sizeof *set->first, "pairs"));
+    FLIP_TRY_GOTO(flip_alloc_zero(&set->pairs, plans, sizeof *set->pairs, "pairs"));
+    for (int32_t k = 0, p = 0; k < n_blocks; k++) {
+        int64_t begin = k > 0 ? end[k - 1] : 0, n = end[k] - begin;
+        for (int64_t i = begin; i < end[k]; i++)
+            step[i] = set->step[i] - flip_layout_first(layout, k);
+        for (int32_t i = 0; i < set->pieces; i++, p++) {
+            int64_t first = set->first[p] = begin + n * i / set->pieces;
+            int64_t last = begin + n * (i + 1) / set->pieces;
+            if (only >= 0 && flip_layout_first(layout, k) != only) continue;
+            FLIP_TRY_GOTO(flip_pairs_create(&set->pairs[p], layout->space, layout->part_first,
+                                            last - first, set->u + first, set->v + first,
+                                            step + first));
+        }
+    }
+    set->first[plans] = n_blocks > 0 ? end[n_blocks - 1] : 0;
 done:
     flip_free(step);
+    flip_free(end);
     return status;
 }
 
@@ -345,7 +382,7 @@ static flip_status fill_edge_set(flip_data *data, flip_part p) {
         set->label[to] = item->label;
     }
     data->n_items[p] = set->n;
-    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout, -1));
+    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout, -1, p != FLIP_PART_TRAIN));
 done:
     flip_free(at);
     return status;

@@ -50,19 +50,17 @@ static flip_status make_layout(flip_data *data) {
 
 /* ---- rows of nodes ---- */
 
-/* Do the two layouts hold the same rows in the same order? */
-static bool same_rows(const flip_layout *l) {
+bool flip_data_same_rows(const flip_layout *l) {
     return l->n_time == 1 && l->n_blocks == 1 && l->block_first[0] == 0;
 }
 
-/* Rows of `bytes` in the node layout, [n_own, steps] or constant [n_own], to an array of the time
- * layout, which takes the place of *owned (a pointer; NULL where the rows are borrowed). */
-static flip_status deal(const flip_data *data, void *owned, const void *rows, size_t bytes,
-                        bool constant) {
+/* Rows of `bytes` in the node layout, [n_own, steps], to an array of the time layout, which takes
+ * the place of *owned (a pointer; NULL where the rows are borrowed). */
+static flip_status deal(const flip_data *data, void *owned, const void *rows, size_t bytes) {
     void **place = owned, *out;
-    if (!rows || (same_rows(data->layout) && (!constant || data->steps == 1))) return FLIP_OK;
+    if (!rows || flip_data_same_rows(data->layout)) return FLIP_OK;
     FLIP_TRY(flip_alloc(&out, (size_t)flip_data_rows(data), bytes, "rows of this rank's steps"));
-    flip_status status = flip_layout_deal_rows(data->layout, rows, bytes, constant, out);
+    flip_status status = flip_layout_deal_rows(data->layout, rows, bytes, false, out);
     if (status != FLIP_OK) {
         flip_free(out);
         return status;
@@ -73,15 +71,13 @@ static flip_status deal(const flip_data *data, void *owned, const void *rows, si
 }
 
 static flip_status place_nodes(flip_data *data) {
-    FLIP_TRY(deal(data, &data->features_owned, data->features,
-                  (size_t)data->in_dim * sizeof(flip_real), data->features_constant));
-    if (data->features_owned) data->features = data->features_owned;
-    FLIP_TRY(deal(data, &data->label, data->label, sizeof *data->label, false));
-    FLIP_TRY(deal(data, &data->target_owned, data->target,
-                  (size_t)data->n_classes * sizeof(flip_real), false));
+    FLIP_TRY(flip_data_place_inputs(data));
+    FLIP_TRY(deal(data, &data->label, data->label, sizeof *data->label));
+    FLIP_TRY(
+        deal(data, &data->target_owned, data->target, (size_t)data->n_classes * sizeof(flip_real)));
     if (data->target_owned) data->target = data->target_owned;
     for (int p = 0; p < FLIP_PARTS; p++)
-        FLIP_TRY(deal(data, &data->mask[p], data->mask[p], 1, false));
+        FLIP_TRY(deal(data, &data->mask[p], data->mask[p], 1));
     return FLIP_OK;
 }
 
@@ -99,7 +95,7 @@ static flip_status find_train_blocks(flip_data *data) {
     FLIP_TRY(flip_alloc_zero(&data->train_items, (size_t)l->n_blocks, sizeof *items, "items"));
     items = data->train_items;
     for (int32_t k = 0; k < l->n_blocks; k++) {
-        if (set->first) items[k] += set->first[k + 1] - set->first[k];
+        if (set->first) items[k] += set->first[k + 1] - set->first[k]; /* one piece */
         for (int64_t i = flip_data_block_row(data, k); mask && i < flip_data_block_row(data, k + 1);
              i++)
             items[k] += mask[i];

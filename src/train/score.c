@@ -131,21 +131,23 @@ static void score_rows(flip_scores *scores, const flip_data *data, int32_t block
             add_row(items, scores->filled[p]++, data, i, value + (i - first) * items->dim);
 }
 
-/* The head on a block's pairs of a split. */
+/* The head on a block's pairs of a split, piece after piece. */
 static flip_status score_pairs(flip_scores *scores, flip_trainer *trainer, int32_t block, int p,
                                flip_var y) {
     const flip_pair_set *set = &trainer->data.set[p];
     flip_scored *items = &scores->part[p];
     if (!items->score) return FLIP_OK;
-    flip_var logits = flip_head_forward(trainer->head, trainer->tape, y, set->pairs[block]);
-    FLIP_TRY(flip_tape_status(trainer->tape));
-    int64_t n = set->first[block + 1] - set->first[block];
-    if (n > 0)
-        memcpy((flip_real *)items->score + scores->filled[p] * items->dim,
-               flip_tape_value(trainer->tape, logits),
-               (size_t)(n * items->dim) * sizeof(flip_real));
-    scores->filled[p] += n;
-    flip_tape_release(trainer->tape, logits);
+    for (int32_t i = block * set->pieces; i < (block + 1) * set->pieces; i++) {
+        flip_var logits = flip_head_forward(trainer->head, trainer->tape, y, set->pairs[i]);
+        FLIP_TRY(flip_tape_status(trainer->tape));
+        int64_t n = set->first[i + 1] - set->first[i];
+        if (n > 0)
+            memcpy((flip_real *)items->score + scores->filled[p] * items->dim,
+                   flip_tape_value(trainer->tape, logits),
+                   (size_t)(n * items->dim) * sizeof(flip_real));
+        scores->filled[p] += n;
+        flip_tape_release(trainer->tape, logits);
+    }
     return FLIP_OK;
 }
 

@@ -138,7 +138,7 @@ static flip_status prepare(flip_trainer *trainer, flip_block *b) {
     flip_comm_wire_pause(trainer->data.comm, false);
     FLIP_TRY(status);
     if (!flip_model_done_with_features(trainer->model)) return FLIP_OK;
-    flip_data_release_features(&trainer->data);
+    flip_data_release_inputs(&trainer->data);
     b->features = NULL;
     return FLIP_OK;
 }
@@ -153,9 +153,6 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
     FLIP_TRY(flip_data_block(data, block, &adjacency));
     begin_block(trainer, block, walk);
     flip_block b = {.adjacency = adjacency,
-                    .features = data->features ? data->features +
-                                                     flip_data_block_row(data, block) * data->in_dim
-                                               : NULL,
                     .steps = steps,
                     .index = block,
                     .n_blocks = data->layout->n_blocks,
@@ -164,6 +161,7 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
         *x = flip_learned_input(trainer->learned, trainer->tape, steps);
         *y = flip_model_apply(trainer->model, trainer->tape, adjacency, *x);
     } else {
+        FLIP_TRY(flip_data_inputs(data, block, &b.features));
         FLIP_TRY(prepare(trainer, &b));
         begin_block(trainer, block, walk);
         *y = flip_model_forward(trainer->model, trainer->tape, &b);

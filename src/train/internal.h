@@ -18,12 +18,13 @@ typedef enum flip_part { FLIP_PART_TRAIN, FLIP_PART_VALID, FLIP_PART_TEST, FLIP_
  * after block. All owned. */
 typedef struct flip_pair_set {
     int64_t n;
-    flip_gid *u, *v;          /* [n] global ids: source, destination */
-    int32_t *step;            /* [n] step of the embeddings, of the timeline */
-    int32_t *label;           /* [n] class, or 1 true pair, 0 non-edge */
-    int32_t n_blocks, pieces; /* of a block; the same on all ranks */
-    int64_t *first;           /* [n_blocks * pieces + 1]: piece i of block k, from k * pieces + i */
-    flip_pairs **pairs;       /* [n_blocks * pieces] the exchange plans, over layout->space */
+    flip_gid *u, *v; /* [n] global ids: source, destination */
+    int32_t *step;   /* [n] step of the embeddings, of the timeline */
+    int32_t *label;  /* [n] class, or 1 true pair, 0 non-edge */
+    int32_t n_blocks;
+    int32_t *piece; /* [n_blocks + 1]: of block k, piece[k] … piece[k + 1] - 1, on all ranks */
+    int64_t *first; /* [pieces + 1]: pairs of piece i from first[i] on */
+    flip_pairs **pairs; /* [pieces] the exchange plans, over layout->space */
 } flip_pair_set;
 void flip_pair_set_finish(flip_pair_set *set);
 /* first and pairs of a set whose other arrays stand block after block. only >= 0: pairs of the

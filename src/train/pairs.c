@@ -10,8 +10,9 @@ void flip_pair_set_finish(flip_pair_set *set) {
     flip_free(set->step);
     flip_free(set->label);
     flip_free(set->first);
-    for (int32_t k = 0; set->pairs && k < set->n_blocks * set->pieces; k++)
+    for (int32_t k = 0; set->pairs && k < set->piece[set->n_blocks]; k++)
         flip_pairs_destroy(&set->pairs[k]);
+    flip_free(set->piece);
     flip_free(set->pairs);
     memset(set, 0, sizeof *set);
 }
@@ -26,18 +27,48 @@ static void find_ends(const flip_pair_set *set, const flip_layout *layout, int64
     }
 }
 
-/* Gathered rows of a piece take half of what the block's embeddings do, or little. Collective. */
-static flip_status count_pieces(flip_pair_set *set, const flip_layout *layout, const int64_t *end) {
+/* set->piece. Gathered rows of a piece take half of what the block's embeddings do, or little.
+ * Collective. */
+static flip_status cut_blocks(flip_pair_set *set, const flip_layout *layout, const int64_t *end,
+                              bool cut) {
     enum { LEAST = 4096, SHARE = 4 };
-    int64_t pieces = 1;
+    flip_status status;
+    int64_t *pieces = NULL, total = 0;
+    size_t n_blocks = (size_t)layout->n_blocks;
+    FLIP_TRY_GOTO(flip_alloc(&set->piece, n_blocks + 1, sizeof *set->piece, "pairs"));
+    FLIP_TRY_GOTO(flip_alloc(&pieces, n_blocks, sizeof *pieces, "pairs"));
     for (int32_t k = 0; k < layout->n_blocks; k++) {
         int64_t n = end[k] - (k > 0 ? end[k - 1] : 0);
         int64_t most = (int64_t)layout->n_rows * flip_layout_steps(layout, k) / SHARE;
         if (most < LEAST) most = LEAST;
-        if ((n + most - 1) / most > pieces) pieces = (n + most - 1) / most;
+        pieces[k] = cut && n > most ? (n + most - 1) / most : 1;
     }
-    FLIP_TRY(flip_comm_max_i64(layout->world, &pieces, 1));
-    return flip_narrow(&set->pieces, pieces, "pieces of a block's pairs");
+    if (cut) FLIP_TRY_GOTO(flip_comm_max_i64(layout->world, pieces, n_blocks));
+    set->piece[0] = 0;
+    for (int32_t k = 0; k < layout->n_blocks; k++) {
+        total += pieces[k];
+        FLIP_TRY_GOTO(flip_narrow(&set->piece[k + 1], total, "pieces of pairs"));
+    }
+done:
+    flip_free(pieces);
+    return status;
+}
+
+/* The pieces of block k. Collective. */
+static flip_status plan_block(flip_pair_set *set, const flip_layout *layout, int32_t k,
+                              int64_t begin, int64_t end, int32_t *step, bool wanted) {
+    int64_t n = end - begin, pieces = set->piece[k + 1] - set->piece[k];
+    for (int64_t i = begin; i < end; i++)
+        step[i] = set->step[i] - flip_layout_first(layout, k);
+    for (int32_t i = 0; i < pieces; i++) {
+        int32_t p = set->piece[k] + i;
+        int64_t first = begin + n * i / pieces, last = begin + n * (i + 1) / pieces;
+        set->first[p] = first;
+        if (!wanted) continue;
+        FLIP_TRY(flip_pairs_create(&set->pairs[p], layout->space, layout->part_first, last - first,
+                                   set->u + first, set->v + first, step + first));
+    }
+    return FLIP_OK;
 }
 
 flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout, int32_t only,
@@ -47,28 +78,17 @@ flip_status flip_pair_set_plan(flip_pair_set *set, const flip_layout *layout, in
     size_t plans;
     flip_status status;
     set->n_blocks = n_blocks;
-    set->pieces = 1;
     FLIP_TRY_GOTO(flip_alloc(&step, (size_t)set->n, sizeof *step, "steps of pairs"));
     FLIP_TRY_GOTO(flip_alloc(&end, (size_t)n_blocks, sizeof *end, "pairs"));
     find_ends(set, layout, end);
-    if (cut) FLIP_TRY_GOTO(count_pieces(set, layout, end));
-    plans = (size_t)n_blocks * (size_t)set->pieces;
+    FLIP_TRY_GOTO(cut_blocks(set, layout, end, cut));
+    plans = (size_t)set->piece[n_blocks];
     FLIP_TRY_GOTO(flip_alloc(&set->first, plans + 1, sizeof *set->first, "pairs"));
     FLIP_TRY_GOTO(flip_alloc_zero(&set->pairs, plans, sizeof *set->pairs, "pairs"));
-    for (int32_t k = 0, p = 0; k < n_blocks; k++) {
-        int64_t begin = k > 0 ? end[k - 1] : 0, n = end[k] - begin;
-        for (int64_t i = begin; i < end[k]; i++)
-            step[i] = set->step[i] - flip_layout_first(layout, k);
-        for (int32_t i = 0; i < set->pieces; i++, p++) {
-            int64_t first = set->first[p] = begin + n * i / set->pieces;
-            int64_t last = begin + n * (i + 1) / set->pieces;
-            if (only >= 0 && flip_layout_first(layout, k) != only) continue;
-            FLIP_TRY_GOTO(flip_pairs_create(&set->pairs[p], layout->space, layout->part_first,
-                                            last - first, set->u + first, set->v + first,
-                                            step + first));
-        }
-    }
-    set->first[plans] = n_blocks > 0 ? end[n_blocks - 1] : 0;
+    set->first[plans] = end[n_blocks - 1];
+    for (int32_t k = 0; k < n_blocks; k++)
+        FLIP_TRY_GOTO(plan_block(set, layout, k, k > 0 ? end[k - 1] : 0, end[k], step,
+                                 only < 0 || flip_layout_first(layout, k) == only));
 done:
     flip_free(step);
     flip_free(end);

@@ -137,7 +137,7 @@ static flip_status score_pairs(flip_scores *scores, flip_trainer *trainer, int32
     const flip_pair_set *set = &trainer->data.set[p];
     flip_scored *items = &scores->part[p];
     if (!items->score) return FLIP_OK;
-    for (int32_t i = block * set->pieces; i < (block + 1) * set->pieces; i++) {
+    for (int32_t i = set->piece[block]; i < set->piece[block + 1]; i++) {
         flip_var logits = flip_head_forward(trainer->head, trainer->tape, y, set->pairs[i]);
         FLIP_TRY(flip_tape_status(trainer->tape));
         int64_t n = set->first[i + 1] - set->first[i];

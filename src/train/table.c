@@ -41,7 +41,7 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
     mine.graph[0] = tally->graph[0];
     mine.graph[1] = tally->graph[1];
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
-    for (int32_t k = 0; set->pairs && k < set->n_blocks * set->pieces; k++)
+    for (int32_t k = 0; set->pairs && k < set->piece[set->n_blocks]; k++)
         if (set->pairs[k]) mine.pair_rows += (uint64_t)flip_pairs_rows_sent(set->pairs[k]);
     FLIP_TRY(flip_alloc(all, (size_t)flip_comm_size(data->comm), sizeof mine, "counts of ranks"));
     (*all)[0] = mine;

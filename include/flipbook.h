@@ -15,6 +15,7 @@
 #include <flipbook/generate.h>
 #include <flipbook/partition.h>
 #include <flipbook/store.h>
+#include <flipbook/compress.h>
 #include <flipbook/sample.h>
 #include <flipbook/tape.h>
 #include <flipbook/model.h>

@@ -17,6 +17,8 @@ static const flip_command commands[] = {
      false},
     {"partition", "cut a graph into parts for training on ranks", flip_help_partition,
      flip_command_partition, true},
+    {"compress", "pack the features of a graph into codes", flip_help_compress,
+     flip_command_compress, true},
     {"train", "train a graph neural network, alone or under mpirun", NULL, flip_command_train,
      true},
     {"evaluate", "measure a trained model on a graph", NULL, flip_command_evaluate, true},

@@ -140,6 +140,9 @@ size_t flip_codec_table_bytes(const flip_codec *codec);
 /* [dim, dim_in] row-major: what rows are multiplied with before they are encoded; NULL = nothing.
  * dim of the packing may be below the rows' dim_in. */
 const float *flip_codec_rotation(const flip_codec *codec, int32_t *dim_in);
+/* Rows in the original columns, out [n, dim_in], of decoded rows [n, dim]: R^T times each (R has
+ * orthonormal rows), or the same where there is no rotation. Refused where it was dropped. */
+flip_status flip_codec_restore(const flip_codec *codec, int64_t n, const float *rows, float *out);
 /* Forgets the rotation: who only trains on codes does not need it. encode is refused after that. */
 void flip_codec_drop_rotation(flip_codec *codec);
 /* codes [n, stride] of rows [n, dim_in]; key [n] (dither; may be NULL where there is none). Local,
@@ -157,6 +160,11 @@ flip_status flip_codec_decode(const flip_codec *codec, int64_t n, const uint8_t 
  * and block where not (rows count from first_row in the message). */
 flip_status flip_codec_check_codes(const flip_codec *codec, int64_t n, const uint8_t *codes,
                                    int64_t first_row);
+
+/* share[i] of the variance of rows x [n, dim] that lies in their first 2^i principal axes; NaN
+ * where there are fewer columns, or more than 1024 (nothing is measured then). */
+flip_status flip_codec_spectrum(double *share, int32_t n_shares, const float *x, int64_t n,
+                                int32_t dim);
 
 /* ---- tables as bytes: for files and broadcasts ---- */
 

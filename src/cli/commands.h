@@ -26,6 +26,7 @@ int flip_command_import(int argc, char **argv);
 int flip_command_info(int argc, char **argv);
 int flip_command_check(int argc, char **argv);
 int flip_command_partition(int argc, char **argv);
+int flip_command_compress(int argc, char **argv);
 int flip_command_train(int argc, char **argv);
 int flip_command_evaluate(int argc, char **argv);
 int flip_command_predict(int argc, char **argv);
@@ -34,7 +35,7 @@ int flip_command_bench(int argc, char **argv);
 int flip_command_completion(int argc, char **argv);
 
 extern const char flip_help_generate[], flip_help_import[], flip_help_info[], flip_help_check[],
-    flip_help_partition[], flip_help_simulate[], flip_help_bench[];
+    flip_help_partition[], flip_help_compress[], flip_help_simulate[], flip_help_bench[];
 
 /* The whole table (defined in src/main.c); returns how many. */
 size_t flip_commands(const flip_command **table);

@@ -258,6 +258,17 @@ const float *flip_codec_rotation(const flip_codec *codec, int32_t *dim_in) {
     return codec->rotation;
 }
 
+flip_status flip_codec_restore(const flip_codec *c, int64_t n, const float *rows, float *out) {
+    size_t dim = (size_t)c->packing.dim, dim_in = (size_t)c->dim_in;
+    if (c->dropped)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "codec %s has lost its rotation: no way back", c->name);
+    if (c->rotation)
+        flip_turn(out, rows, n, c->rotation, (int32_t)dim, (int32_t)dim_in);
+    else
+        memcpy(out, rows, (size_t)n * dim * sizeof *out);
+    return FLIP_OK;
+}
+
 void flip_codec_drop_rotation(flip_codec *codec) {
     codec->dropped = codec->dropped || codec->rotation;
     flip_free(codec->rotation);

@@ -102,6 +102,28 @@ flip_status flip_eigen(double *value, double *matrix, int32_t dim) {
     return FLIP_OK;
 }
 
+flip_status flip_codec_spectrum(double *share, int32_t n_shares, const float *x, int64_t n,
+                                int32_t dim) {
+    enum { WIDEST = 1024 };
+    double *room, sum = 0, all = 0;
+    for (int32_t i = 0; i < n_shares; i++)
+        share[i] = NAN;
+    if (dim > WIDEST || n < 1) return FLIP_OK;
+    size_t square = (size_t)dim * (size_t)dim;
+    FLIP_TRY(flip_alloc(&room, square + 2 * (size_t)dim, sizeof *room, "a covariance"));
+    double *value = room + square;
+    flip_status status = flip_moments(value + dim, room, x, n, dim);
+    if (status == FLIP_OK) status = flip_eigen(value, room, dim);
+    for (int32_t j = 0; j < dim && status == FLIP_OK; j++)
+        all += fmax(value[j], 0);
+    for (int32_t j = 0, i = 0; j < dim && i < n_shares && status == FLIP_OK; j++) {
+        sum += fmax(value[j], 0);
+        if (j + 1 == 1 << i) share[i++] = all > 0 ? sum / all : 1;
+    }
+    flip_free(room);
+    return status;
+}
+
 /* c = sum x y^T in our rows is its transpose in Fortran's columns: c^T = U S V^T there means
  * c = V S U^T, so the R of max tr(R c) is U V^T of Fortran's factors, written as our rows. */
 flip_status flip_procrustes(double *rotation, double *c, int32_t dim) {

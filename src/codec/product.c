@@ -2,6 +2,7 @@
  * as BiFeat does, by cosine. */
 #include "codec/kmeans.h"
 
+#include <cblas.h>
 #include <stdio.h>
 
 enum { PER_ENTRY = 256, LEAST_ROWS = 32768, ROUNDS = 25, BIFEAT_ROUNDS = 1000 };
@@ -175,7 +176,7 @@ flip_status flip_codec_make_product(flip_codec **codec, const char *name,
  * principal axes, dealt to the blocks so that the products of their variances are alike; then in
  * turn a round of k-means on R x and the R nearest to the decoded rows (Procrustes). */
 
-enum { OPQ_ROUNDS = 30, OPQ_ROWS = 65536 };
+enum { OPQ_ROUNDS = 30, OPQ_ROWS = 65536, TURNED = 512 /* rows a product */ };
 
 typedef struct opq {
     flip_codec *c;
@@ -225,11 +226,16 @@ done:
 }
 
 static void turn(opq *o) {
-    size_t dim = (size_t)o->c->packing.dim;
-    for (size_t j = 0; j < dim; j++)
-        for (size_t k = 0; k < dim; k++)
-            o->turned[k * dim + j] = (float)o->rotation[j * dim + k];
-    flip_turn(o->y, o->x, o->n, o->turned, (int32_t)dim, (int32_t)dim);
+    int32_t dim = o->c->packing.dim;
+    for (size_t i = 0; i < (size_t)dim * (size_t)dim; i++)
+        o->turned[i] = (float)o->rotation[i];
+    openblas_set_num_threads(1);
+#pragma omp parallel for schedule(static)
+    for (int64_t first = 0; first < o->n; first += TURNED) {
+        int64_t n = flip_codec_min(TURNED, o->n - first);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, dim, dim, 1,
+                    o->x + first * dim, dim, o->turned, dim, 0, o->y + first * dim, dim);
+    }
 }
 
 /* k-means on every block of y; y becomes the decoded rows where `decode`. */

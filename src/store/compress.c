@@ -1,0 +1,288 @@
+/* A graph with its features packed: sample, codec, codes, and the rest of the file as it is. */
+#include "store/compress.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { WINDOW_BYTES = 4 << 20, HOLD = 8, MOST_HELD = 8192 };
+
+/* ---- sample ---------------------------------------------------------------------------------
+ */
+
+static flip_status source_rows(void *data, int64_t first, int64_t count, float *out) {
+    const flip_feature_rows *r = data;
+    return flip_feature_rows_read(r, r->first + first, count, out);
+}
+
+/* Every eighth row is held out, 8192 at most: `sample` [n, dim] becomes learned rows, then held
+ * ones. Where there are fewer than 16 rows all are learned and measured on. */
+static flip_status hold_out(flip_trials *t, float **sample, int64_t n) {
+    int64_t dim = t->rows->dim, n_held = n < 2 * HOLD ? 0 : n / HOLD, held = 0, learned = 0;
+    size_t bytes = (size_t)dim * sizeof(float);
+    float *parted;
+    if (n_held > MOST_HELD) n_held = MOST_HELD;
+    if (n_held == 0) {
+        t->learn = t->held = *sample;
+        t->n = t->n_held = n;
+        return FLIP_OK;
+    }
+    FLIP_TRY(flip_alloc(&parted, (size_t)n, bytes, "a sample of rows"));
+    for (int64_t i = 0; i < n; i++) {
+        bool out = held < n_held && i % (n / n_held) == n / n_held / 2;
+        int64_t to = out ? n - n_held + held++ : learned++;
+        memcpy(parted + to * dim, *sample + i * dim, bytes);
+    }
+    flip_free(*sample);
+    *sample = parted;
+    t->learn = parted;
+    t->held = parted + (n - n_held) * dim;
+    t->n = learned;
+    t->n_held = held;
+    return FLIP_OK;
+}
+
+static void take_figures(flip_compressed *out, const flip_feature_rows *r) {
+    out->n_nodes = r->n_nodes;
+    out->n_columns = r->dim;
+    out->nonzeros = r->nonzeros;
+    out->row_normalised = r->row_normalised;
+    out->dense_bytes = r->n_nodes * r->dim * (int64_t)sizeof(float);
+    out->csr_bytes = r->nonzeros * (r->ones ? 4 : 8) + (r->n_nodes + 1) * 8;
+    out->native_bytes = out->csr_bytes < out->dense_bytes ? out->csr_bytes : out->dense_bytes;
+}
+
+/* On rank 0: the codec, as bytes. */
+static flip_status choose(flip_compressed *out, const flip_feature_rows *r,
+                          const flip_compress_params *p, float **sample, int64_t n, uint8_t **bytes,
+                          size_t *n_bytes) {
+    flip_trials t = {.rows = r, .params = p, .out = out};
+    flip_codec *codec = NULL;
+    if (n < 1)
+        return FLIP_FAIL(FLIP_ERROR_INPUT, "'%s' has no nodes: nothing to pack",
+                         flip_reader_path(r->reader));
+    FLIP_TRY(hold_out(&t, sample, n));
+    out->learned = t.n;
+    out->held = t.n_held;
+    FLIP_TRY(flip_trials_run(&t, &codec));
+    flip_status status = flip_codec_to_bytes(codec, bytes, n_bytes);
+    flip_codec_destroy(&codec);
+    return status;
+}
+
+/* The codec on every rank, from the same bytes; with its rotation, which encoding needs. */
+static flip_status agree_on_codec(flip_compressed *out, const flip_feature_rows *r,
+                                  const flip_compress_params *p, flip_codec **codec) {
+    flip_status status;
+    float *sample = NULL;
+    uint8_t *bytes = NULL;
+    int64_t n = 0;
+    size_t n_bytes = 0;
+    flip_row_source source = {.n = r->last - r->first,
+                              .dim = r->dim,
+                              .key = r->key,
+                              .rows = source_rows,
+                              .data = (void *)r};
+    FLIP_TRY_GOTO(flip_rows_draw(&sample, &n, r->comm, &source, p->sample, p->seed));
+    status =
+        flip_comm_rank(r->comm) == 0 ? choose(out, r, p, &sample, n, &bytes, &n_bytes) : FLIP_OK;
+    FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
+    FLIP_TRY_GOTO(flip_comm_broadcast(r->comm, &n_bytes, sizeof n_bytes, 0));
+    if (!bytes) status = flip_alloc(&bytes, n_bytes, 1, "a codec's bytes");
+    FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
+    FLIP_TRY_GOTO(flip_comm_broadcast(r->comm, bytes, n_bytes, 0));
+    FLIP_TRY_GOTO(flip_comm_agree(r->comm, flip_codec_from_bytes(codec, bytes, n_bytes)));
+done:
+    flip_free(sample);
+    flip_free(bytes);
+    return status;
+}
+
+/* ---- the rest of the file -------------------------------------------------------------------
+ */
+
+typedef struct copier {
+    flip_comm *comm;
+    const flip_reader *reader;
+    flip_writer *writer;
+} copier;
+
+static flip_status copy_attributes(copier *c) {
+    static const struct {
+        const char *object, *name;
+        enum { WHOLE, REAL, TEXT } kind;
+    } all[] = {{"/", "n_nodes", WHOLE},
+               {"/", "n_steps", WHOLE},
+               {"/", "n_classes", WHOLE},
+               {"/", "undirected", WHOLE},
+               {"/", "step_zero", REAL},
+               {"/", "step_width", REAL},
+               {"/", "creator", TEXT},
+               {"partition", "method", TEXT},
+               {"partition", "objective", TEXT},
+               {"partition", "balance", TEXT},
+               {"partition", "reason", TEXT},
+               {"partition", "n_parts", WHOLE},
+               {"partition", "seed", WHOLE},
+               {"partition", "cut", WHOLE},
+               {"partition", "full_halo", WHOLE},
+               {"partition", "full_crossing", REAL},
+               {"partition", "imbalance", REAL},
+               {"partition", "node_balance", REAL},
+               {"partition", "edge_balance", REAL}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const char *object = all[i].object, *name = all[i].name;
+        int64_t whole = 0;
+        double real = 0;
+        char text[4096];
+        if (!flip_reader_has_attribute(c->reader, object, name)) continue;
+        if (all[i].kind == WHOLE) {
+            FLIP_TRY(flip_reader_attribute_i64(c->reader, object, name, &whole));
+            FLIP_TRY(flip_writer_attribute_i64(c->writer, object, name, whole));
+        } else if (all[i].kind == REAL) {
+            FLIP_TRY(flip_reader_attribute_f64(c->reader, object, name, &real));
+            FLIP_TRY(flip_writer_attribute_f64(c->writer, object, name, real));
+        } else {
+            FLIP_TRY(flip_reader_attribute_text(c->reader, object, name, text, sizeof text));
+            FLIP_TRY(flip_writer_attribute_text(c->writer, object, name, text));
+        }
+    }
+    return FLIP_OK;
+}
+
+/* A dataset in windows, through rank 0, which writes them anyway. */
+static flip_status copy_dataset(copier *c, const char *name) {
+    int64_t dims[3];
+    flip_type type;
+    char *window;
+    FLIP_TRY(flip_reader_shape(c->reader, name, dims, &type));
+    int64_t numbers = (dims[1] ? dims[1] : 1) * (dims[2] ? dims[2] : 1);
+    size_t bytes = (size_t)numbers * flip_type_size(type);
+    int64_t most = (int64_t)(WINDOW_BYTES / bytes) + 1;
+    bool mine = flip_comm_rank(c->comm) == 0;
+    FLIP_TRY(flip_comm_agree(c->comm, flip_alloc(&window, mine ? (size_t)most : 1, bytes, name)));
+    flip_status status = FLIP_OK;
+    for (int64_t first = 0; (first < dims[0] || first == 0) && status == FLIP_OK; first += most) {
+        int64_t n = dims[0] - first < most ? dims[0] - first : most;
+        if (mine && n > 0) status = flip_reader_rows(c->reader, name, type, first, n, window);
+        status = flip_comm_agree(c->comm, status);
+        if (status == FLIP_OK)
+            status = flip_writer_rows(c->writer, name, type, type, mine ? n : 0, dims[1], dims[2],
+                                      window);
+    }
+    flip_free(window);
+    return status;
+}
+
+static flip_status copy_rest(copier *c) {
+    FLIP_TRY(copy_attributes(c));
+    for (int32_t i = 0; i < flip_reader_n_datasets(c->reader); i++) {
+        const char *name = flip_reader_dataset(c->reader, i);
+        if (strncmp(name, "features/", 9) != 0) FLIP_TRY(copy_dataset(c, name));
+    }
+    return FLIP_OK;
+}
+
+/* ---- codes ----------------------------------------------------------------------------------
+ */
+
+/* Windows of rows: in each round rank r has the r-th run of `most` rows, so that rows are written
+ * in order for any number of ranks. */
+static flip_status write_codes(copier *c, const flip_feature_rows *r, const flip_codec *codec,
+                               const flip_compress_params *p) {
+    int rank = flip_comm_rank(c->comm), size = flip_comm_size(c->comm);
+    size_t stride = flip_codec_stride(codec);
+    int64_t most = WINDOW_BYTES / ((int64_t)r->dim * (int64_t)sizeof(float)) + 1;
+    float *rows = NULL;
+    uint8_t *codes = NULL;
+    int64_t *key = NULL;
+    flip_status status = flip_alloc(&key, (size_t)most, sizeof *key, "original ids");
+    if (status == FLIP_OK)
+        status = flip_alloc(&rows, (size_t)most * (size_t)r->dim, sizeof *rows, "rows");
+    if (status == FLIP_OK) status = flip_alloc(&codes, (size_t)most, stride, "codes");
+    FLIP_TRY_GOTO(flip_comm_agree(c->comm, status));
+    for (int64_t round = 0; round < r->n_nodes; round += most * size) {
+        int64_t first = round + most * rank, n = r->n_nodes - first;
+        n = n < 0 ? 0 : n < most ? n : most;
+        if (p->progress && rank == 0)
+            p->progress(p->progress_data, "encoding", (double)round / (double)r->n_nodes);
+        status = flip_feature_rows_read(r, first, n, rows);
+        if (status == FLIP_OK) status = flip_feature_rows_keys(r, first, n, key);
+        if (status == FLIP_OK) status = flip_codec_encode(codec, n, rows, key, codes);
+        FLIP_TRY_GOTO(flip_comm_agree(c->comm, status));
+        FLIP_TRY_GOTO(flip_writer_rows(c->writer, "features/codes", FLIP_TYPE_U8, FLIP_TYPE_U8, n,
+                                       (int64_t)stride, 0, codes));
+    }
+done:
+    flip_free(rows);
+    flip_free(codes);
+    flip_free(key);
+    return status;
+}
+
+/* The codec as it is kept, and what was done to the features. */
+static flip_status write_codec(copier *c, const flip_compressed *out, flip_codec *codec,
+                               const flip_compress_params *p) {
+    bool mine = flip_comm_rank(c->comm) == 0;
+    uint8_t *bytes = NULL;
+    size_t n = 0;
+    if (!p->keep_rotation) flip_codec_drop_rotation(codec);
+    FLIP_TRY(flip_comm_agree(c->comm, flip_codec_to_bytes(codec, &bytes, &n)));
+    flip_status status = flip_writer_rows(c->writer, "features/codec", FLIP_TYPE_U8, FLIP_TYPE_U8,
+                                          mine ? (int64_t)n : 0, 0, 0, bytes);
+    flip_free(bytes);
+    FLIP_TRY(status);
+    FLIP_TRY(flip_writer_attribute_i64(c->writer, "features", "n_columns", out->n_columns));
+    FLIP_TRY(flip_writer_attribute_text(c->writer, "features", "norm",
+                                        out->row_normalised ? "row" : "none"));
+    FLIP_TRY(flip_writer_attribute_i64(c->writer, "features", "native_bytes", out->native_bytes));
+    return flip_writer_attribute_f64(c->writer, "features", "relative_error",
+                                     mine ? out->trial[out->chosen].error : 0);
+}
+
+static flip_status write_all(copier *c, flip_compressed *out, const flip_feature_rows *r,
+                             flip_codec *codec, const char *path, const flip_compress_params *p) {
+    FLIP_TRY(flip_writer_create(&c->writer, c->comm, path, "graph"));
+    FLIP_TRY(copy_rest(c));
+    FLIP_TRY(write_codes(c, r, codec, p));
+    FLIP_TRY(write_codec(c, out, codec, p));
+    return flip_writer_commit(c->writer);
+}
+
+static flip_status check_params(const flip_compress_params *p) {
+    if (p->codec) FLIP_TRY(flip_codec_check_name(p->codec));
+    if (!p->codec && !(p->budget >= 1 && p->budget <= 1e6))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "a budget of 1/%g of the native bytes; it must be from 1 to 1,000,000 "
+                         "(16x is 1/16), or name a codec",
+                         p->budget);
+    if (p->codec && p->budget != 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "either a codec or a budget is given, not both");
+    if (p->sample < 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "a sample of %lld rows; at least 1 is needed",
+                         (long long)p->sample);
+    return FLIP_OK;
+}
+
+flip_status flip_compress(flip_compressed *out, flip_comm *comm, const flip_reader *graph,
+                          const char *path, const flip_compress_params *params) {
+    flip_status status;
+    flip_feature_rows rows = {0};
+    flip_codec *codec = NULL;
+    copier c = {.comm = comm, .reader = graph};
+    *out = (flip_compressed){0};
+    FLIP_TRY_GOTO(flip_comm_agree(comm, check_params(params)));
+    double begin = flip_seconds();
+    FLIP_TRY_GOTO(flip_feature_rows_open(&rows, comm, graph, params->norm));
+    take_figures(out, &rows);
+    FLIP_TRY_GOTO(agree_on_codec(out, &rows, params, &codec));
+    out->learn_seconds = flip_seconds() - begin;
+    FLIP_TRY_GOTO(write_all(&c, out, &rows, codec, path, params));
+    out->encode_seconds = flip_seconds() - begin - out->learn_seconds;
+    out->stored_bytes =
+        out->n_nodes * (int64_t)flip_codec_stride(codec) + (int64_t)flip_codec_table_bytes(codec);
+done:
+    flip_writer_destroy(&c.writer);
+    flip_codec_destroy(&codec);
+    flip_feature_rows_finish(&rows);
+    return status;
+}

@@ -1,0 +1,355 @@
+/* Which codec? Each candidate is learned from a sample and measured on rows held out; the least
+ * error within the budget wins, and of errors within a hundredth the fewest bytes. */
+#include "store/compress.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TRIAL_ROWS = 16384, OPQ_ROWS = 8192, OPQ_COLUMNS = 512 };
+
+static void say(flip_compress_trial *trial, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void say(flip_compress_trial *trial, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(trial->why, sizeof trial->why, format, arguments);
+    va_end(arguments);
+}
+
+/* ---- measuring ------------------------------------------------------------------------------
+ */
+
+/* Codes and back, in the original columns; numbers of rows serve as keys for dither. */
+static flip_status there_and_back(const flip_trials *t, const flip_codec *codec, float *back) {
+    flip_status status;
+    size_t n = (size_t)t->n_held, dim = (size_t)flip_codec_packing(codec)->dim;
+    uint8_t *codes = NULL;
+    float *decoded = NULL;
+    int64_t *key = NULL;
+    FLIP_TRY_GOTO(flip_alloc(&codes, n, flip_codec_stride(codec), "codes"));
+    FLIP_TRY_GOTO(flip_alloc(&decoded, n * dim, sizeof *decoded, "decoded rows"));
+    FLIP_TRY_GOTO(flip_alloc(&key, n, sizeof *key, "keys"));
+    for (int64_t i = 0; i < t->n_held; i++)
+        key[i] = i;
+    FLIP_TRY_GOTO(flip_codec_encode(codec, t->n_held, t->held, key, codes));
+    FLIP_TRY_GOTO(flip_codec_decode(codec, t->n_held, codes, key, decoded));
+    FLIP_TRY_GOTO(flip_codec_restore(codec, t->n_held, decoded, back));
+done:
+    flip_free(codes);
+    flip_free(decoded);
+    flip_free(key);
+    return status;
+}
+
+/* Squared error over the spread. */
+static flip_status measure(const flip_trials *t, const flip_codec *codec, double *error) {
+    size_t n = (size_t)t->n_held * (size_t)t->rows->dim;
+    float *back;
+    double sum = 0;
+    FLIP_TRY(flip_alloc(&back, n, sizeof *back, "decoded rows"));
+    flip_status status = there_and_back(t, codec, back);
+    for (size_t i = 0; i < n && status == FLIP_OK; i++) {
+        double apart = (double)back[i] - (double)t->held[i];
+        sum += apart * apart;
+    }
+    *error = t->spread > 0 ? sum / t->spread : sum > 0 ? INFINITY : 0;
+    flip_free(back);
+    return status;
+}
+
+/* sum of |x - mean|^2 over the rows held out */
+static flip_status measure_spread(flip_trials *t) {
+    int32_t dim = t->rows->dim;
+    double *mean;
+    FLIP_TRY(flip_alloc_zero(&mean, (size_t)dim, sizeof *mean, "means"));
+    for (int64_t i = 0; i < t->n_held * dim; i++)
+        mean[i % dim] += (double)t->held[i] / (double)t->n_held;
+    t->spread = 0;
+    for (int64_t i = 0; i < t->n_held * dim; i++) {
+        double apart = (double)t->held[i] - mean[i % dim];
+        t->spread += apart * apart;
+    }
+    flip_free(mean);
+    return FLIP_OK;
+}
+
+/* ---- one trial ------------------------------------------------------------------------------
+ */
+
+/* sparse has its sizes from all rows, not from the sample. */
+static void full_name(const flip_feature_rows *r, const char *name, char *out, size_t size) {
+    bool ones = r->n_values == 0 || (r->n_values == 1 && r->value[0] == 1);
+    if (strcmp(name, "sparse") == 0)
+        snprintf(out, size, "sparse:%d:%d", r->widest > 0 ? r->widest : 1,
+                 ones                             ? 0
+                 : r->n_values <= FLIP_FEW_VALUES ? 8
+                                                  : 32);
+    else
+        snprintf(out, size, "%s", name);
+}
+
+/* Its sample has every value there is, one a row. */
+static flip_status learn_sparse(const flip_trials *t, const char *name, flip_codec **codec) {
+    const flip_feature_rows *r = t->rows;
+    bool few = r->n_values >= 1 && r->n_values <= FLIP_FEW_VALUES;
+    int64_t n = few ? r->n_values : 1;
+    float *rows;
+    FLIP_TRY(flip_alloc_zero(&rows, (size_t)n * (size_t)r->dim, sizeof *rows, "values"));
+    for (int64_t i = 0; i < n && few; i++)
+        rows[i * r->dim] = r->value[i];
+    flip_status status =
+        flip_codec_train(codec, name, r->dim, n, rows, t->params->seed, NULL, NULL);
+    flip_free(rows);
+    return status;
+}
+
+/* Progress of a codec under its name. */
+typedef struct named {
+    const flip_compress_params *params;
+    const char *name;
+} named;
+
+static void tell_named(void *data, const char *what, double share) {
+    const named *n = data;
+    (void)what;
+    if (n->params->progress) n->params->progress(n->params->progress_data, n->name, share);
+}
+
+/* From n of the rows, evenly apart. */
+static flip_status learn(const flip_trials *t, const char *name, int64_t n, flip_codec **codec) {
+    named progress = {t->params, name};
+    uint64_t seed = t->params->seed;
+    int32_t dim = t->rows->dim;
+    float *some;
+    if (strncmp(name, "sparse:", 7) == 0) return learn_sparse(t, name, codec);
+    if (n >= t->n)
+        return flip_codec_train(codec, name, dim, t->n, t->learn, seed, tell_named, &progress);
+    FLIP_TRY(flip_alloc(&some, (size_t)n * (size_t)dim, sizeof *some, "sample rows"));
+    for (int64_t i = 0; i < n; i++)
+        memcpy(some + i * dim, t->learn + i * t->n / n * dim, (size_t)dim * sizeof *some);
+    flip_status status = flip_codec_train(codec, name, dim, n, some, seed, tell_named, &progress);
+    flip_free(some);
+    return status;
+}
+
+static double stored(const flip_trials *t, const flip_compress_trial *trial) {
+    return (double)t->rows->n_nodes * (double)trial->row_bytes + (double)trial->table_bytes;
+}
+
+static flip_compress_trial *new_trial(flip_trials *t, const char *name) {
+    flip_compressed *out = t->out;
+    if (out->n_trials == FLIP_COMPRESS_TRIALS) return NULL;
+    flip_compress_trial *trial = &out->trial[out->n_trials++];
+    *trial = (flip_compress_trial){.error = NAN};
+    full_name(t->rows, name, trial->codec, sizeof trial->codec);
+    return trial;
+}
+
+/* As they will stand in the file: with the rotation or without. */
+static flip_status count_tables(const flip_trials *t, const flip_codec *codec, size_t *n) {
+    flip_codec *copy;
+    uint8_t *bytes;
+    FLIP_TRY(flip_codec_to_bytes(codec, &bytes, n));
+    flip_status status = flip_codec_from_bytes(&copy, bytes, *n);
+    flip_free(bytes);
+    FLIP_TRY(status);
+    if (!t->params->keep_rotation) flip_codec_drop_rotation(copy);
+    *n = flip_codec_table_bytes(copy);
+    flip_codec_destroy(&copy);
+    return FLIP_OK;
+}
+
+static flip_status try_codec(flip_trials *t, flip_compress_trial *trial, int64_t n,
+                             flip_codec **codec) {
+    double begin = flip_seconds();
+    *codec = NULL;
+    FLIP_TRY(learn(t, trial->codec, n, codec));
+    FLIP_TRY(measure(t, *codec, &trial->error));
+    FLIP_TRY(count_tables(t, *codec, &trial->table_bytes));
+    trial->row_bytes = flip_codec_stride(*codec);
+    trial->ratio = (double)t->out->native_bytes / fmax(stored(t, trial), 1);
+    trial->seconds = flip_seconds() - begin;
+    return FLIP_OK;
+}
+
+/* ---- the search -----------------------------------------------------------------------------
+ */
+
+static bool better(const flip_trials *t, const flip_compress_trial *a,
+                   const flip_compress_trial *b) {
+    if (a->error < 0.99 * b->error) return true;
+    return a->error <= 1.01 * b->error && stored(t, a) < stored(t, b);
+}
+
+/* A codec that cannot be learned here (too few rows, too many columns) is no failure of the search.
+ */
+static flip_status consider(flip_trials *t, const char *name) {
+    flip_compressed *out = t->out;
+    flip_codec *codec = NULL;
+    flip_compress_trial *trial = new_trial(t, name);
+    if (!trial) return FLIP_OK;
+    bool turns = strncmp(name, "opq", 3) == 0; /* slow, and its rotation needs fewer */
+    flip_status status = try_codec(t, trial, turns ? OPQ_ROWS : TRIAL_ROWS, &codec);
+    flip_codec_destroy(&codec);
+    if (status == FLIP_ERROR_USAGE || status == FLIP_ERROR_INPUT) {
+        say(trial, "%s", flip_error_message());
+        flip_error_clear();
+        return FLIP_OK;
+    }
+    FLIP_TRY(status);
+    trial->fits = trial->ratio >= t->params->budget;
+    if (trial->fits && (out->chosen < 0 || better(t, trial, &out->trial[out->chosen])))
+        out->chosen = (int32_t)(trial - out->trial);
+    return FLIP_OK;
+}
+
+/* The most bytes a row may have beside tables of `tables` bytes. */
+static int64_t room(const flip_trials *t, double tables) {
+    double bytes = (double)t->out->native_bytes / t->params->budget - tables;
+    return bytes > 0 && t->rows->n_nodes > 0 ? (int64_t)(bytes / (double)t->rows->n_nodes) : 0;
+}
+
+/* klt with as many bytes a row as there is room for beside its own tables. */
+static flip_status consider_klt(flip_trials *t) {
+    int32_t dim = t->rows->dim, tries = 4;
+    double per_axis = 8 + (t->params->keep_rotation ? 2. * dim : 0);
+    int64_t bytes = room(t, 200 + per_axis);
+    if (bytes > dim) bytes = dim;
+    for (; bytes > 0 && tries > 0; bytes--) {
+        char name[48];
+        double axes = fmin(dim, 2 * (double)bytes); /* 4 bits an axis: a guess from below */
+        if (room(t, 200 + axes * per_axis) < bytes) continue;
+        snprintf(name, sizeof name, "klt:%.9g", 8. * (double)bytes / dim);
+        FLIP_TRY(consider(t, name));
+        if (t->out->trial[t->out->n_trials - 1].fits) break;
+        tries--;
+    }
+    return FLIP_OK;
+}
+
+/* Do blocks of this width fit, tables included? */
+static bool blocks_fit(const flip_trials *t, int32_t width, int32_t length) {
+    int64_t dim = t->rows->dim, blocks = (dim + width - 1) / width;
+    double tables = (double)length * (double)(blocks * width) + 9. * (double)dim + 200;
+    return (blocks * (length <= 16 ? 4 : 8) + 7) / 8 <= room(t, tables);
+}
+
+/* The narrowest blocks that fit, of any width and of one that kernels like: the most bytes a row.
+ */
+static flip_status consider_products(flip_trials *t) {
+    static const int32_t lengths[] = {16, 64, 128, 256};
+    int32_t dim = t->rows->dim;
+    for (int i = 0; i < 4; i++) {
+        int32_t length = lengths[i], narrow = 2, even = 2;
+        char name[48];
+        while (narrow <= dim && !blocks_fit(t, narrow, length))
+            narrow++;
+        while (even < narrow)
+            even *= 2;
+        if (narrow > dim) continue;
+        snprintf(name, sizeof name, "pq:%dx%d", narrow, length);
+        FLIP_TRY(consider(t, name));
+        if (length != 16 && length != 256) continue;
+        snprintf(name, sizeof name, "pq:%dx%d", even, length);
+        if (even > narrow && even <= dim) FLIP_TRY(consider(t, name));
+        snprintf(name, sizeof name, "opq:%dx%d", narrow, length);
+        if (dim <= OPQ_COLUMNS) FLIP_TRY(consider(t, name));
+    }
+    return FLIP_OK;
+}
+
+/* The widest codes that fit, and none narrower once one did. */
+static flip_status consider_scalars(flip_trials *t) {
+    static const char *const forms[] = {"lloyd:%d", "lloyd:%d:shared", "uniform:%d:column",
+                                        "dither:%d", "bifeat:%d"};
+    bool fits = false;
+    for (int bits = 8; bits >= 1 && !fits; bits /= 2) {
+        if (((int64_t)t->rows->dim * bits + 7) / 8 > room(t, 140)) continue;
+        for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+            char name[48];
+            snprintf(name, sizeof name, forms[i], bits);
+            FLIP_TRY(consider(t, name));
+            fits |= t->out->trial[t->out->n_trials - 1].fits;
+        }
+    }
+    return FLIP_OK;
+}
+
+static flip_status consider_all(flip_trials *t) {
+    if (4 * (int64_t)t->rows->dim <= room(t, 132)) FLIP_TRY(consider(t, "fp32"));
+    if (2 * (int64_t)t->rows->dim <= room(t, 132)) FLIP_TRY(consider(t, "fp16"));
+    if (2 * (int64_t)t->rows->widest <= room(t, 132)) FLIP_TRY(consider(t, "sparse"));
+    FLIP_TRY(consider_scalars(t));
+    FLIP_TRY(consider_klt(t));
+    return consider_products(t);
+}
+
+/* Tells what is possible. */
+static flip_status nothing_fits(const flip_trials *t) {
+    const flip_compressed *out = t->out;
+    double best = 0;
+    const char *name = "none that could be tried";
+    for (int32_t k = 0; k < out->n_trials; k++)
+        if (out->trial[k].ratio > best) {
+            best = out->trial[k].ratio;
+            name = out->trial[k].codec;
+        }
+    return FLIP_FAIL(FLIP_ERROR_USAGE,
+                     "no codec reaches 1/%g of the features' %lld bytes (%lld rows of %d "
+                     "columns%s); the nearest was %s at 1/%.2f",
+                     t->params->budget, (long long)out->native_bytes, (long long)out->n_nodes,
+                     t->rows->dim, t->rows->sparse ? ", sparse" : "", name, best);
+}
+
+static void explain(flip_compressed *out) {
+    for (int32_t k = 0; k < out->n_trials; k++) {
+        flip_compress_trial *trial = &out->trial[k];
+        if (k == out->chosen)
+            say(trial, "chosen: least error in the budget");
+        else if (!isnan(trial->error) && !trial->fits)
+            say(trial, "above the budget");
+        else if (!isnan(trial->error) && out->trial[out->chosen].error > 0)
+            say(trial, "%.2f times the error", trial->error / out->trial[out->chosen].error);
+        else if (!isnan(trial->error))
+            say(trial, "more error or bytes");
+    }
+}
+
+/* ---- all of it ------------------------------------------------------------------------------
+ */
+
+/* The chosen codec from all learned rows; its measures replace those of its trial. */
+static flip_status settle(flip_trials *t, flip_codec **codec) {
+    flip_compress_trial *trial = &t->out->trial[t->out->chosen];
+    flip_status status = try_codec(t, trial, t->n, codec);
+    trial->chosen = trial->fits = true;
+    if (status == FLIP_OK && t->params->budget > 0 && trial->ratio < t->params->budget)
+        status = FLIP_FAIL(FLIP_ERROR_INTERNAL,
+                           "codec %s learned from all rows takes 1/%.3f, more than the budget",
+                           trial->codec, trial->ratio);
+    if (status != FLIP_OK) flip_codec_destroy(codec);
+    return status;
+}
+
+flip_status flip_trials_run(flip_trials *t, flip_codec **codec) {
+    flip_compressed *out = t->out;
+    *codec = NULL;
+    FLIP_TRY(measure_spread(t));
+    FLIP_TRY(flip_codec_spectrum(out->spectrum, FLIP_COMPRESS_AXES, t->learn,
+                                 t->n < TRIAL_ROWS ? t->n : TRIAL_ROWS, t->rows->dim));
+    out->chosen = -1;
+    if (t->params->codec) {
+        new_trial(t, t->params->codec);
+        out->chosen = 0;
+        FLIP_TRY(settle(t, codec));
+        say(&out->trial[0], "asked for");
+        return FLIP_OK;
+    }
+    FLIP_TRY(consider_all(t));
+    if (out->chosen < 0) return nothing_fits(t);
+    FLIP_TRY(settle(t, codec));
+    explain(out);
+    return FLIP_OK;
+}

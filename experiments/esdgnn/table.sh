@@ -24,7 +24,7 @@ EOF
 [ ! -s "$OUT/transfers.tsv" ] || cat <<EOF
 ## Bytes of the graph to the device in a run of two epochs
 
-Two layers, forward and backward, whole timeline on one rank, one pass for the scores. Full: every snapshot, 12 bytes a stored entry.
+Two layers, whole timeline on one rank: two passes of training, one of validation, one for the final scores. Full: every snapshot, 12 bytes a stored entry.
 Delta: graph differences patched on the device; a step whose difference is larger comes in full, so delta never loses, but where
 little stays from step to step it gains next to nothing; differences without that fallback would lose (bold, below 1).
 Resident: events once a run.
@@ -44,7 +44,10 @@ By steps of a chunk (what a rank holds when ranks share the time; its first snap
 | graph | ranks | steps of a chunk | full, MB | delta | resident | kind |
 |---|---|---|---|---|---|---|
 EOF
-tsv "$OUT/chunks.tsv" 'NR > 1 { printf "| %s | %s | %.1f | %.2f | %.2f x | %.1f x | %s |\n", $1, $2, $3, $5 / 1e6, ($6 > 0) ? $5 / $6 : 0, ($7 > 0) ? $5 / $7 : 0, $4 == "sent" ? "measured" : $4 }'
+[ ! -s "$OUT/chunks.tsv" ] || awk -F'\t' 'FNR == 1 { file++; next } { k = $1 FS $2; all = $5 FS $6 FS $7 }
+    file == 1 && $4 == "sent" { sent[k] = all }
+    file == 2 && $4 == "counted" { kind = !(k in sent) ? "counted" : sent[k] == all ? "measured, counted the same" : "counted; a run sent other bytes: " sent[k]
+        printf "| %s | %s | %.1f | %.2f | %.2f x | %.1f x | %s |\n", $1, $2, $3, $5 / 1e6, ($6 > 0) ? $5 / $6 : 0, ($7 > 0) ? $5 / $7 : 0, kind }' "$OUT/chunks.tsv" "$OUT/chunks.tsv"
 if [ -s "$OUT/exchanges.tsv" ]; then
     cat <<EOF
 
@@ -60,17 +63,17 @@ EOF
         END { for (i = 1; i <= n; i++) { printf "%s", order[i]; for (r = 1; r <= 4; r++) { k = order[i] SUBSEP r; printf " | %s", (k in v) ? v[k] : "-" } print " |" } }'
     cat <<EOF
 
-Counted from the graph and its parts by \`flipbook simulate\`; "measured" are the real runs above, their pairs included, and their
-wall seconds on $(getconf _NPROCESSORS_ONLN) cores, where more ranks than cores take turns:
+Counted from the graph and its parts by \`flipbook simulate\`; "measured" are the real runs above, their pairs included: wall seconds
+on $(getconf _NPROCESSORS_ONLN) cores, where more ranks than cores take turns, and CPU seconds of a rank, its waiting included:
 
-| model | distribution | parts | ranks | MB an epoch, counted | measured | seconds, modelled | measured |
-|---|---|---|---|---|---|---|---|
+| model | distribution | parts | ranks | MB an epoch, counted | measured | seconds, modelled | measured, wall | measured, CPU |
+|---|---|---|---|---|---|---|---|---|
 EOF
     awk -F'\t' 'FNR == 1 { file++; next } { k = $1 FS $2 FS $3 FS $4 }
-        file == 1 { bytes[k] = $5; seconds[k] = $6; next }
-        $4 <= 4 || $4 == 16 || $4 == 128 || $4 == 1024 {
-            printf "| %s | %s | %s | %s | %.3f | %s | %.4f | %s |\n", $1, $2, $3, $4, $5 / 1e6,
-                (k in bytes) ? sprintf("%.3f", bytes[k] / 1e6) : "-", $6, (k in bytes) ? sprintf("%.4f", seconds[k]) : "-" }' "$OUT/exchanges.tsv" "$OUT/simulate.tsv"
+        file == 1 { bytes[k] = $5; seconds[k] = $6; cpu[k] = $7; next }
+        (k in bytes) || $4 == 16 || $4 == 128 || $4 == 1024 {
+            printf "| %s | %s | %s | %s | %.3f | %s | %.3f | %s | %s |\n", $1, $2, $3, $4, $5 / 1e6,
+                (k in bytes) ? sprintf("%.3f", bytes[k] / 1e6) : "-", $6, (k in bytes) ? sprintf("%.3f", seconds[k]) : "-", (k in bytes) ? sprintf("%.3f", cpu[k]) : "-" }' "$OUT/exchanges.tsv" "$OUT/simulate.tsv"
     printf '\n![](exchanges.png)\n'
 fi
 [ ! -s "$OUT/memory.tsv" ] || cat <<EOF

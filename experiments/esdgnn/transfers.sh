@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Bytes of the graph to the device in a run of two epochs (forward and backward) and one pass for the
-# scores, two layers (sourced): three walks over the timeline in one block, whose backward pass sends
-# nothing.
+# Bytes of the graph to the device in a run of two epochs, two layers (sourced): four walks over the
+# timeline in one block, two of training, whose backward passes send nothing, one for validation and
+# one for the final scores.
 # The model does not change them; precomputation is off, else the first layer needs no snapshots.
 same=(--model gcn --layers 2 --hidden 2 --task link --features degree --edge-head dot --negatives 1
     --eval-negatives 1 --pairs 20 --epochs 2 --eval-every 2 --precompute off --blocks 1)
-passes=3
+passes=4
 
 # sent RANKS NAME GRAPH OPTIONS…: bytes.
 sent() {

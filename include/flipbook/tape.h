@@ -197,6 +197,16 @@ size_t flip_tape_saved(const flip_tape *tape);
 /* data [rows, steps, dim] is borrowed, never copied and never written. */
 flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,
                          const flip_real *data, bool needs_gradient);
+/* Packed rows as an input: [rows, 1, packing.dim], which linear maps decode as they read it, some
+ * hundred rows at a time; no other operator takes it, and it has no gradient. Pointers borrowed. */
+typedef struct flip_packed_rows {
+    const flip_packing *packing;
+    const uint8_t *codes; /* [.., packing.stride]; NULL = there are none */
+    const int64_t *key;   /* of rows of codes: original ids, where they are dithered; or NULL */
+    const int32_t *index; /* [rows] which row of codes; NULL = in order */
+} flip_packed_rows;
+flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed);
+bool flip_tape_is_packed(const flip_tape *tape, flip_var x);
 void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *steps,
                      int32_t *dim);
 /* Until backward passes the variable, or it is released; always for inputs and kept ones. NULL when
@@ -225,7 +235,8 @@ typedef struct flip_act {
 #define FLIP_ACT_NONE ((flip_act){.relu = false})
 #define FLIP_ACT_RELU ((flip_act){.relu = true})
 
-/* act(x w + b); b may be FLIP_PARAM_NONE */
+/* act(x w + b); b may be FLIP_PARAM_NONE. Like flip_linear2 and flip_linear_aggregate it also
+ * takes packed rows. */
 flip_var flip_linear(flip_tape *tape, flip_var x, flip_param w, flip_param b, flip_act act);
 /* act(x1 w1 + x2 w2 + b) */
 flip_var flip_linear2(flip_tape *tape, flip_var x1, flip_param w1, flip_var x2, flip_param w2,

@@ -13,13 +13,34 @@ static void gin_add(flip_model *model, flip_params *params, int32_t l) {
     k->bb = model_add_bias(model, params, "bb", l);
 }
 
+/* relu(S Wa + ba) */
+static flip_var inner(const pass *p, flip_var h) {
+    const layer *k = layer_of(p);
+    flip_var s = flip_scaled_add(p->tape, k->eps, h, model_aggregate(p));
+    flip_var u = flip_linear(p->tape, s, k->wa, k->ba, FLIP_ACT_RELU);
+    flip_tape_release(p->tape, s);
+    return u;
+}
+
+/* The same of packed rows, S Wa = (1 + eps) H Wa + sum over in-edges of (H Wa)[u] */
+static flip_var inner_packed(const pass *p) {
+    flip_tape *tape = p->tape;
+    const layer *k = layer_of(p);
+    pass q = *p;
+    q.h = flip_linear(tape, p->h, k->wa, FLIP_PARAM_NONE, FLIP_ACT_NONE);
+    flip_var z = model_aggregate(&q), h = model_self(&q);
+    flip_var s = flip_scaled_add(tape, k->eps, h, z);
+    flip_tape_release(tape, q.h);
+    flip_var u = flip_bias(tape, s, k->ba, FLIP_ACT_RELU);
+    flip_tape_release(tape, s);
+    return u;
+}
+
 static flip_var gin_layer(const pass *p) {
     flip_tape *tape = p->tape;
     const layer *k = layer_of(p);
-    flip_var z = model_aggregate(p), h = model_self(p);
-    flip_var s = flip_scaled_add(tape, k->eps, h, z);
-    flip_var u = flip_linear(tape, s, k->wa, k->ba, FLIP_ACT_RELU), y;
-    flip_tape_release(tape, s);
+    flip_var h = model_self(p), y;
+    flip_var u = flip_tape_is_packed(tape, p->h) ? inner_packed(p) : inner(p, h);
     if (k->w_residual != FLIP_PARAM_NONE)
         y = flip_linear2(tape, u, k->wb, h, k->w_residual, k->bb, model_act(p));
     else

@@ -210,7 +210,8 @@ flip_var model_aggregate(const pass *p) {
 }
 
 bool model_multiply_first(const pass *p) {
-    return layer_of(p)->out < layer_of(p)->in && p->first == FLIP_VAR_NONE;
+    bool packed = flip_tape_is_packed(p->tape, p->h); /* A X would be as wide as the features */
+    return (packed || layer_of(p)->out < layer_of(p)->in) && p->first == FLIP_VAR_NONE;
 }
 
 /* ---- the first aggregation of constant features ---- */
@@ -382,13 +383,14 @@ flip_var flip_model_forward_batch(flip_model *model, flip_tape *tape, const flip
  */
 static flip_var features_of(const flip_model *model, flip_tape *tape, const flip_block *block) {
     const flip_real *features = block->features;
+    if (block->packed) return flip_tape_packed_input(tape, block->adjacency->n_own, block->packed);
     if (!features && model->n_kept > block->index) features = model->kept[block->index].aggregated;
     return flip_tape_input(tape, block->adjacency->n_own, block->steps, model->p.in_dim, features,
                            false);
 }
 
 flip_status flip_model_prepare(flip_model *model, flip_tape *tape, const flip_block *block) {
-    if (!keeps_aggregation(model)) return FLIP_OK;
+    if (!keeps_aggregation(model) || block->packed) return FLIP_OK;
     flip_var x = features_of(model, tape, block);
     FLIP_TRY(flip_tape_status(tape));
     return keep_aggregation(model, tape, block, x);
@@ -416,7 +418,7 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
     flip_var x = features_of(model, tape, block), first = FLIP_VAR_NONE;
     if (block->states_only && !states_need_layers(model))
         return states_alone(model, tape, block, x);
-    if (!model->row->aggregates_input || model->p.pool)
+    if (!model->row->aggregates_input || model->p.pool || block->packed)
         return run(model, tape, adjacency, NULL, x, FLIP_VAR_NONE, block->states_only);
     if (!model->p.precompute)
         first = aggregate_features(model, tape, adjacency, x, false);

@@ -65,11 +65,12 @@ typedef struct variable {
     flip_real *gradient; /* the same shape, or NULL */
     bool input;          /* value is borrowed from the caller and never written */
     bool needs_gradient, released, kept;
-    int32_t saved_by; /* records whose backward still reads the value */
-    int32_t readers;  /* places whose gradient has not come yet */
-    int32_t producer; /* record that made it; -1 for inputs */
-    double scalar;    /* of a loss */
-    uint8_t *packed;  /* the value in few bits, while `value` is NULL; pool memory */
+    int32_t saved_by;       /* records whose backward still reads the value */
+    int32_t readers;        /* places whose gradient has not come yet */
+    flip_packed_rows coded; /* of inputs: rows that are decoded when they are read; value is NULL */
+    int32_t producer;       /* record that made it; -1 for inputs */
+    double scalar;          /* of a loss */
+    uint8_t *packed;        /* the value in few bits, while `value` is NULL; pool memory */
 } variable;
 
 enum { MAX_INPUTS = 2, MAX_PARAMS = 4, MAX_SAVED = 6 };
@@ -109,6 +110,7 @@ typedef struct operator_row {
     int inputs;    /* how many variables it needs */
     uint8_t saves; /* whose values backward reads */
     bool acts;     /* forward applies record.act itself */
+    bool decodes;  /* takes packed rows */
     bool carries;  /* has a state that goes from block to block */
     flip_status (*shape)(const flip_tape *tape, const record *r, shape *out);
     flip_status (*forward)(flip_tape *tape, record *r);
@@ -254,6 +256,12 @@ void tape_product(flip_tape *tape, int64_t m, int64_t n, int64_t k, const flip_r
 /* w's gradient += x[m,k]^T dy[m,n] */
 void tape_product_weight(flip_tape *tape, int64_t m, int64_t n, int64_t k, const flip_real *x,
                          const flip_real *dy, flip_param w);
+/* The same two of the first m rows of a variable, whose rows may be packed (op_packed.c). e of
+ * packed rows: accumulate and bias alone. */
+flip_status tape_multiply(flip_tape *tape, const variable *x, int64_t m, int64_t n, flip_param w,
+                          flip_real *y, const flip_epilogue *e);
+flip_status tape_multiply_weight(flip_tape *tape, const variable *x, int64_t m, int64_t n,
+                                 const flip_real *dy, flip_param w);
 /* Gradient of input i: dy w^T (+ dy2 w2^T; dy2 may be NULL, and has the output's rows, which may be
  * only the first of the input's), masked by the ReLU and dropout that
  * made the input when no other share is missing. */

@@ -200,15 +200,15 @@ static flip_status narrow_forward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
     FLIP_TRY(tape_output(tape, r, -1));
     variable *y = tape_out(tape, r);
-    int64_t m = rows_of(x), n = y->dim, k = x->dim;
+    int64_t m = rows_of(x), n = y->dim;
     bool self = r->param[0] != FLIP_PARAM_NONE;
     flip_epilogue e = {.bias = tape_weight(tape, r->param[2])};
     flip_real *z, *halo;
     size_t width = width_of(y);
     FLIP_TRY(pool_alloc(tape->pool, &z, (size_t)(m * n) * sizeof(flip_real)));
-    tape_product(tape, m, n, k, x->value, r->param[1], z, NULL);
+    FLIP_TRY(tape_multiply(tape, x, m, n, r->param[1], z, NULL));
     FLIP_TRY(edges_halo_begin(tape, g, z, width, &halo));
-    if (self) tape_product(tape, rows_of(y), n, k, x->value, r->param[0], y->value, &e);
+    if (self) FLIP_TRY(tape_multiply(tape, x, rows_of(y), n, r->param[0], y->value, &e));
     FLIP_TRY(pull(tape, g, columns_of(g, y), y->value, z, halo, self));
     pool_free(tape->pool, halo);
     pool_free(tape->pool, z);
@@ -228,9 +228,8 @@ static flip_status narrow_backward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_bias_gradient(tape, r, r->param[2]));
     FLIP_TRY(pool_alloc(tape->pool, &dz, (size_t)(rows_of(x) * y->dim) * sizeof(flip_real)));
     FLIP_TRY(pull_back(tape, g, columns_of(g, y), width_of(y), dz, y->gradient, false));
-    if (self)
-        tape_product_weight(tape, rows_of(y), y->dim, x->dim, x->value, y->gradient, r->param[0]);
-    tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, dz, r->param[1]);
+    if (self) FLIP_TRY(tape_multiply_weight(tape, x, rows_of(y), y->dim, y->gradient, r->param[0]));
+    FLIP_TRY(tape_multiply_weight(tape, x, rows_of(x), y->dim, dz, r->param[1]));
     FLIP_TRY(
         tape_product_input(tape, r, 0, dz, r->param[1], self ? y->gradient : NULL, r->param[0]));
     pool_free(tape->pool, dz);
@@ -242,6 +241,7 @@ const operator_row op_linear_aggregate = {.name = "linear, then aggregate",
                                           .inputs = 1,
                                           .saves = SAVES_IN0,
                                           .acts = true,
+                                          .decodes = true,
                                           .shape = narrow_shape,
                                           .forward = narrow_forward,
                                           .backward = narrow_backward};

@@ -78,10 +78,27 @@ flip_status tape_product_input(flip_tape *tape, record *r, int i, const flip_rea
     return FLIP_OK;
 }
 
+static bool acts(const record *r) {
+    return r->act.relu || r->act.dropout > 0;
+}
+
+/* Y = act(X1 W1 (+ X2 W2) + b) where rows are packed: one product after the other, then act. */
+static flip_status packed_forward(flip_tape *tape, record *r) {
+    const variable *x1 = tape_in(tape, r, 0);
+    variable *y = tape_out(tape, r);
+    flip_epilogue first = {.bias = tape_weight(tape, r->param[2])}, second = {.accumulate = true};
+    FLIP_TRY(tape_output(tape, r, -1));
+    FLIP_TRY(tape_multiply(tape, x1, rows_of(x1), y->dim, r->param[0], y->value, &first));
+    if (r->in[1] != FLIP_VAR_NONE)
+        FLIP_TRY(tape_multiply(tape, tape_in(tape, r, 1), rows_of(x1), y->dim, r->param[1],
+                               y->value, &second));
+    return acts(r) ? tape_act_in_place(tape, r, NULL) : FLIP_OK;
+}
+
 /* dW_i += X_i^T dY;  dX_i = dY W_i^T. X_i's memory serves dX_i where nobody else needs it. */
 static flip_status product_backward(flip_tape *tape, record *r, int i) {
     const variable *x = tape_in(tape, r, i), *y = tape_out(tape, r);
-    tape_product_weight(tape, rows_of(x), y->dim, x->dim, x->value, y->gradient, r->param[i]);
+    FLIP_TRY(tape_multiply_weight(tape, x, rows_of(x), y->dim, y->gradient, r->param[i]));
     return tape_product_input(tape, r, i, y->gradient, r->param[i], NULL, FLIP_PARAM_NONE);
 }
 
@@ -107,6 +124,7 @@ static flip_status linear_forward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
     variable *y = tape_out(tape, r);
     flip_epilogue e = {.bias = tape_weight(tape, r->param[2])};
+    if (x->coded.packing) return packed_forward(tape, r);
     FLIP_TRY(tape_output(tape, r, -1));
     FLIP_TRY(tape_epilogue(tape, r, &e));
     tape_product(tape, rows_of(x), y->dim, x->dim, x->value, r->param[0], y->value, &e);
@@ -123,6 +141,7 @@ const operator_row op_linear = {.name = "linear",
                                 .inputs = 1,
                                 .saves = SAVES_IN0,
                                 .acts = true,
+                                .decodes = true,
                                 .shape = linear_shape,
                                 .forward = linear_forward,
                                 .backward = linear_backward};
@@ -159,6 +178,7 @@ static flip_status linear2_forward(flip_tape *tape, record *r) {
                        .plus_lda = x2->dim,
                        .plus_ldb = y->dim,
                        .bias = tape_weight(tape, r->param[2])};
+    if (x1->coded.packing || x2->coded.packing) return packed_forward(tape, r);
     FLIP_TRY(tape_output(tape, r, -1));
     FLIP_TRY(tape_epilogue(tape, r, &e));
     tape_product(tape, rows_of(x1), y->dim, x1->dim, x1->value, r->param[0], y->value, &e);
@@ -176,6 +196,7 @@ const operator_row op_linear2 = {.name = "linear2",
                                  .inputs = 2,
                                  .saves = SAVES_IN0 | SAVES_IN1,
                                  .acts = true,
+                                 .decodes = true,
                                  .shape = linear2_shape,
                                  .forward = linear2_forward,
                                  .backward = linear2_backward};

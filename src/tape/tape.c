@@ -158,8 +158,29 @@ flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t d
     return tape->status == FLIP_OK ? x : FLIP_VAR_NONE;
 }
 
+flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed) {
+    if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
+    flip_var x = FLIP_VAR_NONE;
+    variable v = {.rows = rows,
+                  .steps = 1,
+                  .dim = packed->packing->dim,
+                  .input = true,
+                  .coded = *packed,
+                  .producer = -1};
+    if (rows < 0 || (!packed->codes && rows > 0))
+        tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "packed input of %d rows%s", rows,
+                                 packed->codes ? "" : " without codes");
+    else
+        tape->status = add_variable(tape, v, &x);
+    return tape->status == FLIP_OK ? x : FLIP_VAR_NONE;
+}
+
 static bool exists(const flip_tape *tape, flip_var x) {
     return x >= 0 && x < tape->n_vars;
+}
+
+bool flip_tape_is_packed(const flip_tape *tape, flip_var x) {
+    return exists(tape, x) && tape->vars[x].coded.packing;
 }
 
 void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *steps,
@@ -476,7 +497,13 @@ static flip_status check_inputs(const flip_tape *tape, const record *r) {
         if (r->in[i] == FLIP_VAR_NONE && i >= row->inputs) continue;
         if (!exists(tape, r->in[i]))
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d does not exist", row->name, i);
-        if (!tape_in(tape, r, i)->value && size_of(tape_in(tape, r, i)) > 0)
+        bool coded = tape_in(tape, r, i)->coded.packing != NULL;
+        if (coded && !row->decodes)
+            return FLIP_FAIL(FLIP_ERROR_USAGE,
+                             "packed features can enter linear maps alone, not '%s'; train on the "
+                             "file they were made from",
+                             row->name);
+        if (!coded && !tape_in(tape, r, i)->value && size_of(tape_in(tape, r, i)) > 0)
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d was released", row->name, i);
     }
     return FLIP_OK;

@@ -79,17 +79,40 @@ static flip_status tell_large(flip_data *data, const flip_real *rows, size_t n) 
     return FLIP_OK;
 }
 
+/* The file's codes, as they are: the first layer decodes what it reads. */
+static flip_status packed_features(flip_data *data) {
+    const flip_settings *s = &data->s;
+    const char *why = NULL;
+    if (data->steps > 1 || s->model > FLIP_MODEL_GIN || s->temporal != FLIP_TEMPORAL_NONE)
+        why = "they are read by models without time, of graphs of one step";
+    else if (flip_settings_batched(s))
+        why = "sampled batches do not read them yet";
+    else if (s->features == FLIP_FEATURES_GIVEN_DEGREE)
+        why = "--features given+degree needs them unpacked";
+    else if (s->feature_norm != FLIP_FEATURE_NORM_NONE)
+        why = "--feature-norm needs them unpacked; normalise before compressing";
+    else if (s->input_dropout > 0)
+        why = "--input-dropout needs them unpacked";
+    else if (s->residual && s->model == FLIP_MODEL_SAGE && data->info->n_features == s->hidden)
+        why = "--residual of sage adds them as they are";
+    if (why)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' has packed features (codec %s): %s",
+                         flip_reader_path(flip_graph_reader(data->graph)),
+                         flip_codec_name(flip_graph_codec(data->graph)), why);
+    data->packed = (flip_packed_rows){.packing = flip_codec_packing(flip_graph_codec(data->graph)),
+                                      .codes = flip_graph_codes(data->graph),
+                                      .key = data->original};
+    data->in_dim = data->info->n_features;
+    data->s.precompute = false; /* A X would be as wide as unpacked features */
+    return FLIP_OK;
+}
+
 /* The file's rows, copied only where they must change. */
 static flip_status given_features(flip_data *data) {
     const flip_real *rows = flip_graph_features(data->graph);
     flip_columns *given = data->info->features_change ? &data->moving : &data->fixed;
     int32_t dim = data->info->n_features;
-    if (flip_graph_codec(data->graph))
-        return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "'%s' has packed features (codec %s), which training does not read yet; "
-                         "train on the file they were made from, or with --features degree",
-                         flip_reader_path(flip_graph_reader(data->graph)),
-                         flip_codec_name(flip_graph_codec(data->graph)));
+    if (flip_graph_codec(data->graph)) return packed_features(data);
     size_t n = (size_t)data->n_own * (size_t)(data->info->features_change ? data->steps : 1);
     data->in_dim = dim;
     *given = (flip_columns){.dim = dim, .values = rows};
@@ -235,6 +258,9 @@ flip_status flip_data_features(flip_data *data) {
                          "--features given: '%s' has no features; import it with --features F.npy, "
                          "or train with --features degree",
                          s->graph);
+    if (s->feature_norm == FLIP_FEATURE_NORM_AUTO && s->features == FLIP_FEATURES_GIVEN &&
+        flip_graph_codec(data->graph))
+        s->feature_norm = FLIP_FEATURE_NORM_NONE; /* codes stay as they are */
     if (s->feature_norm == FLIP_FEATURE_NORM_AUTO)
         s->feature_norm = s->features == FLIP_FEATURES_DEGREE           ? FLIP_FEATURE_NORM_LOG
                           : s->features == FLIP_FEATURES_GIVEN && words ? FLIP_FEATURE_NORM_ROW

@@ -123,6 +123,7 @@ typedef struct flip_data {
     flip_real *set_out; /* [n_rows, most steps of a block, in_dim] both side by side, or NULL */
     const flip_real *features; /* [n_own, in_dim] of a graph of one step; NULL: several, or none */
     int32_t set_out_block;     /* of this block */
+    flip_packed_rows packed;   /* the file's codes, in place of features; packing NULL = none */
     bool row_normalised;
     /* node tasks */
     int32_t *label;

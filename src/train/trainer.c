@@ -153,6 +153,7 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
     FLIP_TRY(flip_data_block(data, block, &adjacency));
     begin_block(trainer, block, walk);
     flip_block b = {.adjacency = adjacency,
+                    .packed = data->packed.packing ? &data->packed : NULL,
                     .steps = steps,
                     .index = block,
                     .n_blocks = data->layout->n_blocks,

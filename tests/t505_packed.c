@@ -1,0 +1,249 @@
+/* Packed rows on the tape: models whose features are codes train as on the decoded rows given as
+ * features, on 1-4 ranks; operators that do not decode refuse; no full-width table is made. */
+#include <flipbook/model.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NODES = 41, EVENTS = 260, STEPS = 1, IN = 9, CLASSES = 4, PAIRS = 1, EPOCHS = 6 };
+enum { WORLD_SEED = 9, PAIR_CLASSES = CLASSES };
+
+#include "world.h"
+
+/* ---- codes of the world's features -------------------------------------------------------------
+ */
+
+static float offset[IN], scale[IN];
+static uint8_t codes[NODES * IN];
+static flip_real decoded[NODES * IN];
+
+static flip_packing packing = {.kind = FLIP_PACKING_SCALAR,
+                               .dim = IN,
+                               .stride = IN,
+                               .bits = 8,
+                               .offset = offset,
+                               .scale = scale,
+                               .dither = true,
+                               .dither_seed = 5};
+
+static void make_codes(void) {
+    float row[IN];
+    for (int j = 0; j < IN; j++) {
+        offset[j] = -2 - (float)j / 8;
+        scale[j] = -2 * offset[j] / 256;
+    }
+    for (int i = 0; i < NODES * IN; i++)
+        codes[i] = (uint8_t)fmin(255, fmax(0, floor(((double)features[i] - (double)offset[i % IN]) /
+                                                    (double)scale[i % IN])));
+    for (int v = 0; v < NODES; v++) {
+        flip_unpack_row(&packing, codes + v * IN, original[v], row);
+        for (int j = 0; j < IN; j++)
+            decoded[v * IN + j] = row[j];
+    }
+}
+
+/* ---- a model on the whole graph or on this rank's part ---------------------------------------
+ */
+
+typedef struct run {
+    bool whole;
+    int32_t n_own;
+    flip_gid from;
+    flip_params *params;
+    flip_model *model;
+    flip_tape *tape;
+    flip_adjacency *adjacency;
+} run;
+
+static const struct variant {
+    const char *name;
+    flip_model_params p;
+} variants[] = {
+    {"gcn", {.kind = FLIP_MODEL_GCN, .layers = 2, .hidden = 6, .heads = 1, .dropout = 0.3}},
+    {"gcn wide", {.kind = FLIP_MODEL_GCN, .layers = 2, .hidden = 14, .heads = 1, .residual = true}},
+    {"sage", {.kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 6, .heads = 1, .dropout = 0.3}},
+    {"sage wide", {.kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 14, .heads = 1}},
+    {"sage pool", {.kind = FLIP_MODEL_SAGE, .layers = 2, .hidden = 6, .heads = 1, .pool = true}},
+    {"gat", {.kind = FLIP_MODEL_GAT, .layers = 2, .hidden = 8, .heads = 2, .residual = true}},
+    {"gin", {.kind = FLIP_MODEL_GIN, .layers = 2, .hidden = 6, .heads = 1, .residual = true}},
+    {"one layer", {.kind = FLIP_MODEL_SAGE, .layers = 1, .heads = 1}},
+};
+enum { N_VARIANTS = sizeof variants / sizeof *variants };
+
+static void open_run(run *r, const struct variant *c, bool whole) {
+    static flip_gid d[EVENTS], s[EVENTS], all[2] = {0, NODES};
+    flip_model_params p = c->p;
+    flip_adjacency_params params = {.kind = flip_model_adjacency(&p), .n_steps = 1, .edge_life = 1};
+    flip_events events = {.dst = d, .src = s};
+    flip_comm *with = whole ? NULL : comm;
+    *r = (run){.whole = whole, .n_own = whole ? NODES : (int32_t)(first[rank + 1] - first[rank])};
+    r->from = whole ? 0 : first[rank];
+    p.in_dim = IN;
+    p.out_dim = CLASSES;
+    CHECK_OK(flip_params_create(&r->params));
+    CHECK_OK(flip_model_create(&r->model, r->params, &p));
+    CHECK_OK(flip_params_finish(r->params, 4));
+    for (int i = 0; i < EVENTS; i++)
+        if (dst[i] >= r->from && dst[i] < r->from + r->n_own) {
+            d[events.n] = dst[i];
+            s[events.n++] = src[i];
+        }
+    CHECK_OK(flip_adjacency_create(&r->adjacency, with, whole ? all : first, original + r->from,
+                                   &events, &params));
+    flip_tape_params settings = {
+        .comm = with, .params = r->params, .key = original + r->from, .n_own = r->n_own, .seed = 6};
+    CHECK_OK(flip_tape_create(&r->tape, &settings));
+}
+
+static void close_run(run *r) {
+    flip_adjacency_destroy(&r->adjacency);
+    flip_tape_destroy(&r->tape);
+    flip_model_destroy(&r->model);
+    flip_params_destroy(&r->params);
+}
+
+/* Losses of EPOCHS updates; `listed`: codes in another order, found by index. */
+static void train(const struct variant *c, bool whole, bool packed, bool listed, double *losses) {
+    static uint8_t turned[NODES * IN];
+    int64_t key[NODES];
+    int32_t index[NODES];
+    run r;
+    flip_optimiser *optimiser;
+    flip_optimiser_params settings = FLIP_OPTIMISER_DEFAULTS;
+    open_run(&r, c, whole);
+    for (int32_t v = 0; v < r.n_own; v++) {
+        index[v] = r.n_own - 1 - v;
+        key[index[v]] = original[r.from + v];
+        memcpy(turned + index[v] * IN, codes + (r.from + v) * IN, IN);
+    }
+    flip_packed_rows rows = {&packing, codes + r.from * IN, original + r.from, NULL};
+    if (listed) rows = (flip_packed_rows){&packing, turned, key, index};
+    flip_block block = {.adjacency = r.adjacency,
+                        .features = packed ? NULL : decoded + r.from * IN,
+                        .packed = packed ? &rows : NULL,
+                        .steps = 1,
+                        .n_blocks = 1};
+    CHECK_OK(flip_optimiser_create(&optimiser, r.params, &settings));
+    for (int epoch = 0; epoch < EPOCHS; epoch++) {
+        flip_tape_reset(r.tape, true, epoch);
+        flip_var y = flip_model_forward(r.model, r.tape, &block);
+        flip_labels labels = {.label = label + r.from};
+        flip_var loss = flip_cross_entropy(r.tape, y, &labels);
+        CHECK_OK(flip_tape_status(r.tape));
+        losses[epoch] = flip_tape_scalar(r.tape, loss);
+        flip_params_clear_gradients(r.params);
+        CHECK_OK(flip_tape_backward(r.tape, loss));
+        CHECK_OK(flip_params_reduce(r.params, whole ? NULL : comm));
+        CHECK_OK(flip_optimiser_step(optimiser));
+    }
+    flip_optimiser_destroy(&optimiser);
+    close_run(&r);
+}
+
+static void near_losses(const char *name, const char *what, const double *got, const double *want) {
+    for (int e = 0; e < EPOCHS; e++)
+        if (!(fabs(got[e] - want[e]) <= (wide ? 1e-9 : 1e-5) * fabs(want[e])))
+            fail_msg("%s, %s: loss of epoch %d is %.12g, expected %.12g", name, what, e + 1, got[e],
+                     want[e]);
+}
+
+static void as_decoded(void **state) {
+    (void)state;
+    for (int i = 0; i < N_VARIANTS; i++) {
+        double plain[EPOCHS], packed[EPOCHS], listed[EPOCHS], ranks[EPOCHS];
+        train(&variants[i], true, false, false, plain);
+        train(&variants[i], true, true, false, packed);
+        train(&variants[i], true, true, true, listed);
+        train(&variants[i], false, true, false, ranks);
+        assert_true(fabs(plain[EPOCHS - 1] - plain[0]) > 1e-3);
+        near_losses(variants[i].name, "packed", packed, plain);
+        near_losses(variants[i].name, "listed", listed, plain);
+        near_losses(variants[i].name, "on ranks", ranks, plain);
+    }
+}
+
+/* ---- operators --------------------------------------------------------------------------------
+ */
+
+enum { ROWS = 8192, DIM = 512, OUT = 2 };
+
+static uint8_t bits_of[ROWS * DIM / 8];
+static const flip_packing bits = {
+    .kind = FLIP_PACKING_SCALAR, .dim = DIM, .stride = DIM / 8, .bits = 1};
+
+static flip_real bit_value(int i, int j) {
+    return (flip_real)(bits_of[i * (DIM / 8) + j / 8] >> j % 8 & 1) + (flip_real)0.5;
+}
+
+/* relu(X w) of several chunks and its gradient of w; plain: the decoded rows, or NULL. Returns the
+ * loss. */
+static double one_step(const flip_real *plain, double *gradient, size_t *peak) {
+    static int32_t classes[ROWS];
+    flip_params *params;
+    flip_tape *tape;
+    for (int i = 0; i < ROWS; i++)
+        classes[i] = i * 7 % 5 % OUT;
+    CHECK_OK(flip_params_create(&params));
+    flip_param w = flip_params_add(params, "w", DIM, OUT, FLIP_INIT_GLOROT);
+    CHECK_OK(flip_params_finish(params, 1));
+    flip_tape_params settings = {.params = params};
+    CHECK_OK(flip_tape_create(&tape, &settings));
+    flip_tape_reset(tape, true, 0);
+    flip_packed_rows rows = {.packing = &bits, .codes = bits_of};
+    flip_var x = plain ? flip_tape_input(tape, ROWS, 1, DIM, plain, false)
+                       : flip_tape_packed_input(tape, ROWS, &rows);
+    assert_int_equal(flip_tape_is_packed(tape, x), !plain);
+    flip_act act = {.relu = true, .dropout = 0.25};
+    flip_var y = flip_linear(tape, x, w, FLIP_PARAM_NONE, act);
+    flip_labels labels = {.label = classes};
+    flip_var loss = flip_cross_entropy(tape, y, &labels);
+    CHECK_OK(flip_tape_status(tape));
+    double value = flip_tape_scalar(tape, loss);
+    CHECK_OK(flip_tape_backward(tape, loss));
+    memcpy(gradient, flip_params_gradients(params), DIM * OUT * sizeof *gradient);
+    *peak = flip_tape_peak(tape);
+    /* whoever does not decode refuses */
+    flip_tape_reset(tape, true, 0);
+    x = flip_tape_packed_input(tape, ROWS, &rows);
+    assert_int_equal(flip_elu(tape, x), FLIP_VAR_NONE);
+    assert_int_equal(flip_tape_status(tape), FLIP_ERROR_USAGE);
+    assert_non_null(strstr(flip_error_message(), "packed features can enter linear maps alone"));
+    flip_error_clear();
+    flip_tape_destroy(&tape);
+    flip_params_destroy(&params);
+    return value;
+}
+
+/* 8,192 rows of 512 columns: the loss and gradients of a table that never stands. */
+static void chunks(void **state) {
+    (void)state;
+    static double packed[DIM * OUT], plain[DIM * OUT];
+    flip_real *table;
+    size_t peak, other;
+    for (int i = 0; i < ROWS * DIM / 8; i++)
+        bits_of[i] = (uint8_t)(i * 37 + i / 256);
+    CHECK_OK(flip_alloc(&table, ROWS * DIM, sizeof *table, "decoded rows"));
+    for (int i = 0; i < ROWS * DIM; i++)
+        table[i] = bit_value(i / DIM, i % DIM);
+    double loss = one_step(NULL, packed, &peak), want = one_step(table, plain, &other);
+    flip_free(table);
+    assert_true(fabs(loss - want) <= (wide ? 1e-12 : 1e-6) * want);
+    for (int i = 0; i < DIM * OUT; i++)
+        assert_true(fabs(packed[i] - plain[i]) <= (wide ? 1e-12 : 1e-5));
+    assert_true(peak < (size_t)ROWS * DIM * sizeof(flip_real) / 16);
+}
+
+int main(int argc, char **argv) {
+    MPI_Init(&argc, &argv);
+    CHECK_OK(flip_comm_create(&comm, MPI_COMM_WORLD));
+    rank = flip_comm_rank(comm);
+    size = flip_comm_size(comm);
+    make_world();
+    make_codes();
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_decoded), cmocka_unit_test(chunks)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    flip_comm_destroy(&comm);
+    MPI_Finalize();
+    return failed;
+}

@@ -15,7 +15,7 @@ graph() {
         ;;
     sbm-128) # communities with correlated columns
         "$FLIPBOOK" generate sbm -o "$file" --nodes 20000 --blocks 16 --degree-in 6 --degree-out 6 --features 128 \
-            --spectrum 0.7 --signal 0.12 --train 0.1 --valid 0.1 --seed 4 >"$file.log" 2>&1
+            --spectrum 1.4 --signal 0.12 --train 0.1 --valid 0.1 --seed 4 >"$file.log" 2>&1
         ;;
     products) "$FLIPBOOK" generate products -o "$file" --scale "$SCALE" --seed 4 >"$file.log" 2>&1 ;;
     *)

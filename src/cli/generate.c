@@ -24,7 +24,7 @@ const char flip_help_generate[] =
     "  --train X --valid X   shares of the nodes, the rest is test; .2 .2, payments: .5 .2\n"
     "  --splits S            independent draws of them; 1\n"
     "  --spectrum X          not payments: columns are correlated, principal axis i has variance\n"
-    "                        i^-X; 0 = independent; products 0.7\n"
+    "                        i^-X; 0 = independent; products 1.4\n"
     "\n"
     "sbm: communities (stochastic block model), undirected\n"
     "  --blocks K            10\n"
@@ -123,7 +123,7 @@ static flip_status generate_products(flip_comm *comm, int argc, char **argv, con
     p.common.n_features = 100;
     p.common.train = .0803;
     p.common.valid = .0161;
-    p.common.spectrum = .7;
+    p.common.spectrum = 1.4;
     p.n_classes = 47;
     p.common.n_nodes = p.n_edges = -1;
     const flip_option table[] = {COMMON(p.common),

@@ -149,24 +149,14 @@ static json_t *number(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* Without items, or with one class alone, a metric has no value. */
-static const char *shown(char text[16], double value) {
-    snprintf(text, 16, isnan(value) ? "undefined" : "%.4f", value);
-    return text;
-}
-
 static void print_result(const flip_result *result, const flip_settings *settings) {
     if (!settings->json) {
-        char train[16], valid[16], test[16];
+        char train[FLIP_VALUE_SIZE], valid[FLIP_VALUE_SIZE], test[FLIP_VALUE_SIZE];
         printf("%s of '%s' on '%s' (epoch %lld): train %s, valid %s, test %s\n", result->metric,
                settings->checkpoint, settings->graph, (long long)result->best_epoch,
-               shown(train, result->train), shown(valid, result->valid), shown(test, result->test));
-        for (int k = 1; k < 3 && result->candidates[0]; k++)
-            printf("%s: map %.4f, mrr %.4f (filtered %.4f), auc %.4f\n", k == 1 ? "valid" : "test",
-                   result->link[k].ap, result->link[k].mrr[0], result->link[k].mrr[1],
-                   result->link[k].auc);
-        if (result->candidates[0])
-            printf("ranked: %s\n%s: %s\n", result->candidates, result->metric, result->definition);
+               flip_value_words(train, result->train), flip_value_words(valid, result->valid),
+               flip_value_words(test, result->test));
+        if (result->candidates[0]) flip_link_say(stdout, result);
         return;
     }
     json_t *object =

@@ -1,5 +1,6 @@
 /* The training loop: epochs, validation, early stopping, checkpoints, stopping by signal. */
 #include "train/internal.h"
+#include "train/link_json.h"
 
 #include <math.h>
 #include <signal.h>
@@ -316,36 +317,21 @@ static flip_status final_scores(run *r, flip_result *result) {
     return FLIP_OK;
 }
 
-/* Link prediction by every metric, and what they are. */
-static void say_links(const run *r, const flip_result *result) {
-    static const char *const names[] = {"train", "valid", "test"};
-    for (int p = FLIP_PART_VALID; p < FLIP_PARTS; p++) {
-        const flip_link_scores *s = &result->link[p];
-        if (s->true_pairs == 0) continue;
-        fprintf(r->out, "%-9smap %.4f, mrr %.4f (filtered %.4f), auc %.4f\n", names[p], s->ap,
-                s->mrr[0], s->mrr[1], s->auc);
-    }
-    fprintf(r->out, "ranked   %s\n%-9s%s\n", result->candidates, result->metric,
-            result->definition);
-}
-
 static void say_result(const run *r, const flip_result *result) {
     const char *name = result->metric;
     if (!r->out) return;
+    char text[FLIP_VALUE_SIZE];
     if (r->trainer.data.s.protocol == FLIP_PROTOCOL_LIVE) {
-        fprintf(r->out, "\nlive updates, %lld epochs: %s test %.4f", (long long)result->epochs,
-                name, result->test);
+        fprintf(r->out, "\nlive updates, %lld epochs: %s test %s", (long long)result->epochs, name,
+                flip_value_words(text, result->test));
     } else {
-        fprintf(r->out, "\nbest epoch %lld: %s train ", (long long)result->best_epoch, name);
-        if (isnan(result->train)) /* AUC of one class alone */
-            fprintf(r->out, "undefined");
-        else
-            fprintf(r->out, "%.4f", result->train);
+        fprintf(r->out, "\nbest epoch %lld: %s train %s", (long long)result->best_epoch, name,
+                flip_value_words(text, result->train));
         if (!isnan(result->valid)) fprintf(r->out, ", valid %.4f", result->valid);
         if (!isnan(result->test)) fprintf(r->out, ", test %.4f", result->test);
     }
     fprintf(r->out, "\n");
-    if (r->trainer.data.s.task == FLIP_TASK_LINK) say_links(r, result);
+    if (r->trainer.data.s.task == FLIP_TASK_LINK) flip_link_say(r->out, result);
     fprintf(r->out, "\n");
 }
 

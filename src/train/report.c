@@ -123,6 +123,26 @@ flip_status flip_report_live(flip_report *report, const flip_live *live, double 
     return write_line(report, object);
 }
 
+const char *flip_value_words(char text[FLIP_VALUE_SIZE], double value) {
+    snprintf(text, FLIP_VALUE_SIZE, isnan(value) ? "undefined" : "%.4f", value);
+    return text;
+}
+
+void flip_link_say(FILE *out, const flip_result *result) {
+    static const char *const names[] = {"train", "valid", "test"};
+    char text[4][FLIP_VALUE_SIZE];
+    for (int p = FLIP_PART_VALID; p < FLIP_PARTS; p++) {
+        const flip_link_scores *s = &result->link[p];
+        const double value[] = {s->ap, s->mrr[0], s->mrr[1], s->auc};
+        if (s->true_pairs == 0) continue;
+        for (int k = 0; k < 4; k++)
+            flip_value_words(text[k], value[k]);
+        fprintf(out, "%-9smap %s, mrr %s (filtered %s), auc %s\n", names[p], text[0], text[1],
+                text[2], text[3]);
+    }
+    fprintf(out, "ranked   %s\n%-9s%s\n", result->candidates, result->metric, result->definition);
+}
+
 json_t *flip_link_json(const flip_result *result) {
     static const char *const names[] = {"train", "valid", "test"};
     json_t *object = json_object();

@@ -182,6 +182,8 @@ static const model models[] = {
     {"--model evolvegcn-h", "ntg", 0},
     {"--model gcn --task link --eval-negatives 5", "nt", 0},
     {"--model tmgcn --task link --eval-negatives 5", "nt", 0},
+    {"--model tmgcn --window 3 --residual --precompute off --task link --eval-negatives 5", "nW",
+     0},
 };
 
 static const char *const transfers[] = {"full", "delta", "resident"};

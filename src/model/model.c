@@ -241,14 +241,18 @@ static flip_var transform(const flip_model *model, flip_tape *tape, flip_var x) 
     return band ? flip_band(tape, x, model->p.window) : x;
 }
 
-/* A X (TM-GCN: A' (M X)), an intermediate of this pass. once: it will be kept, and nobody makes the
- * block's M X again, nor asks for the steps that it looked back at. */
+/* A X (TM-GCN: A' (M X)), an intermediate of this pass. *x becomes M X where the layer reads it:
+ * one band, and so one state, a block, as states_alone leaves it. once: it will be kept, and nobody
+ * makes the block's M X again, nor asks for the steps that it looked back at. */
 static flip_var aggregate_features(const flip_model *model, flip_tape *tape,
-                                   const flip_adjacency *adjacency, flip_var x, bool once) {
-    flip_var m = transform(model, tape, x);
+                                   const flip_adjacency *adjacency, flip_var *x, bool once) {
+    flip_var m = transform(model, tape, *x);
     if (once) flip_tape_drop_carried(tape);
     flip_var z = flip_aggregate(tape, adjacency, m, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
-    if (m != x) flip_tape_release(tape, m);
+    if (model->p.residual)
+        *x = m;
+    else if (m != *x)
+        flip_tape_release(tape, m);
     return z;
 }
 
@@ -271,7 +275,7 @@ static flip_status keep_aggregation(flip_model *model, flip_tape *tape, const fl
                          block->index);
     flip_free(kept->aggregated);
     kept->aggregated = NULL;
-    flip_var z = aggregate_features(model, tape, block->adjacency, x, !model->p.residual);
+    flip_var z = aggregate_features(model, tape, block->adjacency, &x, !model->p.residual);
     if (flip_tape_status(tape) != FLIP_OK) return flip_tape_status(tape);
     size_t n = (size_t)rows * (size_t)steps * (size_t)dim;
     FLIP_TRY(flip_alloc(&kept->aggregated, n, sizeof(flip_real), "aggregated features"));
@@ -421,13 +425,14 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
     if (!model->row->aggregates_input || model->p.pool || block->packed)
         return run(model, tape, adjacency, NULL, x, FLIP_VAR_NONE, block->states_only);
     if (!model->p.precompute)
-        first = aggregate_features(model, tape, adjacency, x, false);
+        first = aggregate_features(model, tape, adjacency, &x, false);
     else if (flip_tape_status(tape) == FLIP_OK &&
              keep_aggregation(model, tape, block, x) == FLIP_OK)
         first =
             flip_tape_input(tape, rows, steps, dim, model->kept[block->index].aggregated, false);
     if (first == FLIP_VAR_NONE) return FLIP_VAR_NONE;
-    if (model->p.residual) x = transform(model, tape, x); /* the layer's input is X' = M X */
+    if (model->p.precompute && model->p.residual)
+        x = transform(model, tape, x); /* the layer's input is X' = M X */
     return run(model, tape, adjacency, NULL, x, first, block->states_only);
 }
 

@@ -7,11 +7,12 @@
  *   recurrent     time and grid, F: input (and skip) to nodes, state back; B: the same reversed,
  *                 gradients of constant features left out: w sum_p T_p (N - N_p) width each
  *                 wavefront, F and B: w (P-1) N S, S = 2 H of an LSTM, H of a GRU
- *   band          of TM-GCN's features, F, where layer 1 is not kept and again for a residual: time
- *                 and grid: to nodes and back; window: w N width sum_p min(b-1, steps before p)
+ *   band          of TM-GCN's features, F, where layer 1 is not kept or has a residual: time and
+ *                 grid: to nodes and back; window: w N width sum_p min(b-1, steps before p)
  *   summaries     of EvolveGCN-H: each part's best k rows of a step to the other parts, F; the sum
- * of their values over all ranks, F and B norm          batch norm: column sums over all ranks, two
- * F and one B gradients     summed over ranks (flip_comm_sum_f64)
+ *                 of their values over all ranks, F and B
+ *   norm          batch norm: column sums over all ranks, two F and one B
+ *   gradients     summed over ranks (flip_comm_sum_f64)
  */
 #include "train/simulate.h"
 
@@ -56,7 +57,7 @@ static void structure_of(widths *w, const flip_model_params *m, int32_t l) {
         w->forward = m->precompute ? 0 : w->in;
         w->backward = 0;
         if (m->kind == FLIP_MODEL_TMGCN)
-            w->band = (m->precompute ? 0 : w->in) + (m->residual ? w->in : 0);
+            w->band = m->window > 1 && (!m->precompute || m->residual) ? w->in : 0;
     }
 }
 

@@ -118,9 +118,11 @@ static flip_status read_head(flip_graph *g, const flip_graph_params *params) {
     FLIP_TRY(attribute_or(r, "undirected", 0, &undirected));
     if (g->file_steps < 1) return head_error(r, "n_steps", g->file_steps, "1 or more");
     if (params->last_step < 0 || params->last_step > g->file_steps)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' has %d step%s; the first %d were asked for",
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "'%s' has %d step%s; the first %d were asked for; --first-step and "
+                         "--split-steps (simulate: --steps) may sum to %d",
                          flip_reader_path(r), g->file_steps, g->file_steps == 1 ? "" : "s",
-                         params->last_step);
+                         params->last_step, g->file_steps);
     info->n_steps = params->last_step > 0 ? params->last_step : g->file_steps;
     info->undirected = undirected != 0;
     FLIP_TRY(read_events_head(r, info));

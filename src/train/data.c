@@ -298,10 +298,17 @@ static flip_status make_items(flip_data *data) {
 }
 
 flip_status flip_data_check_items(const flip_data *data) {
-    if (data->n_items[FLIP_PART_TRAIN] == 0)
-        return FLIP_FAIL(FLIP_ERROR_INPUT, "nothing to train on: the split of '%s' leaves no %s",
-                         data->s.graph, data->s.task == FLIP_TASK_NODE ? "labelled node" : "item");
-    return FLIP_OK;
+    static const char *const items[] = {[FLIP_TASK_NODE] = "labelled node",
+                                        [FLIP_TASK_EDGE] = "labelled event",
+                                        [FLIP_TASK_LINK] = "pair of two nodes",
+                                        [FLIP_TASK_REGRESSION] = "target"};
+    if (data->n_items[FLIP_PART_TRAIN] > 0) return FLIP_OK;
+    return FLIP_FAIL(FLIP_ERROR_INPUT,
+                     "nothing to train on: the split of '%s' leaves no %s; give another by %s",
+                     data->s.graph, items[data->s.task],
+                     strcmp(data->s.split_steps, "auto") != 0 ? "--split-steps A,B,C"
+                     : data->target                           ? "import --splits S.npy"
+                                                              : "--split random:TRAIN/VALID");
 }
 
 /* ---- open and close ---- */

@@ -6,6 +6,7 @@
 # DATA      folder of the public data sets (default ../shared/data)
 # FLIPBOOK  the program (default build/flipbook);  OUT  default build/accuracy
 # SEEDS     default 10;  RANKS  default 1;  THREADS  a rank, default 1
+# EXTRA     options of every run, as EXTRA='--transfer delta --blocks 5'
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
@@ -44,7 +45,8 @@ train() {
     shift
     ! grep -q '"record": *"summary"' "$report" 2>/dev/null || return 0
     rm -f "$report"
-    "${start[@]}" "$FLIPBOOK" train "$graph" "$@" --threads "$THREADS" --report "$report" >"${report%.jsonl}.log" 2>&1 || {
+    # shellcheck disable=SC2086 # several options
+    "${start[@]}" "$FLIPBOOK" train "$graph" "$@" ${EXTRA:-} --threads "$THREADS" --report "$report" >"${report%.jsonl}.log" 2>&1 || {
         tail -n 20 "${report%.jsonl}.log"
         exit 1
     }

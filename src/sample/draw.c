@@ -160,20 +160,6 @@ static void pick_positions(const flip_sampler *s, luck l, candidates c, int32_t 
         pick_many(&l, pick, n, c.n);
 }
 
-/* Positions of all n drawn entries of a row, which stand in out->col until they become columns. */
-static void pick_row(const flip_sampler *s, luck l, candidates c, int32_t fanout,
-                     const float *chance, uint32_t *pick, int32_t n, double *key) {
-    if (takes_all(s, fanout, c.n))
-        for (int32_t i = 0; i < n; i++)
-            pick[i] = (uint32_t)i;
-    else if (chance)
-        for (uint32_t i = 0, at = 0; i < c.n; i++) {
-            if (shares(chance, s->col[c.begin + i], fanout, c.n)) pick[at++] = i;
-        }
-    else
-        pick_positions(s, l, c, n, pick, key);
-}
-
 /* What a drawn entry of a sum stands for: itself and those that were not drawn. */
 static double boost_of(const flip_sampler *s, candidates c, int32_t fanout, int32_t n,
                        const float *chance) {
@@ -193,19 +179,41 @@ static candidates candidates_at(const request *r, int32_t i) {
     return candidates_of(r->s, r->row[i], r->step ? r->step[i] : 0);
 }
 
+/* Positions of all n drawn entries of a row, which stand in its columns until they become those. */
+static void pick_row(const request *r, int32_t row, candidates c, uint32_t *pick, int32_t n,
+                     double *key) {
+    const flip_sampler *s = r->s;
+    if (takes_all(s, r->fanout, c.n)) {
+        for (int32_t i = 0; i < n; i++)
+            pick[i] = (uint32_t)i;
+    } else if (r->chance) {
+        for (uint32_t i = 0, at = 0; i < c.n; i++)
+            if (shares(r->chance, s->col[c.begin + i], r->fanout, c.n)) pick[at++] = i;
+    } else {
+        pick_positions(s, luck_of(s, row, r->hop, r->epoch), c, n, pick, key);
+    }
+}
+
+/* The own entry in front of n others goes to its place in the order of original ids, where they
+ * stand in it: a whole row is then summed, and dropped from, as in the whole graph. */
+static void sink_own(const flip_sampler *s, int32_t *col, flip_real *value, int32_t n) {
+    int32_t row = col[0], j = 0;
+    flip_real mine = value ? value[0] : 0;
+    for (; j < n && s->original[col[j + 1]] < s->original[row]; j++) {
+        col[j] = col[j + 1];
+        if (value) value[j] = value[j + 1];
+    }
+    col[j] = row;
+    if (value) value[j] = mine;
+}
+
 static void fill_row(const request *r, drawn *out, int32_t i, double *key) {
     const flip_sampler *s = r->s;
-    int32_t row = r->row[i], *col = out->col + out->first[i];
-    flip_real *value = out->value ? out->value + out->first[i] : NULL;
+    int32_t row = r->row[i], own = own_entry(s, row), *col = out->col + out->first[i] + own;
+    flip_real *value = out->value ? out->value + out->first[i] + own : NULL;
     candidates c = candidates_at(r, i);
-    int own = own_entry(s, row);
     int32_t n = (int32_t)(out->first[i + 1] - out->first[i]) - own;
-    if (own) {
-        *col++ = row;
-        if (value) *value++ = s->factor_v[row] * s->factor[row];
-    }
-    pick_row(s, luck_of(s, row, r->hop, r->epoch), c, r->fanout, r->chance, (uint32_t *)col, n,
-             key);
+    pick_row(r, row, c, (uint32_t *)col, n, key);
     double boost = boost_of(s, c, r->fanout, n, r->chance);
     for (int32_t j = 0; j < n; j++) {
         int64_t e = c.begin + col[j];
@@ -214,6 +222,12 @@ static void fill_row(const request *r, drawn *out, int32_t i, double *key) {
         double weight = s->weight ? (double)s->weight[e] : 1;
         value[j] =
             (flip_real)(weight * (double)s->factor_v[row] * (double)s->factor[col[j]] * boost);
+    }
+    if (own) {
+        col[-1] = row;
+        if (value) value[-1] = s->factor_v[row] * s->factor[row];
+        if (takes_all(s, r->fanout, c.n) && !s->step)
+            sink_own(s, col - 1, value ? value - 1 : NULL, n);
     }
     if (out->scale)
         out->scale[i] = (flip_real)(s->p.adjacency == FLIP_ADJACENCY_SUM ? boost

@@ -25,10 +25,9 @@ struct flip_sampler {
     uint8_t *looped;              /* ATTENTION: [n_own] has a self-loop among its events */
     float *chance;                /* LABOR: r_u [layers, n_cols] of chance_epoch */
     int64_t chance_epoch;
-    int64_t n_steps; /* temporal: steps count below it, a batch's keys are id * n_steps + step */
     /* numbering of a batch */
     int32_t *slot;    /* [n_own] row in the batch, -1 = not in it; temporal: NULL */
-    flip_gid_map far; /* of other ranks' nodes; temporal: of all keys */
+    flip_gid_map far; /* of other ranks' nodes; temporal: of all, by id and step together */
 };
 
 /* Entries drawn for some destinations. Arena memory. */

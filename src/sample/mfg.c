@@ -66,7 +66,7 @@ static inline flip_status row_of(flip_sampler *s, rows *r, flip_gid id, int64_t 
         return FLIP_OK;
     }
     int32_t number;
-    FLIP_TRY(flip_gid_map_add(&s->far, s->p.temporal ? id * s->n_steps + step : id, &number));
+    FLIP_TRY(flip_gid_map_add(&s->far, s->p.temporal ? id << 31 | step : id, &number));
     if (number == r->n_far) r->far[r->n_far++] = push(r, id, original, step);
     *row = r->far[number];
     return FLIP_OK;
@@ -214,10 +214,8 @@ static flip_status draw(flip_sampler *s, flip_batch *b, rows *r, int32_t n_seeds
     int32_t row;
     FLIP_TRY(make_room(s, b->arena, r, n_seeds));
     for (int32_t i = 0; i < n_seeds; i++) {
-        /* behind the last event every step is the same */
-        int64_t when = step && step[i] > 0 ? step[i] : 0;
-        if (when >= s->n_steps) when = s->n_steps - 1;
-        FLIP_TRY(row_of(s, r, seeds[i], original[i], (int32_t)when, &row));
+        int32_t when = step && step[i] > 0 ? step[i] : 0;
+        FLIP_TRY(row_of(s, r, seeds[i], original[i], when, &row));
         if (row != i)
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "seed %d of a batch is seed %d once more", i,
                              row);

@@ -151,6 +151,8 @@ static flip_status take(flip_sampler *s, flip_build *b) {
 static flip_status begin(flip_sampler **out, flip_build *b, const flip_sampler_params *p) {
     FLIP_TRY(check_params(p));
     FLIP_TRY(check_weights(p));
+    if (p->temporal && p->rank_first[flip_comm_size(b->comm)] >> 32)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "temporal sampling has at most 4294967296 nodes");
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "sampler"));
     flip_sampler *s = *out;
     s->p = *p;
@@ -175,15 +177,6 @@ static flip_status begin(flip_sampler **out, flip_build *b, const flip_sampler_p
     return FLIP_OK;
 }
 
-static flip_status count_steps(flip_sampler *s, flip_comm *comm) {
-    const flip_events *ev = s->p.events;
-    s->n_steps = 1;
-    for (int64_t i = 0; s->p.temporal && ev->step && i < ev->n; i++)
-        if (ev->step[i] >= s->n_steps) s->n_steps = (int64_t)ev->step[i] + 1;
-    s->n_steps++; /* seeds may stand behind the last event */
-    return flip_comm_max_i64(comm, &s->n_steps, 1);
-}
-
 flip_status flip_sampler_create(flip_sampler **out, flip_comm *comm, const flip_sampler_params *p) {
     flip_status status;
     flip_build b = {.comm = comm,
@@ -192,7 +185,6 @@ flip_status flip_sampler_create(flip_sampler **out, flip_comm *comm, const flip_
                     .first = p->rank_first[flip_comm_rank(comm)]};
     *out = NULL;
     FLIP_TRY_GOTO(flip_comm_agree(comm, begin(out, &b, p)));
-    FLIP_TRY_GOTO(count_steps(*out, comm));
     FLIP_TRY_GOTO(flip_build_columns(&b, p->rank_first, p->original));
     FLIP_TRY_GOTO(flip_build_factors(&b));
     FLIP_TRY_GOTO(flip_comm_agree(comm, take(*out, &b)));

@@ -1,4 +1,4 @@
-/* Sampled batches: what the settings mean, the items of an epoch, the seeds of a batch. */
+/* Sampled batches: what the settings mean, and an epoch of them. */
 #include "train/batch.h"
 
 #include <stdlib.h>
@@ -63,33 +63,6 @@ flip_status flip_batch_check(const flip_settings *s) {
     return read_fanout(s, fanout);
 }
 
-/* ---- items ---- */
-
-/* Node tasks: own labelled nodes; key: their original ids. */
-static flip_status node_items(flip_batching *b, const flip_data *data, int64_t **key) {
-    const uint8_t *mask = data->mask[FLIP_PART_TRAIN];
-    for (int32_t v = 0; v < data->n_own; v++)
-        b->n_items += mask[v];
-    FLIP_TRY(flip_alloc(&b->item, (size_t)b->n_items, sizeof *b->item, "seeds"));
-    FLIP_TRY(flip_alloc(key, (size_t)b->n_items, sizeof **key, "seeds"));
-    int64_t n = 0;
-    for (int32_t v = 0; v < data->n_own; v++) {
-        if (!mask[v]) continue;
-        (*key)[n] = data->original[v];
-        b->item[n++] = v;
-    }
-    return FLIP_OK;
-}
-
-static flip_status order_items(flip_batching *b, const flip_data *data) {
-    int64_t *key = NULL, batch = strtoll(data->s.batch, NULL, 10);
-    flip_status status = flip_comm_agree(data->comm, node_items(b, data, &key));
-    if (status == FLIP_OK)
-        status = flip_batches_create(&b->order, data->comm, b->n_items, key, batch);
-    flip_free(key);
-    return status;
-}
-
 /* ---- life ---- */
 
 static flip_sampler_params sampler_params(const flip_data *data) {
@@ -121,7 +94,7 @@ flip_status flip_batching_create(flip_batching **out, const flip_data *data) {
     b->in_place = p.in_place;
     FLIP_TRY(flip_batch_create(&b->batch));
     FLIP_TRY(flip_sampler_create(&b->sampler, data->comm, &p));
-    return order_items(b, data);
+    return flip_batch_items(b, data);
 }
 
 void flip_batching_destroy(flip_batching **batching) {
@@ -133,50 +106,9 @@ void flip_batching_destroy(flip_batching **batching) {
     flip_batch_rows_finish(&b->rows);
     flip_pairs_destroy(&b->pairs);
     flip_free(b->item);
-    flip_free(b->seed);
-    flip_free(b->original);
-    flip_free(b->label);
-    flip_free(b->target);
+    flip_batch_seeds_finish(b);
     flip_free(b);
     *batching = NULL;
-}
-
-/* ---- seeds of a batch ---- */
-
-static flip_status make_room(flip_batching *b, const flip_data *data, size_t n) {
-    if (b->seed && n <= b->room) return FLIP_OK;
-    flip_free(b->seed);
-    flip_free(b->original);
-    flip_free(b->label);
-    flip_free(b->target);
-    b->original = NULL;
-    b->label = NULL;
-    b->target = NULL;
-    b->room = n + n / 8;
-    FLIP_TRY(flip_alloc(&b->seed, b->room, sizeof *b->seed, "seeds of a batch"));
-    FLIP_TRY(flip_alloc(&b->original, b->room, sizeof *b->original, "seeds of a batch"));
-    FLIP_TRY(flip_alloc(&b->label, b->room, sizeof *b->label, "labels of a batch"));
-    if (!data->target) return FLIP_OK;
-    return flip_alloc(&b->target, b->room * (size_t)data->n_classes, sizeof *b->target,
-                      "targets of a batch");
-}
-
-static flip_status node_seeds(flip_batching *b, const flip_data *data, int64_t k) {
-    int64_t first = b->order.first[k], n = b->order.first[k + 1] - first;
-    flip_gid own = data->rank_first[flip_comm_rank(data->comm)];
-    size_t dim = (size_t)data->n_classes;
-    FLIP_TRY(make_room(b, data, (size_t)n));
-    for (int64_t i = 0; i < n; i++) {
-        int64_t row = b->item[b->order.item[first + i]];
-        b->seed[i] = own + row;
-        b->original[i] = data->original[row];
-        if (data->label) b->label[i] = data->label[row];
-        if (data->target)
-            memcpy(b->target + (size_t)i * dim, data->target + (size_t)row * dim,
-                   dim * sizeof *b->target);
-    }
-    b->n_seeds = b->n_labels = (int32_t)n;
-    return FLIP_OK;
 }
 
 /* ---- one batch ---- */
@@ -185,7 +117,10 @@ static flip_var loss_of(flip_trainer *trainer, flip_batching *b, flip_var y) {
     const flip_data *data = &trainer->data;
     flip_labels labels = {.label = b->label, .class_weight = data->class_weight};
     if (data->s.task == FLIP_TASK_NODE) return flip_cross_entropy(trainer->tape, y, &labels);
-    return flip_squared_error(trainer->tape, y, b->target, NULL, 0);
+    if (data->s.task == FLIP_TASK_REGRESSION)
+        return flip_squared_error(trainer->tape, y, b->target, NULL, 0);
+    y = flip_head_consume(trainer->head, trainer->tape, y, b->pairs);
+    return flip_binary_cross_entropy(trainer->tape, y, &labels);
 }
 
 static flip_var forward(flip_trainer *trainer, flip_batching *b) {
@@ -206,7 +141,7 @@ static flip_status train_batch(flip_trainer *trainer, flip_batching *b, int64_t 
     flip_meter *meter = flip_comm_meter(data->comm);
     int64_t epoch = trainer->epoch + 1;
     flip_meter_begin(meter, FLIP_STAGE_SAMPLE);
-    flip_status status = node_seeds(b, data, k);
+    flip_status status = flip_batch_seeds(b, data, k);
     if (status == FLIP_OK)
         status =
             flip_sampler_draw(b->sampler, b->batch, b->n_seeds, b->seed, b->original, NULL, epoch);
@@ -230,7 +165,7 @@ flip_status flip_batching_epoch(flip_trainer *trainer, double *loss) {
     const flip_data *data = &trainer->data;
     int64_t epoch = trainer->epoch + 1;
     *loss = 0;
-    FLIP_TRY(flip_batches_shuffle(&b->order, (uint64_t)data->s.seed, epoch));
+    FLIP_TRY(flip_batch_epoch(b, data, epoch));
     for (int64_t k = 0; k < b->order.n_batches; k++) {
         double one;
         int64_t left = b->order.n - k * b->order.batch;

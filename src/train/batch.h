@@ -1,6 +1,6 @@
-/* Training on sampled batches. Data flow: batch.c takes the items of a batch and their seeds,
- * src/sample draws, batch_rows.c brings the rows that the first layer reads, batch_step.c runs
- * model, loss, backward and a step of the optimiser. */
+/* Training on sampled batches. Data flow: batch_items.c takes the items of a batch and their seeds,
+ * src/sample draws, batch_rows.c brings the rows that the first layer reads, batch.c runs model,
+ * loss, backward and a step of the optimiser. */
 #ifndef FLIPBOOK_TRAIN_BATCH_H
 #define FLIPBOOK_TRAIN_BATCH_H
 
@@ -20,18 +20,26 @@ struct flip_batching {
     flip_batches order;
     bool in_place; /* the first layer reads own rows where they stand */
     flip_batch_rows rows;
-    int64_t *item; /* node tasks: [order.n_mine] own row of each item; pairs: first pair of each */
-    int64_t n_items, n_pairs;
-    /* of one batch: seeds, and labels of seeds or pairs */
-    int32_t n_seeds, n_labels;
+    int64_t n_items;
+    int64_t *item; /* node tasks: [n_items] own row; link: [n_items + 1] first pair in the set */
+    /* of one batch */
+    int32_t n_seeds;
     size_t room;
     flip_gid *seed;    /* [n_seeds] */
     int64_t *original; /* [n_seeds] */
-    int32_t *label;    /* [n_labels] */
-    flip_real *target; /* [n_labels, n_classes] regression */
-    flip_pairs *pairs; /* of rows of seeds; NULL for node tasks */
+    int32_t *label;    /* of seeds, link: of pairs */
+    flip_real *target; /* [n_seeds, n_classes] regression */
+    flip_gid *end;     /* link: rows of both ends among the seeds */
+    flip_pairs *pairs; /* link: of these rows */
 };
 
+/* Items that are the same in every epoch. Collective. */
+flip_status flip_batch_items(flip_batching *b, const flip_data *data);
+/* The epoch's items and their order. Collective. */
+flip_status flip_batch_epoch(flip_batching *b, const flip_data *data, int64_t epoch);
+/* This rank's seeds, labels and pairs of batch k. Local. */
+flip_status flip_batch_seeds(flip_batching *b, const flip_data *data, int64_t k);
+void flip_batch_seeds_finish(flip_batching *b);
 /* The rows of b->batch. Collective. */
 flip_status flip_batch_rows_fetch(flip_batching *b, const flip_data *data);
 void flip_batch_rows_finish(flip_batch_rows *rows);

@@ -373,6 +373,7 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     data->s = *settings;
     data->comm = comm;
     FLIP_TRY(flip_protocol_check(settings));
+    FLIP_TRY(flip_batch_check(settings));
     flip_graph_params params = {.parts_per_rank = (int32_t)settings->parts_per_rank,
                                 .last_step = last_step_wanted(settings)};
     FLIP_TRY(flip_graph_open(&data->graph, comm, settings->graph, &params));
@@ -384,6 +385,7 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     data->events = *flip_graph_events(data->graph);
     if (data->s.structure) data->s.model = data->s.structure - 1; /* the choices' order */
     if (data->s.model <= FLIP_MODEL_GIN) data->s.structure = data->s.model + 1;
+    if (flip_settings_batched(&data->s)) data->s.precompute = false; /* features stay in use */
     if (data->s.protocol == FLIP_PROTOCOL_AUTO)
         data->s.protocol = data->s.history > 0 ? FLIP_PROTOCOL_WINDOWS : FLIP_PROTOCOL_WHOLE;
     /* a step's states are made anew once it is learned: the band of kept features would not be */

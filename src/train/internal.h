@@ -18,9 +18,10 @@ typedef enum flip_part { FLIP_PART_TRAIN, FLIP_PART_VALID, FLIP_PART_TEST, FLIP_
  * after block. All owned. */
 typedef struct flip_pair_set {
     int64_t n;
-    flip_gid *u, *v; /* [n] global ids: source, destination */
-    int32_t *step;   /* [n] step of the embeddings, of the timeline */
-    int32_t *label;  /* [n] class, or 1 true pair, 0 non-edge */
+    flip_gid *u, *v;                  /* [n] global ids: source, destination */
+    int32_t *step;                    /* [n] step of the embeddings, of the timeline */
+    int32_t *label;                   /* [n] class, or 1 true pair, 0 non-edge */
+    int64_t *u_original, *v_original; /* [n] where drawn for batches, else NULL */
     int32_t n_blocks;
     int32_t *piece; /* [n_blocks + 1]: of block k, piece[k] … piece[k + 1] - 1, on all ranks */
     int64_t *first; /* [pieces + 1]: pairs of piece i from first[i] on */
@@ -82,6 +83,7 @@ typedef struct flip_draw {
     int32_t lead;   /* steps between the embeddings and the target (1, or 0 on one step) */
     int32_t ends;   /* FLIP_ENDS_… */
     int32_t target; /* pairs of this target alone; 0 = all (with a lead, none has target 0) */
+    bool for_batches; /* original ids are kept, and no exchange plan is made of all pairs */
 } flip_draw;
 /* Pairs first … end-1 have this target. */
 void flip_links_of_target(const flip_links *links, int32_t target, int64_t *first, int64_t *end);

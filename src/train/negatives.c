@@ -250,14 +250,21 @@ flip_status flip_links_sample(const flip_links *links, flip_pair_set *set,
     FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.u_original, s.u));
     FLIP_TRY_GOTO(flip_directory_find(&links->directory, s.n, s.w, s.v));
     *set = (flip_pair_set){.n = s.n, .u = s.u, .v = s.v, .step = s.step, .label = s.label};
-    s = (sample){.w = s.w, .u_original = s.u_original};
-    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout, draw->target ? draw->target - draw->lead : -1,
-                                     draw->draw == FLIP_DRAW_EVALUATE));
+    if (draw->for_batches) {
+        set->u_original = s.u_original;
+        set->v_original = s.w;
+        s = (sample){0};
+    } else {
+        s = (sample){.w = s.w, .u_original = s.u_original};
+        FLIP_TRY_GOTO(flip_pair_set_plan(set, layout, draw->target ? draw->target - draw->lead : -1,
+                                         draw->draw == FLIP_DRAW_EVALUATE));
+    }
 done:
     flip_meter_end(flip_comm_meter(comm));
     flip_free(s.u);
     flip_free(s.v);
     flip_free(s.w);
+    flip_free(s.u_original);
     flip_free(s.step);
     flip_free(s.label);
     return status;

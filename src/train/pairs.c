@@ -9,6 +9,8 @@ void flip_pair_set_finish(flip_pair_set *set) {
     flip_free(set->v);
     flip_free(set->step);
     flip_free(set->label);
+    flip_free(set->u_original);
+    flip_free(set->v_original);
     flip_free(set->first);
     for (int32_t k = 0; set->pairs && k < set->piece[set->n_blocks]; k++)
         flip_pairs_destroy(&set->pairs[k]);
@@ -483,7 +485,9 @@ flip_status flip_data_sample(flip_data *data, flip_part part, uint64_t draw) {
                    .draw = draw,
                    .lead = data->lead,
                    .ends =
-                       draw == FLIP_DRAW_EVALUATE ? FLIP_ENDS_DESTINATION : data->s.negative_ends};
+                       draw == FLIP_DRAW_EVALUATE ? FLIP_ENDS_DESTINATION : data->s.negative_ends,
+                   .for_batches = part == FLIP_PART_TRAIN && draw != FLIP_DRAW_EVALUATE &&
+                                  flip_settings_batched(&data->s)};
     return flip_links_sample(&data->links, &data->set[part], data->layout, part, &d);
 }
 

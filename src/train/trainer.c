@@ -295,7 +295,7 @@ static flip_status walk_epoch(flip_trainer *trainer) {
     double loss = 0;
     if (data->s.task == FLIP_TASK_LINK) {
         FLIP_TRY(flip_data_sample(data, FLIP_PART_TRAIN, (uint64_t)epoch));
-        FLIP_TRY(flip_data_loss_total(data));
+        if (!trainer->batching) FLIP_TRY(flip_data_loss_total(data));
     }
     if (data->s.protocol == FLIP_PROTOCOL_WINDOWS) return walk_windows(trainer, &loss);
     if (trainer->batching) {

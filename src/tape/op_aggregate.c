@@ -112,6 +112,9 @@ static flip_status pull_back(flip_tape *tape, const flip_adjacency *g, int32_t d
                              flip_real *x, const flip_real *y, bool add) {
     flip_real *halo = NULL;
     int32_t n_src = edges_sources(g);
+    if (!g->at.row_ptr)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL,
+                         "the gradient of a sum over a batch's inputs needs their transpose");
     flip_csr own = edges_rows(&g->at, 0, n_src), copies = edges_rows(&g->at, n_src, g->n_halo);
     if (g->plan) {
         FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)g->n_halo * width * sizeof(flip_real)));

@@ -2,6 +2,7 @@
  * drawn to learn from. */
 #include "ranks.h"
 
+#include <flipbook/sample.h>
 #include <flipbook/store.h>
 
 #include <math.h>
@@ -363,6 +364,121 @@ static void meters(void **state) {
     end_world(&w);
 }
 
+/* ---- hits of sampled batches ---- */
+
+enum { BIG = 3000, EDGES = 36000, SEEDS = 240, EPOCHS = 6 };
+
+typedef struct big_world {
+    flip_gid rank_first[5], dst[EDGES], src[EDGES], seed[SEEDS];
+    int64_t key[SEEDS];
+    double degree[BIG], heat[BIG], read[BIG]; /* of own rows */
+    int64_t n_seeds;
+    uint8_t rows[BIG * sizeof(float)];
+    flip_events events;
+    flip_sampler *sampler;
+    flip_batches batches;
+} big_world;
+
+/* Sources are skewed: the square of a uniform number. */
+static void make_big(big_world *w) {
+    for (int r = 0; r <= size; r++)
+        w->rank_first[r] = (flip_gid)BIG * r / size;
+    flip_gid first = w->rank_first[rank], end = w->rank_first[rank + 1];
+    for (uint64_t e = 0; e < EDGES; e++) {
+        double u = flip_random_uniform(9, FLIP_STREAM_TEST, 2, e);
+        flip_gid dst = (flip_gid)draw(3, e, BIG), src = (flip_gid)(u * u * u * BIG) * 7 % BIG;
+        if (src >= first && src < end) w->degree[src - first]++;
+        if (dst < first || dst >= end) continue;
+        w->dst[w->events.n] = dst;
+        w->src[w->events.n++] = src;
+    }
+    w->events.dst = w->dst;
+    w->events.src = w->src;
+    for (int64_t i = 0; i < SEEDS; i++) {
+        flip_gid v = i * 12 + 5;
+        if (v < first || v >= end) continue;
+        w->seed[w->n_seeds] = v;
+        w->key[w->n_seeds++] = v;
+    }
+    flip_sampler_params p = {.rank_first = w->rank_first,
+                             .events = &w->events,
+                             .layers = 2,
+                             .fanout = {5, 5},
+                             .adjacency = FLIP_ADJACENCY_MEAN,
+                             .seed = 1};
+    CHECK_OK(flip_sampler_create(&w->sampler, comm, &p));
+    CHECK_OK(flip_batches_create(&w->batches, comm, w->n_seeds, w->key, 40));
+}
+
+/* An epoch's batches are fetched; how often each row was read is added to w->read. */
+static void read_epoch(big_world *w, flip_store *store, flip_batch *batch, int64_t epoch) {
+    static uint8_t out[BIG * sizeof(float)];
+    flip_gid ids[SEEDS];
+    CHECK_OK(flip_batches_shuffle(&w->batches, 1, epoch));
+    for (int64_t k = 0; k < w->batches.n_batches; k++) {
+        int64_t n = w->batches.first[k + 1] - w->batches.first[k];
+        for (int64_t i = 0; i < n; i++)
+            ids[i] = w->seed[w->batches.item[w->batches.first[k] + i]];
+        CHECK_OK(flip_sampler_draw(w->sampler, batch, (int32_t)n, ids, ids, NULL, epoch));
+        CHECK_OK(flip_sampler_count(w->sampler, batch, w->read));
+        CHECK_OK(flip_store_fetch_begin(store, batch->n_input, batch->input, out));
+        CHECK_OK(flip_store_fetch_end(store));
+    }
+}
+
+static int falling_order(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* Presampling finds at least 90 % of the hits of the best set that there is for the counts of all
+ * epochs, with a fifth of the rows. */
+static void hits(void **state) {
+    (void)state;
+    static big_world w;
+    flip_store *store;
+    flip_batch *batch;
+    memset(&w, 0, sizeof w);
+    make_big(&w);
+    int64_t n_own = w.rank_first[rank + 1] - w.rank_first[rank];
+    CHECK_OK(flip_sampler_heat(w.sampler, &w.batches, w.seed, 0, w.heat));
+    CHECK_OK(flip_heat_smooth(comm, n_own, w.heat, w.degree, 1));
+    uint64_t index = (BIG + 63) / 64 * 12;
+    flip_store_params p = {.rank_first = w.rank_first,
+                           .part_first = w.rank_first,
+                           .n_parts = size,
+                           .dim = 1,
+                           .rows = w.rows,
+                           .heat = w.heat,
+                           .anywhere = true,
+                           .cache_bytes = BIG / 5 * sizeof(float) + index};
+    CHECK_OK(flip_store_create(&store, comm, &p));
+    CHECK_OK(flip_batch_create(&batch));
+    for (int64_t epoch = 1; epoch <= EPOCHS; epoch++)
+        read_epoch(&w, store, batch, epoch);
+    double all[BIG] = {0}, best = 0, sum = 0;
+    memcpy(all + w.rank_first[rank], w.read, (size_t)n_own * sizeof *all);
+    CHECK_OK(flip_comm_sum_f64(comm, all, BIG));
+    qsort(all, BIG, sizeof *all, falling_order);
+    for (int64_t i = 0; i < BIG; i++) {
+        sum += all[i];
+        if (i < BIG / 5) best += all[i];
+    }
+    flip_store_counts c = flip_store_counted(store);
+    int64_t both[2] = {c.rows, c.hits};
+    CHECK_OK(flip_comm_sum_i64(comm, both, 2));
+    CHECK((double)both[0] == sum, "%lld rows, counted %g", (long long)both[0], sum);
+    if (rank == 0)
+        printf("# %lld rows read, %.3f hits, the best set %.3f\n", (long long)both[0],
+               (double)both[1] / sum, best / sum);
+    CHECK((double)both[1] >= 0.9 * best && (double)both[1] <= best, "%lld hits, the best set %g",
+          (long long)both[1], best);
+    flip_batch_destroy(&batch);
+    flip_store_destroy(&store);
+    flip_batches_finish(&w.batches);
+    flip_sampler_destroy(&w.sampler);
+}
+
 /* ---- rows to learn from ---- */
 
 typedef struct table {
@@ -438,9 +554,9 @@ int main(int argc, char **argv) {
     size = flip_comm_size(comm);
     rank = flip_comm_rank(comm);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cached_rows), cmocka_unit_test(shares_by_size),
-        cmocka_unit_test(fetches),     cmocka_unit_test(refusals),
-        cmocka_unit_test(meters),      cmocka_unit_test(rows_drawn),
+        cmocka_unit_test(cached_rows), cmocka_unit_test(shares_by_size), cmocka_unit_test(fetches),
+        cmocka_unit_test(refusals),    cmocka_unit_test(hits),           cmocka_unit_test(meters),
+        cmocka_unit_test(rows_drawn),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

@@ -118,6 +118,9 @@ flip_status flip_batches_create(flip_batches *batches, flip_comm *comm, int64_t 
 flip_status flip_batches_shuffle(flip_batches *batches, uint64_t seed, int64_t epoch);
 void flip_batches_finish(flip_batches *batches);
 
+/* Collective. The batch is read once: adds to heat [n_own] 1 for each own row that any rank's batch
+ * has as input. The sampler must not be in place. */
+flip_status flip_sampler_count(flip_sampler *sampler, const flip_batch *batch, double *heat);
 /* Collective. How often each own row is an input of a batch in one epoch (GNNLab's presampling), of
  * all ranks together: heat [n_own]. batches: of own nodes seed[item]. The sampler must not be in
  * place. */

@@ -98,6 +98,8 @@ enum {
     FLIP_EVAL_GIVEN = FLIP_WORD_VALUE(1) /* the non-edges that the file pins */
 };
 
+typedef enum flip_hot { FLIP_HOT_DEGREE, FLIP_HOT_PRESAMPLE } flip_hot;
+
 typedef struct flip_settings {
     /* model */
     int32_t model; /* flip_model_kind, then the models of later versions */
@@ -139,6 +141,7 @@ typedef struct flip_settings {
     int64_t blocks, memory;
     bool precompute;
     int64_t cache_bytes;
+    int32_t hot; /* flip_hot */
     char codec[FLIP_WORD_SIZE];
     int32_t wire_codec;  /* flip_wire */
     int32_t activations; /* flip_saved */

@@ -226,8 +226,12 @@ static const flip_key keys[] = {
      "bytes the ranks of a node may use together (8G); auto: 80 % of the machine or cgroup"},
     SWITCH("precompute", precompute, "on", T, false,
            "aggregate constant features once, not every epoch"),
-    {"cache-bytes", FLIP_KEY_BYTES, AT(cache_bytes), "0", 0, 9e18, false, NULL, "|0|", NULL, T,
-     false, "of the feature cache on the device"},
+    {"cache-bytes", FLIP_KEY_BYTES, AT(cache_bytes), "0", 0, 9e18, false, NULL, NULL, NULL, T,
+     false,
+     "for features in a cache on each rank's device, the hottest of all ranks (64M; --batch N)"},
+    CHOICE("hot", hot, "degree", "degree|presample", NULL, false,
+           "which rows the cache holds: nodes with the most out-edges, first ones of each part; or "
+           "those that four epochs of batches, drawn beforehand, read most often"),
     WORD("codec", codec, "none", "none|CODEC", "|none|", is_codec, T, true, "of stored features"),
     CHOICE(
         "wire-codec", wire_codec, "none", "none|bf16|int8|int4|adaptive", NULL, true,

@@ -29,7 +29,8 @@ done:
     return status;
 }
 
-static flip_status count_batch(flip_sampler *s, const flip_batch *b, double *heat) {
+flip_status flip_sampler_count(flip_sampler *s, const flip_batch *b, double *heat) {
+    if (s->p.in_place) return FLIP_FAIL(FLIP_ERROR_INTERNAL, "rows in place are not told apart");
     for (int32_t i = 0; i < b->n_input; i++)
         if (b->input[i] >= s->first && b->input[i] < s->first + s->n_own)
             heat[b->input[i] - s->first]++;
@@ -55,7 +56,7 @@ flip_status flip_sampler_heat(flip_sampler *s, flip_batches *batches, const flip
             original[i] = s->original[ids[i] - s->first];
         }
         FLIP_TRY_GOTO(flip_sampler_draw(s, b, (int32_t)n, ids, original, NULL, epoch));
-        FLIP_TRY_GOTO(count_batch(s, b, heat));
+        FLIP_TRY_GOTO(flip_sampler_count(s, b, heat));
     }
 done:
     flip_free(ids);

@@ -42,12 +42,18 @@ flip_status flip_batch_check(const flip_settings *s) {
     int32_t fanout[FLIP_SAMPLE_LAYERS];
     const char *why = NULL;
     if (!flip_settings_batched(s)) {
+        if (s->cache_bytes > 0 || s->hot)
+            return FLIP_FAIL(FLIP_ERROR_USAGE,
+                             "--cache-bytes and --hot belong to sampled batches; add --batch N");
         if (s->replace || s->sampling || strcmp(s->fanout, "all") != 0)
             return FLIP_FAIL(FLIP_ERROR_USAGE,
                              "--fanout, --sampling and --replace belong to sampled batches; add "
                              "--batch N");
         return FLIP_OK;
     }
+    if (s->hot && s->cache_bytes == 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--hot presample says what a cache holds; there is none "
+                                           "without --cache-bytes");
     if (s->model > FLIP_MODEL_GIN || s->temporal != FLIP_TEMPORAL_NONE)
         why = "it needs every node at every step: models over time have no sampled batches";
     else if (s->norm == FLIP_NORM_BATCH)
@@ -91,15 +97,19 @@ flip_status flip_batching_create(flip_batching **out, const flip_data *data) {
                          data->s.batch, data->s.graph, data->steps);
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "batches"));
     flip_batching *b = *out;
+    b->aggregates = p.in_place;
+    if (flip_batch_stored(data)) p.in_place = false;
     b->in_place = p.in_place;
     FLIP_TRY(flip_batch_create(&b->batch));
     FLIP_TRY(flip_sampler_create(&b->sampler, data->comm, &p));
-    return flip_batch_items(b, data);
+    FLIP_TRY(flip_batch_items(b, data));
+    return flip_batch_store_create(b, data);
 }
 
 void flip_batching_destroy(flip_batching **batching) {
     flip_batching *b = *batching;
     if (!b) return;
+    flip_store_destroy(&b->store);
     flip_sampler_destroy(&b->sampler);
     flip_batch_destroy(&b->batch);
     flip_batches_finish(&b->order);
@@ -127,11 +137,11 @@ static flip_var forward(flip_trainer *trainer, flip_batching *b) {
     const flip_batch *batch = b->batch;
     int32_t n = batch->mfg[0].n_dst, dim = trainer->data.in_dim;
     flip_var x, aggregated = FLIP_VAR_NONE;
-    if (b->in_place) {
-        x = flip_tape_input(trainer->tape, n, 1, dim, b->rows.self, false);
+    if (b->aggregates) {
+        x = flip_tape_input(trainer->tape, n, 1, dim, b->rows.x, false);
         aggregated = flip_tape_input(trainer->tape, n, 1, dim, b->rows.aggregated, false);
     } else {
-        x = flip_tape_input(trainer->tape, batch->n_input, 1, dim, b->rows.input, false);
+        x = flip_tape_input(trainer->tape, batch->n_input, 1, dim, b->rows.x, false);
     }
     return flip_model_forward_batch(trainer->model, trainer->tape, batch, x, aggregated);
 }
@@ -151,7 +161,7 @@ static flip_status train_batch(flip_trainer *trainer, flip_batching *b, int64_t 
     const flip_mfg *outer = &b->batch->mfg[0];
     flip_params_clear_gradients(trainer->params);
     flip_tape_reset(trainer->tape, true, (epoch - 1) * b->order.n_batches + k + 1);
-    flip_tape_batch(trainer->tape, b->batch->original, b->in_place ? outer->n_dst : outer->n_src);
+    flip_tape_batch(trainer->tape, b->batch->original, b->aggregates ? outer->n_dst : outer->n_src);
     flip_var value = loss_of(trainer, b, forward(trainer, b));
     FLIP_TRY(flip_tape_status(trainer->tape));
     *loss = flip_tape_scalar(trainer->tape, value);

@@ -8,16 +8,21 @@ void flip_batch_rows_finish(flip_batch_rows *rows) {
     flip_free(rows->input);
     flip_free(rows->self);
     flip_free(rows->aggregated);
+    flip_free(rows->codes);
     *rows = (flip_batch_rows){0};
 }
 
 /* Room for n rows, with some to spare: batches differ little. */
-static flip_status make_room(flip_real **rows, size_t *room, int64_t n, int32_t dim) {
-    if (*rows && (size_t)n <= *room) return FLIP_OK;
-    flip_free(*rows);
-    *rows = NULL;
+static flip_status make_bytes(void *rows, size_t *room, int64_t n, size_t bytes) {
+    if (*(void **)rows && (size_t)n <= *room) return FLIP_OK;
+    flip_free(*(void **)rows);
+    *(void **)rows = NULL;
     *room = (size_t)n + (size_t)n / 8;
-    return flip_alloc(rows, *room * (size_t)dim, sizeof **rows, "features of a batch");
+    return flip_alloc(rows, *room, bytes, "features of a batch");
+}
+
+static flip_status make_room(flip_real **rows, size_t *room, int64_t n, int32_t dim) {
+    return make_bytes(rows, room, n, (size_t)dim * sizeof **rows);
 }
 
 /* ---- rows of other ranks ---- */
@@ -132,49 +137,116 @@ static void gather(flip_real *out, int64_t n, const int32_t *column, const flip_
     }
 }
 
-static flip_status fetch_in_place(flip_batching *b, const flip_data *data) {
-    const flip_batch *batch = b->batch;
-    const flip_adjacency *g = &batch->mfg[0].adjacency;
-    int32_t n = batch->mfg[0].n_dst, dim = data->in_dim;
+/* What mfg[0]'s sums are made of. */
+typedef struct summing {
+    const flip_real *x, *far;    /* plain: rows, and behind them others */
+    const flip_packing *packing; /* packed: rows of codes with these keys */
+    const uint8_t *codes;
+    const int64_t *key;
+} summing;
+
+static flip_status aggregate(flip_batching *b, const flip_data *data, const summing *of) {
+    const flip_adjacency *g = &b->batch->mfg[0].adjacency;
+    int32_t n = b->batch->mfg[0].n_dst, dim = data->in_dim;
     flip_batch_rows *r = &b->rows;
-    FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
+    uint64_t read = of->packing ? of->packing->stride : (size_t)dim * sizeof(flip_real);
     FLIP_TRY(make_room(&r->aggregated, &r->room[2], n, dim));
-    gather(r->self, n, batch->column, data, r->input);
     flip_meter *meter = flip_comm_meter(data->comm);
     flip_meter_begin(meter, FLIP_STAGE_AGGREGATE);
-    flip_kernels_get()->spmm(&g->a, NULL, n, dim, r->aggregated, data->features, r->input, false);
+    if (of->packing)
+        flip_kernels_get()->spmm_packed(&g->a, of->packing, of->codes, of->key, NULL, r->aggregated,
+                                        dim, false);
+    else
+        flip_kernels_get()->spmm(&g->a, NULL, n, dim, r->aggregated, of->x, of->far, false);
     flip_meter_end(meter);
     if (meter) {
         meter->traffic[FLIP_STAGE_AGGREGATE] +=
-            (uint64_t)(g->a.n_entries + n) * (uint64_t)dim * sizeof(flip_real);
+            (uint64_t)g->a.n_entries * read + (uint64_t)n * (uint64_t)dim * sizeof(flip_real);
         meter->flops[FLIP_STAGE_AGGREGATE] += 2 * (uint64_t)g->a.n_entries * (uint64_t)dim;
     }
     return FLIP_OK;
 }
 
+/* ---- the ways a batch gets its rows ---- */
+
+/* Own rows where they stand, others as they come. Packed ones stand all here, on one rank. */
+static flip_status fetch_in_place(flip_batching *b, const flip_data *data) {
+    const flip_batch *batch = b->batch;
+    int32_t n = batch->mfg[0].n_dst, dim = data->in_dim;
+    flip_batch_rows *r = &b->rows;
+    FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
+    r->x = r->self;
+    if (data->packed.packing) {
+        const flip_packing *packing = data->packed.packing;
+        flip_kernels_get()->decode_rows(packing, data->packed.codes, data->original, n, batch->column,
+                                        r->self, dim);
+        return aggregate(
+            b, data, &(summing){.packing = packing, .codes = data->packed.codes, .key = data->original});
+    }
+    FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
+    FLIP_TRY(fetch_remote(data, batch->n_input, batch->input, r->input));
+    gather(r->self, n, batch->column, data, r->input);
+    return aggregate(b, data, &(summing){.x = data->features, .far = r->input});
+}
+
+/* All rows side by side. */
 static flip_status fetch_side_by_side(flip_batching *b, const flip_data *data) {
     const flip_batch *batch = b->batch;
+    flip_batch_rows *r = &b->rows;
     size_t dim = (size_t)data->in_dim;
     flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
+    FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, data->in_dim));
+    r->x = r->input;
+    if (data->packed.packing) { /* on one rank */
+        int32_t *row = NULL;
+        FLIP_TRY(flip_alloc(&row, (size_t)batch->n_input, sizeof *row, "rows of a batch"));
+        for (int32_t i = 0; i < batch->n_input; i++)
+            row[i] = (int32_t)(batch->input[i] - first);
+        flip_kernels_get()->decode_rows(data->packed.packing, data->packed.codes,
+                                        data->original, batch->n_input, row, r->input,
+                                        data->in_dim);
+        flip_free(row);
+        return FLIP_OK;
+    }
+    FLIP_TRY(fetch_remote(data, batch->n_input, batch->input, r->input));
 #pragma omp parallel for schedule(static)
     for (int32_t i = 0; i < batch->n_input; i++) {
         flip_gid own = batch->input[i] - first;
         if (own < 0 || own >= data->n_own) continue;
-        memcpy(b->rows.input + (size_t)i * dim, data->features + (size_t)own * dim,
+        memcpy(r->input + (size_t)i * dim, data->features + (size_t)own * dim,
                dim * sizeof(flip_real));
     }
     return FLIP_OK;
 }
 
-flip_status flip_batch_rows_fetch(flip_batching *b, const flip_data *data) {
+/* Out of the store: plain rows, or packed ones that are decoded where they are read. */
+static flip_status fetch_stored(flip_batching *b, const flip_data *data) {
     const flip_batch *batch = b->batch;
+    int32_t n = b->aggregates ? batch->mfg[0].n_dst : batch->n_input, dim = data->in_dim;
+    flip_batch_rows *r = &b->rows;
+    if (!data->packed.packing) {
+        FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
+        FLIP_TRY(flip_batch_store_fetch(b, r->input));
+        r->x = r->input; /* the destinations' rows are the first */
+        return b->aggregates ? aggregate(b, data, &(summing){.x = r->input}) : FLIP_OK;
+    }
+    const flip_packing *packing = data->packed.packing;
+    FLIP_TRY(make_bytes(&r->codes, &r->room[3], batch->n_input, packing->stride));
+    FLIP_TRY(flip_batch_store_fetch(b, r->codes));
+    FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
+    flip_kernels_get()->decode_rows(packing, r->codes, batch->original, n, NULL, r->self, dim);
+    r->x = r->self;
+    if (!b->aggregates) return FLIP_OK;
+    return aggregate(b, data,
+                     &(summing){.packing = packing, .codes = r->codes, .key = batch->original});
+}
+
+flip_status flip_batch_rows_fetch(flip_batching *b, const flip_data *data) {
     flip_meter *meter = flip_comm_meter(data->comm);
     flip_meter_begin(meter, FLIP_STAGE_FETCH);
-    flip_status status;
-    FLIP_TRY_GOTO(make_room(&b->rows.input, &b->rows.room[0], batch->n_input, data->in_dim));
-    FLIP_TRY_GOTO(fetch_remote(data, batch->n_input, batch->input, b->rows.input));
-    status = b->in_place ? fetch_in_place(b, data) : fetch_side_by_side(b, data);
-done:
+    flip_status status = b->store      ? fetch_stored(b, data)
+                         : b->in_place ? fetch_in_place(b, data)
+                                       : fetch_side_by_side(b, data);
     flip_meter_end(meter);
     return status;
 }

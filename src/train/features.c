@@ -85,8 +85,6 @@ static flip_status packed_features(flip_data *data) {
     const char *why = NULL;
     if (data->steps > 1 || s->model > FLIP_MODEL_GIN || s->temporal != FLIP_TEMPORAL_NONE)
         why = "they are read by models without time, of graphs of one step";
-    else if (flip_settings_batched(s))
-        why = "sampled batches do not read them yet";
     else if (s->features == FLIP_FEATURES_GIVEN_DEGREE)
         why = "--features given+degree needs them unpacked";
     else if (s->feature_norm != FLIP_FEATURE_NORM_NONE)

@@ -9,6 +9,7 @@
 #define FLIPBOOK_TRAIN_INTERNAL_H
 
 #include <flipbook/snapshots.h>
+#include <flipbook/store.h>
 #include <flipbook/train.h>
 #include <jansson.h>
 
@@ -80,9 +81,9 @@ void flip_links_finish(flip_links *links);
 typedef struct flip_draw {
     int64_t per_pair; /* non-edges for each true pair */
     uint64_t seed, draw;
-    int32_t lead;   /* steps between the embeddings and the target (1, or 0 on one step) */
-    int32_t ends;   /* FLIP_ENDS_… */
-    int32_t target; /* pairs of this target alone; 0 = all (with a lead, none has target 0) */
+    int32_t lead;     /* steps between the embeddings and the target (1, or 0 on one step) */
+    int32_t ends;     /* FLIP_ENDS_… */
+    int32_t target;   /* pairs of this target alone; 0 = all (with a lead, none has target 0) */
     bool for_batches; /* original ids are kept, and no exchange plan is made of all pairs */
 } flip_draw;
 /* Pairs first … end-1 have this target. */
@@ -311,6 +312,12 @@ flip_status flip_trainer_epoch(flip_trainer *trainer);
 flip_status flip_trainer_check_loss(const flip_trainer *trainer, double loss);
 /* Sampler and order of items, where the settings ask for batches; before flip_data_adjacency, which
  * lets the events go. Collective. */
+/* What the features' store has done on this rank; zeros without one. */
+typedef struct flip_store_use {
+    flip_store_counts counts;
+    int64_t cached_rows, cache_bytes;
+} flip_store_use;
+flip_store_use flip_batching_store(const flip_batching *batching);
 flip_status flip_batching_create(flip_batching **batching, const flip_data *data);
 void flip_batching_destroy(flip_batching **batching);
 /* All batches of the next epoch, a step of the optimiser each; loss: the mean over the items.

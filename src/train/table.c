@@ -12,6 +12,7 @@ typedef struct rank_counts {
     uint64_t peak_bytes, loaded_bytes; /* resident: the most, and before the first epoch */
     uint64_t halo_rows, pair_rows;     /* rows sent in one forward pass */
     uint64_t saved_bytes;              /* most that waited for a backward walk */
+    flip_store_use store;
 } rank_counts;
 
 static int ascending(const void *a, const void *b) {
@@ -35,7 +36,8 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .total_seconds = tally->total_seconds,
                         .peak_bytes = flip_memory_peak(),
                         .loaded_bytes = tally->loaded_bytes,
-                        .saved_bytes = flip_tape_saved(trainer->tape)};
+                        .saved_bytes = flip_tape_saved(trainer->tape),
+                        .store = flip_batching_store(trainer->batching)};
     for (int32_t k = 0; k < data->layout->n_blocks; k++)
         mine.halo_rows += (uint64_t)data->halo_rows[k];
     mine.graph[0] = tally->graph[0];
@@ -205,6 +207,22 @@ static void spread_json(json_t *counts, const rank_counts *all, int size, const 
     json_object_set_new(counts, "considered", considered);
 }
 
+/* Rows that batches asked for in the whole run, of all ranks; what a rank's cache holds. */
+static json_t *store_json(const rank_counts *all, int size) {
+    flip_store_counts sum = {0};
+    for (int r = 0; r < size; r++) {
+        const flip_store_counts *one = &all[r].store.counts;
+        sum.rows += one->rows;
+        sum.hits += one->hits;
+        sum.own += one->own;
+        sum.remote += one->remote;
+    }
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rows", (json_int_t)sum.rows, "hits",
+                     (json_int_t)sum.hits, "own", (json_int_t)sum.own, "remote",
+                     (json_int_t)sum.remote, "cache_bytes", (json_int_t)all[0].store.cache_bytes,
+                     "cached_rows", (json_int_t)all[0].store.cached_rows);
+}
+
 flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip_trainer *trainer) {
     rank_counts *all;
     int size = flip_comm_size(trainer->data.comm);
@@ -231,6 +249,7 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
         json_object_set_new(*counts, "halo_rows", json_integer((json_int_t)rows));
         json_object_set_new(*counts, "pair_rows", json_integer((json_int_t)pair_rows));
         spread_json(*counts, all, size, tally, trainer);
+        if (trainer->batching) json_object_set_new(*counts, "store", store_json(all, size));
         json_object_set_new(*counts, "bytes", bytes_json(all, size, tally->epochs));
         json_object_set_new(*counts, "bytes_once", once_bytes_json(all, size, tally->epochs));
         json_object_set_new(*counts, "bytes_evaluation",

@@ -1,0 +1,86 @@
+/* Features of a batch out of the store: --cache-bytes and --hot. Then a batch reads all its rows
+ * side by side, since own rows may be in the cache or not. */
+#include "train/batch.h"
+
+#include <string.h>
+
+/* Epochs drawn to find what is hot: one alone leaves most counts at 0 or 1. They are none of
+ * training's, which begin with 1; draws of non-edges have 24 bits for theirs. */
+enum { DRAWN = 4, DRAWN_FIRST = 0xFFFF00 };
+
+/* How often a row is read in epochs drawn beforehand without training (GNNLab, EuroSys'22). */
+static flip_status presample(flip_batching *b, const flip_data *data, double *heat) {
+    memset(heat, 0, (size_t)data->n_own * sizeof *heat);
+    for (int64_t epoch = DRAWN_FIRST; epoch < DRAWN_FIRST + DRAWN; epoch++) {
+        FLIP_TRY(flip_batch_epoch(b, data, epoch));
+        for (int64_t k = 0; k < b->order.n_batches; k++) {
+            FLIP_TRY(flip_batch_seeds(b, data, k));
+            FLIP_TRY(flip_sampler_draw(b->sampler, b->batch, b->n_seeds, b->seed, b->original, NULL,
+                                       epoch));
+            FLIP_TRY(flip_sampler_count(b->sampler, b->batch, heat));
+        }
+    }
+    for (int32_t v = 0; v < data->n_own; v++)
+        heat[v] /= DRAWN;
+    return FLIP_OK;
+}
+
+/* How many nodes would read it: its out-degree. */
+static flip_status out_degrees(const flip_data *data, double *heat) {
+    flip_real *degree = NULL;
+    flip_status status = flip_alloc(&degree, (size_t)data->n_own, 2 * sizeof *degree, "degrees");
+    status = flip_comm_agree(data->comm, status);
+    if (status == FLIP_OK) status = flip_graph_degrees(data->graph, &data->events, 1, degree);
+    for (int32_t v = 0; status == FLIP_OK && v < data->n_own; v++)
+        heat[v] = (double)degree[2 * v + 1];
+    flip_free(degree);
+    return status;
+}
+
+bool flip_batch_stored(const flip_data *data) {
+    return data->s.cache_bytes > 0 || (data->packed.packing && flip_comm_size(data->comm) > 1);
+}
+
+flip_status flip_batch_store_create(flip_batching *b, const flip_data *data) {
+    flip_status status;
+    double *heat = NULL, *read = NULL;
+    const flip_settings *s = &data->s;
+    if (!flip_batch_stored(data)) return FLIP_OK;
+    FLIP_TRY_GOTO(flip_comm_agree(
+        data->comm, flip_alloc(&heat, (size_t)data->n_own, sizeof *heat, "heat of rows")));
+    flip_store_params p = {
+        .rank_first = data->rank_first,
+        .codec = flip_graph_codec(data->graph),
+        .dim = data->in_dim * (int32_t)(sizeof(flip_real) / sizeof(float)), /* bytes alone count */
+        .rows = data->packed.packing ? data->packed.codes : (const uint8_t *)data->features,
+        .heat = heat,
+        .cache_bytes = (uint64_t)s->cache_bytes};
+    p.part_first = flip_graph_part_first(data->graph, &p.n_parts);
+    /* parts are in the order of their degrees; a file that nobody cut is in no order */
+    p.anywhere = s->hot == FLIP_HOT_PRESAMPLE || data->info->n_parts == 0;
+    FLIP_TRY_GOTO(out_degrees(data, heat));
+    if (s->hot == FLIP_HOT_PRESAMPLE) {
+        status = flip_alloc(&read, (size_t)data->n_own, sizeof *read, "heat of rows");
+        FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
+        FLIP_TRY_GOTO(presample(b, data, read));
+        FLIP_TRY_GOTO(flip_heat_smooth(data->comm, data->n_own, read, heat, 1.0 / DRAWN));
+        p.heat = read;
+    }
+    status = flip_store_create(&b->store, data->comm, &p);
+done:
+    flip_free(heat);
+    flip_free(read);
+    return status;
+}
+
+flip_status flip_batch_store_fetch(flip_batching *b, void *rows) {
+    FLIP_TRY(flip_store_fetch_begin(b->store, b->batch->n_input, b->batch->input, rows));
+    return flip_store_fetch_end(b->store);
+}
+
+flip_store_use flip_batching_store(const flip_batching *b) {
+    if (!b || !b->store) return (flip_store_use){0};
+    return (flip_store_use){.counts = flip_store_counted(b->store),
+                            .cached_rows = flip_store_cached_rows(b->store),
+                            .cache_bytes = (int64_t)flip_store_cache_bytes(b->store)};
+}

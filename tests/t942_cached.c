@@ -1,0 +1,96 @@
+/* t942: training with a feature cache — the bits of the loss do not know of it, whatever its size,
+ * order and ranks; rows and bytes are those of the formula in store.h; what it does not go with is
+ * refused in words. */
+#include "pipeline.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { EPOCHS = 3, NODES = 96, FEATURES = 10 };
+
+static void train(int ranks, const char *arguments, const char *more, const char *name) {
+    int code =
+        pipeline_run(ranks, "train still.h5 --epochs %d --hidden 16 --seed 3 %s %s --report %s",
+                     EPOCHS, arguments, more, name);
+    if (code) pipeline_said("nothing, but this:");
+    assert_int_equal(code, 0);
+}
+
+static double count(const report *r, const char *object, const char *key) {
+    json_t *value = json_object_get(json_object_get(r->summary, object), key);
+    if (!json_is_number(value)) fprintf(stderr, "# no %s of %s\n", key, object);
+    assert_true(json_is_number(value));
+    return json_number_value(value);
+}
+
+/* Of all ranks together: K cached rows are brought to each, those of others over the wire. */
+static void check_counts(const report *r, int ranks, double budget) {
+    double row = count(r, "store", "cached_rows"), hits = count(r, "store", "hits");
+    double own = count(r, "store", "own"), remote = count(r, "store", "remote");
+    double size = ranks ? ranks : 1, stride = FEATURES * (double)sizeof(flip_real);
+    assert_true(hits + own + remote == count(r, "store", "rows"));
+    assert_true(count(r, "bytes_run", "features_to_device") ==
+                (size * row + own + remote) * stride);
+    assert_true(count(r, "bytes_run", "remote_features") == ((size - 1) * row + remote) * stride);
+    assert_true(count(r, "store", "cache_bytes") <= budget);
+    if (budget >= NODES * stride) assert_true(row == NODES && own == 0 && remote == 0);
+    if (budget < stride) assert_true(row == 0 && hits == 0);
+}
+
+static void same_bits(void **state) {
+    (void)state;
+    static const char *const cases[] = {
+        "--model sage --batch 16 --fanout 3,2",
+        "--model gat --batch 16 --fanout 3,4 --heads 4",
+        "--model sage --batch 20 --fanout 3 --task link --negatives 2 --eval-negatives 10",
+    };
+    static const struct {
+        const char *words;
+        double bytes;
+    } budgets[] = {{"--cache-bytes 1", 1},
+                   {"--cache-bytes 2000", 2000},
+                   {"--cache-bytes 2000 --hot presample", 2000},
+                   {"--cache-bytes 1G", 1e9}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int ranks = 1; ranks <= 3; ranks++) {
+            if (ranks == 2 && i > 0) continue;
+            train(ranks, cases[i], "", "plain");
+            report plain = pipeline_report("plain");
+            for (size_t b = 0; b < sizeof budgets / sizeof *budgets; b++) {
+                if (i > 0 && b != 2) continue;
+                train(ranks, cases[i], budgets[b].words, "cached");
+                report cached = pipeline_report("cached");
+                assert_int_equal(cached.n, EPOCHS);
+                assert_memory_equal(cached.loss, plain.loss, EPOCHS * sizeof *plain.loss);
+                check_counts(&cached, ranks, budgets[b].bytes);
+                pipeline_drop(&cached);
+            }
+            pipeline_drop(&plain);
+        }
+}
+
+static void refusals(void **state) {
+    (void)state;
+    static const char *const wrong[][2] = {
+        {"still.h5 --cache-bytes 1M", "belong to sampled batches"},
+        {"still.h5 --hot presample", "belong to sampled batches"},
+        {"still.h5 --batch 8 --hot presample", "there is none without --cache-bytes"},
+        {"still.h5 --batch 8 --cache-bytes -1", "cache-bytes"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        int code = pipeline_run(0, "train %s --epochs 1", wrong[i][0]);
+        if (code != 2) fprintf(stderr, "# %s: exit %d\n", wrong[i][0], code);
+        assert_true(pipeline_said(wrong[i][1]));
+        assert_int_equal(code, 2);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return 1;
+    pipeline_begin(argv[1]);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(refusals)};
+    pipeline_graphs();
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    pipeline_end();
+    return failed != 0;
+}

@@ -73,6 +73,13 @@ void flip_adjacency_destroy(flip_adjacency **adjacency);
  * the matrix is not symmetric; more than the truth otherwise. weighted: events carry weights. */
 size_t flip_adjacency_bytes(int64_t n_own, int64_t n_halo, int64_t n_events, bool weighted,
                             const flip_adjacency_params *params);
+/* The same of n_events events that are alive in n_values of the adjacency's snapshots, summed. */
+size_t flip_adjacency_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, int64_t n_values,
+                               bool weighted, const flip_adjacency_params *params);
+/* Bytes that flip_adjacency_create takes beside those while it builds: columns and order of events,
+ * degrees and factors of normalisation, the transpose's places. */
+size_t flip_adjacency_build_bytes(int64_t n_own, int64_t n_halo, int64_t n_events,
+                                  const flip_adjacency_params *params);
 
 /* ---- a shard read from a file ---- */
 

@@ -147,18 +147,38 @@ void flip_adjacency_destroy(flip_adjacency **adjacency) {
 
 size_t flip_adjacency_bytes(int64_t n_own, int64_t n_halo, int64_t n_events, bool weighted,
                             const flip_adjacency_params *params) {
+    const int32_t steps = params->n_steps;
+    const int32_t stay = between(params->edge_life, steps) + between(params->window, steps) - 1;
+    const int64_t values = n_events * (stay < steps ? stay : steps);
+    return flip_adjacency_bytes_of(n_own, n_halo, n_events, values, weighted, params);
+}
+
+size_t flip_adjacency_build_bytes(int64_t n_own, int64_t n_halo, int64_t n_events,
+                                  const flip_adjacency_params *params) {
+    const size_t own = (size_t)n_own, cols = (size_t)(n_own + n_halo), events = (size_t)n_events;
+    const size_t band = params->window > 1 ? (size_t)params->window - 1 : 0;
+    const size_t steps = (size_t)params->n_steps + (params->n_steps > 1 ? band : 0);
+    size_t bytes = events * (sizeof(int32_t) + sizeof(uint32_t)) + own * 8 + cols * 12;
+    bytes += (events + own) * 8 + cols * 8; /* the transpose's places */
+    if (!flip_kind_diagonal(params->kind)) return bytes;
+    bytes += cols * steps * sizeof(flip_real);
+    if (params->kind == FLIP_ADJACENCY_GCN_INOUT)
+        bytes += own * steps * sizeof(flip_real) + cols * steps * sizeof(double);
+    return bytes;
+}
+
+size_t flip_adjacency_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, int64_t n_values,
+                               bool weighted, const flip_adjacency_params *params) {
     const flip_adjacency_kind kind = params->kind;
     const bool bare = flip_kind_bare(kind), diagonal = flip_kind_diagonal(kind);
     const size_t own = (size_t)n_own, cols = (size_t)(n_own + n_halo), real = sizeof(flip_real);
     const size_t loops = diagonal || kind == FLIP_ADJACENCY_ATTENTION ? own : 0;
     const size_t entries = (size_t)n_events + loops, steps = (size_t)params->n_steps;
-    const size_t stay = (size_t)between(params->edge_life, params->n_steps) +
-                        (size_t)between(params->window, params->n_steps) - 1;
     size_t one = entries * sizeof(int32_t); /* columns, each direction */
     size_t once =
         (own + 1 + cols + 1) * 8 + own * 4 + (size_t)n_halo * 8; /* pointers, order, halo */
     if (params->n_steps > 1) {
-        size_t values = (size_t)n_events * (stay < steps ? stay : steps) + loops * steps;
+        const size_t values = (size_t)n_values + loops * steps;
         one += 2 * (entries + 1) * 4 + entries * 4 + (bare ? 0 : values * real);
     } else {
         if (weighted && flip_kind_weighted(kind)) one += entries * real;

@@ -251,9 +251,10 @@ typedef struct flip_passes {
     int64_t forward, backward, recomputation;
 } flip_passes;
 
-/* Estimated bytes of this rank: now, features set out over the steps, adjacency, training. */
+/* Estimated bytes of this rank: now, features of a block, adjacency, and beside that either what
+ * building it takes or training. */
 typedef struct flip_estimate {
-    size_t base, held, placed, adjacency, training;
+    size_t base, held, placed, adjacency, building, training;
     size_t available, together; /* of this node */
     int ranks_here;             /* ranks of this node */
 } flip_estimate;
@@ -289,6 +290,21 @@ typedef struct flip_trainer {
     flip_real *best; /* [params size] owned: parameters of the best epoch */
     char grown[256]; /* what the graph has more than the checkpoint's; "" = it is the same */
 } flip_trainer;
+
+/* Counts that an estimate is made of. */
+typedef struct flip_shares {
+    int64_t rows, n_halo; /* of the part */
+    int32_t steps;        /* of the timeline that are trained */
+    int64_t *events;      /* [steps of the graph] of the part's rows */
+    int64_t *pairs;       /* [steps of the graph] that an epoch trains on, without non-edges */
+    int64_t scored;       /* pairs of validation and test with their candidates */
+} flip_shares;
+/* After data->n_time and exchange are chosen. Collective. */
+flip_status flip_shares_find(flip_shares *shares, const flip_data *data);
+void flip_shares_finish(flip_shares *shares);
+/* placed, adjacency, building and training with so many blocks. Local. */
+void flip_estimate_blocks(flip_estimate *estimate, const flip_trainer *trainer,
+                          const flip_shares *shares, int32_t n_blocks);
 
 /* The parameters' names and shapes: nothing large is allocated yet. */
 flip_status flip_trainer_declare(flip_trainer *trainer);

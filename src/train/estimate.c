@@ -1,0 +1,231 @@
+/* What memory a run will need, from counts alone and before anything of it is allocated. */
+#include "train/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int ascending(const void *a, const void *b) {
+    flip_gid x = *(const flip_gid *)a, y = *(const flip_gid *)b;
+    return (x > y) - (x < y);
+}
+
+flip_status flip_data_count_halo(const flip_data *data, flip_gid first, flip_gid end,
+                                 int64_t *n_halo) {
+    flip_gid *list;
+    int64_t n = 0;
+    FLIP_TRY(flip_alloc(&list, (size_t)data->events.n, sizeof *list, "sources"));
+    for (int64_t e = 0; e < data->events.n; e++)
+        if (data->events.src[e] < first || data->events.src[e] >= end)
+            list[n++] = data->events.src[e];
+    qsort(list, (size_t)n, sizeof *list, ascending);
+    *n_halo = 0;
+    for (int64_t i = 0; i < n; i++)
+        *n_halo += i == 0 || list[i] != list[i - 1];
+    flip_free(list);
+    return FLIP_OK;
+}
+
+flip_status flip_data_fits(const flip_data *data, double count, const char *what) {
+    const size_t told = data->s.memory == FLIP_UNSET ? 0 : (size_t)data->s.memory;
+    const double allowed = (double)(told ? told : flip_memory_available());
+    const double share = allowed / flip_comm_node_size(data->comm);
+    const double needed = count * sizeof(flip_real) + (double)flip_memory_now();
+    flip_status status = FLIP_OK;
+    if (needed > share)
+        status = FLIP_FAIL(FLIP_ERROR_MEMORY,
+                           "%s need %.0f MiB on rank %d beside the %.0f MiB it holds, its share of "
+                           "this node is %.0f MiB; use more nodes, other --features%s",
+                           what, count * sizeof(flip_real) / (1 << 20), flip_comm_rank(data->comm),
+                           (double)flip_memory_now() / (1 << 20), share / (1 << 20),
+                           told ? ", or a larger --memory" : "");
+    return flip_comm_agree(data->comm, status);
+}
+
+/* Values, the best so far, the optimiser's moments; gradients are summed in double. */
+static size_t parameter_bytes(const flip_trainer *trainer) {
+    double bytes = 0;
+    int32_t moments = trainer->data.s.optimizer == FLIP_OPTIMISER_SGD ? 1 : 2;
+    for (int32_t p = 0; p < flip_params_count(trainer->params); p++) {
+        int32_t rows, cols;
+        int64_t offset;
+        flip_params_shape(trainer->params, p, &rows, &cols, &offset);
+        bytes += (double)rows * cols * (double)((2 + moments) * sizeof(flip_real) + sizeof(double));
+    }
+    return bytes < 0x1p60 ? (size_t)bytes : (size_t)1 << 60;
+}
+
+/* ---- what is to be counted, whatever the number of blocks ---- */
+
+/* Pairs that are only scored: with --eval-negatives candidates each, unless the file pins them. */
+static int64_t candidates(const flip_data *data, const flip_pair_item *item) {
+    if (data->s.task != FLIP_TASK_LINK || item->given || data->s.eval_negatives < 0) return 1;
+    return 1 + data->s.eval_negatives;
+}
+
+/* Of training pairs an epoch draws --pairs a step, of all ranks. Collective. */
+static flip_status count_pairs(flip_shares *s, const flip_data *data) {
+    const bool links = data->s.task == FLIP_TASK_LINK;
+    const size_t steps = (size_t)data->steps;
+    int64_t *all;
+    for (int64_t i = 0; i < data->n_pairs; i++) {
+        const flip_pair_item *item = &data->pairs[i];
+        if (item->part == FLIP_PART_TRAIN && !item->given)
+            s->pairs[item->step]++;
+        else if (item->part >= 0)
+            s->scored += candidates(data, item);
+    }
+    if (!links || data->s.pairs == 0) return FLIP_OK;
+    FLIP_TRY(flip_alloc(&all, steps, sizeof *all, "pairs of steps"));
+    memcpy(all, s->pairs, steps * sizeof *all);
+    flip_status status = flip_comm_sum_i64(data->comm, all, steps);
+    for (size_t t = 0; status == FLIP_OK && t < steps; t++)
+        if (all[t] > data->s.pairs)
+            s->pairs[t] =
+                (int64_t)((double)s->pairs[t] * (double)data->s.pairs / (double)all[t]) + 1;
+    flip_free(all);
+    return status;
+}
+
+flip_status flip_shares_find(flip_shares *s, const flip_data *data) {
+    const int n_time = data->n_time, part = flip_comm_rank(data->comm) / n_time;
+    const size_t steps = (size_t)data->steps;
+    flip_gid first = data->rank_first[part * n_time], end = data->rank_first[(part + 1) * n_time];
+    *s = (flip_shares){.rows = end - first, .steps = data->steps - (int32_t)data->s.first_step};
+    FLIP_TRY(flip_alloc_zero(&s->events, steps, sizeof *s->events, "events of steps"));
+    FLIP_TRY(flip_alloc_zero(&s->pairs, steps, sizeof *s->pairs, "pairs of steps"));
+    FLIP_TRY(flip_data_count_halo(data, first, end, &s->n_halo));
+    s->n_halo *= n_time; /* of the part's other ranks, as many as of this one */
+    if (s->n_halo > data->info->n_nodes - s->rows) s->n_halo = data->info->n_nodes - s->rows;
+    for (int64_t e = 0; e < data->events.n; e++)
+        s->events[data->events.step ? data->events.step[e] : 0] += n_time;
+    return count_pairs(s, data);
+}
+
+void flip_shares_finish(flip_shares *s) {
+    flip_free(s->events);
+    flip_free(s->pairs);
+    *s = (flip_shares){0};
+}
+
+/* ---- a number of blocks ---- */
+
+/* One block of this rank, as long as the longest. */
+typedef struct block {
+    int32_t n, steps; /* blocks; this rank's steps of one */
+    double entries;   /* events alive in it, on average: one alive in two blocks stands in both */
+    double values;    /* … summed over its steps */
+    double arrivals;  /* events of its own steps */
+} block;
+
+static block block_of(const flip_data *data, const flip_shares *s, int32_t n_blocks) {
+    const int32_t whole = (s->steps + n_blocks - 1) / n_blocks, first = (int32_t)data->s.first_step;
+    block b = {.n = n_blocks, .steps = (whole + data->n_time - 1) / data->n_time};
+    int64_t stay = data->s.edge_life + data->s.window - 1;
+    for (int32_t t = 0; t < data->steps; t++) {
+        int64_t from = t - first > 0 ? t - first : 0, end = t - first + stay;
+        if (end > s->steps) end = s->steps;
+        if (end <= from) continue;
+        int64_t touched = (end - 1) / b.steps - from / b.steps + 1;
+        b.entries += (double)(s->events[t] * touched);
+        b.values += (double)(s->events[t] * (end - from));
+        b.arrivals += (double)s->events[t];
+    }
+    const double shares = (double)n_blocks * data->n_time;
+    b.entries /= shares;
+    b.values /= shares;
+    b.arrivals /= shares;
+    return b;
+}
+
+/* full, delta: sorted events on the host; one block's matrix, its snapshot and changes, and the
+ * pieces that it is made of, on the device. */
+static size_t sent_bytes(const flip_data *data, const flip_shares *s, const block *b) {
+    const double all = b->arrivals * b->n, alive = b->values / b->steps;
+    const double host = all * (28 + (data->events.weight ? sizeof(flip_real) : 0)) +
+                        (double)(s->rows + s->n_halo) * 28;
+    const double snapshot = alive * (8 + sizeof(flip_real)), changes = 2 * b->arrivals;
+    return (size_t)(host + 3 * snapshot + changes * (8 + 2 * sizeof(flip_real)) + b->entries * 16 +
+                    (alive + 2 * changes) * 8);
+}
+
+static void estimate_adjacency(flip_estimate *e, const flip_data *data, const flip_shares *s,
+                               const block *b) {
+    flip_adjacency_params p = flip_data_adjacency_params(data);
+    const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
+    const bool weighted = data->events.weight != NULL;
+    p.n_steps = b->steps;
+    e->adjacency = flip_adjacency_bytes_of(s->rows, s->n_halo, (int64_t)b->entries,
+                                           (int64_t)b->values, weighted, &p);
+    e->building = flip_adjacency_build_bytes(s->rows, s->n_halo, (int64_t)b->entries, &p);
+    if (sent)
+        e->adjacency += sent_bytes(data, s, b);
+    else
+        e->adjacency *= (size_t)b->n;
+    if (!sent && b->n > 1) /* events by step */
+        e->building += (size_t)(b->arrivals * b->n) * (weighted ? 28 : 20);
+}
+
+/* States at the ends of blocks, and the gradients that go back. */
+static size_t carry_bytes(const flip_data *data, const flip_model_params *m, const flip_shares *s,
+                          int32_t n_blocks) {
+    const bool wave = data->n_time > 1 && data->exchange == FLIP_EXCHANGE_WAVEFRONT;
+    const bool window = data->n_time > 1 && data->exchange == FLIP_EXCHANGE_WINDOW;
+    const int chunk = flip_comm_rank(data->comm) % data->n_time;
+    const int64_t gates = m->temporal == FLIP_TEMPORAL_GRU ? 1 : 2;
+    int64_t values = 0, copies = n_blocks == 1 ? 0 : n_blocks + 1;
+    if (m->kind == FLIP_MODEL_TMGCN && n_blocks > 1) { /* kept: a block's and the next one's */
+        int64_t back = m->window - 1 < s->steps ? m->window - 1 : s->steps;
+        int64_t states = m->precompute && !m->residual ? 2 : n_blocks;
+        return (size_t)((window ? s->rows : data->n_own) * back * m->in_dim * states) *
+               sizeof(flip_real);
+    }
+    for (int32_t l = 0; l < m->layers; l++) {
+        int32_t in, out, state;
+        flip_model_widths(m, l, &in, &out, &state);
+        values += gates * state;
+    }
+    if (!wave) return (size_t)(values * data->n_own * copies) * sizeof(flip_real);
+    const bool end = chunk == 0 || chunk == data->n_time - 1;
+    /* handed over in the pass: at the beginning and at the end */
+    return (size_t)(values * s->rows * ((end ? copies : 0) + 2)) * sizeof(flip_real);
+}
+
+/* Gathered rows and their gradients, in the fullest block; of all: ids, steps, labels and places;
+ * sorted lists where they are scored. */
+static size_t pair_bytes(const flip_data *data, const flip_model_params *m, const flip_shares *s,
+                         const block *b) {
+    enum { PLANNED = 60, SCORED = 96 };
+    const int64_t each = data->s.task == FLIP_TASK_LINK ? 1 + data->s.negatives : 1;
+    int64_t all = 0, most = 0, inside = 0;
+    for (int32_t t = 0, at = 0; t < data->steps; t++) {
+        if (t - data->lead < data->s.first_step) continue;
+        if (at++ % (b->steps * data->n_time) == 0) inside = 0;
+        all += s->pairs[t] * each;
+        inside += s->pairs[t] * each;
+        most = inside > most ? inside : most;
+    }
+    size_t bytes = (size_t)(most * 4 * m->out_dim) * sizeof(flip_real);
+    if (all + s->scored > 0) bytes += (size_t)(b->n * (s->rows + s->n_halo)) * 8 * FLIP_PARTS;
+    return bytes + (size_t)all * PLANNED + (size_t)s->scored * SCORED;
+}
+
+void flip_estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const flip_shares *s,
+                          int32_t n_blocks) {
+    const flip_data *data = &trainer->data;
+    flip_model_params m = flip_data_model_params(data);
+    const block b = block_of(data, s, n_blocks);
+    const int64_t timeline = s->rows * ((s->steps + data->n_time - 1) / data->n_time);
+    const size_t real = sizeof(flip_real);
+    estimate_adjacency(e, data, s, &b);
+    e->placed = data->n_time > 1 ? (size_t)(s->rows * data->fixed.dim) * real : 0;
+    if (flip_data_sets_out(data, b.steps))
+        e->placed += (size_t)(s->rows * b.steps * data->in_dim) * real;
+    e->training = parameter_bytes(trainer) + carry_bytes(data, &m, s, n_blocks);
+    e->training += flip_model_bytes(&m, s->rows, s->n_halo, (int64_t)b.entries, b.steps);
+    if (m.precompute && n_blocks > 1) /* the other blocks' first aggregations */
+        e->training += (size_t)((timeline - s->rows * b.steps) * m.in_dim) * real;
+    /* the first layer's halo, and rows packed for others (about as many as are received) */
+    int64_t widest = m.in_dim > m.hidden ? m.in_dim : m.hidden;
+    e->training += (size_t)(s->n_halo * b.steps * (m.in_dim + widest)) * real;
+    e->training += pair_bytes(data, &m, s, &b);
+}

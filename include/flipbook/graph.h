@@ -46,6 +46,8 @@ typedef struct flip_adjacency_params {
     int32_t edge_life;  /* snapshot t sums events of steps t-life+1 … t; default 1 */
     int32_t window;     /* TM-GCN's band b: A'_t = sum_k A_k / min(b, t+1), 0 and 1 = none */
     bool without_loops; /* ATTENTION: the events as they are, no self-loop added */
+    bool forward_only;  /* no transpose (at is empty): nothing will be walked back; not of ATTENTION
+                           and PATTERN */
 } flip_adjacency_params;
 
 typedef struct flip_adjacency {

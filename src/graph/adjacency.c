@@ -69,7 +69,8 @@ static void drop_events(flip_build *b) {
 flip_status flip_build_finish(flip_build *b) {
     FLIP_TRY(flip_build_rows(b));
     drop_events(b);
-    FLIP_TRY(flip_build_transpose(b));
+    if (!b->params.forward_only || flip_kind_bare(b->params.kind))
+        FLIP_TRY(flip_build_transpose(b));
     return order_rows(b->out);
 }
 
@@ -186,5 +187,6 @@ size_t flip_adjacency_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, 
         if (flip_kind_mean(kind)) once += own * real;
     }
     if (bare) once += entries * 8;
+    if (params->forward_only && !bare) return one + once - (cols + 1) * 8;
     return 2 * one + once;
 }

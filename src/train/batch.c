@@ -121,6 +121,57 @@ void flip_batching_destroy(flip_batching **batching) {
     *batching = NULL;
 }
 
+/* ---- memory ---- */
+
+/* Values a node has at once in the whole graph's forward pass: a layer's input, what it aggregates
+ * and its output; attention's logits beside. */
+static int64_t forward_columns(const flip_model_params *m) {
+    int64_t most = 0;
+    for (int32_t l = 0; l < m->layers; l++) {
+        int32_t in, out, state;
+        flip_model_widths(m, l, &in, &out, &state);
+        int64_t heads = m->kind == FLIP_MODEL_GAT && l == m->layers - 1 ? m->heads : 1;
+        int64_t columns = (l > 0 ? in : 0) + (m->kind == FLIP_MODEL_GAT ? 0 : in) + 2 * heads * out;
+        most = columns > most ? columns : most;
+    }
+    return most + (m->kind == FLIP_MODEL_GAT ? 4 * m->heads : 0);
+}
+
+/* Of a batch: rows grow by the fanouts until they are all nodes; each layer's destinations have
+ * values, their gradients and a product between, and its entries 24 bytes both ways. */
+static int64_t batch_bytes_of(const flip_data *data, const flip_model_params *m,
+                              const int32_t *fanout) {
+    int64_t batch = strtoll(data->s.batch, NULL, 10), nodes = data->info->n_nodes, bytes = 0;
+    int64_t items = batch < nodes ? batch : nodes, most = data->events.n;
+    int64_t ends = data->s.task == FLIP_TASK_LINK ? 2 * (1 + data->s.negatives) : 1;
+    int64_t rows = items / flip_comm_size(data->comm) * ends;
+    double degree = data->n_own > 0 ? (double)data->events.n / data->n_own : 0;
+    rows = rows < nodes ? rows : nodes;
+    for (int32_t hop = 0; hop < m->layers; hop++) {
+        int32_t in, out, state, l = m->layers - 1 - hop;
+        double drawn = fanout[hop] > 0 && fanout[hop] < degree ? fanout[hop] : degree;
+        int64_t entries = (int64_t)((double)rows * drawn);
+        flip_model_widths(m, l, &in, &out, &state);
+        entries = fanout[hop] < 0 && entries > most ? most : entries;
+        bytes += rows * 3 * (in + out) * (int64_t)sizeof(flip_real) + entries * 24;
+        rows = rows + entries < nodes ? rows + entries : nodes;
+    }
+    if (!flip_model_takes_aggregated(m)) bytes += rows * m->in_dim * (int64_t)sizeof(flip_real);
+    return bytes;
+}
+
+size_t flip_batch_bytes(const flip_data *data, int64_t n_halo) {
+    flip_model_params model = flip_data_model_params(data);
+    flip_sampler_params p = sampler_params(data);
+    int64_t columns = forward_columns(&model), entries = 0;
+    if (read_fanout(&data->s, p.fanout) != FLIP_OK) return 0; /* refused where it is used */
+    if (model.kind == FLIP_MODEL_GAT) entries = data->events.n * model.heads;
+    return flip_sampler_bytes_of(data->n_own, n_halo, data->events.n, data->events.weight != NULL,
+                                 &p) +
+           (size_t)batch_bytes_of(data, &model, p.fanout) +
+           (size_t)((data->n_own + n_halo) * columns + entries) * sizeof(flip_real);
+}
+
 /* ---- one batch ---- */
 
 static flip_var loss_of(flip_trainer *trainer, flip_batching *b, flip_var y) {

@@ -426,6 +426,7 @@ flip_adjacency_params flip_data_adjacency_params(const flip_data *data) {
     flip_adjacency_kind kind = flip_model_adjacency(&model);
     if (kind == FLIP_ADJACENCY_GCN && data->s.gcn_norm == 1) kind = FLIP_ADJACENCY_GCN_INOUT;
     return (flip_adjacency_params){.kind = kind,
+                                   .forward_only = flip_settings_batched(&data->s),
                                    .n_steps = data->steps,
                                    .edge_life = (int32_t)data->s.edge_life,
                                    .window = (int32_t)data->s.window};

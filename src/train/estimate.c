@@ -221,6 +221,10 @@ void flip_estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const f
     if (flip_data_sets_out(data, b.steps))
         e->placed += (size_t)(s->rows * b.steps * data->in_dim) * real;
     e->training = parameter_bytes(trainer) + carry_bytes(data, &m, s, n_blocks);
+    if (flip_settings_batched(&data->s)) {
+        e->training += flip_batch_bytes(data, s->n_halo);
+        return;
+    }
     e->training += flip_model_bytes(&m, s->rows, s->n_halo, (int64_t)b.entries, b.steps);
     if (m.precompute && n_blocks > 1) /* the other blocks' first aggregations */
         e->training += (size_t)((timeline - s->rows * b.steps) * m.in_dim) * real;

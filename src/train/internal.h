@@ -340,6 +340,9 @@ void flip_batching_destroy(flip_batching **batching);
  * Collective. */
 flip_status flip_batching_epoch(flip_trainer *trainer, double *loss);
 bool flip_settings_batched(const flip_settings *settings);
+/* Bytes of this rank for sampler, one batch, and the whole graph's forward pass of an evaluation,
+ * from counts alone. */
+size_t flip_batch_bytes(const flip_data *data, int64_t n_halo);
 /* One epoch of one block that begins at the states it was left: gradients go no further back.
  * Collective. */
 flip_status flip_trainer_update(flip_trainer *trainer, int32_t block);

@@ -11,7 +11,7 @@ for set in $SETS; do
     for codec in $codecs; do
         compressed "$set" "$codec" || continue # pq of more entries than rows, sparse of dense rows: refused
         jq -r --arg g "$set" --arg a "$codec" \
-            '[$g, $a, .codec, .ratio, .bits_per_value, .relative_error, .stored_bytes, .seconds] | @tsv' <<<"$said" >>"$OUT/distortion.tsv"
+            '[$g, $a, .codec, .ratio, (8 * .row_bytes / .columns), .error, .stored_bytes, (.learn_seconds + .encode_seconds)] | @tsv' <<<"$said" >>"$OUT/distortion.tsv"
     done
     say "$set: $(grep -c "^$set	" "$OUT/distortion.tsv") codecs"
 done

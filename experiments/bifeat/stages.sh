@@ -6,7 +6,7 @@ for way in float32 bf16 uniform:8 lloyd:4:shared opq:16x256; do
     file=products seconds=0
     if [ $way != float32 ]; then
         compressed products "$way" || continue
-        file=products+${way//:/-} seconds=$(jq .seconds <<<"$said")
+        file=products+${way//:/-} seconds=$(jq '.learn_seconds + .encode_seconds' <<<"$said")
     fi
     run 1 "stages-$file" "$file" --model sage --task node --layers 2 --hidden 64 --batch 1024 --fanout 15,10 --epochs 4 --eval-every 4 --seed 1
     jq -r --arg w "$way" --argjson s "$seconds" '.stage_seconds as $t | [$w, $t.sample, $t.fetch, $t.aggregate, $t.dense,

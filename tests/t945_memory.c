@@ -1,0 +1,46 @@
+/* t945: once codes are loaded no full-width table stands anywhere: a run on packed features,
+ * sampled or full batch, evaluation included, has its peak memory well below the float32 table
+ * alone; a run on the table itself does not. */
+#include "pipeline.h"
+
+enum { NODES = 131072, FEATURES = 256 };
+static const double table = 4.0 * NODES * FEATURES; /* bytes, 134 MB */
+static const double margin = 0.75;
+
+static double peak(const char *graph, const char *arguments) {
+    int code = pipeline_run(0, "train %s --epochs 1 --hidden 8 --seed 1 --threads 1 %s --report r",
+                            graph, arguments);
+    if (code) pipeline_said("nothing, but this:");
+    assert_int_equal(code, 0);
+    report r = pipeline_report("r");
+    double bytes = pipeline_number(&r, "peak_rss_bytes");
+    fprintf(stderr, "# %s %s: peak %.0f MB, the table %.0f MB\n", graph, arguments, bytes / 1e6,
+            table / 1e6);
+    pipeline_drop(&r);
+    return bytes;
+}
+
+static void below_the_table(void **state) {
+    (void)state;
+    const char *batch = "--model sage --batch 2048 --fanout 3,3";
+    assert_int_equal(pipeline_run(0,
+                                  "generate rmat --nodes %d --edges 200000 --features %d --seed 1 "
+                                  "--train .1 -o wide.h5",
+                                  NODES, FEATURES),
+                     0);
+    assert_int_equal(pipeline_run(0, "compress wide.h5 --codec lloyd:2:shared -o packed.h5"), 0);
+    assert_true(peak("packed.h5", batch) < margin * table);
+    assert_true(peak("packed.h5", "--model sage --batch 2048 --fanout 3,3 --cache-bytes 1M") <
+                margin * table);
+    assert_true(peak("packed.h5", "--model gcn") < margin * table);
+    assert_true(peak("wide.h5", batch) > table);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return 1;
+    pipeline_begin(argv[1]);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(below_the_table)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    pipeline_end();
+    return failed != 0;
+}

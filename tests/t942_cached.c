@@ -69,6 +69,39 @@ static void same_bits(void **state) {
         }
 }
 
+/* Packed rows, whose dither goes by original ids: from the store of one rank or three, cached or
+ * not, as where they stand. Fewer bytes a row, so more of them in the cache. */
+static void packed_rows(void **state) {
+    (void)state;
+    static const char *const cases[] = {"--model sage --batch 16 --fanout 3,2",
+                                        "--model gat --batch 16 --fanout 3,4 --heads 4"};
+    assert_int_equal(pipeline_run(0, "compress still.h5 --codec dither:4 -o packed.h5"), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        report r[4];
+        for (int k = 0; k < 4; k++) {
+            const char *cache = k % 2 ? "--cache-bytes 200 --hot presample" : "";
+            int code = pipeline_run(k < 2 ? 0 : 3,
+                                    "train packed.h5 --epochs %d --hidden 16 --seed 3 %s %s "
+                                    "--report r",
+                                    EPOCHS, cases[i], cache);
+            if (code) pipeline_said("nothing, but this:");
+            assert_int_equal(code, 0);
+            r[k] = pipeline_report("r");
+            assert_int_equal(r[k].n, EPOCHS);
+        }
+        assert_memory_equal(r[0].loss, r[1].loss, EPOCHS * sizeof *r[0].loss);
+        assert_memory_equal(r[2].loss, r[3].loss, EPOCHS * sizeof *r[0].loss);
+        assert_true(pipeline_difference(&r[0], &r[2], EPOCHS) < 1e-5);
+        assert_true(count(&r[2], "store", "rows") > 0 && count(&r[2], "store", "hits") == 0);
+        assert_true(count(&r[3], "store", "cached_rows") > 200 / (4 * FEATURES));
+        double stride =
+            count(&r[2], "bytes_run", "remote_features") / count(&r[2], "store", "remote");
+        assert_true(stride == (FEATURES + 1) / 2); /* codes are what travels */
+        for (int k = 0; k < 4; k++)
+            pipeline_drop(&r[k]);
+    }
+}
+
 static void refusals(void **state) {
     (void)state;
     static const char *const wrong[][2] = {
@@ -88,7 +121,8 @@ static void refusals(void **state) {
 int main(int argc, char **argv) {
     if (argc < 2) return 1;
     pipeline_begin(argv[1]);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(packed_rows),
+                                       cmocka_unit_test(refusals)};
     pipeline_graphs();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     pipeline_end();

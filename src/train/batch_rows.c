@@ -137,25 +137,30 @@ static void gather(flip_real *out, int64_t n, const int32_t *column, const flip_
     }
 }
 
+static void decode(const flip_packed_rows *packed, int64_t n, const int32_t *index,
+                   flip_real *out) {
+    flip_kernels_get()->decode_rows(packed->packing, packed->codes, packed->key, n, index, out,
+                                    packed->packing->dim);
+}
+
 /* What mfg[0]'s sums are made of. */
 typedef struct summing {
-    const flip_real *x, *far;    /* plain: rows, and behind them others */
-    const flip_packing *packing; /* packed: rows of codes with these keys */
-    const uint8_t *codes;
-    const int64_t *key;
+    const flip_real *x, *far; /* plain: rows, and behind them others */
+    flip_packed_rows packed;
 } summing;
 
 static flip_status aggregate(flip_batching *b, const flip_data *data, const summing *of) {
     const flip_adjacency *g = &b->batch->mfg[0].adjacency;
     int32_t n = b->batch->mfg[0].n_dst, dim = data->in_dim;
     flip_batch_rows *r = &b->rows;
-    uint64_t read = of->packing ? of->packing->stride : (size_t)dim * sizeof(flip_real);
+    uint64_t read =
+        of->packed.packing ? of->packed.packing->stride : (size_t)dim * sizeof(flip_real);
     FLIP_TRY(make_room(&r->aggregated, &r->room[2], n, dim));
     flip_meter *meter = flip_comm_meter(data->comm);
     flip_meter_begin(meter, FLIP_STAGE_AGGREGATE);
-    if (of->packing)
-        flip_kernels_get()->spmm_packed(&g->a, of->packing, of->codes, of->key, NULL, r->aggregated,
-                                        dim, false);
+    if (of->packed.packing)
+        flip_kernels_get()->spmm_packed(&g->a, of->packed.packing, of->packed.codes, of->packed.key,
+                                        NULL, r->aggregated, dim, false);
     else
         flip_kernels_get()->spmm(&g->a, NULL, n, dim, r->aggregated, of->x, of->far, false);
     flip_meter_end(meter);
@@ -177,11 +182,8 @@ static flip_status fetch_in_place(flip_batching *b, const flip_data *data) {
     FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
     r->x = r->self;
     if (data->packed.packing) {
-        const flip_packing *packing = data->packed.packing;
-        flip_kernels_get()->decode_rows(packing, data->packed.codes, data->original, n, batch->column,
-                                        r->self, dim);
-        return aggregate(
-            b, data, &(summing){.packing = packing, .codes = data->packed.codes, .key = data->original});
+        decode(&data->packed, n, batch->column, r->self);
+        return aggregate(b, data, &(summing){.packed = data->packed});
     }
     FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
     FLIP_TRY(fetch_remote(data, batch->n_input, batch->input, r->input));
@@ -202,9 +204,7 @@ static flip_status fetch_side_by_side(flip_batching *b, const flip_data *data) {
         FLIP_TRY(flip_alloc(&row, (size_t)batch->n_input, sizeof *row, "rows of a batch"));
         for (int32_t i = 0; i < batch->n_input; i++)
             row[i] = (int32_t)(batch->input[i] - first);
-        flip_kernels_get()->decode_rows(data->packed.packing, data->packed.codes,
-                                        data->original, batch->n_input, row, r->input,
-                                        data->in_dim);
+        decode(&data->packed, batch->n_input, row, r->input);
         flip_free(row);
         return FLIP_OK;
     }
@@ -230,15 +230,14 @@ static flip_status fetch_stored(flip_batching *b, const flip_data *data) {
         r->x = r->input; /* the destinations' rows are the first */
         return b->aggregates ? aggregate(b, data, &(summing){.x = r->input}) : FLIP_OK;
     }
-    const flip_packing *packing = data->packed.packing;
-    FLIP_TRY(make_bytes(&r->codes, &r->room[3], batch->n_input, packing->stride));
+    FLIP_TRY(make_bytes(&r->codes, &r->room[3], batch->n_input, data->packed.packing->stride));
     FLIP_TRY(flip_batch_store_fetch(b, r->codes));
     FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
-    flip_kernels_get()->decode_rows(packing, r->codes, batch->original, n, NULL, r->self, dim);
+    flip_packed_rows packed = {
+        .packing = data->packed.packing, .codes = r->codes, .key = batch->original};
+    decode(&packed, n, NULL, r->self);
     r->x = r->self;
-    if (!b->aggregates) return FLIP_OK;
-    return aggregate(b, data,
-                     &(summing){.packing = packing, .codes = r->codes, .key = batch->original});
+    return b->aggregates ? aggregate(b, data, &(summing){.packed = packed}) : FLIP_OK;
 }
 
 flip_status flip_batch_rows_fetch(flip_batching *b, const flip_data *data) {

@@ -50,7 +50,7 @@ flip_status flip_batch_store_create(flip_batching *b, const flip_data *data) {
         data->comm, flip_alloc(&heat, (size_t)data->n_own, sizeof *heat, "heat of rows")));
     flip_store_params p = {
         .rank_first = data->rank_first,
-        .codec = flip_graph_codec(data->graph),
+        .codec = data->packed.packing ? flip_graph_codec(data->graph) : NULL,
         .dim = data->in_dim * (int32_t)(sizeof(flip_real) / sizeof(float)), /* bytes alone count */
         .rows = data->packed.packing ? data->packed.codes : (const uint8_t *)data->features,
         .heat = heat,

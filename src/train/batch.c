@@ -123,15 +123,17 @@ void flip_batching_destroy(flip_batching **batching) {
 
 /* ---- memory ---- */
 
-/* Values a node has at once in the whole graph's forward pass: a layer's input, what it aggregates
- * and its output; attention's logits beside. */
+/* Values a node has at once in the whole graph's forward pass: a layer's input and, where it
+ * multiplies first, the product and its sum, else the sum and its product; attention's logits
+ * beside. */
 static int64_t forward_columns(const flip_model_params *m) {
     int64_t most = 0;
     for (int32_t l = 0; l < m->layers; l++) {
         int32_t in, out, state;
         flip_model_widths(m, l, &in, &out, &state);
         int64_t heads = m->kind == FLIP_MODEL_GAT && l == m->layers - 1 ? m->heads : 1;
-        int64_t columns = (l > 0 ? in : 0) + (m->kind == FLIP_MODEL_GAT ? 0 : in) + 2 * heads * out;
+        bool narrow = m->kind == FLIP_MODEL_GAT || (l > 0 && out < in);
+        int64_t columns = (l > 0 ? in : 0) + (narrow ? 2 * heads * out : in + out);
         most = columns > most ? columns : most;
     }
     return most + (m->kind == FLIP_MODEL_GAT ? 4 * m->heads : 0);

@@ -116,7 +116,7 @@ static void counted_rows(void **state) {
         json_t *bytes = json_object_get(r.summary, "bytes");
         double remote = json_number_value(json_object_get(bytes, "remote_features"));
         assert_true(ranks == 1 ? remote == 0 : remote > 0);
-        assert_true(fmod(remote * EPOCHS, (double)sizeof(flip_real)) == 0);
+        assert_int_equal(llround(remote * EPOCHS) % (int64_t)sizeof(flip_real), 0);
         pipeline_drop(&r);
     }
 }

@@ -145,6 +145,7 @@ static void wrong_usage(void **state) {
         {"train moving.h5 --task link --split 0", 2, "split by --split-steps"},
         {"train still.h5 --task link --split random:80/30@1", 2, "split by percent"},
         {"train still.h5 --memory 1K", 1, "training needs about"},
+        {"train still.h5 --memory 1K --features identity", 1, "identity features need"},
         {"evaluate still.h5", 2, "needs --checkpoint FILE"},
         {"evaluate still.h5 --lr 1 --checkpoint c", 2, "--lr belongs to flipbook train"},
         {"predict still.h5 --checkpoint still.h5", 1, "still.h5"},

@@ -180,7 +180,8 @@ static const model models[] = {
     {"--model evolvegcn-o", "nt", 0},
     {"--model evolvegcn-o --cell gru --gcn-norm inout", "t", 0},
     {"--model evolvegcn-h", "ntg", 0},
-    {"--model gcn --task link --eval-negatives 5 --class-weights 1,4", "nt", 0},
+    /* candidates enough to be scored in pieces where ranks or blocks are few */
+    {"--model gcn --task link --eval-negatives 90 --class-weights 1,4", "nt", 0},
     {"--model tmgcn --task link --eval-negatives 5", "nt", 0},
     {"--model tmgcn --window 3 --residual --precompute off --task link --eval-negatives 5", "nW",
      0},

@@ -177,8 +177,16 @@ static flip_status try_codec(flip_trials *t, flip_compress_trial *trial, int64_t
 /* ---- the search -----------------------------------------------------------------------------
  */
 
+static bool product(const flip_compress_trial *trial) {
+    return strncmp(trial->codec, "pq:", 3) == 0 || strncmp(trial->codec, "opq:", 4) == 0;
+}
+
+/* Codebooks must take a twentieth of the error away to be preferred to codes of single columns:
+ * amazon-photo's 128 components at 1/32 or less, 5 seeds of sage: klt .902, opq .894 (float32
+ * .900), with 3 % less error. */
 static bool better(const flip_trials *t, const flip_compress_trial *a,
                    const flip_compress_trial *b) {
+    if (product(a) && !product(b)) return a->error < 0.95 * b->error;
     if (a->error < 0.99 * b->error) return true;
     return a->error <= 1.01 * b->error && stored(t, a) < stored(t, b);
 }

@@ -369,11 +369,12 @@ static void spmm_packed(const flip_csr *a, const flip_packing *p, const uint8_t 
     int64_t wholes = whole ? p->dim / SPAN * SPAN : 0;
 #pragma omp parallel
     {
-#pragma omp for schedule(dynamic, CHUNK) nowait
-        for (int32_t v = 0; v < a->n_rows; v++) {
-            for (int64_t j = 0; j < wholes; j += SPAN)
-                whole(&r, a, v, j, y + v * ld, accumulate);
-            if (wholes < p->dim) k->sum(&r, a, v, wholes, y + v * ld, accumulate);
+#pragma omp for schedule(dynamic) nowait
+        for (int32_t first = 0; first < a->n_rows; first += CHUNK) {
+            int64_t last = flip_min64(a->n_rows, (int64_t)first + CHUNK);
+            if (whole) whole(&r, a, first, last, y, ld, accumulate);
+            for (int64_t v = first; wholes < p->dim && v < last; v++)
+                k->sum(&r, a, v, wholes, y + v * ld, accumulate);
         }
         _mm_sfence(); /* streamed results are in place when the kernel returns */
     }

@@ -231,9 +231,10 @@ INLINE void v_put(const reader *r, float *y, vec x) {
 /* ---- simd_whole.c: sums of whole numbers in 16 bits, of entries that weigh 1 ------------------
  */
 enum { SPAN = 128 }; /* columns at once */
-typedef void (*whole_sum)(const reader *r, const flip_csr *a, int64_t v, int64_t j, float *y,
-                          bool accumulate);
-/* Columns j … j+SPAN-1 of one row's sum; NULL where the packing is not of whole numbers. */
+typedef void (*whole_sum)(const reader *r, const flip_csr *a, int64_t first, int64_t last, float *y,
+                          int64_t ld, bool accumulate);
+/* Rows first … last-1, columns up to the last whole SPAN; NULL: the packing is not of whole
+ * numbers. */
 whole_sum SIMD_NAME(flip_whole_sum)(const flip_packing *p);
 
 #endif

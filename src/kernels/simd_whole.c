@@ -239,8 +239,9 @@ typedef enum whole { CODES_8, CODES_4, LEVELS_4, ENTRIES } whole;
 
 INLINE void add(const whole w, const reader *r, const stretch *s, int64_t j, bytes table, vec *x) {
     if (w == CODES_8) add_bytes(r, s, j, x);
-    if (w == CODES_4) add_halves(false, 17, table, r, s, j, x); /* 17 * 15 = 255 */
-    if (w == LEVELS_4) add_halves(true, 2, table, r, s, j, x);  /* 2 * 127 < 255 */
+    /* bytes would hold 17 codes; prefetches that stand farther apart wait less for one another */
+    if (w == CODES_4) add_halves(false, 2, table, r, s, j, x);
+    if (w == LEVELS_4) add_halves(true, 2, table, r, s, j, x); /* 2 * 127 < 255 */
     if (w == ENTRIES) add_entries(r, s, j, x);
 }
 
@@ -260,12 +261,11 @@ INLINE void store_row(const whole w, const reader *r, float scale, int64_t n, in
     }
 }
 
-INLINE void whole_row(const whole w, const reader *r, const flip_csr *a, int64_t v, int64_t j,
-                      float *y, bool accumulate) {
+INLINE void whole_row(const whole w, const bool ask, const reader *r, const flip_csr *a, int64_t v,
+                      int64_t j, bytes table, float *y, bool accumulate) {
     vec x[VECTORS];
-    const bytes table = b_table(r->whole);
     int64_t first = a->row_ptr[v], last = a->row_ptr[v + 1];
-    stretch s = {a->col, first, flip_min64(last, first + TURN), a->row_ptr[a->n_rows] - 1, j == 0};
+    stretch s = {a->col, first, flip_min64(last, first + TURN), a->row_ptr[a->n_rows] - 1, ask};
     add(w, r, &s, j, table, x);
     while (s.last < last) { /* hubs */
         vec more[VECTORS];
@@ -278,11 +278,29 @@ INLINE void whole_row(const whole w, const reader *r, const flip_csr *a, int64_t
     store_row(w, r, a->row_scale ? a->row_scale[v] : 1, last - first, j, x, y, accumulate);
 }
 
+/* Rows are taken in one function, so that nothing but their sums stands between the prefetches of
+ * one row and the next. */
+INLINE void whole_rows(const whole w, const reader here, const flip_csr *a, int64_t first,
+                       int64_t last, float *y, int64_t ld, bool accumulate) {
+    const bytes table = b_table(here.whole);
+    const flip_csr matrix = *a;
+    for (int64_t v = first; v < last; v++) {
+        whole_row(w, true, &here, &matrix, v, 0, table, y + v * ld, accumulate);
+        for (int64_t j = SPAN; j + SPAN <= here.p->dim; j += SPAN)
+            whole_row(w, false, &here, &matrix, v, j, table, y + v * ld, accumulate);
+    }
+}
+
 #define WHOLE(name, which)                                                                         \
-    static void name(const reader *r, const flip_csr *a, int64_t v, int64_t j, float *y,           \
-                     bool accumulate) {                                                            \
-        const reader here = *r;                                                                    \
-        whole_row(which, &here, a, v, j, y, accumulate);                                           \
+    static void name(const reader *r, const flip_csr *a, int64_t first, int64_t last, float *y,    \
+                     int64_t ld, bool accumulate) {                                                \
+        reader here = *r;                                                                          \
+        if (here.index) {                                                                          \
+            whole_rows(which, here, a, first, last, y, ld, accumulate);                            \
+            return;                                                                                \
+        }                                                                                          \
+        here.index = NULL; /* known when compiling */                                              \
+        whole_rows(which, here, a, first, last, y, ld, accumulate);                                \
     }
 WHOLE(sum_bytes, CODES_8)
 WHOLE(sum_codes, CODES_4)
@@ -296,6 +314,7 @@ static bool whole_levels(const float *level) {
 }
 
 whole_sum SIMD_NAME(flip_whole_sum)(const flip_packing *p) {
+    if (p->dim < SPAN) return NULL;
     if (p->kind == FLIP_PACKING_PRODUCT)
         return p->codebook8 && p->width == 16 && p->bits == 8 ? sum_entries : NULL;
     if (p->kind != FLIP_PACKING_SCALAR || p->dither || p->column_levels) return NULL;

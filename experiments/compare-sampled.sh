@@ -10,7 +10,7 @@
 #          (200,000 nodes, 4,000,000 directed edges), sage_sampled.py runs a peer
 # DATA     where the graph is kept (default build/peers, about 300 MB)
 # RUNS     runs a row (default 3);  THREADS  default "1 2";  FANOUTS  default "10,10 15,10"
-# CODEC    of the packed features (default lloyd:4; empty: none)
+# CODEC    of the packed features (default lloyd:4:shared; empty: none)
 # FLIPBOOK the program (default build/flipbook)
 #
 # Peers run with jemalloc where it is installed, as their own tuning guides advise. Ratios compare
@@ -24,7 +24,7 @@ DATA=${DATA:-build/peers}
 RUNS=${RUNS:-3}
 THREADS=${THREADS:-1 2}
 FANOUTS=${FANOUTS:-10,10 15,10}
-CODEC=${CODEC-lloyd:4}
+CODEC=${CODEC-lloyd:4:shared}
 FLIPBOOK=${FLIPBOOK:-build/flipbook}
 
 . experiments/compare-common.sh

@@ -92,7 +92,8 @@ static flip_status check_size(flip_npy *npy, size_t header_bytes) {
         return FLIP_FAIL(FLIP_ERROR_MEMORY,
                          "'%s' declares %.3g bytes, more than this machine's %.3g",
                          flip_npy_path(npy), bytes, (double)flip_memory_available());
-    if (flip_source_wrapping(npy->source) != FLIP_WRAPPING_PLAIN || flip_source_size(npy->source) < 0)
+    if (flip_source_wrapping(npy->source) != FLIP_WRAPPING_PLAIN ||
+        flip_source_size(npy->source) < 0)
         return FLIP_OK;
     int64_t want = (int64_t)header_bytes + npy->n_values * npy->width;
     if (flip_source_size(npy->source) != want)

@@ -120,7 +120,7 @@ typedef enum flip_stream {
     FLIP_STREAM_SAMPLE,     /* a = epoch << 8 | hop (128 | hop: LABOR's sources), b = original id */
     FLIP_STREAM_BATCH,      /* order of items: a = epoch */
     FLIP_STREAM_WIRE,       /* a = epoch, b = message << 16 | rank */
-    FLIP_STREAM_CODEC, /* a = block of a codebook */
+    FLIP_STREAM_CODEC,      /* a = block of a codebook */
     FLIP_STREAM_TEST
 } flip_stream;
 

@@ -48,10 +48,10 @@ flip_status flip_wire_decode(flip_wire wire, flip_real *x, const uint8_t *in, si
 struct flip_comm {
     MPI_Comm mpi; /* owned duplicate */
     int rank, size, node_rank, node_size;
-    size_t chunk;      /* most bytes of one message, equal on all ranks */
-    int next_tag;      /* tags of plans, equal on all ranks */
-    int outer_rank;    /* in the communicator this one was split from: for messages */
-    flip_meter *meter; /* own_meter, or that of the communicator this one was split from */
+    size_t chunk;            /* most bytes of one message, equal on all ranks */
+    int next_tag;            /* tags of plans, equal on all ranks */
+    int outer_rank;          /* in the communicator this one was split from: for messages */
+    flip_meter *meter;       /* own_meter, or that of the communicator this one was split from */
     flip_meter *split_meter; /* what it counted in first */
     flip_meter own_meter;
     flip_wire_state *wire; /* own_wire, or that of the communicator this one was split from */

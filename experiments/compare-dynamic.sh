@@ -11,8 +11,7 @@
 # DATA     where the graph is kept (default build/peers, about 150 MB)
 # RUNS     runs a row (default 3);  THREADS  default "1 2";  EPOCHS  a run (default 8)
 # MODELS   default "evolvegcn tmgcn cdgcn"
-# OPTIONS  ours, for every model (default: each model's own below, which meet the bars of time and
-#          memory together)
+# OPTIONS  ours, for every model (default: each model's own below, chosen for memory)
 # WHOLE    "no" leaves out our rows of the whole timeline in one block (faster, up to 10 GB)
 # FLIPBOOK the program (default build/flipbook)
 #

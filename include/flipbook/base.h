@@ -116,12 +116,12 @@ typedef enum flip_stream {
     FLIP_STREAM_SPLIT,
     FLIP_STREAM_GENERATE, /* generators: a, b as each says */
     FLIP_STREAM_PARTITION,
+    FLIP_STREAM_TEST,
     FLIP_STREAM_ACTIVATION, /* a = epoch << 24 | block, b = variable << 16 | rank */
     FLIP_STREAM_SAMPLE,     /* a = epoch << 8 | hop (128 | hop: LABOR's sources), b = original id */
     FLIP_STREAM_BATCH,      /* order of items: a = epoch */
     FLIP_STREAM_WIRE,       /* a = epoch, b = message << 16 | rank */
-    FLIP_STREAM_CODEC,      /* a = block of a codebook */
-    FLIP_STREAM_TEST
+    FLIP_STREAM_CODEC       /* a = block of a codebook */
 } flip_stream;
 
 typedef struct flip_random4 {

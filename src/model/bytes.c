@@ -116,6 +116,7 @@ size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_hal
     columns += p->out_dim + widest + cache;
     if (flip_model_recurrent(p)) columns += widest; /* of two inputs */
     if (p->pool || (p->kind == FLIP_MODEL_GAT && p->residual)) columns += widest;
+    if (p->kind == FLIP_MODEL_TMGCN && p->residual) columns += p->in_dim; /* M X */
     if (p->kind == FLIP_MODEL_GAT) per_entry += 2 * larger(p->heads, p->heads_last);
     if (is_plain(p)) columns = plain_peak(p) + cache;
     int64_t values = rows * columns + n_halo * steps * widest + n_entries * steps * per_entry +

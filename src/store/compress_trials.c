@@ -315,7 +315,7 @@ static void explain(flip_compressed *out) {
     for (int32_t k = 0; k < out->n_trials; k++) {
         flip_compress_trial *trial = &out->trial[k];
         if (k == out->chosen)
-            say(trial, "chosen: least error in the budget");
+            say(trial, "chosen: least error in the budget (a codebook must win by 5 %%)");
         else if (!isnan(trial->error) && !trial->fits)
             say(trial, "above the budget");
         else if (!isnan(trial->error) && out->trial[out->chosen].error > 0)

@@ -128,7 +128,7 @@ static void wrong_usage(void **state) {
     } wrong[] = {
         {"", 2, "flipbook COMMAND --help"},
         {"trian x", 2, "unknown command 'trian'; did you mean 'train'?"},
-        {"compress", 2, "'compress' is not in this version"},
+        {"compress", 2, "flipbook compress needs the graph"},
         {"simulate", 2, "flipbook simulate needs the graph"},
         {"train", 2, "flipbook train needs a graph file"},
         {"train nowhere.h5", 1, "nowhere.h5"},

@@ -35,24 +35,15 @@ static flip_status move_group(flip_mover *m, const char *node, const char *step,
     return flip_table_move(m, &t);
 }
 
-static flip_status copy_text(flip_mover *m, const char *name) {
-    int64_t dims[3];
-    char *text = NULL;
+static flip_status copy_one(flip_mover *m, const char *name) {
     if (!flip_reader_has(m->reader, name)) return FLIP_OK;
-    FLIP_TRY(flip_reader_shape(m->reader, name, dims, NULL));
-    FLIP_TRY(flip_alloc(&text, (size_t)dims[0] + 1, 1, name));
-    flip_status status = flip_reader_rows(m->reader, name, FLIP_TYPE_U8, 0, dims[0], text);
-    if (status == FLIP_OK)
-        status = flip_writer_rows(m->writer, name, FLIP_TYPE_U8, FLIP_TYPE_U8,
-                                  m->rank == 0 ? dims[0] : 0, 0, 0, text);
-    flip_free(text);
-    return status;
+    return flip_container_copy_dataset(m->writer, m->reader, m->comm, name);
 }
 
 static flip_status move_features(flip_mover *m) {
     if (flip_reader_has(m->reader, "features/codes")) {
         FLIP_TRY(move_one(m, "features/codes"));
-        return copy_text(m, "features/codec");
+        return copy_one(m, "features/codec");
     }
     if (!flip_reader_has(m->reader, "features/indptr"))
         return move_group(m, "features/node", "features/step", "features/values");
@@ -100,26 +91,10 @@ done:
 static flip_status copy_negatives(flip_mover *m) {
     static const char *const names[] = {"negatives/step", "negatives/source",
                                         "negatives/destination"};
-    enum { WINDOW = 1 << 18 };
-    int64_t *window, dims[3];
-    flip_status status = FLIP_OK;
     if (!flip_reader_has(m->reader, names[0])) return FLIP_OK;
-    FLIP_TRY(flip_alloc(&window, WINDOW, sizeof *window, "negatives"));
-    for (int k = 0; k < 3; k++) {
-        flip_type type;
-        FLIP_TRY_GOTO(flip_reader_shape(m->reader, names[k], dims, &type));
-        for (int64_t first = 0; first < dims[0]; first += WINDOW) {
-            int64_t n = dims[0] - first < WINDOW ? dims[0] - first : WINDOW;
-            if (m->rank == 0)
-                status = flip_reader_rows(m->reader, names[k], FLIP_TYPE_I64, first, n, window);
-            FLIP_TRY_GOTO(flip_comm_agree(m->comm, status));
-            FLIP_TRY_GOTO(flip_writer_rows(m->writer, names[k], type, FLIP_TYPE_I64,
-                                           m->rank == 0 ? n : 0, 0, 0, window));
-        }
-    }
-done:
-    flip_free(window);
-    return status;
+    for (int k = 0; k < 3; k++)
+        FLIP_TRY(flip_container_copy_dataset(m->writer, m->reader, m->comm, names[k]));
+    return FLIP_OK;
 }
 
 /* nodes/original: ids before any partitioning, so that of a file already renumbered is followed. */
@@ -158,42 +133,6 @@ static flip_status check_known(const flip_reader *reader) {
     return FLIP_OK;
 }
 
-static flip_status copy_attributes(flip_mover *m) {
-    static const struct {
-        const char *object, *name;
-        enum { WHOLE, REAL, TEXT } kind;
-    } all[] = {{"/", "n_nodes", WHOLE},
-               {"/", "n_steps", WHOLE},
-               {"/", "n_classes", WHOLE},
-               {"/", "undirected", WHOLE},
-               {"/", "step_zero", REAL},
-               {"/", "step_width", REAL},
-               {"/", "creator", TEXT},
-               {"features", "n_columns", WHOLE},
-               {"features", "allow_nan", WHOLE},
-               {"features", "norm", TEXT},
-               {"features", "native_bytes", WHOLE},
-               {"features", "relative_error", REAL}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        const char *object = all[i].object, *name = all[i].name;
-        int64_t whole = 0;
-        double real = 0;
-        char text[1024];
-        if (!flip_reader_has_attribute(m->reader, object, name)) continue;
-        if (all[i].kind == WHOLE) {
-            FLIP_TRY(flip_reader_attribute_i64(m->reader, object, name, &whole));
-            FLIP_TRY(flip_writer_attribute_i64(m->writer, object, name, whole));
-        } else if (all[i].kind == REAL) {
-            FLIP_TRY(flip_reader_attribute_f64(m->reader, object, name, &real));
-            FLIP_TRY(flip_writer_attribute_f64(m->writer, object, name, real));
-        } else {
-            FLIP_TRY(flip_reader_attribute_text(m->reader, object, name, text, sizeof text));
-            FLIP_TRY(flip_writer_attribute_text(m->writer, object, name, text));
-        }
-    }
-    return FLIP_OK;
-}
-
 static flip_status write_about(flip_mover *m, const flip_partition_params *p) {
     flip_writer *w = m->writer;
     char balance[32];
@@ -222,10 +161,10 @@ static flip_status write_about(flip_mover *m, const flip_partition_params *p) {
 
 static flip_status move_all(flip_mover *m) {
     FLIP_TRY(move_events(m));
-    FLIP_TRY(copy_text(m, "events/label_names"));
+    FLIP_TRY(copy_one(m, "events/label_names"));
     FLIP_TRY(move_features(m));
     FLIP_TRY(move_group(m, "labels/node", "labels/step", "labels/class"));
-    FLIP_TRY(copy_text(m, "labels/names"));
+    FLIP_TRY(copy_one(m, "labels/names"));
     FLIP_TRY(move_group(m, "targets/node", "targets/step", "targets/values"));
     FLIP_TRY(move_splits(m));
     FLIP_TRY(copy_negatives(m));
@@ -249,7 +188,8 @@ flip_status flip_partition_write(flip_comm *comm, const flip_reader *graph,
     FLIP_TRY_GOTO(check_known(graph));
     FLIP_TRY_GOTO(flip_mover_init(&m, dims[0] - 1));
     FLIP_TRY_GOTO(flip_writer_create(&m.writer, comm, path, "graph"));
-    FLIP_TRY_GOTO(copy_attributes(&m));
+    FLIP_TRY_GOTO(flip_container_copy_attributes(m.writer, graph, "/"));
+    FLIP_TRY_GOTO(flip_container_copy_attributes(m.writer, graph, "features"));
     FLIP_TRY_GOTO(move_all(&m));
     FLIP_TRY_GOTO(write_about(&m, params));
     FLIP_TRY_GOTO(flip_writer_commit(m.writer));

@@ -144,6 +144,16 @@ flip_status flip_reader_attribute_f64(const flip_reader *reader, const char *obj
 flip_status flip_reader_attribute_text(const flip_reader *reader, const char *object,
                                        const char *name, char *out, size_t size);
 
+/* ---- from one file to another ---------------------------------------------------------------
+ * Collective: both files are open on every rank of comm. */
+
+/* Attributes of "/", "features" or "partition" that a graph may have and this one has. */
+flip_status flip_container_copy_attributes(flip_writer *writer, const flip_reader *reader,
+                                           const char *object);
+/* A dataset as it is, in windows of about 4 MiB through rank 0. */
+flip_status flip_container_copy_dataset(flip_writer *writer, const flip_reader *reader,
+                                        flip_comm *comm, const char *name);
+
 /* Local. The codec of features/codes, the caller's; NULL where the file has none. Refuses tables
  * that do not fit, by name, and codes of another width. */
 flip_status flip_container_codec(flip_codec **codec, const flip_reader *reader);

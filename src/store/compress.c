@@ -106,78 +106,13 @@ typedef struct copier {
     flip_writer *writer;
 } copier;
 
-static flip_status copy_attributes(copier *c) {
-    static const struct {
-        const char *object, *name;
-        enum { WHOLE, REAL, TEXT } kind;
-    } all[] = {{"/", "n_nodes", WHOLE},
-               {"/", "n_steps", WHOLE},
-               {"/", "n_classes", WHOLE},
-               {"/", "undirected", WHOLE},
-               {"/", "step_zero", REAL},
-               {"/", "step_width", REAL},
-               {"/", "creator", TEXT},
-               {"partition", "method", TEXT},
-               {"partition", "objective", TEXT},
-               {"partition", "balance", TEXT},
-               {"partition", "reason", TEXT},
-               {"partition", "n_parts", WHOLE},
-               {"partition", "seed", WHOLE},
-               {"partition", "cut", WHOLE},
-               {"partition", "full_halo", WHOLE},
-               {"partition", "full_crossing", REAL},
-               {"partition", "imbalance", REAL},
-               {"partition", "node_balance", REAL},
-               {"partition", "edge_balance", REAL}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        const char *object = all[i].object, *name = all[i].name;
-        int64_t whole = 0;
-        double real = 0;
-        char text[4096];
-        if (!flip_reader_has_attribute(c->reader, object, name)) continue;
-        if (all[i].kind == WHOLE) {
-            FLIP_TRY(flip_reader_attribute_i64(c->reader, object, name, &whole));
-            FLIP_TRY(flip_writer_attribute_i64(c->writer, object, name, whole));
-        } else if (all[i].kind == REAL) {
-            FLIP_TRY(flip_reader_attribute_f64(c->reader, object, name, &real));
-            FLIP_TRY(flip_writer_attribute_f64(c->writer, object, name, real));
-        } else {
-            FLIP_TRY(flip_reader_attribute_text(c->reader, object, name, text, sizeof text));
-            FLIP_TRY(flip_writer_attribute_text(c->writer, object, name, text));
-        }
-    }
-    return FLIP_OK;
-}
-
-/* A dataset in windows, through rank 0, which writes them anyway. */
-static flip_status copy_dataset(copier *c, const char *name) {
-    int64_t dims[3];
-    flip_type type;
-    char *window;
-    FLIP_TRY(flip_reader_shape(c->reader, name, dims, &type));
-    int64_t numbers = (dims[1] ? dims[1] : 1) * (dims[2] ? dims[2] : 1);
-    size_t bytes = (size_t)numbers * flip_type_size(type);
-    int64_t most = (int64_t)(WINDOW_BYTES / bytes) + 1;
-    bool mine = flip_comm_rank(c->comm) == 0;
-    FLIP_TRY(flip_comm_agree(c->comm, flip_alloc(&window, mine ? (size_t)most : 1, bytes, name)));
-    flip_status status = FLIP_OK;
-    for (int64_t first = 0; (first < dims[0] || first == 0) && status == FLIP_OK; first += most) {
-        int64_t n = dims[0] - first < most ? dims[0] - first : most;
-        if (mine && n > 0) status = flip_reader_rows(c->reader, name, type, first, n, window);
-        status = flip_comm_agree(c->comm, status);
-        if (status == FLIP_OK)
-            status = flip_writer_rows(c->writer, name, type, type, mine ? n : 0, dims[1], dims[2],
-                                      window);
-    }
-    flip_free(window);
-    return status;
-}
-
 static flip_status copy_rest(copier *c) {
-    FLIP_TRY(copy_attributes(c));
+    FLIP_TRY(flip_container_copy_attributes(c->writer, c->reader, "/"));
+    FLIP_TRY(flip_container_copy_attributes(c->writer, c->reader, "partition"));
     for (int32_t i = 0; i < flip_reader_n_datasets(c->reader); i++) {
         const char *name = flip_reader_dataset(c->reader, i);
-        if (strncmp(name, "features/", 9) != 0) FLIP_TRY(copy_dataset(c, name));
+        if (strncmp(name, "features/", 9) != 0)
+            FLIP_TRY(flip_container_copy_dataset(c->writer, c->reader, c->comm, name));
     }
     return FLIP_OK;
 }

@@ -14,9 +14,6 @@ enum { SHUFFLED_BITS = 4 };
 INLINE codes_vec c_set(uint32_t x) {
     return _mm512_set1_epi32((int)x);
 }
-INLINE codes_vec c_load(const int32_t *p) {
-    return _mm512_loadu_si512(p);
-}
 INLINE codes_vec c_add(codes_vec a, codes_vec b) {
     return _mm512_add_epi32(a, b);
 }

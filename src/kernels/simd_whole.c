@@ -2,10 +2,12 @@
  *
  * Codes of 8 bits, levels of 4 bits that are 0 … 127 (or the codes themselves), and codebooks of
  * bytes are added up in 16-bit lanes, at most TURN rows before they go on as floats; 4-bit levels
- * are added in bytes first, as many rows as 255 holds. The sums are exact. */
+ * are added in bytes first, AT_ONCE rows at a time. The sums are exact. */
 #include "kernels/simd_packed.h"
 
-enum { TURN = 255 };
+/* Of levels up to 127 a byte holds 2; of codes it would hold 17, but prefetches that stand farther
+ * apart wait less for one another. */
+enum { TURN = 255, AT_ONCE = 2 };
 
 /* ---- one vocabulary for bytes ------------------------------------------------------------------
  */
@@ -189,9 +191,9 @@ INLINE void order_halves(const bytes sum[4], vec *x) {
     }
 }
 
-/* 4-bit codes; group: how many levels a byte holds. */
-INLINE void add_halves(const bool looked_up, const int group, bytes table, const reader *r,
-                       const stretch *s, int64_t j, vec *x) {
+/* 4-bit codes, themselves or looked up in the table. */
+INLINE void add_halves(const bool looked_up, bytes table, const reader *r, const stretch *s,
+                       int64_t j, vec *x) {
     const bytes nibble = b_set(15);
     bytes sum[HALF_SPANS][4];
     UNROLL for (int c = 0; c < HALF_SPANS; c++) sum[c][0] = sum[c][1] = sum[c][2] = sum[c][3] =
@@ -199,7 +201,7 @@ INLINE void add_halves(const bool looked_up, const int group, bytes table, const
     for (int64_t e = s->first; e < s->last;) {
         bytes low[HALF_SPANS], high[HALF_SPANS];
         UNROLL for (int c = 0; c < HALF_SPANS; c++) low[c] = high[c] = b_zero();
-        int64_t stop = flip_min64(s->last, e + group);
+        int64_t stop = flip_min64(s->last, e + AT_ONCE);
         for (; e < stop; e++) {
             const uint8_t *p = next_row(r, s, e) + j / 2;
             UNROLL for (int c = 0; c < HALF_SPANS; c++) {
@@ -239,9 +241,7 @@ typedef enum whole { CODES_8, CODES_4, LEVELS_4, ENTRIES } whole;
 
 INLINE void add(const whole w, const reader *r, const stretch *s, int64_t j, bytes table, vec *x) {
     if (w == CODES_8) add_bytes(r, s, j, x);
-    /* bytes would hold 17 codes; prefetches that stand farther apart wait less for one another */
-    if (w == CODES_4) add_halves(false, 2, table, r, s, j, x);
-    if (w == LEVELS_4) add_halves(true, 2, table, r, s, j, x); /* 2 * 127 < 255 */
+    if (w == CODES_4 || w == LEVELS_4) add_halves(w == LEVELS_4, table, r, s, j, x);
     if (w == ENTRIES) add_entries(r, s, j, x);
 }
 

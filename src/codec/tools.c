@@ -14,7 +14,7 @@ static float float_of(uint32_t u) {
 }
 
 /* ---- halves ---------------------------------------------------------------------------------
- */
+ * IEEE binary16: sign, 5 bits of exponent (bias 15), 10 of fraction. */
 
 uint16_t flip_half_of(float x) {
     uint32_t u = bits_of(x), sign = u >> 16 & 0x8000u;

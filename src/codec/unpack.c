@@ -1,7 +1,5 @@
 /* Packed rows read one by one: plain C, the definition. */
-#include <flipbook/codec.h>
-
-#include <string.h>
+#include "codec/internal.h"
 
 /* ---- dither ----------------------------------------------------------------------------------
  */
@@ -33,15 +31,6 @@ static float as_float(uint32_t bits) {
     float f;
     memcpy(&f, &bits, sizeof f);
     return f;
-}
-
-/* IEEE binary16: sign, 5 bits of exponent (bias 15), 10 of fraction. */
-static float from_half(uint32_t h) {
-    uint32_t sign = (h & 0x8000u) << 16, exponent = h >> 10 & 31, fraction = h & 0x3ffu;
-    if (exponent == 31) return as_float(sign | 0x7f800000u | fraction << 13);
-    if (exponent > 0) return as_float(sign | (exponent + 112) << 23 | fraction << 13);
-    float small = (float)fraction * 0x1p-24f;
-    return sign ? -small : small;
 }
 
 /* The code of column (or block) j. */
@@ -105,7 +94,7 @@ static float value_at(const flip_packing *p, const uint8_t *row, int64_t key, in
     case FLIP_PACKING_FLOAT:
         return as_float(little(row + 4 * (size_t)j, 4));
     case FLIP_PACKING_HALF:
-        return from_half(little(row + 2 * (size_t)j, 2));
+        return flip_half_value((uint16_t)little(row + 2 * (size_t)j, 2));
     case FLIP_PACKING_BFLOAT:
         return as_float(little(row + 2 * (size_t)j, 2) << 16);
     case FLIP_PACKING_PRODUCT:

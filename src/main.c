@@ -52,8 +52,6 @@ static flip_status unknown_command(const char *word) {
     const char *names[N_COMMANDS];
     for (int i = 0; i < N_COMMANDS; i++)
         names[i] = commands[i].name;
-    if (strcmp(word, "compress") == 0)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' is not in this version of flipbook", word);
     const char *near = flip_suggest(word, names, N_COMMANDS);
     if (near)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "unknown command '%s'; did you mean '%s'?", word, near);

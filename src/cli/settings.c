@@ -461,6 +461,11 @@ static flip_status check_model(const flip_settings *s) {
 
 flip_status flip_settings_check(const flip_settings *settings) {
     char text[FLIP_PATH_SIZE], mark[FLIP_PATH_SIZE + 2];
+    if (strcmp(settings->codec, "none") != 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--codec %s: features are packed beforehand; flipbook compress GRAPH -o "
+                         "FILE --codec %s, then train FILE",
+                         settings->codec, settings->codec);
     for (int i = 0; i < N_KEYS; i++) {
         if (!keys[i].name || !keys[i].ready) continue;
         flip_settings_format(settings, &keys[i], text, sizeof text);

@@ -99,6 +99,20 @@ flip_status flip_messages_wait(flip_messages *messages); /* for all of them */
 /* Lets long messages move on; between wait and the first send there is nothing to do. */
 flip_status flip_messages_progress(flip_messages *messages);
 
+/* Which of n runs of ids has this one: the last whose first [n] is not above it, so that empty runs
+ * own nothing. Ranks by rank_first, parts by part_first; local. */
+static inline int flip_owner_in(const flip_gid *first, int n, flip_gid id) {
+    int low = 0, high = n - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (first[middle] <= id)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 typedef struct flip_plan flip_plan;
 
 /* Collective. rank_first [size+1]: rank r owns ids rank_first[r] … rank_first[r+1]-1. need

@@ -46,18 +46,6 @@ struct flip_plan {
 
 /* ---- building ---- */
 
-static int owner_of(const flip_gid *rank_first, int size, flip_gid id) {
-    int low = 0, high = size - 1;
-    while (low < high) {
-        int mid = (low + high + 1) / 2;
-        if (rank_first[mid] <= id)
-            low = mid;
-        else
-            high = mid - 1;
-    }
-    return low;
-}
-
 /* Owner of every needed id, and how many of each. */
 static flip_status count_owners(const flip_plan *plan, const flip_gid *rank_first,
                                 const flip_gid *need, int32_t n_need, int32_t *owner,
@@ -67,7 +55,7 @@ static flip_status count_owners(const flip_plan *plan, const flip_gid *rank_firs
         if (need[i] < 0 || need[i] >= rank_first[size])
             return FLIP_FAIL(FLIP_ERROR_INPUT, "node %lld is needed; nodes are 0 to %lld",
                              (long long)need[i], (long long)rank_first[size] - 1);
-        owner[i] = owner_of(rank_first, size, need[i]);
+        owner[i] = flip_owner_in(rank_first, size, need[i]);
         if (owner[i] == plan->comm->rank)
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "rank %d plans to receive its own node %lld",
                              owner[i], (long long)need[i]);

@@ -22,15 +22,7 @@ int64_t flip_slab_first(const flip_comm *comm, int64_t n, int rank) {
 }
 
 int flip_owner_of(const flip_graph *g, flip_gid id) {
-    int low = 0, high = flip_comm_size(g->comm) - 1;
-    while (low < high) {
-        int mid = (low + high + 1) / 2;
-        if (g->rank_first[mid] <= id)
-            low = mid;
-        else
-            high = mid - 1;
-    }
-    return low;
+    return flip_owner_in(g->rank_first, flip_comm_size(g->comm), id);
 }
 
 static flip_status prepare(flip_route *r, const int32_t *owner, int64_t n) {

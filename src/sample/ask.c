@@ -30,18 +30,6 @@ typedef struct talk {
     int64_t n_asked, n_received, n_answers, n_entries;
 } talk;
 
-static int owner_of(const flip_sampler *s, flip_gid id) {
-    int low = 0, high = s->size - 1;
-    while (low < high) { /* the last rank whose first id is not above; empty ranks own nothing */
-        int middle = (low + high + 1) / 2;
-        if (s->rank_first[middle] <= id)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
-}
-
 static bool is_own(const flip_sampler *s, flip_gid id) {
     return (uint64_t)(id - s->first) < (uint64_t)s->n_own;
 }
@@ -58,7 +46,7 @@ static flip_status make_questions(const flip_sampler *s, flip_arena *arena, talk
         t->to[r] = 0;
     FLIP_TRY(flip_arena_alloc(arena, &t->place, (size_t)n, sizeof *t->place));
     for (int32_t i = 0; i < n; i++)
-        if (!is_own(s, node[i])) t->to[owner_of(s, node[i])]++;
+        if (!is_own(s, node[i])) t->to[flip_owner_in(s->rank_first, s->size, node[i])]++;
     for (int r = 0; r < s->size; r++) {
         at[r] = t->n_asked;
         t->n_asked += t->to[r];
@@ -67,7 +55,7 @@ static flip_status make_questions(const flip_sampler *s, flip_arena *arena, talk
     for (int32_t i = 0; i < n; i++) {
         t->place[i] = -1;
         if (is_own(s, node[i])) continue;
-        int owner = owner_of(s, node[i]);
+        int owner = flip_owner_in(s->rank_first, s->size, node[i]);
         t->place[i] = (int32_t)at[owner]++;
         t->asked[t->place[i]] = (question){.row = (int32_t)(node[i] - s->rank_first[owner]),
                                            .step = step ? step[i] : 0};

@@ -32,18 +32,6 @@ static flip_status make_room(void *pointer, size_t *room, int64_t n, size_t item
     return FLIP_OK;
 }
 
-static int owner_of(const flip_store *s, flip_gid id) {
-    int low = 0, high = s->size - 1;
-    while (low < high) { /* the last rank whose first id is not above; empty ranks own nothing */
-        int middle = (low + high + 1) / 2;
-        if (s->p.rank_first[middle] <= id)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
-}
-
 /* ---- who has what ---- */
 
 /* source [n]: where a row stands on this rank, NULL = on another; to: how many on which. */
@@ -66,7 +54,7 @@ static flip_status find_rows(flip_store *s, int64_t n, const flip_gid *ids) {
             c->own++;
         } else {
             s->source[i] = NULL;
-            t->to[owner_of(s, ids[i])]++;
+            t->to[flip_owner_in(s->p.rank_first, s->size, ids[i])]++;
             t->n++;
         }
     }
@@ -85,7 +73,7 @@ static flip_status make_questions(flip_store *s, int64_t n, const flip_gid *ids)
         t->at[r] = sum;
     for (int64_t i = 0; i < n; i++) {
         if (s->source[i]) continue;
-        int owner = owner_of(s, ids[i]);
+        int owner = flip_owner_in(s->p.rank_first, s->size, ids[i]);
         t->place[t->at[owner]] = (int32_t)i;
         t->asked[t->at[owner]++] = (int32_t)(ids[i] - s->p.rank_first[owner]);
     }

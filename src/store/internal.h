@@ -23,17 +23,9 @@ flip_status flip_cache_create(flip_cache *cache, flip_comm *comm, const flip_sto
 void flip_cache_finish(flip_cache *cache);
 size_t flip_cache_index_bytes(const flip_cache *cache);
 
-/* Part of an id; empty parts own nothing. */
+/* Part of an id. */
 static inline int32_t flip_cache_part(const flip_cache *c, flip_gid id) {
-    int32_t low = 0, high = c->n_parts - 1;
-    while (low < high) {
-        int32_t middle = (low + high + 1) / 2;
-        if (c->part_first[middle] <= id)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
+    return flip_owner_in(c->part_first, c->n_parts, id);
 }
 
 /* The id's row of the cache, -1 = none. */

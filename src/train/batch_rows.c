@@ -28,15 +28,7 @@ static flip_status make_room(flip_real **rows, size_t *room, int64_t n, int32_t 
 /* ---- rows of other ranks ---- */
 
 static int owner_of(const flip_data *data, flip_gid id) {
-    int low = 0, high = flip_comm_size(data->comm) - 1;
-    while (low < high) {
-        int middle = (low + high + 1) / 2;
-        if (data->rank_first[middle] <= id)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
+    return flip_owner_in(data->rank_first, flip_comm_size(data->comm), id);
 }
 
 /* What travels for one batch. */

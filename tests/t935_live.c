@@ -1,4 +1,4 @@
-/* t940: live updates. On one to four ranks the same steps; nothing of a step is known before it is
+/* t935: live updates. On one to four ranks the same steps; nothing of a step is known before it is
  * scored; without learning the scores are those of an evaluation of the whole timeline; the
  * parameters kept are those of the least held-out loss, and the states left for the next step are
  * theirs. The graph has communities, so that there is something to learn, a step without events,

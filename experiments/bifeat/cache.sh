@@ -5,7 +5,7 @@ graph products
 [ -f "$OUT/products-8.h5" ] || "$FLIPBOOK" partition "$OUT/products.h5" -o "$OUT/products-8.h5" --parts 8 >"$OUT/products-8.log" 2>&1
 compressed products-8 uniform:4 || true
 compressed products-8 opq:16x256 || true
-all=$("$FLIPBOOK" info "$OUT/products-8.h5" --json | jq '.n_nodes * .n_features * 4' 2>/dev/null || echo 0)
+all=$("$FLIPBOOK" info "$OUT/products-8.h5" --json | jq '.nodes * .features.columns * 4')
 printf 'rows\thot\tpercent\thits\tto_device\tremote\tcached\n' >"$OUT/cache.tsv"
 for file in products-8 products-8+uniform-4 products-8+opq-16x256; do
     for hot in degree presample; do

@@ -23,5 +23,5 @@ set logscale xy
 set xlabel 'native bytes / stored bytes (codes, tables, padding)'
 set ylabel 'squared error / variance'
 set key outside right
-plot for [k in 'bifeat uniform dither lloyd pq opq klt'] '<grep -P \"^$set\\t'.k.'[-:]' '.\"'$OUT/distortion.tsv'\".' | sort -t\"\\t\" -k4g' using 4:6 with linespoints title k"
+plot for [k in 'bifeat uniform dither lloyd pq opq klt'] '<grep -P \"^$set\\t'.k.'[-:]\" '.\"'$OUT/distortion.tsv'\".' | sort -k4g' using 4:6 with linespoints title k"
 done

@@ -29,24 +29,10 @@ SEEDS=${SEEDS:-5}
 SCALE=${SCALE:-0.02}
 PARTS=${PARTS:-distortion accuracy cache stages}
 SETS=${SETS:-pubmed photo-128 computers-128 sbm-128}
-began=$SECONDS
+# shellcheck source=experiments/begin.sh
+. "$here/../begin.sh"
 build=$(dirname "$FLIPBOOK")
-[ -x "$FLIPBOOK" ] || {
-    echo "building $FLIPBOOK"
-    [ -f build/build.ninja ] || meson setup build . >/dev/null
-    ninja -C build flipbook >/dev/null
-}
 [ -x "$build/project" ] || ninja -C "$build" project >/dev/null
-for tool in gnuplot jq; do
-    command -v $tool >/dev/null || {
-        echo "$0: $tool is missing; experiments/install-deps.sh plot installs it" >&2
-        exit 1
-    }
-done
-[ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
-mkdir -p "$OUT"
-say() { printf '%5d s  %s\n' $((SECONDS - began)) "$*" >&2; }
 [ "$SETS" != all ] || SETS="cora citeseer pubmed photo-128 computers-128 amazon-photo amazon-computers actor
     wiki-chameleon-filtered wiki-squirrel-filtered facebook-pagepage tolokers minesweeper sbm-128 products"
 

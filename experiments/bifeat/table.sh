@@ -1,16 +1,16 @@
 # shellcheck shell=bash
 # table.md: what was counted and what was measured (sourced).
-tsv() { # FILE HEAD FORMAT: rows of a .tsv as a Markdown table through an awk format
+tsv() { # FILE PROGRAM: rows of a .tsv through an awk program, where the part was run
     [ -s "$1" ] || return 0
     awk -F'\t' "$2" "$1"
 }
 cat <<EOF
 # Packed features on this machine
 
-$(date +%F), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $("$FLIPBOOK" --version | head -1).
+$(date +%F), $(env -u OMP_NUM_THREADS nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $("$FLIPBOOK" --version | head -1).
 Made by \`experiments/bifeat/run.sh\` in $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s.
 
-Bytes and hits are counted, errors computed over all rows, accuracies and seconds measured here. Ratios are native bytes (the
+Bytes and hits are counted, errors computed on rows held out of learning, accuracies and seconds measured here. Ratios are native bytes (the
 smaller of dense float32 and CSR) over stored bytes: codes, tables and padding.
 
 ## Accuracy
@@ -44,11 +44,12 @@ cat <<EOF
 
 ## Stages
 
-CPU seconds of an epoch, one thread, fanout 15,10; epochs after which compressing has paid for itself.
+An epoch of one thread, fanout 15,10: stages by the clock, the whole in CPU seconds, rest what is left of it (0 where a busy machine made
+the stages longer than that); epochs after which compressing has paid for itself.
 
 | rows | sample | fetch | aggregate | dense | rest | epoch | peak, MB | compressing, s | pays after |
 |---|---|---|---|---|---|---|---|---|---|
 EOF
 tsv "$OUT/stages.tsv" 'NR == 2 { whole = $7 } NR > 1 { gain = whole - $7
     printf "| %s | %.3f | %.3f | %.3f | %.3f | %.3f | %.3f | %.0f | %.2f | %s |\n", $1, $2, $3, $4, $5, $6, $7, $8, $9,
-        NR == 2 ? "" : gain > 0 ? sprintf("%d", $9 / gain + 1) : "never" }'
+        (NR == 2 ? "" : gain > 0 ? sprintf("%d", $9 / gain + 1) : "never") }'

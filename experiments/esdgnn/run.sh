@@ -29,22 +29,8 @@ SCALE=${SCALE:-0.01}
 PARTS=${PARTS:-transfers exchanges memory time}
 BANDWIDTH=${BANDWIDTH:-10}
 LATENCY=${LATENCY:-5}
-began=$SECONDS
-[ -x "$FLIPBOOK" ] || {
-    echo "building $FLIPBOOK"
-    [ -f build/build.ninja ] || meson setup build . >/dev/null
-    ninja -C build flipbook >/dev/null
-}
-for tool in gnuplot jq; do
-    command -v $tool >/dev/null || {
-        echo "$0: $tool is missing; experiments/install-deps.sh plot installs it" >&2
-        exit 1
-    }
-done
-[ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1
-mkdir -p "$OUT"
-say() { printf '%5d s  %s\n' $((SECONDS - began)) "$*" >&2; }
+# shellcheck source=experiments/begin.sh
+. "$here/../begin.sh"
 
 # shellcheck source=experiments/esdgnn/graphs.sh
 . "$here/graphs.sh"

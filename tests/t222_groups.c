@@ -134,8 +134,12 @@ static void mixed(void **state) {
         CHECK_OK(flip_mixed_encode(code, x, n, 3));
         CHECK(code[bytes] == 0xA5, "written past the end");
         CHECK_OK(flip_mixed_decode(y, code, n));
-        for (int64_t i = 0; i < n; i++)
+        for (int64_t i = 0; i < n; i++) {
             error[0] += pow((double)(y[i] - x[i]), 2);
+            CHECK(fabs((double)(y[i] - x[i])) <= range_at(x, n, i) / 3 * (1 + 1e-5),
+                  "value %lld of %lld is %g, was %g", (long long)i, (long long)n, (double)y[i],
+                  (double)x[i]); /* two bits at least */
+        }
         uint8_t *four = malloc(bytes + 1);
         flip_groups_encode(four, x, n, 4, 3);
         flip_groups_decode(y, four, n, 4);

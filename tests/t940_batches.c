@@ -1,7 +1,7 @@
 /* t940: training on sampled batches — the loss curve is that of one rank on 2, 3 and 4 ranks and on
- * two threads, for every model and way of sampling; one batch of everything with every neighbour is
- * full-batch training; a resumed run ends with the same bits; what batches do not go with is
- * refused in words. */
+ * two threads, for every model and way of sampling; settings of sampling change the
+ * curve; one batch of everything with every neighbour is full-batch training; a resumed run ends
+ * with the same bits; what batches do not go with is refused in words. */
 #include "pipeline.h"
 
 #include <math.h>
@@ -61,6 +61,34 @@ static void same_curve_on_ranks(void **state) {
             compare("one", "many", tolerance, cases[i], ranks);
         }
     }
+}
+
+/* Settings of sampling reach the sampler: each gives another curve than all others. */
+static void settings_count(void **state) {
+    (void)state;
+    static const char *const ways[] = {
+        "--batch 16 --fanout 3,2",
+        "--batch 16 --fanout 3,1",
+        "--batch 16 --fanout 2,2",
+        "--batch 16",
+        "--batch 16 --fanout 3,2 --replace on",
+        "--batch 16 --fanout 3,2 --sampling weighted",
+        "--batch 16 --fanout 3,2 --sampling labor",
+        "--batch 7 --fanout 3,2",
+    };
+    enum { WAYS = sizeof ways / sizeof *ways };
+    report r[WAYS];
+    for (int i = 0; i < WAYS; i++) {
+        train(0, "--model sage", ways[i], "way");
+        r[i] = pipeline_report("way");
+        for (int k = 0; k < i; k++) {
+            double d = pipeline_difference(&r[k], &r[i], EPOCHS);
+            if (!(d > 1e-4)) fprintf(stderr, "# %s is %s: %g\n", ways[i], ways[k], d);
+            assert_true(d > 1e-4);
+        }
+    }
+    for (int i = 0; i < WAYS; i++)
+        pipeline_drop(&r[i]);
 }
 
 static void same_bits_on_threads(void **state) {
@@ -151,10 +179,13 @@ static void refusals(void **state) {
 int main(int argc, char **argv) {
     if (argc < 2) return 1;
     pipeline_begin(argv[1]);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_curve_on_ranks), cmocka_unit_test(same_bits_on_threads),
-        cmocka_unit_test(whole_batches),       cmocka_unit_test(resumed_bits),
-        cmocka_unit_test(counted_rows),        cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_curve_on_ranks),
+                                       cmocka_unit_test(settings_count),
+                                       cmocka_unit_test(same_bits_on_threads),
+                                       cmocka_unit_test(whole_batches),
+                                       cmocka_unit_test(resumed_bits),
+                                       cmocka_unit_test(counted_rows),
+                                       cmocka_unit_test(refusals)};
     pipeline_graphs();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     pipeline_end();

@@ -35,6 +35,7 @@ static void check_counts(const report *r, int ranks, double budget) {
     assert_true(count(r, "store", "cache_bytes") <= budget);
     if (budget >= NODES * stride) assert_true(row == NODES && own == 0 && remote == 0);
     if (budget < stride) assert_true(row == 0 && hits == 0);
+    if (budget >= 10 * stride) assert_true(row > 0 && hits > 0);
 }
 
 static void same_bits(void **state) {

@@ -196,8 +196,10 @@ flip_pairs *golden_pairs(golden *g) {
     flip_pairs *pairs = NULL;
     flip_gid rank_first[2] = {0, golden_dim(g, "nodes")};
     golden_try(g,
-               flip_pairs_create(&pairs, NULL, rank_first, golden_load(g, "pair_u").n,
-                                 golden_long(g, "pair_u"), golden_long(g, "pair_v"),
+               flip_pairs_create(&pairs, NULL, rank_first,
+                                 golden_has(g, "pair_step") ? (int32_t)golden_dim(g, "steps") : 1,
+                                 golden_load(g, "pair_u").n, golden_long(g, "pair_u"),
+                                 golden_long(g, "pair_v"),
                                  golden_has(g, "pair_step") ? golden_int(g, "pair_step") : NULL));
     return pairs;
 }

@@ -144,7 +144,8 @@ static void open_setup(setup *s, const test_case *c, bool whole) {
         v[n] = pair_v[i];
         t[n++] = c->steps > 1 ? pair_step[i] : 0;
     }
-    CHECK_OK(flip_pairs_create(&s->pairs, whole ? NULL : comm, whole ? all : first, n, u, v, t));
+    CHECK_OK(flip_pairs_create(&s->pairs, whole ? NULL : comm, whole ? all : first, c->steps, n, u,
+                               v, t));
 }
 
 static void close_setup(setup *s) {

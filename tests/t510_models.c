@@ -66,7 +66,7 @@ static void open_graph(run *r, const variant *c) {
         at[r->n_pairs] = r->steps > 1 ? pair_step[i] : 0;
         r->pair_label[r->n_pairs++] = c->head == FLIP_HEAD_DOT ? pair_label[i] % 2 : pair_label[i];
     }
-    CHECK_OK(flip_pairs_create(&r->pairs, with, ranges, r->n_pairs, u, v, at));
+    CHECK_OK(flip_pairs_create(&r->pairs, with, ranges, r->steps, r->n_pairs, u, v, at));
 }
 
 static void open_run(run *r, const variant *c, bool whole, bool precompute) {

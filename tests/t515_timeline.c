@@ -98,7 +98,7 @@ static flip_status make_pairs(run *r, block *b, int32_t first_step) {
         b->pair_label[n++] = pair_label[i];
     }
     return flip_pairs_create(&b->pairs, r->whole ? NULL : r->layout->space,
-                             r->whole ? all : r->layout->part_first, n, u, v, at);
+                             r->whole ? all : r->layout->part_first, b->steps, n, u, v, at);
 }
 
 static void make_block(run *r, int32_t k) {

@@ -454,7 +454,7 @@ static void check_head(flip_head_kind kind) {
     }
     flip_tape_params t = {.params = params, .n_own = N};
     CHECK_OK(flip_tape_create(&tape, &t));
-    CHECK_OK(flip_pairs_create(&pairs, NULL, first, N * N, u, v, step));
+    CHECK_OK(flip_pairs_create(&pairs, NULL, first, STEPS, N * N, u, v, step));
     flip_tape_reset(tape, false, 0);
     flip_var y =
         flip_head_forward(head, tape, flip_tape_input(tape, N, STEPS, DIM, h, false), pairs);

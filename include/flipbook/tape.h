@@ -327,10 +327,12 @@ flip_var flip_linear_steps(flip_tape *tape, flip_var x, flip_var chain, int32_t 
 
 /* ---- pairs of nodes at a step ---- */
 typedef struct flip_pairs flip_pairs;
-/* Collective. u, v [n] global ids, step [n] (NULL = all 0): this rank's pairs, in any order; rows
- * of other ranks come by a plan. Borrows nothing. */
+/* Collective. u, v [n] global ids, step [n] of `steps` (NULL = all 0): this rank's pairs, in any
+ * order; of other ranks come, by a plan, the rows of the nodes and steps that are named. Borrows
+ * nothing. */
 flip_status flip_pairs_create(flip_pairs **pairs, flip_comm *comm, const flip_gid *rank_first,
-                              int64_t n, const flip_gid *u, const flip_gid *v, const int32_t *step);
+                              int32_t steps, int64_t n, const flip_gid *u, const flip_gid *v,
+                              const int32_t *step);
 void flip_pairs_destroy(flip_pairs **pairs);
 int64_t flip_pairs_rows_sent(const flip_pairs *pairs); /* by this rank, one forward pass */
 /* [h_u, h_v] at the pair's step: [n_pairs, 1, 2 dim] */

@@ -152,7 +152,7 @@ static flip_status pair_seeds(flip_batching *b, const flip_data *data, int64_t k
         }
     flip_gid rows[2] = {0, b->n_seeds};
     flip_pairs_destroy(&b->pairs);
-    status = flip_pairs_create(&b->pairs, NULL, rows, n, b->end, b->end + n, NULL);
+    status = flip_pairs_create(&b->pairs, NULL, rows, 1, n, b->end, b->end + n, NULL);
 done:
     flip_gid_map_finish(&seen);
     return status;

@@ -67,8 +67,9 @@ static flip_status plan_block(flip_pair_set *set, const flip_layout *layout, int
         int64_t first = begin + n * i / pieces, last = begin + n * (i + 1) / pieces;
         set->first[p] = first;
         if (!wanted) continue;
-        FLIP_TRY(flip_pairs_create(&set->pairs[p], layout->space, layout->part_first, last - first,
-                                   set->u + first, set->v + first, step + first));
+        FLIP_TRY(flip_pairs_create(&set->pairs[p], layout->space, layout->part_first,
+                                   flip_layout_steps(layout, k), last - first, set->u + first,
+                                   set->v + first, step + first));
     }
     return FLIP_OK;
 }

@@ -8,12 +8,27 @@ static bool on_pairs(const flip_trainer *trainer) {
     return trainer->data.s.task == FLIP_TASK_EDGE || trainer->data.s.task == FLIP_TASK_LINK;
 }
 
+/* EvolveGCN-H summarises a step by as many of its nodes as a layer is wide. */
+static flip_status check_summaries(const flip_data *data, const flip_model_params *model) {
+    int32_t in, out, state;
+    for (int32_t l = 0; model->kind == FLIP_MODEL_EVOLVEGCN_H && l < model->layers; l++) {
+        flip_model_widths(model, l, &in, &out, &state);
+        if (out > data->info->n_nodes)
+            return FLIP_FAIL(FLIP_ERROR_USAGE,
+                             "evolvegcn-h summarises a step by as many nodes as a layer is wide: "
+                             "layer %d has %d columns, '%s' has %lld nodes; use a smaller --hidden",
+                             l + 1, out, data->s.graph, (long long)data->info->n_nodes);
+    }
+    return FLIP_OK;
+}
+
 /* The parameters' names and shapes: nothing large is allocated yet. */
 flip_status flip_trainer_declare(flip_trainer *trainer) {
     const flip_data *data = &trainer->data;
     const flip_settings *s = &data->s;
     flip_model_params model = flip_data_model_params(data);
     if (trainer->params) return FLIP_OK;
+    FLIP_TRY(check_summaries(data, &model));
     FLIP_TRY(flip_params_create(&trainer->params));
     FLIP_TRY(flip_model_create(&trainer->model, trainer->params, &model));
     if (on_pairs(trainer)) {

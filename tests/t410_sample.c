@@ -368,13 +368,16 @@ static void drawn_entries(void **state) {
     }
 }
 
-/* Temporal: only events before the seed's step, at every hop; the most recent are the last. */
+/* Temporal: only events before the seed's step (and not older than a life), at every hop; the most
+ * recent are the last. */
 static void temporal_draws(void **state) {
     (void)state;
-    for (int recent = 0; recent <= 1; recent++) {
+    for (int way = 0; way < 4; way++) {
+        const int recent = way % 2, life = way / 2 * 2;
         flip_sampler *s = make_sampler((flip_sampler_params){.fanout = {4, 4},
                                                              .temporal = true,
                                                              .recent = recent,
+                                                             .life = life,
                                                              .adjacency = FLIP_ADJACENCY_MEAN},
                                        false);
         flip_batch *b;
@@ -390,11 +393,14 @@ static void temporal_draws(void **state) {
             mine[n++] = v;
         }
         CHECK_OK(flip_sampler_draw(s, b, n, mine, ids, when, 1));
+        for (int32_t v = 0; v < n; v++)
+            CHECK(b->step[v] == when[v], "row %d is of step %d", v, b->step[v]);
         const flip_csr *a = &b->mfg[1].adjacency.a;
         for (int32_t v = 0; v < n; v++) {
             int before[NODES] = {0}, total = 0, latest[STEPS] = {0};
             for (int i = 0; i < EVENTS; i++)
-                if (dst[i] == mine[v] && step_of[i] < when[v]) {
+                if (dst[i] == mine[v] && step_of[i] < when[v] &&
+                    (life == 0 || step_of[i] >= when[v] - life)) {
                     before[src[i]]++;
                     latest[step_of[i]]++;
                     total++;

@@ -16,7 +16,8 @@
  * with; a doubled edge counts twice. Uniform; by weight (Efraimidis & Spirakis 2006: the largest
  * u^(1/w)); LABOR (Balin & Catalyurek, NeurIPS'23, its LABOR-0): one draw r_u a source for all
  * destinations of a hop, entry (v, u) taken where r_u <= fanout / degree(v), so that destinations
- * share sources. Temporal: only events before the seed's step, drawn or the most recent.
+ * share sources. Temporal: only events before the seed's step — of the `life` steps before it where
+ * edges have a life —, at every hop, drawn or the most recent: what a snapshot of that step has.
  *
  * Values: a mean is that of the drawn entries; sums and GCN's normalised sums are scaled by degree
  * / drawn (LABOR: by 1 / probability), so that their expectation is the whole sum; GCN's own entry
@@ -49,6 +50,7 @@ typedef struct flip_sampler_params {
     flip_sample_kind kind;
     bool replace;
     bool temporal;                 /* only events with step < the seed's */
+    int32_t life;                  /* … and >= the seed's - life; 0 = from the first on */
     bool recent;                   /* … the most recent ones in place of drawn ones */
     flip_adjacency_kind adjacency; /* MEAN, SUM, GCN, GCN_INOUT, PATTERN or ATTENTION */
     bool in_place;       /* mfg[0] reads own rows where they stand: see flip_batch; of MEAN, SUM and
@@ -79,6 +81,7 @@ typedef struct flip_batch {
     int32_t n_input, n_seeds;
     const flip_gid *input;   /* [n_input] */
     const int64_t *original; /* [mfg[0].n_src]; in place [mfg[0].n_dst]: dropout's keys */
+    const int32_t *step;     /* temporal: likewise, the seed's step of each row; else NULL */
     const int32_t *column;   /* in place: [mfg[0].n_dst]; else NULL */
     flip_arena *arena;       /* owns everything above */
 } flip_batch;

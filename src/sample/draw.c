@@ -106,16 +106,25 @@ typedef struct candidates {
     uint32_t n;
 } candidates;
 
-static candidates candidates_of(const flip_sampler *s, int32_t row, int32_t before) {
-    int64_t low = s->row_ptr[row], high = s->row_ptr[row + 1], begin = low;
-    while (s->step && low < high) { /* the first entry that is not before */
+/* The first entry from low on whose step is not before; `high` where all are. */
+static int64_t first_from(const flip_sampler *s, int64_t low, int64_t high, int32_t before) {
+    while (low < high) {
         int64_t middle = low + (high - low) / 2;
         if (s->step[middle] < before)
             low = middle + 1;
         else
             high = middle;
     }
-    return (candidates){.begin = begin, .n = (uint32_t)(high - begin)};
+    return low;
+}
+
+static candidates candidates_of(const flip_sampler *s, int32_t row, int32_t before) {
+    int64_t begin = s->row_ptr[row], end = s->row_ptr[row + 1];
+    if (s->step) {
+        end = first_from(s, begin, end, before);
+        if (s->p.life > 0) begin = first_from(s, begin, end, before - s->p.life);
+    }
+    return (candidates){.begin = begin, .n = (uint32_t)(end - begin)};
 }
 
 /* LABOR: is the entry drawn of n candidates? */
@@ -138,8 +147,14 @@ static int32_t count_drawn(const flip_sampler *s, candidates c, int32_t fanout,
 }
 
 /* The row's own entry, in front: GCN's always, attention's where no event makes one. */
-static int own_entry(const flip_sampler *s, int32_t row) {
-    return flip_kind_diagonal(s->p.adjacency) || (s->looped && !s->looped[row]);
+static int own_entry(const flip_sampler *s, int32_t row, candidates c) {
+    bool looped = s->looped && s->looped[row];
+    if (looped && s->step) { /* at any time: at this one? */
+        looped = false;
+        for (uint32_t i = 0; i < c.n; i++)
+            looped = looped || s->col[c.begin + i] == row;
+    }
+    return flip_kind_diagonal(s->p.adjacency) || (s->looped && !looped);
 }
 
 /* n positions among the candidates. key: room for `fanout` where draws are by weight. */
@@ -209,9 +224,9 @@ static void sink_own(const flip_sampler *s, int32_t *col, flip_real *value, int3
 
 static void fill_row(const request *r, drawn *out, int32_t i, double *key) {
     const flip_sampler *s = r->s;
-    int32_t row = r->row[i], own = own_entry(s, row), *col = out->col + out->first[i] + own;
-    flip_real *value = out->value ? out->value + out->first[i] + own : NULL;
     candidates c = candidates_at(r, i);
+    int32_t row = r->row[i], own = own_entry(s, row, c), *col = out->col + out->first[i] + own;
+    flip_real *value = out->value ? out->value + out->first[i] + own : NULL;
     int32_t n = (int32_t)(out->first[i + 1] - out->first[i]) - own;
     pick_row(r, row, c, (uint32_t *)col, n, key);
     double boost = boost_of(s, c, r->fanout, n, r->chance);
@@ -275,8 +290,9 @@ static void count_rows(const request *r, drawn *out) {
 #pragma omp parallel for schedule(static)
     for (int32_t i = 0; i < r->n; i++) {
         ask_ahead(r, i);
-        out->first[i + 1] = count_drawn(r->s, candidates_at(r, i), r->fanout, r->chance) +
-                            own_entry(r->s, r->row[i]);
+        candidates c = candidates_at(r, i);
+        out->first[i + 1] =
+            count_drawn(r->s, c, r->fanout, r->chance) + own_entry(r->s, r->row[i], c);
     }
     for (int32_t i = 0; i < r->n; i++)
         out->first[i + 1] += out->first[i];

@@ -223,6 +223,7 @@ static flip_status draw(flip_sampler *s, flip_batch *b, rows *r, int32_t n_seeds
     for (int32_t hop = 0; hop < b->layers; hop++)
         FLIP_TRY(add_hop(s, b, r, hop, epoch));
     b->original = r->original;
+    b->step = r->step;
     if (s->p.in_place) return FLIP_OK;
     b->input = r->id;
     b->n_input = r->n;

@@ -105,7 +105,7 @@ static void whole_batches(void **state) {
     static const char *const cases[] = {
         "--model sage --norm layer --input-dropout 0.2",
         "--model sage --aggregator pool",
-        "--model gcn --layers 3",
+        "--model gcn --layers 3 --direction out",
         "--model gcn --gcn-norm inout --residual on",
         "--model gat --heads 4",
         "--model gin --lr 0.001 --optimizer sgd",

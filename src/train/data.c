@@ -395,6 +395,7 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     FLIP_TRY(choose_task(data));
     FLIP_TRY(make_items(data));
     FLIP_TRY(flip_data_features(data));
+    if (data->s.direction == 1) FLIP_TRY(flip_data_reverse(data));
     return flip_data_metric(data);
 }
 
@@ -456,7 +457,6 @@ flip_status flip_data_adjacency(flip_data *data) {
     flip_adjacency_params params = flip_data_adjacency_params(data);
     FLIP_TRY(flip_alloc_zero(&data->halo_rows, (size_t)data->layout->n_blocks,
                              sizeof *data->halo_rows, "halo rows"));
-    if (data->s.direction == 1) FLIP_TRY(flip_data_reverse(data));
     if (data->steps > 1)
         FLIP_TRY(make_snapshots(data));
     else

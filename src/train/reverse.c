@@ -1,5 +1,6 @@
-/* --direction out: a node gathers from the nodes its events point to. The adjacency is built of the
- * reversed events, which live with their sources; pairs and labels stay as they are. */
+/* --direction out: a node gathers from the nodes its events point to. Adjacencies, samplers and
+ * estimates are made of the reversed events, which live with their sources; pairs, labels and
+ * degrees as features stay as they are. */
 #include "train/internal.h"
 
 #include <stdlib.h>

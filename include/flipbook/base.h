@@ -164,6 +164,7 @@ typedef enum flip_stage {
     FLIP_STAGE_EXCHANGE,  /* waiting for halo rows; packing */
     FLIP_STAGE_SAMPLE,    /* drawing neighbours and non-edges, finding their owners */
     FLIP_STAGE_FETCH,     /* features of a batch: gathered, asked of other ranks */
+    FLIP_STAGE_WAIT,      /* for the thread that makes batches ahead (its own: for the trainer) */
     FLIP_STAGE_LOSS,
     FLIP_STAGE_ALLREDUCE,
     FLIP_STAGE_OPTIMISER,

@@ -37,6 +37,9 @@ flip_meter *flip_comm_meter(flip_comm *comm); /* owned by comm; NULL for a NULL 
 /* Counts go into this meter from now on (a thread's own, say); NULL: into the one it counted in at
  * first. Those of communicators split from it before stay where they were. */
 void flip_comm_count_in(flip_comm *comm, flip_meter *meter);
+/* May a second thread exchange over a communicator split from this one meanwhile? On one rank, and
+ * where MPI was initialised with MPI_THREAD_MULTIPLE and gave it. Local. */
+bool flip_comm_threaded(const flip_comm *comm);
 MPI_Comm flip_comm_mpi(const flip_comm *comm);
 
 /* How the numbers of plans and messages travel, those of communicators split from this one too. All

@@ -141,7 +141,8 @@ typedef struct flip_settings {
     int64_t blocks, memory;
     bool precompute;
     int64_t cache_bytes;
-    int32_t hot; /* flip_hot */
+    int32_t hot;      /* flip_hot */
+    int64_t prefetch; /* batches made ahead by a thread; 0 none */
     char codec[FLIP_WORD_SIZE];
     int32_t wire_codec;  /* flip_wire */
     int32_t activations; /* flip_saved */

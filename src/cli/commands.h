@@ -1,7 +1,7 @@
 /* The commands of the program: one function each, one row each in the table of src/main.c.
  *
  *     static const flip_command commands[] = { {"check", "is a file whole", flip_help_check,
- *                                               flip_command_check, false}, … };
+ *                                               flip_command_check, false, NULL}, … };
  *
  * A command gets its own arguments (argv[0] is its name) and returns the exit code. When it fails
  * it either leaves the message in the error record, which main prints with the rank and the exit
@@ -18,7 +18,8 @@ typedef struct flip_command {
     const char *help;    /* text of `flipbook NAME --help`, ends with a worked example; NULL: the
                             command prints it itself (it must then not need MPI for it) */
     int (*run)(int argc, char **argv);
-    bool mpi; /* main initialises MPI before and finalises it after */
+    bool mpi;                               /* main initialises MPI before and finalises it after */
+    bool (*threads)(int argc, char **argv); /* will several threads call MPI? NULL: no */
 } flip_command;
 
 int flip_command_generate(int argc, char **argv);
@@ -28,6 +29,7 @@ int flip_command_check(int argc, char **argv);
 int flip_command_partition(int argc, char **argv);
 int flip_command_compress(int argc, char **argv);
 int flip_command_train(int argc, char **argv);
+bool flip_train_threads(int argc, char **argv);
 int flip_command_evaluate(int argc, char **argv);
 int flip_command_predict(int argc, char **argv);
 int flip_command_simulate(int argc, char **argv);

@@ -265,7 +265,7 @@ static void print_page(const flip_import_params *p, const flip_import_report *r,
 static flip_status join_ranks(flip_comm **comm, int *argc, char ***argv) {
     *comm = NULL;
     if (!getenv("OMPI_COMM_WORLD_SIZE") && !getenv("PMIX_RANK")) return FLIP_OK;
-    flip_run_begin(argc, argv);
+    flip_run_begin(argc, argv, false);
     return flip_comm_create(comm, MPI_COMM_WORLD);
 }
 

@@ -8,9 +8,9 @@
 
 static MPI_Comm farewell = MPI_COMM_NULL;
 
-void flip_run_begin(int *argc, char ***argv) {
+void flip_run_begin(int *argc, char ***argv, bool threads) {
     int provided;
-    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Init_thread(argc, argv, threads ? MPI_THREAD_MULTIPLE : MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_dup(MPI_COMM_WORLD, &farewell);
 }
 

@@ -4,8 +4,9 @@
 
 #include <flipbook/base.h>
 
-/* MPI_Init_thread(FUNNELED) and a communicator for the farewell. */
-void flip_run_begin(int *argc, char ***argv);
+/* MPI_Init_thread and a communicator for the farewell. threads: asks for MPI_THREAD_MULTIPLE, else
+ * FUNNELED. */
+void flip_run_begin(int *argc, char ***argv, bool threads);
 /* A failure (on every rank) when mpirun started different commands: they would wait for each other
  * for ever. Collective. */
 flip_status flip_run_same_command(const char *name);

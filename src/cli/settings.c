@@ -232,6 +232,10 @@ static const flip_key keys[] = {
     CHOICE("hot", hot, "degree", "degree|presample", NULL, false,
            "which rows the cache holds: nodes with the most out-edges, first ones of each part; or "
            "those that four epochs of batches, drawn beforehand, read most often"),
+    INT_AUTO("prefetch", prefetch, 0, 1000, T, false,
+             "batches that a thread beside the trainer draws, fetches and decodes ahead of it "
+             "(--batch N); 0: none; auto: 2 where a rank has half as many cores to spare as "
+             "--threads"),
     WORD("codec", codec, "none", "none|CODEC", "|none|", is_codec, T, true, "of stored features"),
     CHOICE(
         "wire-codec", wire_codec, "none", "none|bf16|int8|int4|adaptive", NULL, true,

@@ -41,6 +41,31 @@ static void settle_threads(flip_settings *settings, flip_comm *comm) {
     omp_set_num_threads((int)settings->threads);
 }
 
+static bool batched(const flip_settings *settings) {
+    return strcmp(settings->batch, "full") != 0;
+}
+
+/* Settles --prefetch auto: a thread ahead is worth it where it has cores of its own, and it has
+ * about half as much to do as the trainer. */
+static void settle_prefetch(flip_settings *settings, flip_comm *comm) {
+    enum { DEPTH = 2 };
+    cpu_set_t mask;
+    int allowed = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
+    int cores = cores_of_node() / flip_comm_node_size(comm);
+    int64_t spare = (cores < allowed ? cores : allowed) - settings->threads;
+    if (settings->prefetch != FLIP_UNSET) return;
+    bool worth = batched(settings) && 2 * spare >= settings->threads;
+    settings->prefetch = worth && flip_comm_threaded(comm) ? DEPTH : 0;
+}
+
+bool flip_train_threads(int argc, char **argv) {
+    flip_settings settings;
+    flip_settings_default(&settings);
+    flip_status status = flip_settings_parse(&settings, argc, argv, FLIP_FOR_TRAIN);
+    flip_error_clear(); /* the command itself says what is wrong */
+    return status == FLIP_OK && batched(&settings) && settings.prefetch != 0;
+}
+
 /* ---- what the library asks of the table ---- */
 
 static char *to_json(const flip_settings *settings) {
@@ -115,6 +140,7 @@ int flip_command_train(int argc, char **argv) {
     FLIP_TRY_GOTO(flip_settings_agree(&settings, comm));
     const flip_settings asked = settings;
     settle_threads(&settings, comm);
+    settle_prefetch(&settings, comm);
     flip_io io = make_io(comm, stdout);
     io.asked = &asked;
     FLIP_TRY_GOTO(flip_train(&result, comm, &settings, &io));

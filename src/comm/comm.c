@@ -117,6 +117,11 @@ flip_meter *flip_comm_meter(flip_comm *comm) {
 void flip_comm_count_in(flip_comm *comm, flip_meter *meter) {
     if (comm) comm->meter = meter ? meter : comm->split_meter;
 }
+bool flip_comm_threaded(const flip_comm *comm) {
+    int level = MPI_THREAD_SINGLE;
+    return flip_comm_size(comm) == 1 ||
+           (MPI_Query_thread(&level) == MPI_SUCCESS && level == MPI_THREAD_MULTIPLE);
+}
 MPI_Comm flip_comm_mpi(const flip_comm *comm) {
     return comm ? comm->mpi : MPI_COMM_SELF;
 }

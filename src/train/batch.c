@@ -45,6 +45,11 @@ flip_status flip_batch_check(const flip_settings *s) {
         if (s->cache_bytes > 0 || s->hot)
             return FLIP_FAIL(FLIP_ERROR_USAGE,
                              "--cache-bytes and --hot belong to sampled batches; add --batch N");
+        if (s->prefetch > 0)
+            return FLIP_FAIL(FLIP_ERROR_USAGE,
+                             "--prefetch %lld belongs to sampled batches; add "
+                             "--batch N",
+                             (long long)s->prefetch);
         if (s->replace || s->sampling || strcmp(s->fanout, "all") != 0)
             return FLIP_FAIL(FLIP_ERROR_USAGE,
                              "--fanout, --sampling and --replace belong to sampled batches; add "
@@ -67,6 +72,19 @@ flip_status flip_batch_check(const flip_settings *s) {
     if (why)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--batch %s: %s; or use --batch full", s->batch, why);
     return read_fanout(s, fanout);
+}
+
+flip_status flip_batch_settle(flip_data *data) {
+    flip_settings *s = &data->s;
+    int64_t most = s->prefetch > 0 && flip_settings_batched(s) ? -s->prefetch : 0;
+    FLIP_TRY(flip_comm_max_i64(data->comm, &most, 1)); /* the least of all ranks */
+    s->prefetch = -most;
+    if (most == 0 || flip_comm_threaded(data->comm)) return FLIP_OK;
+    return FLIP_FAIL(FLIP_ERROR_USAGE,
+                     "--prefetch %lld: a thread that fetches beside the trainer needs an MPI that "
+                     "may be called from several threads at once, and this one may not "
+                     "(MPI_THREAD_MULTIPLE); use --prefetch 0",
+                     (long long)s->prefetch);
 }
 
 /* ---- life ---- */
@@ -100,25 +118,26 @@ flip_status flip_batching_create(flip_batching **out, const flip_data *data) {
     b->aggregates = p.in_place;
     if (flip_batch_stored(data)) p.in_place = false;
     b->in_place = p.in_place;
-    FLIP_TRY(flip_batch_create(&b->batch));
+    b->meter = flip_comm_meter(data->comm);
+    FLIP_TRY(flip_comm_agree(data->comm, flip_pipeline_create(b, data)));
     FLIP_TRY(flip_sampler_create(&b->sampler, data->comm, &p));
+    if (flip_comm_size(data->comm) > 1 && !flip_batch_stored(data))
+        FLIP_TRY(flip_comm_split(&b->comm, data->comm, 0, flip_comm_rank(data->comm)));
     FLIP_TRY(flip_batch_items(b, data));
     return flip_batch_store_create(b, data);
 }
 
 void flip_batching_destroy(flip_batching **batching) {
     flip_batching *b = *batching;
-    if (!b) return;
+    *batching = NULL;
+    if (!b || b->pipe.lost) return; /* a thread still waits with all of this in its hands */
     flip_store_destroy(&b->store);
     flip_sampler_destroy(&b->sampler);
-    flip_batch_destroy(&b->batch);
+    flip_comm_destroy(&b->comm);
+    flip_pipeline_finish(b);
     flip_batches_finish(&b->order);
-    flip_batch_rows_finish(&b->rows);
-    flip_pairs_destroy(&b->pairs);
     flip_free(b->item);
-    flip_batch_seeds_finish(b);
     flip_free(b);
-    *batching = NULL;
 }
 
 /* ---- memory ---- */
@@ -139,26 +158,53 @@ static int64_t forward_columns(const flip_model_params *m) {
     return most + (m->kind == FLIP_MODEL_GAT ? 4 * m->heads : 0);
 }
 
-/* Of a batch: rows grow by the fanouts until they are all nodes; each layer's destinations have
- * values, their gradients and a product between, and its entries 24 bytes both ways. */
-static int64_t batch_bytes_of(const flip_data *data, const flip_model_params *m,
-                              const int32_t *fanout) {
-    int64_t batch = strtoll(data->s.batch, NULL, 10), nodes = data->info->n_nodes, bytes = 0;
+/* Counts of a batch: rows grow by the fanouts until they are all nodes. Hop h draws entries[h] for
+ * rows[h] destinations; in the end there are rows[layers]. */
+typedef struct growth {
+    int64_t rows[FLIP_SAMPLE_LAYERS + 1], entries[FLIP_SAMPLE_LAYERS];
+} growth;
+
+static growth grow(const flip_data *data, int64_t layers, const int32_t *fanout) {
+    growth g = {0};
+    int64_t batch = strtoll(data->s.batch, NULL, 10), nodes = data->info->n_nodes;
     int64_t items = batch < nodes ? batch : nodes, most = data->events.n;
     int64_t ends = data->s.task == FLIP_TASK_LINK ? 2 * (1 + data->s.negatives) : 1;
     int64_t rows = items / flip_comm_size(data->comm) * ends;
     double degree = data->n_own > 0 ? (double)data->events.n / data->n_own : 0;
-    rows = rows < nodes ? rows : nodes;
-    for (int32_t hop = 0; hop < m->layers; hop++) {
-        int32_t in, out, state, l = m->layers - 1 - hop;
-        double drawn = fanout[hop] > 0 && fanout[hop] < degree ? fanout[hop] : degree;
-        int64_t entries = (int64_t)((double)rows * drawn);
-        flip_model_widths(m, l, &in, &out, &state);
-        entries = fanout[hop] < 0 && entries > most ? most : entries;
-        bytes += rows * 3 * (in + out) * (int64_t)sizeof(flip_real) + entries * 24;
-        rows = rows + entries < nodes ? rows + entries : nodes;
+    g.rows[0] = rows < nodes ? rows : nodes;
+    for (int64_t h = 0; h < layers; h++) {
+        double drawn = fanout[h] > 0 && fanout[h] < degree ? fanout[h] : degree;
+        int64_t entries = (int64_t)((double)g.rows[h] * drawn);
+        g.entries[h] = fanout[h] < 0 && entries > most ? most : entries;
+        int64_t all = g.rows[h] + g.entries[h];
+        g.rows[h + 1] = all < nodes ? all : nodes;
     }
-    if (!flip_model_takes_aggregated(m)) bytes += rows * m->in_dim * (int64_t)sizeof(flip_real);
+    return g;
+}
+
+/* A slot: ids, entries both ways (between ranks with ids and what came), and the features. */
+static int64_t slot_bytes_of(const flip_data *data, const flip_model_params *m, const growth *g) {
+    const int64_t entry = flip_comm_size(data->comm) > 1 ? 64 : 24;
+    const int64_t row = m->in_dim * (int64_t)sizeof(flip_real), input = g->rows[m->layers];
+    int64_t bytes = 0;
+    for (int32_t h = 0; h < m->layers; h++)
+        bytes += g->entries[h] * entry + g->rows[h] * 32;
+    bytes += flip_model_takes_aggregated(m) ? 2 * g->rows[m->layers - 1] * row : input * row;
+    if (!flip_batch_stored(data)) return bytes;
+    return bytes + input * (data->packed.packing ? (int64_t)data->packed.packing->stride : row);
+}
+
+/* A batch that is trained on: each layer's destinations have values, their gradients and a product
+ * between, and its entries 24 bytes both ways. */
+static int64_t batch_bytes_of(const flip_model_params *m, const growth *g) {
+    int64_t bytes = 0;
+    for (int32_t hop = 0; hop < m->layers; hop++) {
+        int32_t in, out, state;
+        flip_model_widths(m, m->layers - 1 - hop, &in, &out, &state);
+        bytes += g->rows[hop] * 3 * (in + out) * (int64_t)sizeof(flip_real) + g->entries[hop] * 24;
+    }
+    if (!flip_model_takes_aggregated(m))
+        bytes += g->rows[m->layers] * m->in_dim * (int64_t)sizeof(flip_real);
     return bytes;
 }
 
@@ -167,78 +213,92 @@ size_t flip_batch_bytes(const flip_data *data, int64_t n_halo) {
     flip_sampler_params p = sampler_params(data);
     int64_t columns = forward_columns(&model), entries = 0;
     if (read_fanout(&data->s, p.fanout) != FLIP_OK) return 0; /* refused where it is used */
+    const growth g = grow(data, model.layers, p.fanout);
     if (model.kind == FLIP_MODEL_GAT) entries = data->events.n * model.heads;
     return flip_sampler_bytes_of(data->n_own, n_halo, data->events.n, data->events.weight != NULL,
                                  &p) +
-           (size_t)batch_bytes_of(data, &model, p.fanout) +
+           (size_t)batch_bytes_of(&model, &g) +
+           (size_t)(data->s.prefetch * slot_bytes_of(data, &model, &g)) +
            (size_t)((data->n_own + n_halo) * columns + entries) * sizeof(flip_real);
 }
 
 /* ---- one batch ---- */
 
-static flip_var loss_of(flip_trainer *trainer, flip_batching *b, flip_var y) {
+flip_status flip_batch_draw(flip_batching *b, flip_batch_slot *slot, const flip_data *data,
+                            int64_t epoch, int64_t k) {
+    flip_meter_begin(b->meter, FLIP_STAGE_SAMPLE);
+    flip_status status = flip_batch_seeds(b, slot, data, k);
+    if (status == FLIP_OK)
+        status = flip_sampler_draw(b->sampler, slot->batch, slot->n_seeds, slot->seed,
+                                   slot->original, NULL, epoch);
+    flip_meter_end(b->meter);
+    return status;
+}
+
+static flip_var loss_of(flip_trainer *trainer, const flip_batch_slot *slot, flip_var y) {
     const flip_data *data = &trainer->data;
-    flip_labels labels = {.label = b->label, .class_weight = data->class_weight};
+    flip_labels labels = {.label = slot->label, .class_weight = data->class_weight};
     if (data->s.task == FLIP_TASK_NODE) return flip_cross_entropy(trainer->tape, y, &labels);
     if (data->s.task == FLIP_TASK_REGRESSION)
-        return flip_squared_error(trainer->tape, y, b->target, NULL, 0);
-    y = flip_head_consume(trainer->head, trainer->tape, y, b->pairs);
+        return flip_squared_error(trainer->tape, y, slot->target, NULL, 0);
+    y = flip_head_consume(trainer->head, trainer->tape, y, slot->pairs);
     return flip_binary_cross_entropy(trainer->tape, y, &labels);
 }
 
-static flip_var forward(flip_trainer *trainer, flip_batching *b) {
-    const flip_batch *batch = b->batch;
+static flip_var forward(flip_trainer *trainer, const flip_batch_slot *slot) {
+    const flip_batch *batch = slot->batch;
     int32_t n = batch->mfg[0].n_dst, dim = trainer->data.in_dim;
     flip_var x, aggregated = FLIP_VAR_NONE;
-    if (b->aggregates) {
-        x = flip_tape_input(trainer->tape, n, 1, dim, b->rows.x, false);
-        aggregated = flip_tape_input(trainer->tape, n, 1, dim, b->rows.aggregated, false);
+    if (trainer->batching->aggregates) {
+        x = flip_tape_input(trainer->tape, n, 1, dim, slot->rows.x, false);
+        aggregated = flip_tape_input(trainer->tape, n, 1, dim, slot->rows.aggregated, false);
     } else {
-        x = flip_tape_input(trainer->tape, batch->n_input, 1, dim, b->rows.x, false);
+        x = flip_tape_input(trainer->tape, batch->n_input, 1, dim, slot->rows.x, false);
     }
     return flip_model_forward_batch(trainer->model, trainer->tape, batch, x, aggregated);
 }
 
-static flip_status train_batch(flip_trainer *trainer, flip_batching *b, int64_t k, double *loss) {
-    flip_data *data = &trainer->data;
-    flip_meter *meter = flip_comm_meter(data->comm);
-    int64_t epoch = trainer->epoch + 1;
-    flip_meter_begin(meter, FLIP_STAGE_SAMPLE);
-    flip_status status = flip_batch_seeds(b, data, k);
-    if (status == FLIP_OK)
-        status =
-            flip_sampler_draw(b->sampler, b->batch, b->n_seeds, b->seed, b->original, NULL, epoch);
-    flip_meter_end(meter);
-    FLIP_TRY(status);
-    FLIP_TRY(flip_batch_rows_fetch(b, data));
-    const flip_mfg *outer = &b->batch->mfg[0];
+static flip_status train_batch(flip_trainer *trainer, const flip_batch_slot *slot, int64_t k,
+                               double *loss) {
+    const flip_batching *b = trainer->batching;
+    const flip_mfg *outer = &slot->batch->mfg[0];
     flip_params_clear_gradients(trainer->params);
-    flip_tape_reset(trainer->tape, true, (epoch - 1) * b->order.n_batches + k + 1);
-    flip_tape_batch(trainer->tape, b->batch->original, b->aggregates ? outer->n_dst : outer->n_src);
-    flip_var value = loss_of(trainer, b, forward(trainer, b));
+    flip_tape_reset(trainer->tape, true, trainer->epoch * b->order.n_batches + k + 1);
+    flip_tape_batch(trainer->tape, slot->batch->original,
+                    b->aggregates ? outer->n_dst : outer->n_src);
+    flip_var value = loss_of(trainer, slot, forward(trainer, slot));
     FLIP_TRY(flip_tape_status(trainer->tape));
     *loss = flip_tape_scalar(trainer->tape, value);
     FLIP_TRY(flip_tape_backward(trainer->tape, value));
-    FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
+    FLIP_TRY(flip_params_reduce(trainer->params, trainer->data.comm));
+    FLIP_TRY(flip_trainer_check_loss(trainer, *loss));
+    FLIP_TRY(flip_optimiser_step(trainer->optimiser));
+    trainer->passes.forward++;
+    trainer->passes.backward++;
+    return FLIP_OK;
+}
+
+static flip_status train_batches(flip_trainer *trainer, double *loss) {
+    flip_batching *b = trainer->batching;
+    for (int64_t k = 0; k < b->order.n_batches; k++) {
+        flip_batch_slot *slot;
+        double one;
+        int64_t left = b->order.n - k * b->order.batch;
+        FLIP_TRY(flip_pipeline_next(b, &slot));
+        FLIP_TRY(train_batch(trainer, slot, k, &one));
+        flip_pipeline_done(b);
+        *loss += one * (double)(left < b->order.batch ? left : b->order.batch);
+    }
     return FLIP_OK;
 }
 
 flip_status flip_batching_epoch(flip_trainer *trainer, double *loss) {
     flip_batching *b = trainer->batching;
-    const flip_data *data = &trainer->data;
     int64_t epoch = trainer->epoch + 1;
     *loss = 0;
-    FLIP_TRY(flip_batch_epoch(b, data, epoch));
-    for (int64_t k = 0; k < b->order.n_batches; k++) {
-        double one;
-        int64_t left = b->order.n - k * b->order.batch;
-        FLIP_TRY(train_batch(trainer, b, k, &one));
-        FLIP_TRY(flip_trainer_check_loss(trainer, one));
-        FLIP_TRY(flip_optimiser_step(trainer->optimiser));
-        trainer->passes.forward++;
-        trainer->passes.backward++;
-        *loss += one * (double)(left < b->order.batch ? left : b->order.batch);
-    }
+    FLIP_TRY(flip_batch_epoch(b, &trainer->data, epoch));
+    FLIP_TRY(flip_pipeline_begin(b, &trainer->data, epoch));
+    FLIP_TRY(flip_pipeline_end(b, train_batches(trainer, loss)));
     *loss /= (double)b->order.n;
     return FLIP_OK;
 }

@@ -1,10 +1,16 @@
 /* Training on sampled batches. Data flow: batch_items.c takes the items of a batch and their seeds,
- * src/sample draws, batch_rows.c brings the rows that the first layer reads, batch.c runs model,
- * loss, backward and a step of the optimiser. */
+ * src/sample draws, batch_rows.c brings the rows that the first layer reads, pipeline.c has that
+ * done by the trainer itself or by a thread ahead of it, batch.c runs model, loss, backward and a
+ * step of the optimiser.
+ *
+ *     slot k+1 … k+N: seeds ─▶ draw ─▶ rows │ slot k: forward, backward, reduce, step
+ */
 #ifndef FLIPBOOK_TRAIN_BATCH_H
 #define FLIPBOOK_TRAIN_BATCH_H
 
 #include "train/internal.h"
+
+#include <pthread.h>
 
 /* What of a batch is read of the features; memory of the most there has been. */
 typedef struct flip_batch_rows {
@@ -17,17 +23,10 @@ typedef struct flip_batch_rows {
     size_t room[4];        /* rows */
 } flip_batch_rows;
 
-struct flip_batching {
-    flip_sampler *sampler;
+/* One batch, complete: all that the trainer reads of it. Memory is used again. */
+typedef struct flip_batch_slot {
     flip_batch *batch;
-    flip_batches order;
-    bool in_place;   /* the first layer reads own rows where they stand */
-    bool aggregates; /* … and reads sums, which are made with the rows */
     flip_batch_rows rows;
-    flip_store *store; /* NULL without a cache: rows come as they are */
-    int64_t n_items;
-    int64_t *item; /* node tasks: [n_items] own row; link: [n_items + 1] first pair in the set */
-    /* of one batch */
     int32_t n_seeds;
     size_t room;
     flip_gid *seed;    /* [n_seeds] */
@@ -36,6 +35,37 @@ struct flip_batching {
     flip_real *target; /* [n_seeds, n_classes] regression */
     flip_gid *end;     /* link: rows of both ends among the seeds */
     flip_pairs *pairs; /* link: of these rows */
+} flip_batch_slot;
+
+/* Batches of an epoch on their way to the trainer. Batch k is in slot k % n_slots; between the
+ * trainer's and that of the thread ahead stand at most n_slots - 1 complete ones. */
+typedef struct flip_pipeline {
+    flip_batch_slot *slot; /* [n_slots] */
+    int32_t n_slots;       /* --prefetch + 1 */
+    int threads;           /* OpenMP's of the thread ahead */
+    const flip_data *data;
+    int64_t epoch;
+    flip_meter meter; /* of the thread ahead; WAIT: for a free slot */
+    pthread_t thread;
+    bool running, lost;        /* lost: the thread waits for a rank that is no more */
+    pthread_mutex_t lock;      /* of what follows */
+    pthread_cond_t come, gone; /* a batch was made, or will never be; a slot is free */
+    int64_t made, used;        /* batches complete; batches the trainer is done with */
+    bool closed;               /* no slot becomes free any more */
+    flip_status status;        /* of the batch after the last that was made */
+} flip_pipeline;
+
+struct flip_batching {
+    flip_comm *comm; /* of rows as they come; NULL on one rank or with a store */
+    flip_sampler *sampler;
+    flip_batches order;
+    flip_pipeline pipe;
+    flip_meter *meter; /* where batches are counted: the trainer's, or that of the thread ahead */
+    bool in_place;     /* the first layer reads own rows where they stand */
+    bool aggregates;   /* … and reads sums, which are made with the rows */
+    flip_store *store; /* NULL without a cache: rows come as they are */
+    int64_t n_items;
+    int64_t *item; /* node tasks: [n_items] own row; link: [n_items + 1] first pair in the set */
 };
 
 /* Items that are the same in every epoch. Collective. */
@@ -43,16 +73,33 @@ flip_status flip_batch_items(flip_batching *b, const flip_data *data);
 /* The epoch's items and their order. Collective. */
 flip_status flip_batch_epoch(flip_batching *b, const flip_data *data, int64_t epoch);
 /* This rank's seeds, labels and pairs of batch k. Local. */
-flip_status flip_batch_seeds(flip_batching *b, const flip_data *data, int64_t k);
-void flip_batch_seeds_finish(flip_batching *b);
-/* The rows of b->batch. Collective. */
-flip_status flip_batch_rows_fetch(flip_batching *b, const flip_data *data);
+flip_status flip_batch_seeds(flip_batching *b, flip_batch_slot *slot, const flip_data *data,
+                             int64_t k);
+/* Seeds and draws of batch k. Collective over the sampler's communicator. */
+flip_status flip_batch_draw(flip_batching *b, flip_batch_slot *slot, const flip_data *data,
+                            int64_t epoch, int64_t k);
+/* The rows of the slot's batch. Collective over b->comm or the store's communicator. */
+flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data);
 /* b->store, where the settings want a cache; b->order is made. Collective. */
 flip_status flip_batch_store_create(flip_batching *b, const flip_data *data);
 /* Do rows come out of a store? With a cache, and packed ones on several ranks. */
 bool flip_batch_stored(const flip_data *data);
 /* Rows [n_input, stride] out of the store. Collective. */
-flip_status flip_batch_store_fetch(flip_batching *b, void *rows);
+flip_status flip_batch_store_fetch(flip_batching *b, const flip_batch *batch, void *rows);
 void flip_batch_rows_finish(flip_batch_rows *rows);
+void flip_batch_seeds_finish(flip_batch_slot *slot);
+
+/* ---- batches in order ---- */
+
+/* Slots for --prefetch. Local. */
+flip_status flip_pipeline_create(flip_batching *b, const flip_data *data);
+void flip_pipeline_finish(flip_batching *b);
+/* Batches 0 … n_batches - 1 of b->order, each between next and done; end stops where it is, with
+ * the trainer's status so far. begin … end: the communicators of sampler, store and b->comm belong
+ * to the thread ahead. */
+flip_status flip_pipeline_begin(flip_batching *b, const flip_data *data, int64_t epoch);
+flip_status flip_pipeline_next(flip_batching *b, flip_batch_slot **slot);
+void flip_pipeline_done(flip_batching *b);
+flip_status flip_pipeline_end(flip_batching *b, flip_status status);
 
 #endif

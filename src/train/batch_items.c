@@ -75,66 +75,70 @@ flip_status flip_batch_epoch(flip_batching *b, const flip_data *data, int64_t ep
 
 /* ---- seeds of a batch ---- */
 
-void flip_batch_seeds_finish(flip_batching *b) {
-    flip_free(b->seed);
-    flip_free(b->original);
-    flip_free(b->label);
-    flip_free(b->target);
-    flip_free(b->end);
-    b->seed = b->end = NULL;
-    b->original = NULL;
-    b->label = NULL;
-    b->target = NULL;
+void flip_batch_seeds_finish(flip_batch_slot *slot) {
+    flip_free(slot->seed);
+    flip_free(slot->original);
+    flip_free(slot->label);
+    flip_free(slot->target);
+    flip_free(slot->end);
+    slot->seed = slot->end = NULL;
+    slot->original = NULL;
+    slot->label = NULL;
+    slot->target = NULL;
 }
 
 /* Room for n items, with some to spare: the shares of a rank differ little. */
-static flip_status make_room(flip_batching *b, const flip_data *data, size_t n) {
+static flip_status make_room(flip_batch_slot *slot, const flip_data *data, size_t n) {
     size_t dim = (size_t)data->n_classes, ends = on_pairs(data) ? 2 : 1;
-    if (b->seed && n <= b->room) return FLIP_OK;
-    flip_batch_seeds_finish(b);
-    b->room = n + n / 8;
-    FLIP_TRY(flip_alloc(&b->seed, ends * b->room, sizeof *b->seed, "seeds of a batch"));
-    FLIP_TRY(flip_alloc(&b->original, ends * b->room, sizeof *b->original, "seeds of a batch"));
-    FLIP_TRY(flip_alloc(&b->label, b->room, sizeof *b->label, "labels of a batch"));
-    if (on_pairs(data)) return flip_alloc(&b->end, 2 * b->room, sizeof *b->end, "pairs of a batch");
+    if (slot->seed && n <= slot->room) return FLIP_OK;
+    flip_batch_seeds_finish(slot);
+    slot->room = n + n / 8;
+    FLIP_TRY(flip_alloc(&slot->seed, ends * slot->room, sizeof *slot->seed, "seeds of a batch"));
+    FLIP_TRY(
+        flip_alloc(&slot->original, ends * slot->room, sizeof *slot->original, "seeds of a batch"));
+    FLIP_TRY(flip_alloc(&slot->label, slot->room, sizeof *slot->label, "labels of a batch"));
+    if (on_pairs(data))
+        return flip_alloc(&slot->end, 2 * slot->room, sizeof *slot->end, "pairs of a batch");
     if (!data->target) return FLIP_OK;
-    return flip_alloc(&b->target, b->room * dim, sizeof *b->target, "targets of a batch");
+    return flip_alloc(&slot->target, slot->room * dim, sizeof *slot->target, "targets of a batch");
 }
 
-static flip_status node_seeds(flip_batching *b, const flip_data *data, int64_t k) {
+static flip_status node_seeds(const flip_batching *b, flip_batch_slot *slot, const flip_data *data,
+                              int64_t k) {
     int64_t first = b->order.first[k], n = b->order.first[k + 1] - first;
     flip_gid own = data->rank_first[flip_comm_rank(data->comm)];
     size_t dim = (size_t)data->n_classes;
-    FLIP_TRY(make_room(b, data, (size_t)n));
+    FLIP_TRY(make_room(slot, data, (size_t)n));
     for (int64_t i = 0; i < n; i++) {
         int64_t row = b->item[b->order.item[first + i]];
-        b->seed[i] = own + row;
-        b->original[i] = data->original[row];
-        if (data->label) b->label[i] = data->label[row];
+        slot->seed[i] = own + row;
+        slot->original[i] = data->original[row];
+        if (data->label) slot->label[i] = data->label[row];
         if (data->target)
-            memcpy(b->target + (size_t)i * dim, data->target + (size_t)row * dim,
-                   dim * sizeof *b->target);
+            memcpy(slot->target + (size_t)i * dim, data->target + (size_t)row * dim,
+                   dim * sizeof *slot->target);
     }
-    b->n_seeds = (int32_t)n;
+    slot->n_seeds = (int32_t)n;
     return FLIP_OK;
 }
 
 /* The row of a pair's end among the seeds, a new one where it is none yet. */
-static flip_status add_end(flip_batching *b, flip_gid_map *seen, flip_gid id, int64_t original,
+static flip_status add_end(flip_batch_slot *slot, flip_gid_map *seen, flip_gid id, int64_t original,
                            flip_gid *end) {
     int32_t row;
     FLIP_TRY(flip_gid_map_add(seen, id, &row));
-    if (row == b->n_seeds) {
-        b->seed[row] = id;
-        b->original[row] = original;
-        b->n_seeds++;
+    if (row == slot->n_seeds) {
+        slot->seed[row] = id;
+        slot->original[row] = original;
+        slot->n_seeds++;
     }
     *end = row;
     return FLIP_OK;
 }
 
 /* Seeds are the distinct ends of the batch's pairs; u stand in end[0 … n-1], v behind them. */
-static flip_status pair_seeds(flip_batching *b, const flip_data *data, int64_t k) {
+static flip_status pair_seeds(const flip_batching *b, flip_batch_slot *slot, const flip_data *data,
+                              int64_t k) {
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
     int64_t first = b->order.first[k], end = b->order.first[k + 1], n = 0, at = 0;
     flip_status status;
@@ -142,22 +146,23 @@ static flip_status pair_seeds(flip_batching *b, const flip_data *data, int64_t k
     for (int64_t i = first; i < end; i++)
         n += b->item[b->order.item[i] + 1] - b->item[b->order.item[i]];
     FLIP_TRY_GOTO(flip_gid_map_init(&seen, 2 * (size_t)n));
-    FLIP_TRY_GOTO(make_room(b, data, (size_t)n));
-    b->n_seeds = 0;
+    FLIP_TRY_GOTO(make_room(slot, data, (size_t)n));
+    slot->n_seeds = 0;
     for (int64_t i = first; i < end; i++)
         for (int64_t p = b->item[b->order.item[i]]; p < b->item[b->order.item[i] + 1]; p++, at++) {
-            FLIP_TRY_GOTO(add_end(b, &seen, set->u[p], set->u_original[p], &b->end[at]));
-            FLIP_TRY_GOTO(add_end(b, &seen, set->v[p], set->v_original[p], &b->end[n + at]));
-            b->label[at] = set->label[p];
+            FLIP_TRY_GOTO(add_end(slot, &seen, set->u[p], set->u_original[p], &slot->end[at]));
+            FLIP_TRY_GOTO(add_end(slot, &seen, set->v[p], set->v_original[p], &slot->end[n + at]));
+            slot->label[at] = set->label[p];
         }
-    flip_gid rows[2] = {0, b->n_seeds};
-    flip_pairs_destroy(&b->pairs);
-    status = flip_pairs_create(&b->pairs, NULL, rows, 1, n, b->end, b->end + n, NULL);
+    flip_gid rows[2] = {0, slot->n_seeds};
+    flip_pairs_destroy(&slot->pairs);
+    status = flip_pairs_create(&slot->pairs, NULL, rows, 1, n, slot->end, slot->end + n, NULL);
 done:
     flip_gid_map_finish(&seen);
     return status;
 }
 
-flip_status flip_batch_seeds(flip_batching *b, const flip_data *data, int64_t k) {
-    return on_pairs(data) ? pair_seeds(b, data, k) : node_seeds(b, data, k);
+flip_status flip_batch_seeds(flip_batching *b, flip_batch_slot *slot, const flip_data *data,
+                             int64_t k) {
+    return on_pairs(data) ? pair_seeds(b, slot, data, k) : node_seeds(b, slot, data, k);
 }

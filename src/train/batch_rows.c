@@ -80,19 +80,18 @@ static flip_status give(talk *t, const flip_data *data) {
 }
 
 /* rows [n_input, in_dim]: those of other ranks are filled. Collective. */
-static flip_status fetch_remote(const flip_data *data, int32_t n_input, const flip_gid *input,
-                                flip_real *rows) {
+static flip_status fetch_remote(flip_batching *b, const flip_data *data, int32_t n_input,
+                                const flip_gid *input, flip_real *rows) {
     flip_status status;
     talk t = {0};
     size_t bytes = (size_t)data->in_dim * sizeof *rows;
     if (flip_comm_size(data->comm) == 1) return FLIP_OK;
     FLIP_TRY_GOTO(make_questions(&t, data, n_input, input));
-    FLIP_TRY_GOTO(flip_comm_deal(data->comm, &t.received, &t.n_received, t.from, t.asked, t.to,
+    FLIP_TRY_GOTO(flip_comm_deal(b->comm, &t.received, &t.n_received, t.from, t.asked, t.to,
                                  sizeof *t.asked));
     FLIP_TRY_GOTO(give(&t, data));
-    FLIP_TRY_GOTO(flip_comm_all_to_all(data->comm, t.given, t.from, t.rows, t.to, bytes));
-    flip_comm_meter(data->comm)->bytes[FLIP_BYTES_REMOTE_FEATURES] +=
-        (uint64_t)t.n_received * bytes;
+    FLIP_TRY_GOTO(flip_comm_all_to_all(b->comm, t.given, t.from, t.rows, t.to, bytes));
+    b->meter->bytes[FLIP_BYTES_REMOTE_FEATURES] += (uint64_t)t.n_received * bytes;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t.n; i++)
         memcpy((char *)rows + (size_t)t.place[i] * bytes, (char *)t.rows + (size_t)i * bytes,
@@ -141,14 +140,15 @@ typedef struct summing {
     flip_packed_rows packed;
 } summing;
 
-static flip_status aggregate(flip_batching *b, const flip_data *data, const summing *of) {
-    const flip_adjacency *g = &b->batch->mfg[0].adjacency;
-    int32_t n = b->batch->mfg[0].n_dst, dim = data->in_dim;
-    flip_batch_rows *r = &b->rows;
+static flip_status aggregate(flip_batching *b, flip_batch_slot *slot, const flip_data *data,
+                             const summing *of) {
+    const flip_adjacency *g = &slot->batch->mfg[0].adjacency;
+    int32_t n = slot->batch->mfg[0].n_dst, dim = data->in_dim;
+    flip_batch_rows *r = &slot->rows;
     uint64_t read =
         of->packed.packing ? of->packed.packing->stride : (size_t)dim * sizeof(flip_real);
     FLIP_TRY(make_room(&r->aggregated, &r->room[2], n, dim));
-    flip_meter *meter = flip_comm_meter(data->comm);
+    flip_meter *meter = b->meter;
     flip_meter_begin(meter, FLIP_STAGE_AGGREGATE);
     if (of->packed.packing)
         flip_kernels_get()->spmm_packed(&g->a, of->packed.packing, of->packed.codes, of->packed.key,
@@ -156,37 +156,36 @@ static flip_status aggregate(flip_batching *b, const flip_data *data, const summ
     else
         flip_kernels_get()->spmm(&g->a, NULL, n, dim, r->aggregated, of->x, of->far, false);
     flip_meter_end(meter);
-    if (meter) {
-        meter->traffic[FLIP_STAGE_AGGREGATE] +=
-            (uint64_t)g->a.n_entries * read + (uint64_t)n * (uint64_t)dim * sizeof(flip_real);
-        meter->flops[FLIP_STAGE_AGGREGATE] += 2 * (uint64_t)g->a.n_entries * (uint64_t)dim;
-    }
+    meter->traffic[FLIP_STAGE_AGGREGATE] +=
+        (uint64_t)g->a.n_entries * read + (uint64_t)n * (uint64_t)dim * sizeof(flip_real);
+    meter->flops[FLIP_STAGE_AGGREGATE] += 2 * (uint64_t)g->a.n_entries * (uint64_t)dim;
     return FLIP_OK;
 }
 
 /* ---- the ways a batch gets its rows ---- */
 
 /* Own rows where they stand, others as they come. Packed ones stand all here, on one rank. */
-static flip_status fetch_in_place(flip_batching *b, const flip_data *data) {
-    const flip_batch *batch = b->batch;
+static flip_status fetch_in_place(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
+    const flip_batch *batch = slot->batch;
     int32_t n = batch->mfg[0].n_dst, dim = data->in_dim;
-    flip_batch_rows *r = &b->rows;
+    flip_batch_rows *r = &slot->rows;
     FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
     r->x = r->self;
     if (data->packed.packing) {
         decode(&data->packed, n, batch->column, r->self);
-        return aggregate(b, data, &(summing){.packed = data->packed});
+        return aggregate(b, slot, data, &(summing){.packed = data->packed});
     }
     FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
-    FLIP_TRY(fetch_remote(data, batch->n_input, batch->input, r->input));
+    FLIP_TRY(fetch_remote(b, data, batch->n_input, batch->input, r->input));
     gather(r->self, n, batch->column, data, r->input);
-    return aggregate(b, data, &(summing){.x = data->features, .far = r->input});
+    return aggregate(b, slot, data, &(summing){.x = data->features, .far = r->input});
 }
 
 /* All rows side by side. */
-static flip_status fetch_side_by_side(flip_batching *b, const flip_data *data) {
-    const flip_batch *batch = b->batch;
-    flip_batch_rows *r = &b->rows;
+static flip_status fetch_side_by_side(flip_batching *b, flip_batch_slot *slot,
+                                      const flip_data *data) {
+    const flip_batch *batch = slot->batch;
+    flip_batch_rows *r = &slot->rows;
     size_t dim = (size_t)data->in_dim;
     flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
     FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, data->in_dim));
@@ -200,7 +199,7 @@ static flip_status fetch_side_by_side(flip_batching *b, const flip_data *data) {
         flip_free(row);
         return FLIP_OK;
     }
-    FLIP_TRY(fetch_remote(data, batch->n_input, batch->input, r->input));
+    FLIP_TRY(fetch_remote(b, data, batch->n_input, batch->input, r->input));
 #pragma omp parallel for schedule(static)
     for (int32_t i = 0; i < batch->n_input; i++) {
         flip_gid own = batch->input[i] - first;
@@ -212,32 +211,31 @@ static flip_status fetch_side_by_side(flip_batching *b, const flip_data *data) {
 }
 
 /* Out of the store: plain rows, or packed ones that are decoded where they are read. */
-static flip_status fetch_stored(flip_batching *b, const flip_data *data) {
-    const flip_batch *batch = b->batch;
+static flip_status fetch_stored(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
+    const flip_batch *batch = slot->batch;
     int32_t n = b->aggregates ? batch->mfg[0].n_dst : batch->n_input, dim = data->in_dim;
-    flip_batch_rows *r = &b->rows;
+    flip_batch_rows *r = &slot->rows;
     if (!data->packed.packing) {
         FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
-        FLIP_TRY(flip_batch_store_fetch(b, r->input));
+        FLIP_TRY(flip_batch_store_fetch(b, batch, r->input));
         r->x = r->input; /* the destinations' rows are the first */
-        return b->aggregates ? aggregate(b, data, &(summing){.x = r->input}) : FLIP_OK;
+        return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;
     }
     FLIP_TRY(make_bytes(&r->codes, &r->room[3], batch->n_input, data->packed.packing->stride));
-    FLIP_TRY(flip_batch_store_fetch(b, r->codes));
+    FLIP_TRY(flip_batch_store_fetch(b, batch, r->codes));
     FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
     flip_packed_rows packed = {
         .packing = data->packed.packing, .codes = r->codes, .key = batch->original};
     decode(&packed, n, NULL, r->self);
     r->x = r->self;
-    return b->aggregates ? aggregate(b, data, &(summing){.packed = packed}) : FLIP_OK;
+    return b->aggregates ? aggregate(b, slot, data, &(summing){.packed = packed}) : FLIP_OK;
 }
 
-flip_status flip_batch_rows_fetch(flip_batching *b, const flip_data *data) {
-    flip_meter *meter = flip_comm_meter(data->comm);
-    flip_meter_begin(meter, FLIP_STAGE_FETCH);
-    flip_status status = b->store      ? fetch_stored(b, data)
-                         : b->in_place ? fetch_in_place(b, data)
-                                       : fetch_side_by_side(b, data);
-    flip_meter_end(meter);
+flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
+    flip_meter_begin(b->meter, FLIP_STAGE_FETCH);
+    flip_status status = b->store      ? fetch_stored(b, slot, data)
+                         : b->in_place ? fetch_in_place(b, slot, data)
+                                       : fetch_side_by_side(b, slot, data);
+    flip_meter_end(b->meter);
     return status;
 }

@@ -10,14 +10,13 @@ enum { DRAWN = 4, DRAWN_FIRST = 0xFFFF00 };
 
 /* How often a row is read in epochs drawn beforehand without training (GNNLab, EuroSys'22). */
 static flip_status presample(flip_batching *b, const flip_data *data, double *heat) {
+    flip_batch_slot *slot = b->pipe.slot;
     memset(heat, 0, (size_t)data->n_own * sizeof *heat);
     for (int64_t epoch = DRAWN_FIRST; epoch < DRAWN_FIRST + DRAWN; epoch++) {
         FLIP_TRY(flip_batch_epoch(b, data, epoch));
         for (int64_t k = 0; k < b->order.n_batches; k++) {
-            FLIP_TRY(flip_batch_seeds(b, data, k));
-            FLIP_TRY(flip_sampler_draw(b->sampler, b->batch, b->n_seeds, b->seed, b->original, NULL,
-                                       epoch));
-            FLIP_TRY(flip_sampler_count(b->sampler, b->batch, heat));
+            FLIP_TRY(flip_batch_draw(b, slot, data, epoch, k));
+            FLIP_TRY(flip_sampler_count(b->sampler, slot->batch, heat));
         }
     }
     for (int32_t v = 0; v < data->n_own; v++)
@@ -73,8 +72,8 @@ done:
     return status;
 }
 
-flip_status flip_batch_store_fetch(flip_batching *b, void *rows) {
-    FLIP_TRY(flip_store_fetch_begin(b->store, b->batch->n_input, b->batch->input, rows));
+flip_status flip_batch_store_fetch(flip_batching *b, const flip_batch *batch, void *rows) {
+    FLIP_TRY(flip_store_fetch_begin(b->store, batch->n_input, batch->input, rows));
     return flip_store_fetch_end(b->store);
 }
 

@@ -374,6 +374,7 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     data->comm = comm;
     FLIP_TRY(flip_protocol_check(settings));
     FLIP_TRY(flip_batch_check(settings));
+    FLIP_TRY(flip_batch_settle(data));
     flip_graph_params params = {.parts_per_rank = (int32_t)settings->parts_per_rank,
                                 .last_step = last_step_wanted(settings)};
     FLIP_TRY(flip_graph_open(&data->graph, comm, settings->graph, &params));

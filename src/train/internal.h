@@ -340,6 +340,11 @@ void flip_batching_destroy(flip_batching **batching);
  * Collective. */
 flip_status flip_batching_epoch(flip_trainer *trainer, double *loss);
 bool flip_settings_batched(const flip_settings *settings);
+/* --prefetch: of all ranks the least, auto is 0 here; refused where MPI has no threads.
+ * Collective. */
+flip_status flip_batch_settle(flip_data *data);
+/* Seconds, traffic and work of the thread that makes batches ahead, so far; zeros without one. */
+flip_meter flip_batching_ahead(const flip_batching *batching);
 /* Bytes of this rank for sampler, one batch, and the whole graph's forward pass of an evaluation,
  * from counts alone. */
 size_t flip_batch_bytes(const flip_data *data, int64_t n_halo);

@@ -13,6 +13,7 @@ typedef struct rank_counts {
     uint64_t halo_rows, pair_rows;     /* rows sent in one forward pass */
     uint64_t saved_bytes;              /* most that waited for a backward walk */
     flip_store_use store;
+    flip_meter ahead; /* of the thread that made batches; its bytes are in train */
 } rank_counts;
 
 static int ascending(const void *a, const void *b) {
@@ -37,7 +38,8 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .peak_bytes = flip_memory_peak(),
                         .loaded_bytes = tally->loaded_bytes,
                         .saved_bytes = flip_tape_saved(trainer->tape),
-                        .store = flip_batching_store(trainer->batching)};
+                        .store = flip_batching_store(trainer->batching),
+                        .ahead = flip_batching_ahead(trainer->batching)};
     for (int32_t k = 0; k < data->layout->n_blocks; k++)
         mine.halo_rows += (uint64_t)data->halo_rows[k];
     mine.graph[0] = tally->graph[0];
@@ -125,13 +127,15 @@ static json_t *run_bytes_json(const rank_counts *all, int size) {
     return object;
 }
 
-/* Seconds of an epoch in each stage, mean over the ranks and the epochs. */
-static json_t *stages_json(const rank_counts *all, int size, int64_t epochs) {
+/* Seconds of an epoch in each stage, mean over the ranks and the epochs; ahead: of the thread that
+ * made batches. */
+static json_t *stages_json(const rank_counts *all, int size, int64_t epochs, bool ahead) {
     json_t *object = json_object();
     for (int k = 0; k < FLIP_STAGE_COUNT; k++) {
         double sum = 0;
         for (int r = 0; r < size; r++)
-            sum += all[r].train.seconds[k];
+            sum += ahead ? all[r].ahead.seconds[k] : all[r].train.seconds[k];
+        if (ahead && sum == 0) continue;
         json_object_set_new(object, flip_stage_name((flip_stage)k),
                             json_real(epochs ? sum / (double)(epochs * size) : 0));
     }
@@ -245,7 +249,9 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
         json_object_set_new(*counts, "peak_rss_bytes_of_ranks", peaks);
         json_object_set_new(*counts, "loaded_rss_bytes", json_integer((json_int_t)loaded));
         json_object_set_new(*counts, "saved_bytes", json_integer((json_int_t)saved));
-        json_object_set_new(*counts, "stage_seconds", stages_json(all, size, tally->epochs));
+        json_object_set_new(*counts, "stage_seconds", stages_json(all, size, tally->epochs, false));
+        json_object_set_new(*counts, "stage_seconds_ahead",
+                            stages_json(all, size, tally->epochs, true));
         json_object_set_new(*counts, "halo_rows", json_integer((json_int_t)rows));
         json_object_set_new(*counts, "pair_rows", json_integer((json_int_t)pair_rows));
         spread_json(*counts, all, size, tally, trainer);
@@ -323,6 +329,29 @@ static void print_times(FILE *out, const rank_counts *all, int size, const flip_
     print_stage(out, "total", seconds, size, total, 0, 0, limits);
 }
 
+/* What a thread beside the trainer did meanwhile. */
+static void print_ahead(FILE *out, const rank_counts *all, int size, int64_t prefetch,
+                        const flip_limits *limits) {
+    double seconds[size], total = 0;
+    if (prefetch == 0) return;
+    for (int r = 0; r < size; r++)
+        total += all[r].total_seconds / size;
+    fprintf(out,
+            "at the same time, by the thread that makes batches (--prefetch %lld; wait: for a "
+            "free place)\n",
+            (long long)prefetch);
+    for (int k = 0; k < FLIP_STAGE_COUNT; k++) {
+        double traffic = 0, flops = 0;
+        for (int r = 0; r < size; r++) {
+            seconds[r] = all[r].ahead.seconds[k];
+            traffic += (double)all[r].ahead.traffic[k];
+            flops += (double)all[r].ahead.flops[k];
+        }
+        print_stage(out, flip_stage_name((flip_stage)k), seconds, size, total, traffic, flops,
+                    limits);
+    }
+}
+
 static void print_bytes(FILE *out, const rank_counts *all, int size, int64_t epochs) {
     char text[32], run[32];
     bool any = false;
@@ -391,6 +420,7 @@ flip_status flip_tally_print(const flip_tally *tally, const flip_trainer *traine
         limits.copy_gbs = limits.copy_gbs > 0 ? limits.copy_gbs : 1;
         limits.multiply_gflops = limits.multiply_gflops > 0 ? limits.multiply_gflops : 1;
         print_times(out, all, size, &limits);
+        print_ahead(out, all, size, trainer->data.s.prefetch, &limits);
         print_bytes(out, all, size, tally->epochs);
         print_choice(out, all, size, tally, trainer);
     }

@@ -163,7 +163,6 @@ static void refusals(void **state) {
         {"still.h5 --batch 8 --model tmgcn", "models over time"},
         {"still.h5 --batch 8 --temporal lstm", "models over time"},
         {"still.h5 --batch 8 --layers 9", "at most 8 layers"},
-        {"moving.h5 --batch 8", "'moving.h5' has 6 steps"},
         {"still.h5 --batch 8 --model gcn --sampling weighted", "weighted sampling is of means"},
         {"still.h5 --batch 8 --model sage --sampling labor --replace on", "no --replace"},
     };

@@ -100,6 +100,8 @@ enum {
 
 typedef enum flip_hot { FLIP_HOT_DEGREE, FLIP_HOT_PRESAMPLE } flip_hot;
 
+enum { FLIP_SAMPLING_RECENT = 3 }; /* uniform, but the latest neighbours instead of drawn ones */
+
 typedef struct flip_settings {
     /* model */
     int32_t model; /* flip_model_kind, then the models of later versions */
@@ -135,7 +137,7 @@ typedef struct flip_settings {
     int32_t device;
     int64_t threads;
     char batch[FLIP_WORD_SIZE], fanout[FLIP_WORD_SIZE];
-    int32_t sampling; /* flip_sample_kind */
+    int32_t sampling; /* flip_sample_kind, or FLIP_SAMPLING_RECENT */
     bool replace;
     int32_t distribute, transfer; /* flip_distribute, flip_transfer */
     int64_t blocks, memory;

@@ -208,9 +208,10 @@ static const flip_key keys[] = {
     WORD("fanout", fanout, "all", "all|10,10", NULL, is_fanout, T, true,
          "neighbours drawn of a node, a number a layer from the seeds outwards or one for all "
          "(--batch N)"),
-    CHOICE("sampling", sampling, "uniform", "uniform|weighted|labor", NULL, true,
+    CHOICE("sampling", sampling, "uniform", "uniform|weighted|labor|recent", NULL, true,
            "how neighbours are drawn (--batch N): all alike; by the weight of their events; labor: "
-           "all nodes of a layer share one draw a neighbour, so that they read fewer rows"),
+           "all nodes of a layer share one draw a neighbour, so that they read fewer rows; recent: "
+           "those of the latest events before the pair, on a timeline"),
     SWITCH("replace", replace, "off", T, true, "draw neighbours with replacement (--batch N)"),
     CHOICE("distribute", distribute, "auto", "auto|nodes|time|wavefront|window|grid", NULL, false,
            "nodes: some nodes, all steps a rank, halo rows exchanged; time: all nodes, some steps, "

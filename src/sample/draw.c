@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <omp.h>
+#include <stdlib.h>
 
 /* ---- chance ---- */
 
@@ -209,6 +210,12 @@ static void pick_row(const request *r, int32_t row, candidates c, uint32_t *pick
     }
 }
 
+static int by_original(const void *a, const void *b, void *of) {
+    const int64_t *original = of, x = original[*(const int32_t *)a],
+                  y = original[*(const int32_t *)b];
+    return (x > y) - (x < y);
+}
+
 /* The own entry in front of n others goes to its place in the order of original ids, where they
  * stand in it: a whole row is then summed, and dropped from, as in the whole graph. */
 static void sink_own(const flip_sampler *s, int32_t *col, flip_real *value, int32_t n) {
@@ -238,11 +245,13 @@ static void fill_row(const request *r, drawn *out, int32_t i, double *key) {
         value[j] =
             (flip_real)(weight * (double)s->factor_v[row] * (double)s->factor[col[j]] * boost);
     }
+    const bool all = takes_all(s, r->fanout, c.n);
+    if (all && s->step && !value) /* stand by step; a whole row is in the order of original ids */
+        qsort_r(col, (size_t)n, sizeof *col, by_original, s->original);
     if (own) {
         col[-1] = row;
         if (value) value[-1] = s->factor_v[row] * s->factor[row];
-        if (takes_all(s, r->fanout, c.n) && !s->step)
-            sink_own(s, col - 1, value ? value - 1 : NULL, n);
+        if (all) sink_own(s, col - 1, value ? value - 1 : NULL, n);
     }
     if (out->scale)
         out->scale[i] = (flip_real)(s->p.adjacency == FLIP_ADJACENCY_SUM ? boost

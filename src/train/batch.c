@@ -89,33 +89,68 @@ flip_status flip_batch_settle(flip_data *data) {
 
 /* ---- life ---- */
 
+/* Embeddings of a step are made of the edges that live at it, as in full batches. */
 static flip_sampler_params sampler_params(const flip_data *data) {
     flip_model_params model = flip_data_model_params(data);
+    bool recent = data->s.sampling == FLIP_SAMPLING_RECENT;
     flip_sampler_params p = {.rank_first = data->rank_first,
                              .original = data->original,
                              .events = &data->events,
                              .layers = model.layers,
-                             .kind = (flip_sample_kind)data->s.sampling,
+                             .kind =
+                                 recent ? FLIP_SAMPLE_UNIFORM : (flip_sample_kind)data->s.sampling,
+                             .temporal = data->steps > 1,
+                             .life = (int32_t)data->s.edge_life,
+                             .recent = recent,
                              .replace = data->s.replace,
                              .adjacency = flip_data_adjacency_params(data).kind,
-                             .in_place = flip_model_takes_aggregated(&model),
+                             .in_place = data->steps == 1 && flip_model_takes_aggregated(&model),
                              .seed = (uint64_t)data->s.seed};
     return p;
 }
 
+/* What batches of a timeline do not go with. */
+static flip_status check_timeline(const flip_data *data) {
+    const flip_settings *s = &data->s;
+    const char *why = NULL;
+    if (data->steps == 1)
+        return s->sampling != FLIP_SAMPLING_RECENT
+                   ? FLIP_OK
+                   : FLIP_FAIL(FLIP_ERROR_USAGE,
+                               "--sampling recent: '%s' has one step, no neighbour is more recent "
+                               "than another; use uniform",
+                               s->graph);
+    if (s->task != FLIP_TASK_LINK)
+        why = "batches of a timeline are of pairs at their steps; use --task link";
+    else if (s->protocol != FLIP_PROTOCOL_WHOLE)
+        why = "windows and live updates go step by step; use --protocol whole";
+    else if (s->distribute != FLIP_DISTRIBUTE_NODES)
+        why = "a batch has all steps; use --distribute nodes";
+    else if (flip_data_adjacency_params(data).kind == FLIP_ADJACENCY_GCN ||
+             flip_data_adjacency_params(data).kind == FLIP_ADJACENCY_GCN_INOUT)
+        why = "gcn's degrees differ from step to step; use --model sage, gat or gin";
+    else if (s->cache_bytes > 0)
+        why = "a cache holds rows of nodes, not of their steps; leave out --cache-bytes";
+    else if (data->packed.packing)
+        why = "packed features are of graphs with one step; use the file before compress";
+    if (why)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--batch %s: '%s' has %d steps: %s; or use --batch full",
+                         s->batch, s->graph, data->steps, why);
+    int32_t rows; /* are asked for by number */
+    return flip_narrow(&rows, (int64_t)data->n_own * data->steps,
+                       "the number of nodes times steps");
+}
+
 flip_status flip_batching_create(flip_batching **out, const flip_data *data) {
     flip_sampler_params p = sampler_params(data);
+    flip_model_params model = flip_data_model_params(data);
     *out = NULL;
     if (!flip_settings_batched(&data->s)) return FLIP_OK;
     FLIP_TRY(read_fanout(&data->s, p.fanout));
-    if (data->steps > 1)
-        return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "--batch %s: '%s' has %d steps, sampled batches are of graphs with one; "
-                         "use --batch full",
-                         data->s.batch, data->s.graph, data->steps);
+    FLIP_TRY(flip_comm_agree(data->comm, check_timeline(data)));
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "batches"));
     flip_batching *b = *out;
-    b->aggregates = p.in_place;
+    b->aggregates = flip_model_takes_aggregated(&model);
     if (flip_batch_stored(data)) p.in_place = false;
     b->in_place = p.in_place;
     b->meter = flip_comm_meter(data->comm);
@@ -166,7 +201,7 @@ typedef struct growth {
 
 static growth grow(const flip_data *data, int64_t layers, const int32_t *fanout) {
     growth g = {0};
-    int64_t batch = strtoll(data->s.batch, NULL, 10), nodes = data->info->n_nodes;
+    int64_t batch = strtoll(data->s.batch, NULL, 10), nodes = data->info->n_nodes * data->steps;
     int64_t items = batch < nodes ? batch : nodes, most = data->events.n;
     int64_t ends = data->s.task == FLIP_TASK_LINK ? 2 * (1 + data->s.negatives) : 1;
     int64_t rows = items / flip_comm_size(data->comm) * ends;
@@ -208,7 +243,7 @@ static int64_t batch_bytes_of(const flip_model_params *m, const growth *g) {
     return bytes;
 }
 
-size_t flip_batch_bytes(const flip_data *data, int64_t n_halo) {
+size_t flip_batch_bytes(const flip_data *data, int64_t n_halo, int64_t steps) {
     flip_model_params model = flip_data_model_params(data);
     flip_sampler_params p = sampler_params(data);
     int64_t columns = forward_columns(&model), entries = 0;
@@ -219,7 +254,7 @@ size_t flip_batch_bytes(const flip_data *data, int64_t n_halo) {
                                  &p) +
            (size_t)batch_bytes_of(&model, &g) +
            (size_t)(data->s.prefetch * slot_bytes_of(data, &model, &g)) +
-           (size_t)((data->n_own + n_halo) * columns + entries) * sizeof(flip_real);
+           (size_t)((data->n_own + n_halo) * columns * steps + entries) * sizeof(flip_real);
 }
 
 /* ---- one batch ---- */
@@ -230,7 +265,7 @@ flip_status flip_batch_draw(flip_batching *b, flip_batch_slot *slot, const flip_
     flip_status status = flip_batch_seeds(b, slot, data, k);
     if (status == FLIP_OK)
         status = flip_sampler_draw(b->sampler, slot->batch, slot->n_seeds, slot->seed,
-                                   slot->original, NULL, epoch);
+                                   slot->original, slot->step, epoch);
     flip_meter_end(b->meter);
     return status;
 }
@@ -264,7 +299,7 @@ static flip_status train_batch(flip_trainer *trainer, const flip_batch_slot *slo
     const flip_mfg *outer = &slot->batch->mfg[0];
     flip_params_clear_gradients(trainer->params);
     flip_tape_reset(trainer->tape, true, trainer->epoch * b->order.n_batches + k + 1);
-    flip_tape_batch(trainer->tape, slot->batch->original,
+    flip_tape_batch(trainer->tape, slot->rows.key ? slot->rows.key : slot->batch->original,
                     b->aggregates ? outer->n_dst : outer->n_src);
     flip_var value = loss_of(trainer, slot, forward(trainer, slot));
     FLIP_TRY(flip_tape_status(trainer->tape));

@@ -20,7 +20,8 @@ typedef struct flip_batch_rows {
     flip_real *aggregated; /* aggregates: [n_dst, in_dim] mfg[0] times its sources */
     uint8_t *codes;        /* of the store: packed rows [n_input, stride] */
     const flip_real *x;    /* input, or self where sums are made with the rows */
-    size_t room[4];        /* rows */
+    int64_t *key;          /* on a timeline: dropout's, of nodes and steps [mfg[0].n_src] */
+    size_t room[5];        /* rows */
 } flip_batch_rows;
 
 /* One batch, complete: all that the trainer reads of it. Memory is used again. */
@@ -31,6 +32,7 @@ typedef struct flip_batch_slot {
     size_t room;
     flip_gid *seed;    /* [n_seeds] */
     int64_t *original; /* [n_seeds] */
+    int32_t *step;     /* [n_seeds] on a timeline: the step behind the embedding's; else NULL */
     int32_t *label;    /* of seeds, link: of pairs */
     flip_real *target; /* [n_seeds, n_classes] regression */
     flip_gid *end;     /* link: rows of both ends among the seeds */

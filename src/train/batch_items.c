@@ -30,7 +30,11 @@ static flip_status node_items(flip_batching *b, const flip_data *data, int64_t *
  */
 static flip_status pair_items(flip_batching *b, const flip_data *data, int64_t **key) {
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
-    int64_t n = 0, n_nodes = data->info->n_nodes;
+    int64_t n = 0, n_nodes = data->info->n_nodes, most;
+    if (__builtin_mul_overflow(n_nodes, n_nodes, &most) ||
+        __builtin_mul_overflow(most, (int64_t)data->steps, &most))
+        return FLIP_FAIL(FLIP_ERROR_INPUT, "%lld nodes squared times %d steps overflow 64 bits",
+                         (long long)n_nodes, data->steps);
     for (int64_t i = 0; i < set->n; i++)
         n += set->label[i];
     b->n_items = n;
@@ -40,7 +44,8 @@ static flip_status pair_items(flip_batching *b, const flip_data *data, int64_t *
     n = 0;
     for (int64_t i = 0; i < set->n; i++) {
         if (!set->label[i]) continue;
-        (*key)[n] = set->u_original[i] * n_nodes + set->v_original[i];
+        (*key)[n] =
+            (set->u_original[i] * n_nodes + set->v_original[i]) * data->steps + set->step[i];
         b->item[n++] = i;
     }
     b->item[n] = set->n;
@@ -78,11 +83,13 @@ flip_status flip_batch_epoch(flip_batching *b, const flip_data *data, int64_t ep
 void flip_batch_seeds_finish(flip_batch_slot *slot) {
     flip_free(slot->seed);
     flip_free(slot->original);
+    flip_free(slot->step);
     flip_free(slot->label);
     flip_free(slot->target);
     flip_free(slot->end);
     slot->seed = slot->end = NULL;
     slot->original = NULL;
+    slot->step = NULL;
     slot->label = NULL;
     slot->target = NULL;
 }
@@ -97,6 +104,9 @@ static flip_status make_room(flip_batch_slot *slot, const flip_data *data, size_
     FLIP_TRY(
         flip_alloc(&slot->original, ends * slot->room, sizeof *slot->original, "seeds of a batch"));
     FLIP_TRY(flip_alloc(&slot->label, slot->room, sizeof *slot->label, "labels of a batch"));
+    if (data->steps > 1)
+        FLIP_TRY(
+            flip_alloc(&slot->step, ends * slot->room, sizeof *slot->step, "steps of a batch"));
     if (on_pairs(data))
         return flip_alloc(&slot->end, 2 * slot->room, sizeof *slot->end, "pairs of a batch");
     if (!data->target) return FLIP_OK;
@@ -122,21 +132,24 @@ static flip_status node_seeds(const flip_batching *b, flip_batch_slot *slot, con
     return FLIP_OK;
 }
 
-/* The row of a pair's end among the seeds, a new one where it is none yet. */
-static flip_status add_end(flip_batch_slot *slot, flip_gid_map *seen, flip_gid id, int64_t original,
-                           flip_gid *end) {
+/* The row of a pair's end among the seeds, a new one where it is none yet. Embeddings of a step
+ * read the events up to it: those before the next. */
+static flip_status add_end(flip_batch_slot *slot, flip_gid_map *seen, const flip_data *data,
+                           flip_gid id, int64_t original, int32_t step, flip_gid *end) {
     int32_t row;
-    FLIP_TRY(flip_gid_map_add(seen, id, &row));
+    FLIP_TRY(flip_gid_map_add(seen, id * data->steps + step, &row));
     if (row == slot->n_seeds) {
         slot->seed[row] = id;
         slot->original[row] = original;
+        if (slot->step) slot->step[row] = step + 1;
         slot->n_seeds++;
     }
     *end = row;
     return FLIP_OK;
 }
 
-/* Seeds are the distinct ends of the batch's pairs; u stand in end[0 … n-1], v behind them. */
+/* Seeds are the distinct ends of the batch's pairs, each at its step; u stand in end[0 … n-1], v
+ * behind them. */
 static flip_status pair_seeds(const flip_batching *b, flip_batch_slot *slot, const flip_data *data,
                               int64_t k) {
     const flip_pair_set *set = &data->set[FLIP_PART_TRAIN];
@@ -150,8 +163,10 @@ static flip_status pair_seeds(const flip_batching *b, flip_batch_slot *slot, con
     slot->n_seeds = 0;
     for (int64_t i = first; i < end; i++)
         for (int64_t p = b->item[b->order.item[i]]; p < b->item[b->order.item[i] + 1]; p++, at++) {
-            FLIP_TRY_GOTO(add_end(slot, &seen, set->u[p], set->u_original[p], &slot->end[at]));
-            FLIP_TRY_GOTO(add_end(slot, &seen, set->v[p], set->v_original[p], &slot->end[n + at]));
+            FLIP_TRY_GOTO(add_end(slot, &seen, data, set->u[p], set->u_original[p], set->step[p],
+                                  &slot->end[at]));
+            FLIP_TRY_GOTO(add_end(slot, &seen, data, set->v[p], set->v_original[p], set->step[p],
+                                  &slot->end[n + at]));
             slot->label[at] = set->label[p];
         }
     flip_gid rows[2] = {0, slot->n_seeds};

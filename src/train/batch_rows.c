@@ -1,5 +1,6 @@
 /* Features of a batch: rows of other ranks are asked of their owners; the first layer's sum reads
- * own rows where they stand, or all rows side by side where the layer wants them so. */
+ * own rows where they stand, or all rows side by side where the layer wants them so. On a timeline
+ * a row is a node at a step. */
 #include "train/batch.h"
 
 #include <string.h>
@@ -9,6 +10,7 @@ void flip_batch_rows_finish(flip_batch_rows *rows) {
     flip_free(rows->self);
     flip_free(rows->aggregated);
     flip_free(rows->codes);
+    flip_free(rows->key);
     *rows = (flip_batch_rows){0};
 }
 
@@ -40,9 +42,22 @@ typedef struct talk {
     flip_real *given, *rows;
 } talk;
 
-/* Questions, by owner: rows of the owner. Own ids of `input` are left out. */
-static flip_status make_questions(talk *t, const flip_data *data, int32_t n_input,
-                                  const flip_gid *input) {
+/* The batch's rows know the step behind theirs (sample.h: events before it are drawn). */
+static int32_t step_of(const flip_batch *batch, int32_t i) {
+    return batch->step ? batch->step[i] - 1 : 0;
+}
+
+static void copy_row(const flip_data *data, int64_t row, flip_real *to) {
+    if (data->steps > 1)
+        flip_data_row(data, row / data->steps, (int32_t)(row % data->steps), to);
+    else
+        memcpy(to, data->features + row * data->in_dim, (size_t)data->in_dim * sizeof *to);
+}
+
+/* Questions, by owner: rows of the owner, step beside step. Own ids of the input are left out. */
+static flip_status make_questions(talk *t, const flip_data *data, const flip_batch *batch) {
+    const int32_t n_input = batch->n_input;
+    const flip_gid *input = batch->input;
     size_t size = (size_t)flip_comm_size(data->comm);
     int rank = flip_comm_rank(data->comm);
     int64_t *at;
@@ -62,7 +77,8 @@ static flip_status make_questions(talk *t, const flip_data *data, int32_t n_inpu
         int owner = owner_of(data, input[i]);
         if (owner == rank) continue;
         t->place[at[owner]] = i;
-        t->asked[at[owner]++] = (int32_t)(input[i] - data->rank_first[owner]);
+        t->asked[at[owner]++] =
+            (int32_t)(input[i] - data->rank_first[owner]) * data->steps + step_of(batch, i);
     }
     return FLIP_OK;
 }
@@ -74,19 +90,18 @@ static flip_status give(talk *t, const flip_data *data) {
     FLIP_TRY(flip_alloc(&t->rows, (size_t)t->n * dim, sizeof *t->rows, "rows of a batch"));
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->n_received; i++)
-        memcpy(t->given + (size_t)i * dim, data->features + (size_t)t->received[i] * dim,
-               dim * sizeof *t->given);
+        copy_row(data, t->received[i], t->given + (size_t)i * dim);
     return FLIP_OK;
 }
 
 /* rows [n_input, in_dim]: those of other ranks are filled. Collective. */
-static flip_status fetch_remote(flip_batching *b, const flip_data *data, int32_t n_input,
-                                const flip_gid *input, flip_real *rows) {
+static flip_status fetch_remote(flip_batching *b, const flip_data *data, const flip_batch *batch,
+                                flip_real *rows) {
     flip_status status;
     talk t = {0};
     size_t bytes = (size_t)data->in_dim * sizeof *rows;
     if (flip_comm_size(data->comm) == 1) return FLIP_OK;
-    FLIP_TRY_GOTO(make_questions(&t, data, n_input, input));
+    FLIP_TRY_GOTO(make_questions(&t, data, batch));
     FLIP_TRY_GOTO(flip_comm_deal(b->comm, &t.received, &t.n_received, t.from, t.asked, t.to,
                                  sizeof *t.asked));
     FLIP_TRY_GOTO(give(&t, data));
@@ -176,7 +191,7 @@ static flip_status fetch_in_place(flip_batching *b, flip_batch_slot *slot, const
         return aggregate(b, slot, data, &(summing){.packed = data->packed});
     }
     FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
-    FLIP_TRY(fetch_remote(b, data, batch->n_input, batch->input, r->input));
+    FLIP_TRY(fetch_remote(b, data, batch, r->input));
     gather(r->self, n, batch->column, data, r->input);
     return aggregate(b, slot, data, &(summing){.x = data->features, .far = r->input});
 }
@@ -199,15 +214,15 @@ static flip_status fetch_side_by_side(flip_batching *b, flip_batch_slot *slot,
         flip_free(row);
         return FLIP_OK;
     }
-    FLIP_TRY(fetch_remote(b, data, batch->n_input, batch->input, r->input));
+    FLIP_TRY(fetch_remote(b, data, batch, r->input));
 #pragma omp parallel for schedule(static)
     for (int32_t i = 0; i < batch->n_input; i++) {
         flip_gid own = batch->input[i] - first;
         if (own < 0 || own >= data->n_own) continue;
-        memcpy(r->input + (size_t)i * dim, data->features + (size_t)own * dim,
-               dim * sizeof(flip_real));
+        copy_row(data, own * data->steps + step_of(batch, i), r->input + (size_t)i * dim);
     }
-    return FLIP_OK;
+    /* the destinations' rows are the first */
+    return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;
 }
 
 /* Out of the store: plain rows, or packed ones that are decoded where they are read. */
@@ -231,11 +246,23 @@ static flip_status fetch_stored(flip_batching *b, flip_batch_slot *slot, const f
     return b->aggregates ? aggregate(b, slot, data, &(summing){.packed = packed}) : FLIP_OK;
 }
 
+/* Dropout's keys are those of the whole timeline's rows. */
+static flip_status make_keys(flip_batch_slot *slot, const flip_data *data) {
+    const flip_batch *batch = slot->batch;
+    flip_batch_rows *r = &slot->rows;
+    if (!batch->step) return FLIP_OK;
+    FLIP_TRY(make_bytes(&r->key, &r->room[4], batch->n_input, sizeof *r->key));
+    for (int32_t i = 0; i < batch->n_input; i++)
+        r->key[i] = batch->original[i] * data->steps + step_of(batch, i);
+    return FLIP_OK;
+}
+
 flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
     flip_meter_begin(b->meter, FLIP_STAGE_FETCH);
     flip_status status = b->store      ? fetch_stored(b, slot, data)
                          : b->in_place ? fetch_in_place(b, slot, data)
                                        : fetch_side_by_side(b, slot, data);
+    if (status == FLIP_OK) status = make_keys(slot, data);
     flip_meter_end(b->meter);
     return status;
 }

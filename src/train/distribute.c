@@ -110,6 +110,8 @@ flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     e->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
     e->available = s->memory == FLIP_UNSET ? flip_memory_available() / 5 * 4 : (size_t)s->memory;
     e->ranks_here = flip_comm_node_size(data->comm);
+    if (s->distribute == FLIP_DISTRIBUTE_AUTO && flip_settings_batched(s))
+        s->distribute = FLIP_DISTRIBUTE_NODES; /* a batch draws on all steps of its nodes */
     if (s->distribute == FLIP_DISTRIBUTE_AUTO) FLIP_TRY(flip_cost_choose(trainer));
     FLIP_TRY(check_distribution(data, s->distribute));
     if (flip_data_pieces(data)) s->blocks = data->steps - s->first_step;

@@ -222,7 +222,7 @@ void flip_estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const f
         e->placed += (size_t)(s->rows * b.steps * data->in_dim) * real;
     e->training = parameter_bytes(trainer) + carry_bytes(data, &m, s, n_blocks);
     if (flip_settings_batched(&data->s)) {
-        e->training += flip_batch_bytes(data, s->n_halo);
+        e->training += flip_batch_bytes(data, s->n_halo, b.steps);
         return;
     }
     e->training += flip_model_bytes(&m, s->rows, s->n_halo, (int64_t)b.entries, b.steps);

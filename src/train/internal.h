@@ -191,6 +191,8 @@ flip_status flip_data_fits(const flip_data *data, double count, const char *what
  * valid until the next block's, or NULL where there are none (learned, released). */
 flip_status flip_data_place_inputs(flip_data *data);
 flip_status flip_data_inputs(flip_data *data, int32_t block, const flip_real **x);
+/* to [in_dim]: what an own node has at a step of this rank's chunk, which is the whole timeline. */
+void flip_data_row(const flip_data *data, int64_t node, int32_t step, flip_real *to);
 /* Are several steps of a block set out from rows that stand once? */
 bool flip_data_sets_out(const flip_data *data, int32_t steps);
 /* The model reads the features no more; they are NULL from here on. */
@@ -345,9 +347,9 @@ bool flip_settings_batched(const flip_settings *settings);
 flip_status flip_batch_settle(flip_data *data);
 /* Seconds, traffic and work of the thread that makes batches ahead, so far; zeros without one. */
 flip_meter flip_batching_ahead(const flip_batching *batching);
-/* Bytes of this rank for sampler, one batch, and the whole graph's forward pass of an evaluation,
- * from counts alone. */
-size_t flip_batch_bytes(const flip_data *data, int64_t n_halo);
+/* Bytes of this rank for sampler, one batch, and the forward pass of an evaluation over so many
+ * steps at once, from counts alone. */
+size_t flip_batch_bytes(const flip_data *data, int64_t n_halo, int64_t steps);
 /* One epoch of one block that begins at the states it was left: gradients go no further back.
  * Collective. */
 flip_status flip_trainer_update(flip_trainer *trainer, int32_t block);

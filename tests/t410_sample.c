@@ -585,16 +585,18 @@ static void heat_of_rows(void **state) {
         (flip_sampler_params){.layers = 1, .fanout = {-1}, .adjacency = FLIP_ADJACENCY_MEAN},
         false);
     int32_t n = (int32_t)(first[rank + 1] - first[rank]);
-    double heat[NODES];
+    double heat[NODES], all[NODES], expected[NODES];
     int64_t key[NODES];
     flip_gid seed[NODES];
     flip_batches b;
     for (int32_t i = 0; i < n; i++) {
         seed[i] = first[rank] + i;
         key[i] = original[seed[i]];
+        all[i] = 1;
     }
     CHECK_OK(flip_batches_create(&b, comm, n, key, 0));
     CHECK_OK(flip_sampler_heat(s, &b, seed, 1, heat));
+    CHECK_OK(flip_sampler_expect(s, all, expected)); /* nothing is left to chance */
     for (int32_t i = 0; i < n; i++) {
         double want = 0;
         for (int r = 0; r < size; r++) { /* once for each rank whose nodes have it as a source */
@@ -604,9 +606,64 @@ static void heat_of_rows(void **state) {
             want += reads;
         }
         CHECK(heat[i] == want, "node %lld: %g, not %g", (long long)seed[i], heat[i], want);
+        CHECK(expected[i] == want, "node %lld: %g expected", (long long)seed[i], expected[i]);
     }
     flip_batches_finish(&b);
     flip_sampler_destroy(&s);
+}
+
+/* What is expected beside what is drawn, on average over epochs of batches of six seeds: node by
+ * node after one hop, in sum and in order of heat (correlation) after two. */
+static void expected_heat(void **state) {
+    (void)state;
+    static const flip_sampler_params kinds[] = {
+        {.layers = 1, .fanout = {3}},
+        {.layers = 1, .fanout = {3}, .replace = true},
+        {.layers = 1, .fanout = {3}, .kind = FLIP_SAMPLE_WEIGHTED},
+        {.layers = 2, .fanout = {3, 2}},
+    };
+    int32_t n = (int32_t)(first[rank + 1] - first[rank]);
+    flip_gid seed[NODES];
+    int64_t key[NODES];
+    flip_batches b;
+    for (int32_t i = 0; i < n; i++) {
+        seed[i] = first[rank] + i;
+        key[i] = original[seed[i]];
+    }
+    CHECK_OK(flip_batches_create(&b, comm, n, key, 6));
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        flip_sampler_params p = kinds[k];
+        double mean[NODES] = {0}, heat[NODES], share[NODES], sum[5] = {0};
+        p.adjacency = FLIP_ADJACENCY_MEAN;
+        flip_sampler *s = make_sampler(p, p.kind == FLIP_SAMPLE_WEIGHTED);
+        for (int32_t i = 0; i < n; i++)
+            share[i] = 1 / (double)b.n_batches;
+        CHECK_OK(flip_sampler_expect(s, share, heat));
+        for (int64_t epoch = 1; epoch <= 400; epoch++) {
+            double one[NODES];
+            CHECK_OK(flip_sampler_heat(s, &b, seed, epoch, one));
+            for (int32_t i = 0; i < n; i++)
+                mean[i] += one[i] / 400;
+        }
+        for (int32_t i = 0; i < n; i++) {
+            double x = heat[i] * (double)b.n_batches, y = mean[i];
+            CHECK(p.layers > 1 || fabs(x - y) < 0.15 * y + 0.1, "kind %zu, node %lld: %g, drawn %g",
+                  k, (long long)seed[i], x, y);
+            double terms[] = {x, y, x * x, y * y, x * y};
+            for (int j = 0; j < 5; j++)
+                sum[j] += terms[j];
+        }
+        CHECK_OK(flip_comm_sum_f64(comm, sum, 5));
+        double cov = sum[4] - sum[0] * sum[1] / NODES, vx = sum[2] - sum[0] * sum[0] / NODES;
+        double alike = cov / sqrt(vx * (sum[3] - sum[1] * sum[1] / NODES));
+        if (rank == 0)
+            printf("# kind %zu: %.3f of what is drawn, correlation %.4f\n", k, sum[0] / sum[1],
+                   alike);
+        CHECK(fabs(sum[0] / sum[1] - 1) < .1 && alike > .95, "kind %zu: %g expected, %g drawn, %g",
+              k, sum[0], sum[1], alike);
+        flip_sampler_destroy(&s);
+    }
+    flip_batches_finish(&b);
 }
 
 static void refusals(void **state) {
@@ -641,13 +698,19 @@ int main(int argc, char **argv) {
     size = flip_comm_size(comm);
     epochs = size == 1 ? 4000 : 100;
     make_world();
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_neighbourhoods), cmocka_unit_test(drawn_entries),
-        cmocka_unit_test(uniform_draws),        cmocka_unit_test(weighted_again),
-        cmocka_unit_test(weighted_once),        cmocka_unit_test(gcn_draws),
-        cmocka_unit_test(temporal_draws),       cmocka_unit_test(labor_shares),
-        cmocka_unit_test(same_batches),         cmocka_unit_test(order_of_seeds),
-        cmocka_unit_test(heat_of_rows),         cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(whole_neighbourhoods),
+                                       cmocka_unit_test(drawn_entries),
+                                       cmocka_unit_test(uniform_draws),
+                                       cmocka_unit_test(weighted_again),
+                                       cmocka_unit_test(weighted_once),
+                                       cmocka_unit_test(gcn_draws),
+                                       cmocka_unit_test(temporal_draws),
+                                       cmocka_unit_test(labor_shares),
+                                       cmocka_unit_test(same_batches),
+                                       cmocka_unit_test(order_of_seeds),
+                                       cmocka_unit_test(heat_of_rows),
+                                       cmocka_unit_test(expected_heat),
+                                       cmocka_unit_test(refusals)};
     if (!failed) failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);
     MPI_Finalize();

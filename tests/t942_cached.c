@@ -49,6 +49,7 @@ static void same_bits(void **state) {
         const char *words;
         double bytes;
     } budgets[] = {{"--cache-bytes 1", 1},
+                   {"--cache-bytes 2000 --hot degree", 2000},
                    {"--cache-bytes 2000", 2000},
                    {"--cache-bytes 2000 --hot presample", 2000},
                    {"--cache-bytes 1G", 1e9}};
@@ -107,7 +108,7 @@ static void refusals(void **state) {
     (void)state;
     static const char *const wrong[][2] = {
         {"still.h5 --cache-bytes 1M", "belong to sampled batches"},
-        {"still.h5 --hot presample", "belong to sampled batches"},
+        {"still.h5 --hot degree", "belong to sampled batches"},
         {"still.h5 --batch 8 --hot presample", "there is none without --cache-bytes"},
         {"still.h5 --batch 8 --cache-bytes -1", "cache-bytes"},
     };

@@ -129,6 +129,16 @@ flip_status flip_sampler_count(flip_sampler *sampler, const flip_batch *batch, d
  * place. */
 flip_status flip_sampler_heat(flip_sampler *sampler, flip_batches *batches, const flip_gid *seed,
                               int64_t epoch, double *heat);
+/* Collective. What is expected of that in one batch, drawn at random, without drawing any
+ * (SALIENT++, MLSys'23): seed [n_own] -> heat [n_own]. seed: how often own nodes are seeds of a
+ * batch, of all ranks. A row is read by a batch where it is a seed or drawn by a row of an earlier
+ * hop,
+ *
+ *     heat_h+1(u) = 1 - prod over rows v that have u of (1 - heat_h(v) chance(v, u)),
+ *
+ * as if rows were independent, for each rank's rows v apart, and of a temporal sampler as if all
+ * events were before every seed. */
+flip_status flip_sampler_expect(flip_sampler *sampler, const double *seed, double *heat);
 
 #ifdef __cplusplus
 }

@@ -76,11 +76,12 @@ flip_store_counts flip_store_counted(const flip_store *store); /* since create *
  * communicator it was made from. */
 void flip_store_meter(flip_store *store, flip_meter *meter);
 
-/* Collective. heat [n]: how often own rows were read, of which most are few; degree [n] >= 0: how
- * many could read them. Adds `weight` times what its degree lets expect, as the mean of a Poisson
- * rate with a gamma prior does; weight 1 / E: as if one more epoch than the E counted. The same
- * hottest rows for any number of ranks where sums of heat and degrees are exact. */
-flip_status flip_heat_smooth(flip_comm *comm, int64_t n, double *heat, const double *degree,
+/* Collective. heat [n]: how often own rows were read, of which most are few; expected [n] >= 0:
+ * what is in proportion to how often they should be (flip_sampler_expect, or the degree). Adds
+ * `weight` times what that lets expect, as the mean of a Poisson rate with a gamma prior does;
+ * weight 1 / E: as if one more epoch than the E counted. The same hottest rows for any number of
+ * ranks where sums of heat and `expected` are exact. */
+flip_status flip_heat_smooth(flip_comm *comm, int64_t n, double *heat, const double *expected,
                              double weight);
 
 /* ---- rows to learn a codec from ---- */

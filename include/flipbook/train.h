@@ -98,7 +98,7 @@ enum {
     FLIP_EVAL_GIVEN = FLIP_WORD_VALUE(1) /* the non-edges that the file pins */
 };
 
-typedef enum flip_hot { FLIP_HOT_DEGREE, FLIP_HOT_PRESAMPLE } flip_hot;
+typedef enum flip_hot { FLIP_HOT_EXPECTED, FLIP_HOT_DEGREE, FLIP_HOT_PRESAMPLE } flip_hot;
 
 enum { FLIP_SAMPLING_RECENT = 3 }; /* uniform, but the latest neighbours instead of drawn ones */
 

@@ -230,9 +230,10 @@ static const flip_key keys[] = {
     {"cache-bytes", FLIP_KEY_BYTES, AT(cache_bytes), "0", 0, 9e18, false, NULL, NULL, NULL, T,
      false,
      "for features in a cache on each rank's device, the hottest of all ranks (64M; --batch N)"},
-    CHOICE("hot", hot, "degree", "degree|presample", NULL, false,
-           "which rows the cache holds: nodes with the most out-edges, first ones of each part; or "
-           "those that four epochs of batches, drawn beforehand, read most often"),
+    CHOICE("hot", hot, "expected", "expected|degree|presample", NULL, false,
+           "which rows the cache holds: those that batches will read most often, worked out from "
+           "seeds, fanouts and edges; nodes with the most out-edges, first ones of each part; or "
+           "expected ones corrected by four epochs of batches drawn beforehand"),
     INT_AUTO("prefetch", prefetch, 0, 1000, T, false,
              "batches that a thread beside the trainer draws, fetches and decodes ahead of it "
              "(--batch N); 0: none; auto: 2 where a rank has half as many cores to spare as "

@@ -1,6 +1,9 @@
-/* How often rows are read: an epoch's batches drawn without training (GNNLab, EuroSys'22). */
+/* How often rows are read: an epoch's batches drawn without training (GNNLab, EuroSys'22), or what
+ * is expected of them without drawing (the vertex-wise inclusion probabilities of SALIENT++, Kaler
+ * et al., MLSys'23, section 3). */
 #include "internal.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ids of other ranks to their owners, which count them. */
@@ -62,5 +65,113 @@ done:
     flip_free(ids);
     flip_free(original);
     flip_batch_destroy(&b);
+    return status;
+}
+
+/* ---- without drawing ---- */
+
+/* -log(1 - chance) that a row read `times` times takes an entry that it takes with `chance`: what
+ * adds up over the rows that have the entry. */
+static double weight_of(double times, double chance) {
+    if (times <= 1) return times * chance < 1 ? -log1p(-times * chance) : INFINITY;
+    return chance < 1 ? -times * log1p(-chance) : INFINITY;
+}
+
+/* The chance of an entry with this share of its row's weight, among n. Draws by weight are taken
+ * for independent ones; LABOR's destinations share theirs, so that its sources are read less often
+ * than this says. */
+static double chance_of(const flip_sampler *s, int32_t fanout, int64_t n, double share) {
+    if (fanout < 0 || (!s->p.replace && n <= fanout)) return 1;
+    bool again = s->p.replace || s->p.kind == FLIP_SAMPLE_WEIGHTED;
+    return again ? -expm1(fanout * log1p(-share)) : fanout * share;
+}
+
+/* sum [n_cols] += of each own row's entries. times [n_own]: how often own nodes are rows. */
+static void spread(const flip_sampler *s, int32_t fanout, const double *times, double *sum) {
+    const flip_real *weight = s->p.kind == FLIP_SAMPLE_WEIGHTED ? s->weight : NULL;
+    for (int32_t v = 0; v < s->n_own; v++) {
+        int64_t first = s->row_ptr[v], end = s->row_ptr[v + 1], n = end - first;
+        double all = 0;
+        if (times[v] == 0 || n == 0) continue;
+        for (int64_t e = first; weight && e < end; e++)
+            all += (double)weight[e];
+        double same = weight_of(times[v], chance_of(s, fanout, n, 1 / (double)n));
+        for (int64_t e = first; e < end; e++)
+            sum[s->col[e]] +=
+                weight ? weight_of(times[v], chance_of(s, fanout, n, (double)weight[e] / all))
+                       : same;
+    }
+}
+
+/* Sums of halo rows as they go to their owners. */
+typedef struct reading {
+    flip_gid id;
+    double times;
+} reading;
+
+typedef struct homeward {
+    int64_t *to;    /* [size] */
+    int32_t *place; /* [n_halo] where a halo row stands among those sent */
+    reading *sent;
+} homeward;
+
+static flip_status order_halo(homeward *h, const flip_sampler *s) {
+    size_t n_halo = (size_t)(s->n_cols - s->n_own);
+    int64_t *at;
+    FLIP_TRY(flip_alloc_zero(&h->to, 2 * (size_t)s->size, sizeof *h->to, "counts of rows"));
+    FLIP_TRY(flip_alloc(&h->place, n_halo, sizeof *h->place, "order of the halo"));
+    FLIP_TRY(flip_alloc(&h->sent, n_halo, sizeof *h->sent, "readings of the halo"));
+    at = h->to + s->size;
+    for (size_t i = 0; i < n_halo; i++)
+        h->to[flip_owner_in(s->rank_first, s->size, s->halo[i])]++;
+    for (int r = 1; r < s->size; r++)
+        at[r] = at[r - 1] + h->to[r - 1];
+    for (size_t i = 0; i < n_halo; i++) {
+        h->place[i] = (int32_t)at[flip_owner_in(s->rank_first, s->size, s->halo[i])]++;
+        h->sent[h->place[i]].id = s->halo[i];
+    }
+    return FLIP_OK;
+}
+
+/* heat [n_own] of sum [n_cols]: each rank reads a row at most once a batch. Rows that a rank has
+ * are taken for those that it asks for, as parts are made for. */
+static flip_status gather_heat(const flip_sampler *s, homeward *h, const double *sum,
+                               double *heat) {
+    reading *received = NULL;
+    int64_t n = 0;
+    for (int32_t v = 0; v < s->n_own; v++)
+        heat[v] = -expm1(-sum[v]);
+    if (s->size == 1) return FLIP_OK;
+    for (int32_t i = 0; i < s->n_cols - s->n_own; i++)
+        h->sent[h->place[i]].times = -expm1(-sum[s->n_own + i]);
+    flip_status status =
+        flip_comm_deal(s->comm, &received, &n, NULL, h->sent, h->to, sizeof *h->sent);
+    for (int64_t i = 0; status == FLIP_OK && i < n; i++)
+        heat[received[i].id - s->first] += received[i].times;
+    flip_free(received);
+    return status;
+}
+
+flip_status flip_sampler_expect(flip_sampler *s, const double *seed, double *heat) {
+    flip_status status;
+    double *sum = NULL;
+    homeward h = {0};
+    status = flip_alloc_zero(&sum, (size_t)s->n_cols, sizeof *sum, "expected readings");
+    if (status == FLIP_OK && s->size > 1) status = order_halo(&h, s);
+    if (s->size > 1) status = flip_comm_agree(s->comm, status);
+    FLIP_TRY_GOTO(status);
+    for (int32_t v = 0; v < s->n_own; v++) {
+        heat[v] = seed[v];
+        sum[v] = weight_of(seed[v] < 1 ? seed[v] : 1, 1);
+    }
+    for (int32_t hop = 0; hop < s->p.layers; hop++) {
+        spread(s, s->p.fanout[hop], heat, sum);
+        FLIP_TRY_GOTO(gather_heat(s, &h, sum, heat));
+    }
+done:
+    flip_free(sum);
+    flip_free(h.to);
+    flip_free(h.place);
+    flip_free(h.sent);
     return status;
 }

@@ -57,8 +57,8 @@ flip_status flip_batch_check(const flip_settings *s) {
         return FLIP_OK;
     }
     if (s->hot && s->cache_bytes == 0)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "--hot presample says what a cache holds; there is none "
-                                           "without --cache-bytes");
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "--hot says what a cache holds; there is none without "
+                                           "--cache-bytes");
     if (s->model > FLIP_MODEL_GIN || s->temporal != FLIP_TEMPORAL_NONE)
         why = "it needs every node at every step: models over time have no sampled batches";
     else if (s->norm == FLIP_NORM_BATCH)
@@ -141,7 +141,7 @@ static flip_status check_timeline(const flip_data *data) {
                        "the number of nodes times steps");
 }
 
-flip_status flip_batching_create(flip_batching **out, const flip_data *data) {
+flip_status flip_batching_create(flip_batching **out, flip_data *data) {
     flip_sampler_params p = sampler_params(data);
     flip_model_params model = flip_data_model_params(data);
     *out = NULL;

@@ -83,7 +83,7 @@ flip_status flip_batch_draw(flip_batching *b, flip_batch_slot *slot, const flip_
 /* The rows of the slot's batch. Collective over b->comm or the store's communicator. */
 flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data);
 /* b->store, where the settings want a cache; b->order is made. Collective. */
-flip_status flip_batch_store_create(flip_batching *b, const flip_data *data);
+flip_status flip_batch_store_create(flip_batching *b, flip_data *data);
 /* Do rows come out of a store? With a cache, and packed ones on several ranks. */
 bool flip_batch_stored(const flip_data *data);
 /* Rows [n_input, stride] out of the store. Collective. */

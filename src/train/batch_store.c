@@ -5,15 +5,54 @@
 #include <string.h>
 
 /* Epochs drawn to find what is hot: one alone leaves most counts at 0 or 1. They are none of
- * training's, which begin with 1; draws of non-edges have 24 bits for theirs. */
-enum { DRAWN = 4, DRAWN_FIRST = 0xFFFF00 };
+ * training's, which begin with 1; draws of non-edges have 24 bits for theirs. What is expected
+ * without drawing counts as FORESEEN times as many more. */
+enum { DRAWN = 4, DRAWN_FIRST = 0xFFFF00, FORESEEN = 4 };
+
+/* An epoch's items as training has them: links have other non-edges in each. */
+static flip_status begin_epoch(flip_batching *b, flip_data *data, int64_t epoch) {
+    if (data->s.task == FLIP_TASK_LINK)
+        FLIP_TRY(flip_data_sample(data, FLIP_PART_TRAIN, (uint64_t)epoch));
+    return flip_batch_epoch(b, data, epoch);
+}
+
+/* How often an own node is a seed of an epoch's batches, of all ranks. */
+static flip_status count_seeds(flip_batching *b, flip_data *data, double *seed) {
+    memset(seed, 0, (size_t)data->n_own * sizeof *seed);
+    flip_batch_slot *slot = b->pipe.slot;
+    FLIP_TRY(begin_epoch(b, data, DRAWN_FIRST));
+    for (int64_t k = 0; k < b->order.n_batches; k++) {
+        FLIP_TRY(flip_batch_seeds(b, slot, data, k));
+        flip_batch seeds = {.n_input = slot->n_seeds, .input = slot->seed};
+        FLIP_TRY(flip_sampler_count(b->sampler, &seeds, seed));
+    }
+    return FLIP_OK;
+}
+
+/* How often a row is expected to be read in an epoch, without drawing. */
+static flip_status foresee(flip_batching *b, flip_data *data, double *heat) {
+    double *seed = NULL;
+    flip_status status =
+        flip_alloc(&seed, (size_t)data->n_own, sizeof *seed, "how often nodes are seeds");
+    FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
+    FLIP_TRY_GOTO(count_seeds(b, data, seed));
+    double batches = (double)b->order.n_batches;
+    for (int32_t v = 0; v < data->n_own; v++)
+        seed[v] /= batches;
+    FLIP_TRY_GOTO(flip_sampler_expect(b->sampler, seed, heat));
+    for (int32_t v = 0; v < data->n_own; v++)
+        heat[v] *= batches;
+done:
+    flip_free(seed);
+    return status;
+}
 
 /* How often a row is read in epochs drawn beforehand without training (GNNLab, EuroSys'22). */
-static flip_status presample(flip_batching *b, const flip_data *data, double *heat) {
+static flip_status presample(flip_batching *b, flip_data *data, double *heat) {
     flip_batch_slot *slot = b->pipe.slot;
     memset(heat, 0, (size_t)data->n_own * sizeof *heat);
     for (int64_t epoch = DRAWN_FIRST; epoch < DRAWN_FIRST + DRAWN; epoch++) {
-        FLIP_TRY(flip_batch_epoch(b, data, epoch));
+        FLIP_TRY(begin_epoch(b, data, epoch));
         for (int64_t k = 0; k < b->order.n_batches; k++) {
             FLIP_TRY(flip_batch_draw(b, slot, data, epoch, k));
             FLIP_TRY(flip_sampler_count(b->sampler, slot->batch, heat));
@@ -40,7 +79,7 @@ bool flip_batch_stored(const flip_data *data) {
     return data->s.cache_bytes > 0 || (data->packed.packing && flip_comm_size(data->comm) > 1);
 }
 
-flip_status flip_batch_store_create(flip_batching *b, const flip_data *data) {
+flip_status flip_batch_store_create(flip_batching *b, flip_data *data) {
     flip_status status;
     double *heat = NULL, *read = NULL;
     const flip_settings *s = &data->s;
@@ -56,13 +95,13 @@ flip_status flip_batch_store_create(flip_batching *b, const flip_data *data) {
         .cache_bytes = (uint64_t)s->cache_bytes};
     p.part_first = flip_graph_part_first(data->graph, &p.n_parts);
     /* parts are in the order of their degrees; a file that nobody cut is in no order */
-    p.anywhere = s->hot == FLIP_HOT_PRESAMPLE || data->info->n_parts == 0;
-    FLIP_TRY_GOTO(out_degrees(data, heat));
+    p.anywhere = s->hot != FLIP_HOT_DEGREE || data->info->n_parts == 0;
+    FLIP_TRY_GOTO(s->hot == FLIP_HOT_DEGREE ? out_degrees(data, heat) : foresee(b, data, heat));
     if (s->hot == FLIP_HOT_PRESAMPLE) {
         status = flip_alloc(&read, (size_t)data->n_own, sizeof *read, "heat of rows");
         FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
         FLIP_TRY_GOTO(presample(b, data, read));
-        FLIP_TRY_GOTO(flip_heat_smooth(data->comm, data->n_own, read, heat, 1.0 / DRAWN));
+        FLIP_TRY_GOTO(flip_heat_smooth(data->comm, data->n_own, read, heat, FORESEEN));
         p.heat = read;
     }
     status = flip_store_create(&b->store, data->comm, &p);

@@ -336,7 +336,7 @@ typedef struct flip_store_use {
     int64_t cached_rows, cache_bytes;
 } flip_store_use;
 flip_store_use flip_batching_store(const flip_batching *batching);
-flip_status flip_batching_create(flip_batching **batching, const flip_data *data);
+flip_status flip_batching_create(flip_batching **batching, flip_data *data);
 void flip_batching_destroy(flip_batching **batching);
 /* All batches of the next epoch, a step of the optimiser each; loss: the mean over the items.
  * Collective. */

@@ -1,0 +1,214 @@
+/* t944: hits of the feature cache in whole runs — with a fifth of the bytes of float32 rows, at
+ * least 90 % of the hits of the best set of as many rows that there is for the counts of all
+ * epochs, summed over ranks, which nobody can know beforehand. Batches are drawn as training draws
+ * them, nothing is learned.
+ *
+ *     t944_hits                                    a graph with the shape of ogbn-products
+ *     t944_hits FILE [--hot presample …]           a file, measured and not judged */
+#include "ranks.h"
+
+#include "cli/settings.h"
+#include "train/batch.h"
+
+#include <flipbook/generate.h>
+#include <flipbook/partition.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static flip_comm *comm;
+static int size, rank;
+static const char *file;
+static int n_words;
+static char **words;
+
+/* ---- a graph ---- */
+
+static void make_graph(const char *plain, const char *cut) {
+    flip_rmat_params p = FLIP_RMAT_DEFAULTS;
+    flip_partition_params how = FLIP_PARTITION_DEFAULTS;
+    flip_generate_counts counts;
+    flip_reader *reader;
+    flip_partition *partition;
+    p.common.n_nodes = 9796; /* products, a 250th */
+    p.n_edges = 247437;
+    p.n_classes = 47;
+    p.common.n_features = 20;
+    p.common.train = .0803;
+    p.common.valid = .0161;
+    p.common.seed = 4;
+    CHECK_OK(flip_generate_rmat(comm, plain, &p, &counts));
+    CHECK_OK(flip_reader_open(&reader, comm, plain, NULL));
+    CHECK_OK(flip_partition_compute(&partition, comm, reader, &how));
+    CHECK_OK(flip_partition_write(comm, reader, partition, &how, cut));
+    flip_partition_destroy(&partition);
+    flip_reader_close(&reader);
+}
+
+/* ---- reads of a run ---- */
+
+typedef struct reads {
+    double *count;   /* [n_own] readings of own rows by all ranks */
+    int64_t n, hits; /* of all ranks */
+} reads;
+
+static flip_settings settings_of(int argc, char **argv) {
+    flip_settings s;
+    flip_settings_default(&s);
+    CHECK_OK(flip_settings_parse(&s, argc, argv, FLIP_FOR_TRAIN));
+    s.threads = 1;
+    return s;
+}
+
+static void open_trainer(flip_trainer *t, const flip_settings *s) {
+    memset(t, 0, sizeof *t);
+    CHECK_OK(flip_data_open(&t->data, comm, s));
+    CHECK_OK(flip_trainer_distribute(t, 0));
+    CHECK_OK(flip_data_place(&t->data));
+    CHECK_OK(flip_batching_create(&t->batching, &t->data));
+}
+
+/* The batches of all epochs, read through the store as training reads them. */
+static void read_epochs(flip_trainer *t, int64_t epochs, reads *r) {
+    flip_batching *b = t->batching;
+    flip_batch_slot *slot = b->pipe.slot;
+    flip_data *data = &t->data;
+    uint8_t *out = NULL;
+    size_t room = 0, stride = flip_store_stride(b->store);
+    r->count = calloc((size_t)data->n_own + 1, sizeof *r->count);
+    for (int64_t epoch = 1; epoch <= epochs; epoch++) {
+        if (data->s.task == FLIP_TASK_LINK)
+            CHECK_OK(flip_data_sample(data, FLIP_PART_TRAIN, (uint64_t)epoch));
+        CHECK_OK(flip_batch_epoch(b, data, epoch));
+        for (int64_t k = 0; k < b->order.n_batches; k++) {
+            CHECK_OK(flip_batch_draw(b, slot, data, epoch, k));
+            CHECK_OK(flip_sampler_count(b->sampler, slot->batch, r->count));
+            if ((size_t)slot->batch->n_input * stride > room) {
+                room = 2 * (size_t)slot->batch->n_input * stride;
+                out = realloc(out, room);
+            }
+            CHECK_OK(flip_batch_store_fetch(b, slot->batch, out));
+        }
+    }
+    free(out);
+    flip_store_counts c = flip_store_counted(b->store);
+    int64_t both[2] = {c.rows, c.hits};
+    CHECK_OK(flip_comm_sum_i64(comm, both, 2));
+    r->n = both[0];
+    r->hits = both[1];
+}
+
+static int falling(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* Readings of the k rows that were read most. */
+static double best_hits(const flip_data *data, const reads *r, int64_t k) {
+    size_t n = (size_t)data->info->n_nodes;
+    double *all = calloc(n, sizeof *all), best = 0, sum = 0;
+    memcpy(all + data->rank_first[rank], r->count, (size_t)data->n_own * sizeof *all);
+    CHECK_OK(flip_comm_sum_f64(comm, all, n));
+    qsort(all, n, sizeof *all, falling);
+    for (size_t i = 0; i < n; i++) {
+        sum += all[i];
+        if (i < (size_t)k) best += all[i];
+    }
+    CHECK(sum == (double)r->n, "%lld rows read, %g counted", (long long)r->n, sum);
+    free(all);
+    return best;
+}
+
+/* Share of the best set's hits, with a fifth of the bytes of float32 rows. */
+static double share_of_best(int argc, char **argv, const char *what) {
+    flip_settings s = settings_of(argc, argv);
+    flip_trainer t;
+    reads r = {0};
+    flip_data probe = {0};
+    if (s.cache_bytes == 0) { /* how many bytes are a fifth? */
+        s.cache_bytes = 1;
+        CHECK_OK(flip_data_open(&probe, comm, &s));
+        s.cache_bytes = probe.info->n_nodes * probe.in_dim * (int64_t)sizeof(float) / 5;
+        flip_data_close(&probe);
+    }
+    if (sizeof(flip_real) == sizeof(double)) s.cache_bytes *= 2;
+    open_trainer(&t, &s);
+    read_epochs(&t, s.epochs, &r);
+    int64_t k = flip_store_cached_rows(t.batching->store);
+    int64_t fifth = s.cache_bytes / (int64_t)flip_store_stride(t.batching->store);
+    if (fifth > t.data.info->n_nodes) fifth = t.data.info->n_nodes;
+    double best = best_hits(&t.data, &r, fifth), n = (double)r.n, share = (double)r.hits / best;
+    if (rank == 0)
+        printf("# %s: %lld rows of %lld, %.0f read, hits %.4f, best %.4f: share %.4f\n", what,
+               (long long)k, (long long)t.data.info->n_nodes, n, (double)r.hits / n, best / n,
+               share);
+    CHECK((double)r.hits <= best || k > fifth, "more hits than the best set has");
+    free(r.count);
+    flip_trainer_close(&t);
+    return share;
+}
+
+/* ---- tests ---- */
+
+static char cut[64];
+
+static void a_fifth(void **state) {
+    (void)state;
+    static const char *const cases[][4] = {
+        {"--hot", "expected"},
+        {"--hot", "presample"},
+        {"--hot", "degree"},
+        {"--hot", "expected", "--replace", "on"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char what[64],
+            *argv[20] = {"train", cut,      "--batch", "64",       "--fanout", "10,10",  "--model",
+                         "sage",  "--task", "node",    "--epochs", "10",       "--seed", "3"};
+        int n = 14;
+        for (int k = 0; k < 4 && cases[i][k]; k++)
+            argv[n++] = (char *)cases[i][k];
+        snprintf(what, sizeof what, "%s %s", cases[i][1], cases[i][2] ? cases[i][2] : "");
+        double share = share_of_best(n, argv, what);
+        CHECK(share >= .9, "%s: %.4f of the best set's hits", what, share);
+    }
+}
+
+static void given(void **state) {
+    (void)state;
+    char *argv[64] = {"train", (char *)file};
+    for (int i = 0; i < n_words && i < 62; i++)
+        argv[2 + i] = words[i];
+    share_of_best(2 + n_words, argv, file);
+}
+
+int main(int argc, char **argv) {
+    int provided, failed;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    if (flip_comm_create(&comm, MPI_COMM_WORLD) != FLIP_OK) return 1;
+    size = flip_comm_size(comm);
+    rank = flip_comm_rank(comm);
+    if (argc > 1) {
+        file = argv[1];
+        n_words = argc - 2;
+        words = argv + 2;
+        const struct CMUnitTest tests[] = {cmocka_unit_test(given)};
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+    } else {
+        char plain[64];
+        int id = (int)getpid();
+        CHECK_OK(flip_comm_broadcast(comm, &id, sizeof id, 0));
+        snprintf(plain, sizeof plain, "t944_%d.h5", id);
+        snprintf(cut, sizeof cut, "t944_%d_cut.h5", id);
+        make_graph(plain, cut);
+        const struct CMUnitTest tests[] = {cmocka_unit_test(a_fifth)};
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+        if (rank == 0) {
+            unlink(plain);
+            unlink(cut);
+        }
+    }
+    flip_comm_destroy(&comm);
+    MPI_Finalize();
+    return failed != 0;
+}

@@ -55,13 +55,14 @@ peer() {
     peer_row "$1" "$2" "$PEERS/sage_sampled.py" "$static" --impl "$3" --fanout "$4" --threads "$5" \
         --hidden 128 --batch 1024 --warmup 1 --timed 3 --lr 0.003 --dropout 0.5
 }
-# ours ROW GRAPH FANOUT THREADS [OPTIONS]: the same work; scores only at the end, as the peers do.
+# ours ROW GRAPH FANOUT THREADS [OPTIONS]: the same work; scores only at the end, as the peers do. All
+# of it on these threads: none is ahead (--prefetch).
 ours() {
     local row=$1 from=$2 fanout=$3 threads=$4
     shift 4
     our_row "$row" 1 "$DATA/last-sampled.log" "$from" --model sage --task node --layers 2 --hidden 128 \
         --batch 1024 --fanout "$fanout" --epochs 4 --eval-every 4 --lr 0.003 --weight-decay 0 \
-        --dropout 0.5 --input-dropout 0 --seed 0 --metric accuracy --threads "$threads" "$@"
+        --dropout 0.5 --input-dropout 0 --seed 0 --metric accuracy --threads "$threads" --prefetch 0 "$@"
 }
 
 echo "row seconds-an-epoch cpu-seconds-an-epoch peak-MB test-accuracy"

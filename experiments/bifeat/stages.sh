@@ -8,7 +8,7 @@ for way in float32 bf16 uniform:8 lloyd:4:shared opq:16x256; do
         compressed products "$way" || continue
         file=products+${way//:/-} seconds=$(jq '.learn_seconds + .encode_seconds' <<<"$said")
     fi
-    run 1 "stages-$file" "$file" --model sage --task node --layers 2 --hidden 64 --batch 1024 --fanout 15,10 --epochs 4 --eval-every 4 --seed 1
+    run 1 "stages-$file" "$file" --model sage --task node --layers 2 --hidden 64 --batch 1024 --fanout 15,10 --epochs 4 --eval-every 4 --seed 1 --prefetch 0
     jq -r --arg w "$way" --argjson s "$seconds" '.stage_seconds as $t | [$w, $t.sample, $t.fetch, $t.aggregate, $t.dense,
         ([.cpu_seconds_per_epoch - $t.sample - $t.fetch - $t.aggregate - $t.dense, 0] | max), .cpu_seconds_per_epoch, (.peak_rss_bytes / 1e6), $s] | @tsv' \
         <<<"$summary" >>"$OUT/stages.tsv"

@@ -138,29 +138,30 @@ static void compare(const outcome *a, const outcome *b, int epochs, const char *
 
 static void same_bits(void **state) {
     (void)state;
+    enum { ALL_DEPTHS = 3 }; /* cases that are run with all of them */
     static const char *const cases[] = {
         "plain.h5 --model sage --batch 24 --fanout 3,2",
-        "plain.h5 --model gat --heads 2 --batch 24 --fanout 3,2 --sampling labor",
         "plain.h5 --model sage --batch 24 --fanout 3,2 --cache-bytes 3000",
         "codes.h5 --model sage --batch 24 --fanout 3,2",
+        "plain.h5 --model gat --heads 2 --batch 24 --fanout 3,2 --sampling labor",
         "codes.h5 --model gat --heads 2 --batch 24 --fanout 3,2 --cache-bytes 400",
         "plain.h5 --model sage --batch 300 --fanout 2 --task link --negatives 1 --eval-negatives 5",
+        "moving.h5 --model sage --batch 300 --fanout 2 --task link --eval-negatives 5",
     };
-    static const int depths[] = {1, 2, 5, 1000};
+    static const int depths[] = {2, 1, 5, 1000};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         outcome serial = good_run(cases[i], 0, "");
         CHECK(rank != 0 ||
                   json_object_size(json_object_get(serial.summary, "stage_seconds_ahead")) == 0,
               "%s: somebody was ahead", cases[i]);
         for (size_t d = 0; d < sizeof depths / sizeof *depths; d++) {
-            if (i % 3 && depths[d] == 1000) continue;
+            if (d > 0 && (i >= ALL_DEPTHS || (depths[d] == 1000 && i > 0))) continue;
             outcome ahead = good_run(cases[i], depths[d], "");
             compare(&serial, &ahead, EPOCHS, cases[i], depths[d]);
             CHECK(rank != 0 || number(&ahead, "stage_seconds_ahead", "sample") > 0,
                   "%s: nobody drew ahead", cases[i]);
-            CHECK(rank != 0 || number(&ahead, "stage_seconds", "sample") <
-                                   number(&serial, "stage_seconds", "sample"),
-                  "%s: the trainer drew", cases[i]);
+            CHECK(rank != 0 || number(&ahead, "stage_seconds", "fetch") == 0,
+                  "%s: the trainer fetched", cases[i]);
             json_decref(ahead.summary);
         }
         json_decref(serial.summary);
@@ -303,6 +304,8 @@ static void make_graphs(void) {
     sbm.common.train = 0.6;
     sbm.common.valid = 0.2;
     CHECK_OK(flip_generate_sbm(world, "plain.h5", &sbm, &counts));
+    sbm.common.n_steps = 4;
+    CHECK_OK(flip_generate_sbm(world, "moving.h5", &sbm, &counts));
     with.codec = "dither:4";
     CHECK_OK(flip_reader_open(&reader, world, "plain.h5", "graph"));
     CHECK_OK(flip_compress(&packed, world, reader, "codes.h5", &with));

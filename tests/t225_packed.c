@@ -196,9 +196,55 @@ static void dither(void **state) {
     assert_true(flip_dither(3, 1, 1) != flip_dither(4, 1, 1));
 }
 
+/* ---- sums of table entries ------------------------------------------------------------------ */
+
+static void check_entries(int32_t blocks, int32_t length, int32_t columns, int way) {
+    enum { ROWS = 53, NAMED = 70 };
+    const int64_t ld = columns + 3, entries = (int64_t)blocks * length;
+    const int32_t stride = blocks + way % 3, n = way & 1 ? NAMED : ROWS;
+    const bool accumulate = way & 2, biased = way & 4;
+    flip_real *table = noise(entries * FLIP_TABLE_COLUMNS, 41), *bias = noise(columns, 42);
+    uint8_t *codes = get((size_t)(ROWS * stride), 1);
+    int32_t index[NAMED];
+    for (int i = 0; i < ROWS * stride; i++)
+        codes[i] = (uint8_t)chance(43, 1, (uint64_t)i, (uint64_t)length);
+    for (int i = 0; i < NAMED; i++)
+        index[i] = (int32_t)chance(43, 2, (uint64_t)i, ROWS);
+    for (int t = 0; t < n_tables; t++) {
+        flip_real *out = noise(n * ld, 44), *want = noise(n * ld, 44);
+        for (int64_t i = 0; i < n; i++)
+            for (int32_t j = 0; j < columns; j++) {
+                double sum = biased ? (double)bias[j] : 0;
+                for (int32_t b = 0; b < blocks; b++) {
+                    int32_t code = codes[(way & 1 ? index[i] : i) * stride + b];
+                    sum += (double)table[(b * length + code) * FLIP_TABLE_COLUMNS + j];
+                }
+                want[i * ld + j] = (flip_real)(sum + (accumulate ? (double)want[i * ld + j] : 0));
+            }
+        list[t]->sum_entries(n, blocks, length, codes, (size_t)stride, way & 1 ? index : NULL,
+                             table, biased ? bias : NULL, columns, out, ld, accumulate);
+        near(list[t]->name, out, want, n * ld,
+             1.2e-7 * (blocks + 3) * 2); /* and what lies between */
+        flip_free(out);
+        flip_free(want);
+    }
+    flip_free(table);
+    flip_free(bias);
+    flip_free(codes);
+}
+
+static void entries(void **state) {
+    (void)state;
+    static const int32_t shapes[][3] = {{1, 1, 1},    {16, 256, 32}, {5, 37, 31},
+                                        {3, 256, 16}, {7, 2, 17},    {40, 9, 15}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int way = 0; way < 8; way++)
+            check_entries(shapes[s][0], shapes[s][1], shapes[s][2], way);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rows), cmocka_unit_test(sums_along),
-                                       cmocka_unit_test(dither)};
+                                       cmocka_unit_test(dither), cmocka_unit_test(entries)};
     check_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -234,6 +234,90 @@ static void chunks(void **state) {
     assert_true(peak < (size_t)ROWS * DIM * sizeof(flip_real) / 16);
 }
 
+/* ---- products in codebook space ----------------------------------------------------------------
+ * 22 columns in blocks of 5, of which the last has 2; 70 outputs: two tables of 32 columns and a
+ * narrow one; enough rows that tables pay. */
+
+enum { PQ_ROWS = 400, PQ_DIM = 22, PQ_WIDTH = 5, PQ_BLOCKS = 5, PQ_LENGTH = 37, PQ_OUT = 70 };
+
+static float book[PQ_BLOCKS * PQ_LENGTH * PQ_WIDTH], pq_offset[PQ_DIM], pq_scale[PQ_DIM];
+static uint8_t pq_codes[PQ_ROWS * PQ_BLOCKS];
+static const flip_packing product = {.kind = FLIP_PACKING_PRODUCT,
+                                     .dim = PQ_DIM,
+                                     .stride = PQ_BLOCKS,
+                                     .bits = 8,
+                                     .offset = pq_offset,
+                                     .scale = pq_scale,
+                                     .width = PQ_WIDTH,
+                                     .length = PQ_LENGTH,
+                                     .blocks = PQ_BLOCKS,
+                                     .codebook = book};
+
+static double pq_draw(uint64_t a, int i) {
+    return 2 * flip_random_uniform(5, FLIP_STREAM_TEST, a, (uint64_t)i) - 1;
+}
+
+/* relu(X w1 + X[turned] w2 + b) on packed rows, or on decoded ones; loss and gradients. */
+static double pq_step(bool packed, double *gradients, size_t n) {
+    static flip_real plain[2][PQ_ROWS * PQ_DIM];
+    static int32_t classes[PQ_ROWS], turned[PQ_ROWS];
+    flip_params *params;
+    flip_tape *tape;
+    flip_var x[2];
+    CHECK_OK(flip_params_create(&params));
+    flip_param w1 = flip_params_add(params, "w1", PQ_DIM, PQ_OUT, FLIP_INIT_GLOROT);
+    flip_param w2 = flip_params_add(params, "w2", PQ_DIM, PQ_OUT, FLIP_INIT_GLOROT);
+    flip_param b = flip_params_add(params, "b", 1, PQ_OUT, FLIP_INIT_GLOROT);
+    CHECK_OK(flip_params_finish(params, 1));
+    flip_tape_params settings = {.params = params};
+    CHECK_OK(flip_tape_create(&tape, &settings));
+    flip_tape_reset(tape, true, 0);
+    for (int i = 0; i < PQ_ROWS; i++) {
+        float row[PQ_DIM];
+        classes[i] = i * 7 % 5 % PQ_OUT;
+        turned[i] = i * 3 % PQ_ROWS;
+        flip_unpack_row(&product, pq_codes + i * PQ_BLOCKS, i, row);
+        for (int j = 0; j < PQ_DIM; j++)
+            plain[0][i * PQ_DIM + j] = (flip_real)row[j];
+    }
+    for (int i = 0; i < PQ_ROWS; i++)
+        memcpy(plain[1] + i * PQ_DIM, plain[0] + turned[i] * PQ_DIM, PQ_DIM * sizeof(flip_real));
+    for (int k = 0; k < 2; k++) {
+        flip_packed_rows rows = {&product, pq_codes, NULL, k == 0 ? NULL : turned};
+        x[k] = packed ? flip_tape_packed_input(tape, PQ_ROWS, &rows)
+                      : flip_tape_input(tape, PQ_ROWS, 1, PQ_DIM, plain[k], false);
+    }
+    flip_var y = flip_linear2(tape, x[0], w1, x[1], w2, b, (flip_act){.relu = true});
+    flip_labels labels = {.label = classes};
+    flip_var loss = flip_cross_entropy(tape, y, &labels);
+    CHECK_OK(flip_tape_status(tape));
+    double value = flip_tape_scalar(tape, loss);
+    CHECK_OK(flip_tape_backward(tape, loss));
+    memcpy(gradients, flip_params_gradients(params), n * sizeof *gradients);
+    flip_tape_destroy(&tape);
+    flip_params_destroy(&params);
+    return value;
+}
+
+static void in_codebook_space(void **state) {
+    (void)state;
+    enum { N = (2 * PQ_DIM + 1) * PQ_OUT };
+    static double packed[N], plain[N];
+    for (size_t i = 0; i < sizeof book / sizeof *book; i++)
+        book[i] = (float)pq_draw(1, (int)i);
+    for (int j = 0; j < PQ_DIM; j++) {
+        pq_offset[j] = (float)pq_draw(2, j);
+        pq_scale[j] = (float)(1.5 + pq_draw(3, j));
+    }
+    for (int i = 0; i < PQ_ROWS * PQ_BLOCKS; i++)
+        pq_codes[i] = (uint8_t)((pq_draw(4, i) + 1) / 2 * PQ_LENGTH);
+    double loss = pq_step(true, packed, N), want = pq_step(false, plain, N);
+    if (!(fabs(loss - want) <= (wide ? 1e-12 : 1e-6) * want))
+        fail_msg("loss %.12g, expected %.12g", loss, want);
+    for (int i = 0; i < N; i++)
+        assert_true(fabs(packed[i] - plain[i]) <= (wide ? 1e-12 : 1e-5));
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     CHECK_OK(flip_comm_create(&comm, MPI_COMM_WORLD));
@@ -241,7 +325,8 @@ int main(int argc, char **argv) {
     size = flip_comm_size(comm);
     make_world();
     make_codes();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(as_decoded), cmocka_unit_test(chunks)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_decoded), cmocka_unit_test(chunks),
+                                       cmocka_unit_test(in_codebook_space)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);
     MPI_Finalize();

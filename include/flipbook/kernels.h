@@ -73,6 +73,10 @@ typedef struct flip_adam_step {
 
 /* The table. Every pointer is set. `rows` lists the rows to do (NULL = 0 … n_rows-1). Thread count
  * is that of the OpenMP runtime; results do not depend on it. */
+enum {
+    FLIP_TABLE_COLUMNS = 32
+}; /* of sum_entries: a table of 16 x 256 entries is half a megabyte */
+
 typedef struct flip_kernels {
     const char *name; /* "reference", "c", "avx2", "avx512", "avx512+bf16" */
 
@@ -91,6 +95,16 @@ typedef struct flip_kernels {
      * entries are added in order; offsets and scales of columns may be applied to the sum. */
     void (*spmm_packed)(const flip_csr *a, const flip_packing *packing, const uint8_t *codes,
                         const int64_t *key, const int32_t *index, flip_real *y, int64_t ld,
+                        bool accumulate);
+
+    /* Rows as sums of table entries, which their one-byte codes name: out[i, j] (+)= bias[j] +
+     * sum_b table[b, codes[index[i] * stride + b], j], j < columns <= FLIP_TABLE_COLUMNS (index
+     * NULL = i, bias NULL = 0); table [blocks, length, FLIP_TABLE_COLUMNS], on whole cache lines.
+     * With table = codebook times weight, product-quantised rows are multiplied without being
+     * decoded. */
+    void (*sum_entries)(int64_t n, int32_t blocks, int32_t length, const uint8_t *codes,
+                        size_t stride, const int32_t *index, const flip_real *table,
+                        const flip_real *bias, int32_t columns, flip_real *out, int64_t ld,
                         bool accumulate);
 
     /* C[m,n] (ldc) = epilogue(A[m,k] (lda) * B[k,n] (ldb)); with k = 0, A and B may be NULL */

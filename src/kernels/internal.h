@@ -18,6 +18,7 @@ void flip_kernels_use_packed(flip_kernels *table); /* likewise */
     void flip_use_pairs_##isa(flip_kernels *table);                                                \
     void flip_use_spmm_##isa(flip_kernels *table);                                                 \
     void flip_use_packed_##isa(flip_kernels *table);                                               \
+    void flip_use_tables_##isa(flip_kernels *table);                                               \
     void flip_use_gemm_##isa(flip_kernels *table);                                                 \
     void flip_use_gradient_##isa(flip_kernels *table);
 FLIP_SIMD_USES(avx2)

@@ -53,7 +53,24 @@ static void spmm_packed(const flip_csr *a, const flip_packing *packing, const ui
             row_part(a, v, packing, codes, key, index, first, y + v * ld, accumulate);
 }
 
+static void sum_entries(int64_t n, int32_t blocks, int32_t length, const uint8_t *codes,
+                        size_t stride, const int32_t *index, const flip_real *table,
+                        const flip_real *bias, int32_t columns, flip_real *out, int64_t ld,
+                        bool accumulate) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *code = codes + (size_t)(index ? index[i] : i) * stride;
+        for (int32_t j = 0; j < columns; j++) {
+            flip_real sum = bias ? bias[j] : 0;
+            for (int32_t b = 0; b < blocks; b++)
+                sum += table[((int64_t)b * length + code[b]) * FLIP_TABLE_COLUMNS + j];
+            out[i * ld + j] = sum + (accumulate ? out[i * ld + j] : 0);
+        }
+    }
+}
+
 void flip_kernels_use_packed(flip_kernels *table) {
     table->decode_rows = decode_rows;
     table->spmm_packed = spmm_packed;
+    table->sum_entries = sum_entries;
 }

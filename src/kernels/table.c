@@ -23,6 +23,7 @@ static void fill_simd(void) {}
         flip_use_pairs_##isa(table);                                                               \
         flip_use_spmm_##isa(table);                                                                \
         flip_use_packed_##isa(table);                                                              \
+        flip_use_tables_##isa(table);                                                              \
         flip_use_gemm_##isa(table);                                                                \
         flip_use_gradient_##isa(table);                                                            \
     }

@@ -1,7 +1,12 @@
 /* Linear maps of packed rows: decoded some hundred at a time beside the product that reads them, in
  * forward and again in backward, so that no full-width table ever stands in memory.
- *     Y = decode(X) W,   dW = decode(X)^T dY */
+ *     Y = decode(X) W,   dW = decode(X)^T dY
+ * Product-quantised rows of few entries are multiplied in the space of their codebooks: block b's
+ * entries times the weight's rows of that block are taken once, a row of Y is a sum of such rows.
+ */
 #include "internal.h"
+
+#include <string.h>
 
 enum { CHUNK_VALUES = 128 << 10, LEAST_ROWS = 64, MOST_ROWS = 1024 };
 
@@ -29,6 +34,72 @@ static flip_status chunk_begin(flip_tape *tape, const variable *x, flip_real **c
     return pool_alloc(tape->pool, chunk, rows * (size_t)x->dim * sizeof(flip_real));
 }
 
+/* ---- products in codebook space ---- */
+
+/* Pays where a code stands for four columns or more, tables stay in the second-level cache, and
+ * rows are many beside entries. Products rounded to bfloat16 go the other way. */
+static bool by_tables(const flip_tape *tape, const flip_packing *p, int64_t m,
+                      const flip_epilogue *e) {
+    enum { MOST_TABLE = 1 << 20, LEAST_WIDTH = 4, ROWS_AN_ENTRY = 4 };
+    const size_t table = (size_t)p->blocks * (size_t)p->length * FLIP_TABLE_COLUMNS * sizeof(float);
+    return p->kind == FLIP_PACKING_PRODUCT && p->bits == 8 && p->width >= LEAST_WIDTH &&
+           table <= MOST_TABLE && m >= ROWS_AN_ENTRY * p->length &&
+           tape->gemm_nn == tape->kernels->gemm_nn && (!e || !(e->relu || e->dropout > 0));
+}
+
+/* entries [blocks, length, width]: decoded; columns behind the last are 0. */
+static void decode_entries(const flip_packing *p, flip_real *entries) {
+    for (int64_t b = 0; b < p->blocks; b++)
+        for (int64_t k = 0; k < (int64_t)p->length * p->width; k++) {
+            int64_t column = b * p->width + k % p->width;
+            flip_real x = p->codebook[b * p->length * p->width + k];
+            if (column < p->dim && p->scale) x *= p->scale[column];
+            if (column < p->dim && p->offset) x += p->offset[column];
+            entries[b * p->length * p->width + k] = column < p->dim ? x : 0;
+        }
+}
+
+/* table [blocks, length, FLIP_TABLE_COLUMNS]: entries times columns j … of the weight [dim, n]. */
+static void multiply_entries(flip_tape *tape, const flip_packing *p, const flip_real *entries,
+                             const flip_real *w, int64_t n, int64_t j, flip_real *table) {
+    int64_t columns = n - j < FLIP_TABLE_COLUMNS ? n - j : FLIP_TABLE_COLUMNS;
+    for (int64_t b = 0; b < p->blocks; b++) {
+        int64_t first = b * p->width, width = p->dim - first < p->width ? p->dim - first : p->width;
+        tape->gemm_nn(p->length, columns, width, entries + b * p->length * p->width, p->width,
+                      w + first * n + j, n, table + b * p->length * FLIP_TABLE_COLUMNS,
+                      FLIP_TABLE_COLUMNS, NULL);
+    }
+}
+
+static flip_status multiply_by_tables(flip_tape *tape, const flip_packed_rows *x, int64_t m,
+                                      int64_t n, flip_param weight, flip_real *y,
+                                      const flip_epilogue *e) {
+    const flip_packing *p = x->packing;
+    const int64_t all = (int64_t)p->blocks * p->length;
+    const flip_real *w = tape_weight(tape, weight), *bias = e ? e->bias : NULL;
+    flip_real *entries, *table;
+    FLIP_TRY(pool_alloc(tape->pool, &entries, (size_t)(all * p->width) * sizeof *entries));
+    FLIP_TRY(pool_alloc(tape->pool, &table, (size_t)(all * FLIP_TABLE_COLUMNS) * sizeof *table));
+    memset(table, 0, (size_t)(all * FLIP_TABLE_COLUMNS) * sizeof *table);
+    flip_meter_begin(tape->meter, FLIP_STAGE_DENSE);
+    decode_entries(p, entries);
+    for (int64_t j = 0; j < n; j += FLIP_TABLE_COLUMNS) {
+        int64_t columns = n - j < FLIP_TABLE_COLUMNS ? n - j : FLIP_TABLE_COLUMNS;
+        multiply_entries(tape, p, entries, w, n, j, table);
+        tape->kernels->sum_entries(m, p->blocks, p->length, x->codes, p->stride, x->index, table,
+                                   bias ? bias + j : NULL, (int32_t)columns, y + j, n,
+                                   e && e->accumulate);
+    }
+    flip_meter_end(tape->meter);
+    tape_traffic(tape, FLIP_STAGE_DENSE,
+                 (uint64_t)m * (p->stride + (uint64_t)n * sizeof(flip_real)),
+                 (uint64_t)n * (2 * (uint64_t)p->length * (uint64_t)p->dim +
+                                (uint64_t)m * (uint64_t)p->blocks));
+    pool_free(tape->pool, table);
+    pool_free(tape->pool, entries);
+    return FLIP_OK;
+}
+
 flip_status tape_multiply(flip_tape *tape, const variable *x, int64_t m, int64_t n, flip_param w,
                           flip_real *y, const flip_epilogue *e) {
     int64_t rows = chunk_rows(x->dim);
@@ -37,6 +108,8 @@ flip_status tape_multiply(flip_tape *tape, const variable *x, int64_t m, int64_t
         tape_product(tape, m, n, x->dim, x->value, w, y, e);
         return FLIP_OK;
     }
+    if (by_tables(tape, x->coded.packing, m, e))
+        return multiply_by_tables(tape, &x->coded, m, n, w, y, e);
     FLIP_TRY(chunk_begin(tape, x, &chunk));
     for (int64_t first = 0; first < m; first += rows) {
         int64_t count = m - first < rows ? m - first : rows;

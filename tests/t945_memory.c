@@ -22,7 +22,7 @@ static double peak(const char *graph, const char *arguments) {
 
 static void below_the_table(void **state) {
     (void)state;
-    const char *batch = "--model sage --batch 2048 --fanout 3,3";
+    const char *batch = "--model sage --batch 1024 --fanout 3,3";
     assert_int_equal(pipeline_run(0,
                                   "generate rmat --nodes %d --edges 200000 --features %d --seed 1 "
                                   "--train .1 -o wide.h5",
@@ -30,7 +30,7 @@ static void below_the_table(void **state) {
                      0);
     assert_int_equal(pipeline_run(0, "compress wide.h5 --codec lloyd:2:shared -o packed.h5"), 0);
     assert_true(peak("packed.h5", batch) < margin * table);
-    assert_true(peak("packed.h5", "--model sage --batch 2048 --fanout 3,3 --cache-bytes 1M") <
+    assert_true(peak("packed.h5", "--model sage --batch 1024 --fanout 3,3 --cache-bytes 1M") <
                 margin * table);
     assert_true(peak("packed.h5", "--model gcn") < margin * table);
     assert_true(peak("wide.h5", batch) > table);

@@ -98,6 +98,9 @@ void flip_batch_destroy(flip_batch **batch);
 flip_status flip_sampler_draw(flip_sampler *sampler, flip_batch *batch, int32_t n_seeds,
                               const flip_gid *seeds, const int64_t *original, const int32_t *step,
                               int64_t epoch);
+/* Where exchanges are counted from now on: a meter of the thread that draws; NULL = that of the
+ * communicator it was made from. */
+void flip_sampler_meter(flip_sampler *sampler, flip_meter *meter);
 size_t flip_sampler_bytes(const flip_sampler *sampler);
 /* What flip_sampler_create will hold, from counts alone. */
 size_t flip_sampler_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, bool weighted,

@@ -235,6 +235,10 @@ size_t flip_sampler_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, bo
     return bytes + (p->temporal ? entries : own) * sizeof(int32_t);
 }
 
+void flip_sampler_meter(flip_sampler *s, flip_meter *meter) {
+    flip_comm_count_in(s->comm, meter);
+}
+
 size_t flip_sampler_bytes(const flip_sampler *s) {
     size_t far = (s->far.mask + 1) * (sizeof(flip_gid) + sizeof(int32_t));
     return far + flip_sampler_bytes_of(s->n_own, s->n_cols - s->n_own, s->row_ptr[s->n_own],

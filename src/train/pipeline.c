@@ -123,6 +123,7 @@ static flip_status start_thread(flip_batching *b) {
 /* Whoever makes batches counts them. NULL: the trainer. */
 static void count_in(flip_batching *b, flip_meter *meter) {
     flip_comm_count_in(b->comm, meter);
+    flip_sampler_meter(b->sampler, meter);
     if (b->store) flip_store_meter(b->store, meter);
     b->meter = meter ? meter : flip_comm_meter(b->pipe.data->comm);
 }

@@ -33,7 +33,8 @@ find_allocator
 pyg=yes
 "$PY" -c 'import torch_geometric.typing as t; assert t.WITH_PYG_LIB or t.WITH_TORCH_SPARSE' 2>/dev/null || {
     pyg=
-    echo "note: PyTorch Geometric has no sampler here (pyg-lib or torch-sparse); its rows are left out"
+    echo "note: PyTorch Geometric has no sampler here (pyg-lib or torch-sparse with torch-scatter); its rows and"
+    echo "      the bar of 2 times PyG are left out"
 }
 
 # ---- the graph, for both ----

@@ -165,7 +165,7 @@ INLINE void sum_part(const kind k, const int count, const reader *r, const flip_
     UNROLL for (int c = 0; c < count; c++) sum[c] = v_zero();
     int64_t last = a->row_ptr[v + 1], end = a->row_ptr[a->n_rows] - 1;
     for (int64_t e = a->row_ptr[v]; e < last; e++) {
-        if (ask) ask_row(r, a->col[e + r->ahead < end ? e + r->ahead : end]);
+        if (ask) ask_row(r, a->col[e + r->ahead < end ? e + r->ahead : end], false);
         int64_t at = place_of(r, a->col[e]);
         const uint8_t *p = codes_at(k, r->codes + at * r->stride, j);
         float weight = a->value ? a->value[e] : 1;
@@ -310,6 +310,7 @@ static reader begin(const flip_packing *p, const uint8_t *codes, const int64_t *
                     const int32_t *index) {
     reader r = {.p = p, .codes = codes, .key = key, .index = index, .stride = (int64_t)p->stride};
     r.ahead = LINES_AHEAD / ((r.stride - 1) / CACHE_LINE + 1) + 8;
+    r.aligned = r.stride % CACHE_LINE == 0 && (uintptr_t)codes % CACHE_LINE == 0;
     r.one_line = CACHE_LINE % r.stride == 0 && (uintptr_t)codes % CACHE_LINE == 0;
     if (p->kind != FLIP_PACKING_SCALAR || p->bits > 4 || p->column_levels) return r;
     for (int i = 0; i < 16; i++) {
@@ -337,7 +338,7 @@ static void decode_rows(const flip_packing *p, const uint8_t *codes, const int64
     const reader r = begin(p, codes, key, index);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
-        if (i + r.ahead < n) ask_row(&r, i + r.ahead);
+        if (i + r.ahead < n) ask_row(&r, i + r.ahead, false);
         k->decode(&r, place_of(&r, i), out + i * ld);
     }
 }

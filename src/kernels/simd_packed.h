@@ -199,6 +199,7 @@ typedef struct reader {
     const int32_t *index;
     int64_t stride, ahead; /* bytes of a row; entries asked for early */
     bool one_line;         /* no row stands in two cache lines */
+    bool aligned;          /* rows begin where cache lines do */
     bool stream;           /* results go past the caches */
     uint8_t whole[16];     /* table, where it is of whole numbers */
     float table[16];       /* shared levels of 1, 2 or 4 bits, repeated */
@@ -209,13 +210,19 @@ INLINE int64_t place_of(const reader *r, int64_t i) {
 }
 
 /* The second-level cache has about twice as many reads under way as the first. */
-INLINE void ask_row(const reader *r, int64_t i) {
+INLINE void ask(const char *line, bool first_level) {
+    if (first_level)
+        _mm_prefetch(line, _MM_HINT_T0);
+    else
+        _mm_prefetch(line, _MM_HINT_T1);
+}
+INLINE void ask_row(const reader *r, int64_t i, bool first_level) {
     const char *row = (const char *)r->codes + place_of(r, i) * r->stride;
-    _mm_prefetch(row, _MM_HINT_T1);
+    ask(row, first_level);
     if (r->one_line) return;
     for (int64_t b = CACHE_LINE; b < r->stride; b += CACHE_LINE)
-        _mm_prefetch(row + b, _MM_HINT_T1);
-    _mm_prefetch(row + r->stride - 1, _MM_HINT_T1);
+        ask(row + b, first_level);
+    if (!r->aligned) ask(row + r->stride - 1, first_level);
 }
 
 INLINE void v_put(const reader *r, float *y, vec x) {

@@ -2,12 +2,10 @@
  *
  * Codes of 8 bits, levels of 4 bits that are 0 … 127 (or the codes themselves), and codebooks of
  * bytes are added up in 16-bit lanes, at most TURN rows before they go on as floats; 4-bit levels
- * are added in bytes first, AT_ONCE rows at a time. The sums are exact. */
+ * are added in bytes first, two rows at a time. The sums are exact. */
 #include "kernels/simd_packed.h"
 
-/* Of levels up to 127 a byte holds 2; of codes it would hold 17, but prefetches that stand farther
- * apart wait less for one another. */
-enum { TURN = 255, AT_ONCE = 2 };
+enum { TURN = 255, NEAR = 12 };
 
 /* ---- one vocabulary for bytes ------------------------------------------------------------------
  */
@@ -25,14 +23,17 @@ INLINE bytes b_and(bytes a, bytes b) {
 INLINE bytes b_set(int x) {
     return _mm512_set1_epi8((char)x);
 }
-INLINE bytes b_words(int x) {
-    return _mm512_set1_epi16((short)x);
-}
 INLINE bytes b_down(bytes a, int bits) { /* of 16-bit words */
     return _mm512_srli_epi16(a, (unsigned)bits);
 }
+INLINE bytes b_up(bytes a, int bits) {
+    return _mm512_slli_epi16(a, (unsigned)bits);
+}
 INLINE bytes b_add(bytes a, bytes b) {
     return _mm512_add_epi8(a, b);
+}
+INLINE bytes b_less_words(bytes a, bytes b) {
+    return _mm512_sub_epi16(a, b);
 }
 INLINE bytes b_add_words(bytes a, bytes b) {
     return _mm512_add_epi16(a, b);
@@ -86,14 +87,17 @@ INLINE bytes b_and(bytes a, bytes b) {
 INLINE bytes b_set(int x) {
     return _mm256_set1_epi8((char)x);
 }
-INLINE bytes b_words(int x) {
-    return _mm256_set1_epi16((short)x);
-}
 INLINE bytes b_down(bytes a, int bits) {
     return _mm256_srli_epi16(a, bits);
 }
+INLINE bytes b_up(bytes a, int bits) {
+    return _mm256_slli_epi16(a, bits);
+}
 INLINE bytes b_add(bytes a, bytes b) {
     return _mm256_add_epi8(a, b);
+}
+INLINE bytes b_less_words(bytes a, bytes b) {
+    return _mm256_sub_epi16(a, b);
 }
 INLINE bytes b_add_words(bytes a, bytes b) {
     return _mm256_add_epi16(a, b);
@@ -139,17 +143,21 @@ enum {
     BLOCK_VECTORS = 16 / LANES
 };
 
-/* Which rows a sum takes: entries first … last-1 of a, the last of all being `end`. */
+/* Which rows a sum takes: entries first … last-1. */
 typedef struct stretch {
     const int32_t *col;
-    int64_t first, last, end;
+    int64_t first, last;
     bool ask;
 } stretch;
 
-/* Entry e's packed row; one further on is asked for. */
+/* Entry e's packed row; one further on is asked for, and one not so far is brought into the first
+ * cache: a load that came to the second would wait behind the reads under way, and hold up all that
+ * follows. */
 INLINE const uint8_t *next_row(const reader *r, const stretch *s, int64_t e) {
-    int64_t ahead = e + r->ahead;
-    if (s->ask) ask_row(r, s->col[ahead < s->end ? ahead : s->end]);
+    if (s->ask) {
+        ask_row(r, s->col[e + r->ahead], false);
+        if (r->one_line) ask_row(r, s->col[e + NEAR], true);
+    }
     return r->codes + place_of(r, s->col[e]) * r->stride;
 }
 
@@ -170,13 +178,18 @@ INLINE void add_bytes(const reader *r, const stretch *s, int64_t j, vec *x) {
     }
 }
 
-/* Words of even and odd bytes of both halves of the codes: columns 4i, 4i+2 and 4i+1, 4i+3. */
+/* Words of both halves of the codes, columns 4i, 4i+2 and 4i+1, 4i+3. The first of each hold their
+ * neighbours' sums as well, 256 times, until part_words takes them away. */
 INLINE void widen_bytes(bytes sum[4], bytes low, bytes high) {
-    bytes first = b_words(0xff);
-    sum[0] = b_add_words(sum[0], b_and(low, first));
+    sum[0] = b_add_words(sum[0], low);
     sum[1] = b_add_words(sum[1], b_down(low, 8));
-    sum[2] = b_add_words(sum[2], b_and(high, first));
+    sum[2] = b_add_words(sum[2], high);
     sum[3] = b_add_words(sum[3], b_down(high, 8));
+}
+
+INLINE void part_words(bytes sum[4]) {
+    sum[0] = b_less_words(sum[0], b_up(sum[1], 8));
+    sum[2] = b_less_words(sum[2], b_up(sum[3], 8));
 }
 
 /* Back in order: first within every 16 bytes of codes, whose 32 columns are 8 a vector, … */
@@ -191,43 +204,56 @@ INLINE void order_halves(const bytes sum[4], vec *x) {
     }
 }
 
-/* 4-bit codes, themselves or looked up in the table. */
-INLINE void add_halves(const bool looked_up, bytes table, const reader *r, const stretch *s,
-                       int64_t j, vec *x) {
+/* Levels of 4-bit codes, themselves or looked up in the table: of the low and of the high halves.
+ */
+INLINE void pick_halves(const bool looked_up, bytes table, const uint8_t *p, bytes *low,
+                        bytes *high) {
     const bytes nibble = b_set(15);
-    bytes sum[HALF_SPANS][4];
-    UNROLL for (int c = 0; c < HALF_SPANS; c++) sum[c][0] = sum[c][1] = sum[c][2] = sum[c][3] =
-        b_zero();
-    for (int64_t e = s->first; e < s->last;) {
-        bytes low[HALF_SPANS], high[HALF_SPANS];
-        UNROLL for (int c = 0; c < HALF_SPANS; c++) low[c] = high[c] = b_zero();
-        int64_t stop = flip_min64(s->last, e + AT_ONCE);
-        for (; e < stop; e++) {
-            const uint8_t *p = next_row(r, s, e) + j / 2;
-            UNROLL for (int c = 0; c < HALF_SPANS; c++) {
-                bytes codes = b_load(p + c * BYTES), a = b_and(codes, nibble);
-                bytes b = b_and(b_down(codes, 4), nibble);
-                low[c] = b_add(low[c], looked_up ? b_pick(table, a) : a);
-                high[c] = b_add(high[c], looked_up ? b_pick(table, b) : b);
-            }
-        }
-        UNROLL for (int c = 0; c < HALF_SPANS; c++) widen_bytes(sum[c], low[c], high[c]);
-    }
-    UNROLL for (int c = 0; c < HALF_SPANS; c++) order_halves(sum[c], x + c * 8);
+    bytes codes = b_load(p), a = b_and(codes, nibble), b = b_and(b_down(codes, 4), nibble);
+    *low = looked_up ? b_pick(table, a) : a;
+    *high = looked_up ? b_pick(table, b) : b;
 }
 
-/* Entries of 16 bytes, one a block. */
-INLINE void add_entries(const reader *r, const stretch *s, int64_t j, vec *x) {
-    const int64_t book = (int64_t)r->p->length * 16, block = j / 16;
+/* A byte holds two levels up to 127: rows go in pairs. */
+INLINE void add_halves(const bool looked_up, bytes table, const reader *r, const stretch *s,
+                       int64_t j, vec *x) {
+    bytes sum[HALF_SPANS][4], low[2], high[2];
+    UNROLL for (int c = 0; c < HALF_SPANS; c++) sum[c][0] = sum[c][1] = sum[c][2] = sum[c][3] =
+        b_zero();
+    int64_t e = s->first;
+    for (; e + 2 <= s->last; e += 2) {
+        const uint8_t *p = next_row(r, s, e) + j / 2, *q = next_row(r, s, e + 1) + j / 2;
+        UNROLL for (int c = 0; c < HALF_SPANS; c++) {
+            pick_halves(looked_up, table, p + c * BYTES, &low[0], &high[0]);
+            pick_halves(looked_up, table, q + c * BYTES, &low[1], &high[1]);
+            widen_bytes(sum[c], b_add(low[0], low[1]), b_add(high[0], high[1]));
+        }
+    }
+    if (e < s->last) {
+        const uint8_t *p = next_row(r, s, e) + j / 2;
+        UNROLL for (int c = 0; c < HALF_SPANS; c++) {
+            pick_halves(looked_up, table, p + c * BYTES, &low[0], &high[0]);
+            widen_bytes(sum[c], low[0], high[0]);
+        }
+    }
+    UNROLL for (int c = 0; c < HALF_SPANS; c++) {
+        part_words(sum[c]);
+        order_halves(sum[c], x + c * 8);
+    }
+}
+
+/* Entries of 16 bytes, one a block; `book` bytes a block. */
+INLINE void add_entries(const int64_t book, const reader *r, const stretch *s, int64_t j, vec *x) {
+    const int64_t block = j / 16;
     const int8_t *books = r->p->codebook8 + block * book;
     __m256i sum[BLOCKS];
     UNROLL for (int b = 0; b < BLOCKS; b++) sum[b] = _mm256_setzero_si256();
     for (int64_t e = s->first; e < s->last; e++) {
         uint64_t codes; /* BLOCKS of them */
         memcpy(&codes, next_row(r, s, e) + block, sizeof codes);
-        const int8_t *at = books;
-        UNROLL for (int b = 0; b < BLOCKS; b++, at += book, codes >>= 8) {
-            __m128i entry = _mm_loadu_si128((const __m128i *)(at + (codes & 255) * 16));
+        UNROLL for (int b = 0; b < BLOCKS; b++) {
+            uint64_t at = b == 0 ? codes << 4 : codes >> (8 * b - 4);
+            __m128i entry = _mm_loadu_si128((const __m128i *)(books + b * book + (at & 0xff0)));
             sum[b] = _mm256_add_epi16(sum[b], _mm256_cvtepi8_epi16(entry));
         }
     }
@@ -237,12 +263,13 @@ INLINE void add_entries(const reader *r, const stretch *s, int64_t j, vec *x) {
 /* ---- rows -------------------------------------------------------------------------------------
  */
 
-typedef enum whole { CODES_8, CODES_4, LEVELS_4, ENTRIES } whole;
+typedef enum whole { CODES_8, CODES_4, LEVELS_4, ENTRIES, ENTRIES_256 } whole;
 
 INLINE void add(const whole w, const reader *r, const stretch *s, int64_t j, bytes table, vec *x) {
     if (w == CODES_8) add_bytes(r, s, j, x);
     if (w == CODES_4 || w == LEVELS_4) add_halves(w == LEVELS_4, table, r, s, j, x);
-    if (w == ENTRIES) add_entries(r, s, j, x);
+    if (w == ENTRIES) add_entries((int64_t)r->p->length * 16, r, s, j, x);
+    if (w == ENTRIES_256) add_entries(4096, r, s, j, x);
 }
 
 /* y[j …] (+)= row_scale (offset n + scale (sums + half n)), n entries; half for affine codes */
@@ -265,7 +292,7 @@ INLINE void whole_row(const whole w, const bool ask, const reader *r, const flip
                       int64_t j, bytes table, float *y, bool accumulate) {
     vec x[VECTORS];
     int64_t first = a->row_ptr[v], last = a->row_ptr[v + 1];
-    stretch s = {a->col, first, flip_min64(last, first + TURN), a->row_ptr[a->n_rows] - 1, ask};
+    stretch s = {a->col, first, flip_min64(last, first + TURN), ask};
     add(w, r, &s, j, table, x);
     while (s.last < last) { /* hubs */
         vec more[VECTORS];
@@ -279,33 +306,53 @@ INLINE void whole_row(const whole w, const bool ask, const reader *r, const flip
 }
 
 /* Rows are taken in one function, so that nothing but their sums stands between the prefetches of
- * one row and the next. */
+ * one row and the next. The last rows' entries have been asked for by those before them. */
 INLINE void whole_rows(const whole w, const reader here, const flip_csr *a, int64_t first,
                        int64_t last, float *y, int64_t ld, bool accumulate) {
     const bytes table = b_table(here.whole);
     const flip_csr matrix = *a;
-    for (int64_t v = first; v < last; v++) {
+    const int64_t dim = here.p->dim, end = a->row_ptr[a->n_rows] - here.ahead; /* NEAR < ahead */
+    int64_t v = first;
+    for (; v < last && a->row_ptr[v + 1] <= end; v++) {
         whole_row(w, true, &here, &matrix, v, 0, table, y + v * ld, accumulate);
-        for (int64_t j = SPAN; j + SPAN <= here.p->dim; j += SPAN)
+        for (int64_t j = SPAN; j + SPAN <= dim; j += SPAN)
             whole_row(w, false, &here, &matrix, v, j, table, y + v * ld, accumulate);
     }
+    for (; v < last; v++)
+        for (int64_t j = 0; j + SPAN <= dim; j += SPAN)
+            whole_row(w, false, &here, &matrix, v, j, table, y + v * ld, accumulate);
 }
 
-#define WHOLE(name, which)                                                                         \
+/* Rows of one SPAN, whose bytes are known when compiling, and any others. */
+INLINE void choose_rows(const whole w, const int64_t bytes_of_span, const reader *r,
+                        const flip_csr *a, int64_t first, int64_t last, float *y, int64_t ld,
+                        bool accumulate) {
+    reader here = *r;
+    bool plain = here.stride == bytes_of_span && (uintptr_t)here.codes % CACHE_LINE == 0;
+    if (plain) {
+        here.stride = bytes_of_span;
+        here.one_line = bytes_of_span <= CACHE_LINE;
+        here.aligned = bytes_of_span >= CACHE_LINE;
+    }
+    if (plain && !here.index) {
+        here.index = NULL;
+        whole_rows(w, here, a, first, last, y, ld, accumulate);
+    } else if (plain)
+        whole_rows(w, here, a, first, last, y, ld, accumulate);
+    else
+        whole_rows(w, *r, a, first, last, y, ld, accumulate);
+}
+
+#define WHOLE(name, which, bytes_of_span)                                                          \
     static void name(const reader *r, const flip_csr *a, int64_t first, int64_t last, float *y,    \
                      int64_t ld, bool accumulate) {                                                \
-        reader here = *r;                                                                          \
-        if (here.index) {                                                                          \
-            whole_rows(which, here, a, first, last, y, ld, accumulate);                            \
-            return;                                                                                \
-        }                                                                                          \
-        here.index = NULL; /* known when compiling */                                              \
-        whole_rows(which, here, a, first, last, y, ld, accumulate);                                \
+        choose_rows(which, bytes_of_span, r, a, first, last, y, ld, accumulate);                   \
     }
-WHOLE(sum_bytes, CODES_8)
-WHOLE(sum_codes, CODES_4)
-WHOLE(sum_levels, LEVELS_4)
-WHOLE(sum_entries, ENTRIES)
+WHOLE(sum_bytes, CODES_8, SPAN)
+WHOLE(sum_codes, CODES_4, SPAN / 2)
+WHOLE(sum_levels, LEVELS_4, SPAN / 2)
+WHOLE(sum_entries, ENTRIES, BLOCKS)
+WHOLE(sum_entries_256, ENTRIES_256, BLOCKS)
 
 static bool whole_levels(const float *level) {
     for (int i = 0; i < 16; i++)
@@ -316,7 +363,9 @@ static bool whole_levels(const float *level) {
 whole_sum SIMD_NAME(flip_whole_sum)(const flip_packing *p) {
     if (p->dim < SPAN) return NULL;
     if (p->kind == FLIP_PACKING_PRODUCT)
-        return p->codebook8 && p->width == 16 && p->bits == 8 ? sum_entries : NULL;
+        return !p->codebook8 || p->width != 16 || p->bits != 8 ? NULL
+               : p->length == 256                              ? sum_entries_256
+                                                               : sum_entries;
     if (p->kind != FLIP_PACKING_SCALAR || p->dither || p->column_levels) return NULL;
     if (!p->level) return p->bits == 8 ? sum_bytes : p->bits == 4 ? sum_codes : NULL;
     return p->bits == 4 && whole_levels(p->level) ? sum_levels : NULL;

@@ -1,4 +1,4 @@
-/* t944: sampled batches of a timeline — with every neighbour and all pairs at once the curve is
+/* t943: sampled batches of a timeline — with every neighbour and all pairs at once the curve is
  * that of full batches, whatever the life of edges and wherever the features come from; drawn
  * neighbours give the same curve on 1, 2 and 3 ranks, with batches made ahead or not; the ways of
  * drawing give different ones; what such batches do not go with is refused in words. */

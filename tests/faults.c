@@ -54,6 +54,8 @@ flip_status __wrap_flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot
 flip_status __wrap_flip_optimiser_step(flip_optimiser *optimiser) {
     int done = faults_steps, call = done + 1;
     if (here(faults_now.step_rank)) {
+        for (int ms = 0; done == 0 && faults_fetches < faults_now.full && ms < 10000; ms++)
+            delay(1);
         delay(faults_now.step_ms);
         if (call == faults_now.signal_at) raise(SIGUSR1);
         if (call == faults_now.step_fails)

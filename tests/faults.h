@@ -13,6 +13,7 @@ typedef struct faults {
     int fetch_fails;           /* number of the call, from 1; 0: none */
     int step_fails;
     int signal_at; /* before this step the process gets SIGUSR1 */
+    int full;      /* the first step waits until so many fetches have begun, 10 s at most */
 } faults;
 #define FAULTS_NONE ((faults){.fetch_rank = -1, .step_rank = -1})
 

@@ -364,6 +364,100 @@ static void meters(void **state) {
     end_world(&w);
 }
 
+/* ---- one budget ---- */
+
+/* Of rows and lists as dense, on the rank that has fewest lists of its own. */
+static int64_t bytes_above(const world *w, double least, const double *heat, const double *saved,
+                           const int64_t *cost) {
+    int64_t sum = 0, fewest = INT64_MAX;
+    for (int r = 0; r < size; r++) {
+        int64_t own = 0;
+        for (flip_gid v = w->rank_first[r]; v < w->rank_first[r + 1]; v++) {
+            if (heat[v] >= least) sum += (int64_t)w->stride;
+            if (cost[v] && saved[v] / (double)cost[v] >= least) own += cost[v];
+        }
+        sum += own;
+        if (own < fewest) fewest = own;
+    }
+    return sum - fewest;
+}
+
+/* Whatever the budget: what is taken fits, no list left out is denser than one taken, rows denser
+ * than the last list taken fit too, and all that is as dense as the first list left out does not.
+ */
+static void budgets(void **state) {
+    (void)state;
+    double heat[NODES], saved[NODES];
+    int64_t cost[NODES], all = 0;
+    world w;
+    make_world(&w, false);
+    for (int v = 0; v < NODES; v++) {
+        double u = flip_random_uniform(5, FLIP_STREAM_TEST, 2, (uint64_t)v);
+        heat[v] = floor(10 * u * u);
+        cost[v] = v % 7 == 0 ? 0 : 30 + (int64_t)draw(9, (uint64_t)v, 400);
+        saved[v] = v % 5 == 0 ? 0 : 3 * u * (double)cost[v] * (double)(v % 3);
+        all += (int64_t)w.stride + cost[v];
+    }
+    flip_gid first = w.rank_first[rank], n = w.rank_first[rank + 1] - first;
+    int64_t tries[] = {0,
+                       1,
+                       (int64_t)w.stride - 1,
+                       (int64_t)w.stride,
+                       500,
+                       all / 20,
+                       all / 5,
+                       all / 2,
+                       all - 1,
+                       all,
+                       INT64_MAX};
+    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
+        uint8_t list[NODES] = {0};
+        uint64_t rows;
+        flip_budget_params p = {.bytes = (uint64_t)tries[i],
+                                .n = n,
+                                .stride = w.stride,
+                                .heat = heat + first,
+                                .saved = saved + first,
+                                .list_bytes = cost + first};
+        CHECK_OK(flip_budget_split(list, &rows, comm, &p));
+        double least = INFINITY, most = 0; /* density of lists: taken, left out */
+        int64_t here = 0, hot = 0;
+        for (int64_t v = 0; v < n; v++) {
+            double density = cost[first + v] ? saved[first + v] / (double)cost[first + v] : 0;
+            if (list[v] && density < least) least = density;
+            if (!list[v] && density > most) most = density;
+            if (list[v]) here -= cost[first + v];
+            CHECK(!list[v] || density > 0, "a list that saves nothing");
+        }
+        int64_t sum = -here;
+        double pair[2] = {-least, most};
+        for (int k = 0; k < 2; k++) {
+            int64_t bits;
+            double x = fabs(k ? most : 1e6 - fmin(least, 1e6));
+            memcpy(&bits, &x, sizeof bits);
+            CHECK_OK(flip_comm_max_i64(comm, &bits, 1));
+            memcpy(&pair[k], &bits, sizeof bits);
+        }
+        least = 1e6 - pair[0];
+        most = pair[1];
+        CHECK_OK(flip_comm_sum_i64(comm, &sum, 1));
+        CHECK_OK(flip_comm_max_i64(comm, &here, 1));
+        CHECK(sum + here <= tries[i] && rows == (uint64_t)(tries[i] - sum - here),
+              "budget %lld: lists %lld, rows %llu", (long long)tries[i], (long long)(sum + here),
+              (unsigned long long)rows);
+        CHECK(size == 1 || sum == 0 || least >= most, "budget %lld: %g taken, %g left out",
+              (long long)tries[i], least, most);
+        for (int v = 0; v < NODES; v++) { /* rows denser than the last list all fit */
+            hot += heat[v] > least + 1e-6;
+        }
+        CHECK(sum == 0 || (uint64_t)hot * w.stride <= rows, "rows denser than lists have no room");
+        CHECK(most == 0 || bytes_above(&w, most, heat, saved, cost) > tries[i],
+              "budget %lld: the densest list left out, %g, would fit", (long long)tries[i], most);
+        CHECK(tries[i] < all || (most == 0 && rows >= NODES * w.stride), "all does not fit");
+    }
+    end_world(&w);
+}
+
 /* ---- hits of sampled batches ---- */
 
 enum { BIG = 3000, EDGES = 36000, SEEDS = 240, EPOCHS = 6 };
@@ -555,8 +649,8 @@ int main(int argc, char **argv) {
     rank = flip_comm_rank(comm);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cached_rows), cmocka_unit_test(shares_by_size), cmocka_unit_test(fetches),
-        cmocka_unit_test(refusals),    cmocka_unit_test(hits),           cmocka_unit_test(meters),
-        cmocka_unit_test(rows_drawn),
+        cmocka_unit_test(refusals),    cmocka_unit_test(budgets),        cmocka_unit_test(hits),
+        cmocka_unit_test(meters),      cmocka_unit_test(rows_drawn),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

@@ -596,7 +596,7 @@ static void heat_of_rows(void **state) {
     }
     CHECK_OK(flip_batches_create(&b, comm, n, key, 0));
     CHECK_OK(flip_sampler_heat(s, &b, seed, 1, heat));
-    CHECK_OK(flip_sampler_expect(s, all, expected)); /* nothing is left to chance */
+    CHECK_OK(flip_sampler_expect(s, all, expected, NULL)); /* nothing is left to chance */
     for (int32_t i = 0; i < n; i++) {
         double want = 0;
         for (int r = 0; r < size; r++) { /* once for each rank whose nodes have it as a source */
@@ -638,7 +638,7 @@ static void expected_heat(void **state) {
         flip_sampler *s = make_sampler(p, p.kind == FLIP_SAMPLE_WEIGHTED);
         for (int32_t i = 0; i < n; i++)
             share[i] = 1 / (double)b.n_batches;
-        CHECK_OK(flip_sampler_expect(s, share, heat));
+        CHECK_OK(flip_sampler_expect(s, share, heat, NULL));
         for (int64_t epoch = 1; epoch <= 400; epoch++) {
             double one[NODES];
             CHECK_OK(flip_sampler_heat(s, &b, seed, epoch, one));
@@ -664,6 +664,101 @@ static void expected_heat(void **state) {
         flip_sampler_destroy(&s);
     }
     flip_batches_finish(&b);
+}
+
+/* ---- lists of other ranks ---- */
+
+static bool is_own(flip_gid v) {
+    return v >= first[rank] && v < first[rank + 1];
+}
+
+/* Two batches of this rank, bit by bit. */
+static void check_equal(const flip_batch *a, const flip_batch *b) {
+    CHECK(a->n_input == b->n_input &&
+              memcmp(a->input, b->input, (size_t)a->n_input * sizeof *a->input) == 0,
+          "other rows");
+    for (int32_t l = 0; l < a->layers; l++) {
+        const flip_csr *x = &a->mfg[l].adjacency.a, *y = &b->mfg[l].adjacency.a;
+        size_t n = (size_t)x->n_entries;
+        CHECK(x->n_rows == y->n_rows && x->n_entries == y->n_entries &&
+                  memcmp(x->row_ptr, y->row_ptr, ((size_t)x->n_rows + 1) * 8) == 0 &&
+                  memcmp(x->col, y->col, n * sizeof *x->col) == 0,
+              "layer %d has other entries", l);
+        CHECK(!x->value || memcmp(x->value, y->value, n * sizeof *x->value) == 0, "values");
+        CHECK(!x->row_scale ||
+                  memcmp(x->row_scale, y->row_scale, (size_t)x->n_rows * sizeof *x->row_scale) == 0,
+              "layer %d has other scales", l);
+    }
+}
+
+/* Nodes of others that a batch asks for where lists of `keep` [NODES] are here, and the bytes. */
+static void count_questions(const flip_batch *b, const bool *keep, int64_t *asked, int64_t *listed,
+                            int64_t *bytes) {
+    for (int32_t l = 0; l < b->layers; l++)
+        for (int32_t v = 0; v < b->mfg[l].n_dst; v++) {
+            const int64_t *ptr = b->mfg[l].adjacency.a.row_ptr;
+            if (is_own(row_id(b, v))) continue;
+            if (keep[row_id(b, v)]) {
+                ++*listed;
+                continue;
+            }
+            ++*asked;
+            *bytes += 8 + 2 * (int64_t)sizeof(flip_real) + 24 * (ptr[v + 1] - ptr[v]);
+        }
+}
+
+static void keep_some(flip_sampler *s, bool *keep, int some) {
+    uint8_t mine[NODES] = {0};
+    for (int v = 0; v < NODES; v++) {
+        keep[v] = some == 2 || (some == 1 && v % 3 != 1);
+        if (is_own(v)) mine[v - first[rank]] = keep[v];
+    }
+    CHECK_OK(flip_sampler_keep(s, mine));
+}
+
+/* With lists of no, some and all nodes batches are the same; who is asked, and the bytes. */
+static void lists_kept(void **state) {
+    (void)state;
+    static const flip_sampler_params kinds[] = {
+        {.fanout = {3, 5}, .adjacency = FLIP_ADJACENCY_MEAN},
+        {.fanout = {-1, 2}, .adjacency = FLIP_ADJACENCY_SUM},
+        {.fanout = {3, 2}, .adjacency = FLIP_ADJACENCY_MEAN, .kind = FLIP_SAMPLE_WEIGHTED},
+        {.fanout = {3, 3}, .adjacency = FLIP_ADJACENCY_SUM, .replace = true},
+        {.fanout = {2, 40}, .adjacency = FLIP_ADJACENCY_ATTENTION},
+        {.fanout = {3, 2}, .adjacency = FLIP_ADJACENCY_PATTERN},
+        {.fanout = {3, 2}, .adjacency = FLIP_ADJACENCY_GCN},
+        {.fanout = {3, 2}, .adjacency = FLIP_ADJACENCY_MEAN, .kind = FLIP_SAMPLE_LABOR}};
+    static const flip_gid seeds[SEEDS] = {0, 3, 7, 12, 25, 31, 44, 58, 59};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        for (int some = 0; some < 3; some++) {
+            bool weighted = kinds[k].kind == FLIP_SAMPLE_WEIGHTED, keep[NODES];
+            flip_sampler *plain = make_sampler(kinds[k], weighted);
+            flip_sampler *kept = make_sampler(kinds[k], weighted);
+            flip_batch *a, *b;
+            int64_t asked = 0, listed = 0, bytes = 0;
+            keep_some(kept, keep, some);
+            for (int v = 0; v < NODES && k >= 6; v++)
+                keep[v] = false; /* these keep none */
+            CHECK_OK(flip_batch_create(&a));
+            CHECK_OK(flip_batch_create(&b));
+            for (int64_t epoch = 1; epoch < 6; epoch++) {
+                take(plain, a, seeds, SEEDS, epoch);
+                take(kept, b, seeds, SEEDS, epoch);
+                check_equal(a, b);
+                count_questions(b, keep, &asked, &listed, &bytes);
+            }
+            flip_sampler_counts c = flip_sampler_counted(kept);
+            int64_t sent[2] = {(int64_t)c.bytes, bytes};
+            CHECK(c.asked == asked && c.listed == listed, "kind %zu: %lld asked, %lld listed", k,
+                  (long long)c.asked, (long long)c.listed);
+            CHECK_OK(flip_comm_sum_i64(comm, sent, 2));
+            CHECK(sent[0] == sent[1], "kind %zu: %lld bytes, not %lld", k, (long long)sent[0],
+                  (long long)sent[1]);
+            flip_batch_destroy(&a);
+            flip_batch_destroy(&b);
+            flip_sampler_destroy(&plain);
+            flip_sampler_destroy(&kept);
+        }
 }
 
 static void refusals(void **state) {
@@ -698,19 +793,14 @@ int main(int argc, char **argv) {
     size = flip_comm_size(comm);
     epochs = size == 1 ? 4000 : 100;
     make_world();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(whole_neighbourhoods),
-                                       cmocka_unit_test(drawn_entries),
-                                       cmocka_unit_test(uniform_draws),
-                                       cmocka_unit_test(weighted_again),
-                                       cmocka_unit_test(weighted_once),
-                                       cmocka_unit_test(gcn_draws),
-                                       cmocka_unit_test(temporal_draws),
-                                       cmocka_unit_test(labor_shares),
-                                       cmocka_unit_test(same_batches),
-                                       cmocka_unit_test(order_of_seeds),
-                                       cmocka_unit_test(heat_of_rows),
-                                       cmocka_unit_test(expected_heat),
-                                       cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_neighbourhoods), cmocka_unit_test(drawn_entries),
+        cmocka_unit_test(uniform_draws),        cmocka_unit_test(weighted_again),
+        cmocka_unit_test(weighted_once),        cmocka_unit_test(gcn_draws),
+        cmocka_unit_test(temporal_draws),       cmocka_unit_test(labor_shares),
+        cmocka_unit_test(same_batches),         cmocka_unit_test(order_of_seeds),
+        cmocka_unit_test(heat_of_rows),         cmocka_unit_test(expected_heat),
+        cmocka_unit_test(lists_kept),           cmocka_unit_test(refusals)};
     if (!failed) failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);
     MPI_Finalize();

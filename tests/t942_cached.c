@@ -35,6 +35,9 @@ static void check_counts(const report *r, int ranks, double budget) {
     assert_true(count(r, "store", "cache_bytes") <= budget);
     if (budget >= NODES * stride) assert_true(row == NODES && own == 0 && remote == 0);
     if (budget < stride) assert_true(row == 0 && hits == 0);
+    if (budget >= 1e9 && ranks > 1)
+        assert_true(count(r, "store", "lists") > 0 && count(r, "store", "asked") == 0 &&
+                    count(r, "store", "sample_bytes") == 0);
     if (budget >= 10 * stride) assert_true(row > 0 && hits > 0);
 }
 
@@ -65,6 +68,8 @@ static void same_bits(void **state) {
                 assert_int_equal(cached.n, EPOCHS);
                 assert_memory_equal(cached.loss, plain.loss, EPOCHS * sizeof *plain.loss);
                 check_counts(&cached, ranks, budgets[b].bytes);
+                assert_true(count(&cached, "store", "asked") + count(&cached, "store", "listed") ==
+                            count(&plain, "store", "asked"));
                 pipeline_drop(&cached);
             }
             pipeline_drop(&plain);

@@ -140,8 +140,29 @@ flip_status flip_sampler_heat(flip_sampler *sampler, flip_batches *batches, cons
  *     heat_h+1(u) = 1 - prod over rows v that have u of (1 - heat_h(v) chance(v, u)),
  *
  * as if rows were independent, for each rank's rows v apart, and of a temporal sampler as if all
- * events were before every seed. */
-flip_status flip_sampler_expect(flip_sampler *sampler, const double *seed, double *heat);
+ * events were before every seed. saved [n_own] or NULL: bytes between ranks that other ranks'
+ * questions about own nodes take in a batch, seeds' aside, which a list kept there would save. */
+flip_status flip_sampler_expect(flip_sampler *sampler, const double *seed, double *heat,
+                                double *saved);
+
+/* ---- lists of other ranks ----
+ * A rank may keep the in-edges of other ranks' nodes; it then draws for them itself, the same
+ * draws, and does not ask. Samplers of GCN's values, LABOR and steps keep none. */
+
+/* Bytes of an own node's list on another rank; 0 = the sampler keeps none. */
+size_t flip_sampler_list_bytes(const flip_sampler *sampler, int32_t v);
+/* Collective. Lists of the own nodes with keep [n_own] go to every other rank, in place of those
+ * that were kept before. */
+flip_status flip_sampler_keep(flip_sampler *sampler, const uint8_t *keep);
+
+typedef struct flip_sampler_counts {
+    int64_t lists; /* kept here */
+    size_t list_bytes;
+    int64_t asked;  /* nodes asked for of other ranks, since create or flip_sampler_keep */
+    int64_t listed; /* … and drawn from lists in place of that */
+    uint64_t bytes; /* sent: 8 a question; for each that is answered two flip_real, 24 an entry */
+} flip_sampler_counts;
+flip_sampler_counts flip_sampler_counted(const flip_sampler *sampler);
 
 #ifdef __cplusplus
 }

@@ -84,6 +84,20 @@ void flip_store_meter(flip_store *store, flip_meter *meter);
 flip_status flip_heat_smooth(flip_comm *comm, int64_t n, double *heat, const double *expected,
                              double weight);
 
+/* What of one budget goes to lists of neighbours (sample.h: flip_sampler_keep), what to rows. */
+typedef struct flip_budget_params {
+    uint64_t bytes;            /* of each rank, the same on all */
+    int64_t n;                 /* own nodes */
+    size_t stride;             /* bytes of a row */
+    const double *heat;        /* [n] readings of a row, >= 0 */
+    const double *saved;       /* [n] bytes between ranks that a list would save in the same time */
+    const int64_t *list_bytes; /* [n] 0 = no list */
+} flip_budget_params;
+/* Collective. By bytes saved a byte: list [n] is 1 where an own node's list is to be kept by the
+ * other ranks; *row_bytes: what is left for rows. */
+flip_status flip_budget_split(uint8_t *list, uint64_t *row_bytes, flip_comm *comm,
+                              const flip_budget_params *params);
+
 /* ---- rows to learn a codec from ---- */
 
 /* Rows given out in pieces: rows first … first+count-1 of this rank's, float32 [count, dim]. */

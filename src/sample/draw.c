@@ -14,9 +14,9 @@ typedef struct luck {
     uint64_t state;
 } luck;
 
-static luck luck_of(const flip_sampler *s, int32_t row, int32_t hop, int64_t epoch) {
+static luck luck_of(const flip_sampler *s, int64_t original, int32_t hop, int64_t epoch) {
     flip_random4 r = flip_random(s->p.seed, FLIP_STREAM_SAMPLE,
-                                 (uint64_t)epoch << 8 | (uint64_t)hop, (uint64_t)s->original[row]);
+                                 (uint64_t)epoch << 8 | (uint64_t)hop, (uint64_t)original);
     return (luck){.state = (uint64_t)r.v[0] << 32 | r.v[1]};
 }
 
@@ -133,13 +133,13 @@ static inline bool shares(const float *chance, int32_t col, int32_t fanout, uint
     return (double)chance[col] * n < fanout;
 }
 
-static bool takes_all(const flip_sampler *s, int32_t fanout, uint32_t n) {
+bool sample_takes_all(const flip_sampler *s, int32_t fanout, uint32_t n) {
     return fanout < 0 || n == 0 || (!s->p.replace && n <= (uint32_t)fanout);
 }
 
 static int32_t count_drawn(const flip_sampler *s, candidates c, int32_t fanout,
                            const float *chance) {
-    if (takes_all(s, fanout, c.n)) return (int32_t)c.n;
+    if (sample_takes_all(s, fanout, c.n)) return (int32_t)c.n;
     if (!chance) return fanout;
     int32_t count = 0;
     for (uint32_t i = 0; i < c.n; i++)
@@ -158,28 +158,27 @@ static int own_entry(const flip_sampler *s, int32_t row, candidates c) {
     return flip_kind_diagonal(s->p.adjacency) || (s->looped && !looped);
 }
 
-/* n positions among the candidates. key: room for `fanout` where draws are by weight. */
-static void pick_positions(const flip_sampler *s, luck l, candidates c, int32_t n, uint32_t *pick,
-                           double *key) {
-    const flip_real *weight =
-        s->p.kind == FLIP_SAMPLE_WEIGHTED && s->weight ? s->weight + c.begin : NULL;
+void sample_pick(const flip_sampler *s, int64_t original, int32_t hop, int64_t epoch,
+                 uint32_t n_candidates, const flip_real *weight, int32_t n, uint32_t *pick,
+                 double *key) {
+    luck l = luck_of(s, original, hop, epoch);
     if (s->p.recent)
         for (int32_t i = 0; i < n; i++)
-            pick[i] = c.n - (uint32_t)n + (uint32_t)i;
+            pick[i] = n_candidates - (uint32_t)n + (uint32_t)i;
     else if (s->p.replace)
-        pick_again(&l, pick, n, c.n, weight);
+        pick_again(&l, pick, n, n_candidates, weight);
     else if (weight)
-        pick_heavy(&l, pick, key, n, c.n, weight);
+        pick_heavy(&l, pick, key, n, n_candidates, weight);
     else if (n <= LINEAR_MOST)
-        pick_few(&l, pick, n, c.n);
+        pick_few(&l, pick, n, n_candidates);
     else
-        pick_many(&l, pick, n, c.n);
+        pick_many(&l, pick, n, n_candidates);
 }
 
 /* What a drawn entry of a sum stands for: itself and those that were not drawn. */
 static double boost_of(const flip_sampler *s, candidates c, int32_t fanout, int32_t n,
                        const float *chance) {
-    if (takes_all(s, fanout, c.n)) return 1;
+    if (sample_takes_all(s, fanout, c.n)) return 1;
     return (double)c.n / (chance ? fanout : n);
 }
 
@@ -199,14 +198,16 @@ static candidates candidates_at(const request *r, int32_t i) {
 static void pick_row(const request *r, int32_t row, candidates c, uint32_t *pick, int32_t n,
                      double *key) {
     const flip_sampler *s = r->s;
-    if (takes_all(s, r->fanout, c.n)) {
+    if (sample_takes_all(s, r->fanout, c.n)) {
         for (int32_t i = 0; i < n; i++)
             pick[i] = (uint32_t)i;
     } else if (r->chance) {
         for (uint32_t i = 0, at = 0; i < c.n; i++)
             if (shares(r->chance, s->col[c.begin + i], r->fanout, c.n)) pick[at++] = i;
     } else {
-        pick_positions(s, luck_of(s, row, r->hop, r->epoch), c, n, pick, key);
+        const flip_real *weight =
+            s->p.kind == FLIP_SAMPLE_WEIGHTED && s->weight ? s->weight + c.begin : NULL;
+        sample_pick(s, s->original[row], r->hop, r->epoch, c.n, weight, n, pick, key);
     }
 }
 
@@ -245,7 +246,7 @@ static void fill_row(const request *r, drawn *out, int32_t i, double *key) {
         value[j] =
             (flip_real)(weight * (double)s->factor_v[row] * (double)s->factor[col[j]] * boost);
     }
-    const bool all = takes_all(s, r->fanout, c.n);
+    const bool all = sample_takes_all(s, r->fanout, c.n);
     if (all && s->step && !value) /* stand by step; a whole row is in the order of original ids */
         qsort_r(col, (size_t)n, sizeof *col, by_original, s->original);
     if (own) {

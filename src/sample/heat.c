@@ -133,12 +133,14 @@ static flip_status order_halo(homeward *h, const flip_sampler *s) {
     return FLIP_OK;
 }
 
-/* heat [n_own] of sum [n_cols]: each rank reads a row at most once a batch. Rows that a rank has
- * are taken for those that it asks for, as parts are made for. */
-static flip_status gather_heat(const flip_sampler *s, homeward *h, const double *sum,
-                               double *heat) {
+/* heat [n_own] of sum [n_cols], far [n_own] what other ranks have of it: each rank reads a row at
+ * most once a batch. Rows that a rank has are taken for those that it asks for, as parts are made
+ * for. */
+static flip_status gather_heat(const flip_sampler *s, homeward *h, const double *sum, double *heat,
+                               double *far) {
     reading *received = NULL;
     int64_t n = 0;
+    memset(far, 0, (size_t)s->n_own * sizeof *far);
     for (int32_t v = 0; v < s->n_own; v++)
         heat[v] = -expm1(-sum[v]);
     if (s->size == 1) return FLIP_OK;
@@ -146,17 +148,30 @@ static flip_status gather_heat(const flip_sampler *s, homeward *h, const double 
         h->sent[h->place[i]].times = -expm1(-sum[s->n_own + i]);
     flip_status status =
         flip_comm_deal(s->comm, &received, &n, NULL, h->sent, h->to, sizeof *h->sent);
-    for (int64_t i = 0; status == FLIP_OK && i < n; i++)
+    for (int64_t i = 0; status == FLIP_OK && i < n; i++) {
         heat[received[i].id - s->first] += received[i].times;
+        far[received[i].id - s->first] += received[i].times;
+    }
     flip_free(received);
     return status;
 }
 
-flip_status flip_sampler_expect(flip_sampler *s, const double *seed, double *heat) {
+/* Bytes of others' questions about own nodes at a hop, and of their answers. */
+static void add_saved(const flip_sampler *s, int32_t fanout, const double *far, double *saved) {
+    for (int32_t v = 0; v < s->n_own; v++) {
+        int64_t n = s->row_ptr[v + 1] - s->row_ptr[v];
+        double drawn = sample_takes_all(s, fanout, (uint32_t)n) ? (double)n : fanout;
+        saved[v] += far[v] * (SAMPLE_QUESTION + SAMPLE_ANSWER + SAMPLE_ENTRY * drawn);
+    }
+}
+
+flip_status flip_sampler_expect(flip_sampler *s, const double *seed, double *heat, double *saved) {
     flip_status status;
-    double *sum = NULL;
+    double *sum = NULL, *far = NULL;
     homeward h = {0};
     status = flip_alloc_zero(&sum, (size_t)s->n_cols, sizeof *sum, "expected readings");
+    if (status == FLIP_OK)
+        status = flip_alloc_zero(&far, (size_t)s->n_own, sizeof *far, "expected readings");
     if (status == FLIP_OK && s->size > 1) status = order_halo(&h, s);
     if (s->size > 1) status = flip_comm_agree(s->comm, status);
     FLIP_TRY_GOTO(status);
@@ -164,12 +179,15 @@ flip_status flip_sampler_expect(flip_sampler *s, const double *seed, double *hea
         heat[v] = seed[v];
         sum[v] = weight_of(seed[v] < 1 ? seed[v] : 1, 1);
     }
+    if (saved) memset(saved, 0, (size_t)s->n_own * sizeof *saved);
     for (int32_t hop = 0; hop < s->p.layers; hop++) {
+        if (saved) add_saved(s, s->p.fanout[hop], far, saved);
         spread(s, s->p.fanout[hop], heat, sum);
-        FLIP_TRY_GOTO(gather_heat(s, &h, sum, heat));
+        FLIP_TRY_GOTO(gather_heat(s, &h, sum, heat, far));
     }
 done:
     flip_free(sum);
+    flip_free(far);
     flip_free(h.to);
     flip_free(h.place);
     flip_free(h.sent);

@@ -6,6 +6,18 @@
 
 #include <flipbook/sample.h>
 
+/* In-edges of other ranks' nodes, kept here (lists.c). All owned. */
+typedef struct flip_lists {
+    int64_t n, n_entries;
+    flip_gid *gid;     /* [n] ascending */
+    int64_t *first;    /* [n + 1] of a list's entries */
+    int64_t *key;      /* [n] original ids */
+    uint8_t *looped;   /* [n] ATTENTION: has a self-loop */
+    flip_gid *id;      /* [n_entries], in the owner's order */
+    int64_t *original; /* [n_entries] */
+    flip_real *weight; /* [n_entries] where draws are by weight, else NULL */
+} flip_lists;
+
 struct flip_sampler {
     flip_comm *comm; /* owned; NULL = one rank */
     flip_sampler_params p;
@@ -25,6 +37,8 @@ struct flip_sampler {
     uint8_t *looped;              /* ATTENTION: [n_own] has a self-loop among its events */
     float *chance;                /* LABOR: r_u [layers, n_cols] of chance_epoch */
     int64_t chance_epoch;
+    flip_lists lists;
+    flip_sampler_counts counts;
     /* numbering of a batch */
     int32_t *slot;    /* [n_own] row in the batch, -1 = not in it; temporal: NULL */
     flip_gid_map far; /* of other ranks' nodes; temporal: of all, by id and step together */
@@ -47,6 +61,31 @@ flip_status sample_rows(flip_sampler *s, flip_arena *arena, drawn *out, int32_t 
  * there is one rank. Collective. */
 flip_status sample_nodes(flip_sampler *s, flip_arena *arena, drawn *out, int32_t n,
                          const flip_gid *node, const int32_t *step, int32_t hop, int64_t epoch);
+
+/* lists.c: draws for lists of other ranks' nodes; id and original are set. */
+flip_status sample_lists(flip_sampler *s, flip_arena *arena, drawn *out, int32_t n,
+                         const int64_t *list, int32_t hop, int64_t epoch);
+int64_t sample_list_of(const flip_sampler *s, flip_gid id); /* -1 = none */
+void sample_lists_finish(flip_lists *lists);
+size_t sample_lists_bytes(const flip_sampler *s, int64_t n, int64_t n_entries);
+
+/* draw.c: are all of n candidates drawn? If not, n positions among them; weight [n_candidates] or
+ * NULL; key: room for `fanout` where draws are by weight. */
+bool sample_takes_all(const flip_sampler *s, int32_t fanout, uint32_t n);
+void sample_pick(const flip_sampler *s, int64_t original, int32_t hop, int64_t epoch,
+                 uint32_t n_candidates, const flip_real *weight, int32_t n, uint32_t *pick,
+                 double *key);
+
+static inline flip_gid sample_id(const flip_sampler *s, int32_t col) {
+    return col < s->n_own ? s->first + col : s->halo[col - s->n_own];
+}
+
+/* Bytes between ranks: a question, the answer to it, and each drawn entry. */
+enum {
+    SAMPLE_QUESTION = 2 * sizeof(int32_t),
+    SAMPLE_ANSWER = 2 * sizeof(flip_real),
+    SAMPLE_ENTRY = sizeof(flip_gid) + sizeof(int64_t) + 8
+};
 
 static inline bool sample_has_values(const flip_sampler *s) {
     return flip_kind_diagonal(s->p.adjacency);

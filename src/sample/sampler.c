@@ -215,6 +215,7 @@ void flip_sampler_destroy(flip_sampler **sampler) {
     flip_free(s->looped);
     flip_free(s->chance);
     flip_free(s->slot);
+    sample_lists_finish(&s->lists);
     flip_gid_map_finish(&s->far);
     flip_comm_destroy(&s->comm);
     flip_free(s);
@@ -237,6 +238,13 @@ size_t flip_sampler_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, bo
 
 void flip_sampler_meter(flip_sampler *s, flip_meter *meter) {
     flip_comm_count_in(s->comm, meter);
+}
+
+flip_sampler_counts flip_sampler_counted(const flip_sampler *s) {
+    flip_sampler_counts c = s->counts;
+    c.lists = s->lists.n;
+    c.list_bytes = sample_lists_bytes(s, c.lists, s->lists.n_entries);
+    return c;
 }
 
 size_t flip_sampler_bytes(const flip_sampler *s) {

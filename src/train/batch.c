@@ -229,6 +229,15 @@ static int64_t slot_bytes_of(const flip_data *data, const flip_model_params *m, 
     return bytes + input * (data->packed.packing ? (int64_t)data->packed.packing->stride : row);
 }
 
+/* Rows, their index and lists of neighbours, as far as --cache-bytes lets them. */
+static size_t cache_bytes_of(const flip_data *data) {
+    double row = data->packed.packing ? (double)data->packed.packing->stride
+                                      : data->in_dim * (double)sizeof(flip_real);
+    double most = (double)data->info->n_nodes * (row + 28) +
+                  (double)data->info->n_events * (16 + sizeof(flip_real));
+    return (size_t)(most < (double)data->s.cache_bytes ? most : (double)data->s.cache_bytes);
+}
+
 /* A batch that is trained on: each layer's destinations have values, their gradients and a product
  * between, and its entries 24 bytes both ways. */
 static int64_t batch_bytes_of(const flip_model_params *m, const growth *g) {
@@ -252,7 +261,7 @@ size_t flip_batch_bytes(const flip_data *data, int64_t n_halo, int64_t steps) {
     if (model.kind == FLIP_MODEL_GAT) entries = data->events.n * model.heads;
     return flip_sampler_bytes_of(data->n_own, n_halo, data->events.n, data->events.weight != NULL,
                                  &p) +
-           (size_t)batch_bytes_of(&model, &g) +
+           (size_t)batch_bytes_of(&model, &g) + cache_bytes_of(data) +
            (size_t)(data->s.prefetch * slot_bytes_of(data, &model, &g)) +
            (size_t)((data->n_own + n_halo) * columns * steps + entries) * sizeof(flip_real);
 }

@@ -8,6 +8,7 @@
 #ifndef FLIPBOOK_TRAIN_INTERNAL_H
 #define FLIPBOOK_TRAIN_INTERNAL_H
 
+#include <flipbook/sample.h>
 #include <flipbook/snapshots.h>
 #include <flipbook/store.h>
 #include <flipbook/train.h>
@@ -333,7 +334,8 @@ flip_status flip_trainer_check_loss(const flip_trainer *trainer, double loss);
 /* What the features' store has done on this rank; zeros without one. */
 typedef struct flip_store_use {
     flip_store_counts counts;
-    int64_t cached_rows, cache_bytes;
+    flip_sampler_counts sampler;
+    int64_t cached_rows, cache_bytes; /* rows, their index, lists of neighbours */
 } flip_store_use;
 flip_store_use flip_batching_store(const flip_batching *batching);
 flip_status flip_batching_create(flip_batching **batching, flip_data *data);

@@ -287,7 +287,10 @@ flip_var flip_band(flip_tape *tape, flip_var x, int32_t window);
 
 /* ---- operators along time: x and the result in the time layout of the tape's block ----
  * Their exchange is the layout's; collective over layout->time. State: h (and c) of every node. */
-enum { FLIP_RECURRENT_CHUNK = 504 }; /* most rows that a thread takes through all steps at once */
+enum {
+    FLIP_RECURRENT_CHUNK = 168,      /* most rows that a thread takes through all steps at once */
+    FLIP_RECURRENT_GROUP = 512 << 10 /* bytes of the steps of them that it holds, or one step */
+};
 /* [i f g o] = [x, x2] Wx + h Wh + b; c' = sig(f) c + sig(i) tanh(g); h' = sig(o) tanh(c'); y_t =
  * h'. Wx [dim (+ dim2), 4H], Wh [H, 4H], b [1, 4H]; x2 may be FLIP_VAR_NONE (its columns follow
  * x's). */

@@ -86,9 +86,10 @@ static int64_t plain_peak(const flip_model_params *p) {
 static int64_t recurrent_work(const flip_model_params *p, int64_t inputs, int64_t state) {
     bool gru = p->temporal == FLIP_TEMPORAL_GRU;
     int64_t width = (gru ? 3 : 4) * state, k = inputs + state;
-    return state == 0
-               ? 0
-               : FLIP_RECURRENT_CHUNK * (2 * k + (gru ? 2 : 1) * width + 5 * state) + 4 * k * width;
+    int64_t group = FLIP_RECURRENT_GROUP / (int64_t)sizeof(flip_real), rows = FLIP_RECURRENT_CHUNK;
+    return state == 0 ? 0
+                      : larger(group, rows * (k + state)) +
+                            rows * (k + (gru ? 2 : 1) * width + 5 * state) + 4 * k * width;
 }
 
 size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_halo,

@@ -2,13 +2,17 @@
  *
  * A chunk's rows go through all steps while weights and gates stay in the second-level cache:
  *
- *     A = [x_t, x2_t, h_{t-1}]   G = A [Wx; Wh] + b   ─cell─▶ c_t, h_t ─▶ y_t and the next A
+ *     A_t = [x_t, x2_t, h_{t-1}]   G = A_t [Wx; Wh] + b   ─cell─▶ c_t, h_t ─▶ y_t and A_{t+1}
  *
- * Backward likewise from the last step to the first, with dA = dG [Wx; Wh]^T in one product, whose
- * last columns are the share of dh_{t-1}. A GRU's reset gate acts after the product with Wh, so
- * there the two products stay apart. Weight gradients of a chunk are summed in double over its
- * steps; chunks are added in ascending order. Where gates were not kept, backward makes them anew
- * from x, h and c: one product more. */
+ * Rows stand [rows, steps, …] in memory, where a step's rows lie far apart: a chunk reads and
+ * writes a group of steps at once, row by row, which is one long stretch, and holds an A for each
+ * of them.
+ *
+ * Backward likewise from the last step to the first, with dA = dG [Wx; Wh]^T in one product, which
+ * takes A's place and whose last columns are the share of dh_{t-1}. A GRU's reset gate acts after
+ * the product with Wh, so there the two products stay apart. Weight gradients of a chunk are summed
+ * in double over its steps; chunks are added in ascending order. Where gates were not kept,
+ * backward makes them anew from x, h and c: one product more. */
 #include "recurrent.h"
 
 #include <omp.h>
@@ -23,16 +27,26 @@ static int64_t chunk_rows(int64_t rows) {
     return n < CHUNK_LEAST ? CHUNK_LEAST : n > CHUNK ? CHUNK : n;
 }
 
+/* Steps of a group: their A's take half of a second-level cache; groups are about equal. */
+static int64_t group_steps(const recurrent *j) {
+    int64_t most = FLIP_RECURRENT_GROUP / (CHUNK * (j->k + j->hidden) * (int64_t)sizeof(flip_real));
+    if (most < 1) most = 1;
+    int64_t groups = (j->steps + most - 1) / most;
+    return groups > 0 ? (j->steps + groups - 1) / groups : 1;
+}
+
 /* A thread's working memory. */
 typedef struct scratch {
-    flip_real *a;        /* [chunk, k] */
-    flip_real *gates;    /* [chunk, width] */
-    flip_real *hidden;   /* [chunk, width] GRU: h Wh + bh */
-    flip_real *h, *c[2]; /* [chunk, H] */
-    flip_real *da;       /* [chunk, k] */
-    flip_real *dh, *dc;  /* [chunk, H] */
-    double *dweight;     /* [k, width] */
-    double *dbias;       /* [2, width] */
+    flip_real *a;      /* [group + 1, chunk, k] */
+    flip_real *dy;     /* [group, chunk, H] backward only */
+    flip_real *gates;  /* [chunk, width] */
+    flip_real *hidden; /* [chunk, width] GRU: h Wh + bh */
+    flip_real *h;      /* [chunk, H] */
+    flip_real *c[2];   /* [chunk, H] */
+    flip_real *dh;     /* [chunk, H] */
+    flip_real *dc;     /* [chunk, H] */
+    double *dweight;   /* [k, width] */
+    double *dbias;     /* [2, width] */
 } scratch;
 
 static void *carve(char **at, int64_t values, size_t size) {
@@ -43,14 +57,14 @@ static void *carve(char **at, int64_t values, size_t size) {
 
 static size_t lay_out(const recurrent *j, scratch *s, char *base) {
     char *at = base;
-    int64_t gates = CHUNK * j->width, row = CHUNK * j->hidden;
-    s->a = carve(&at, CHUNK * j->k, sizeof *s->a);
+    int64_t gates = CHUNK * j->width, row = CHUNK * j->hidden, group = group_steps(j);
+    s->a = carve(&at, (group + 1) * CHUNK * j->k, sizeof *s->a);
+    s->dy = carve(&at, group * row, sizeof *s->dy);
     s->gates = carve(&at, gates, sizeof *s->gates);
     s->hidden = carve(&at, j->gru ? gates : 0, sizeof *s->hidden);
     s->h = carve(&at, row, sizeof *s->h);
     s->c[0] = carve(&at, row, sizeof *s->h);
     s->c[1] = carve(&at, row, sizeof *s->h);
-    s->da = carve(&at, CHUNK * j->k, sizeof *s->da);
     s->dh = carve(&at, row, sizeof *s->dh);
     s->dc = carve(&at, row, sizeof *s->dc);
     s->dweight = carve(&at, j->k * j->width, sizeof *s->dweight);
@@ -90,7 +104,7 @@ static scratch my_scratch(const recurrent *j) {
     return s;
 }
 
-/* ---- rows in and out of A ---- */
+/* ---- rows in and out ---- */
 
 /* to[i * to_step …] = from[i * from_step …], n values a row; zeros without from. */
 static void copy_rows(int64_t m, int64_t n, flip_real *to, int64_t to_step, const flip_real *from,
@@ -109,37 +123,76 @@ static void add_rows(int64_t m, int64_t n, flip_real *to, int64_t to_step, const
             to[i * to_step + j] += from[i * from_step + j];
 }
 
-/* Step t of the chunk's rows in [rows, steps, dim]. */
-static int64_t at_step(const recurrent *j, int64_t first, int64_t t, int64_t dim) {
-    return (first * j->steps + t) * dim;
+/* Rows first … first+m-1 at steps begin … begin+n-1. */
+typedef struct group {
+    int64_t first, m, begin, n;
+} group;
+
+/* A of the group's step t. */
+static flip_real *a_of(const recurrent *j, const scratch *s, const group *g, int64_t t) {
+    return s->a + (t - g->begin) * g->m * j->k;
 }
 
-static void stage_inputs(const recurrent *j, const scratch *s, int64_t first, int64_t m,
-                         int64_t t) {
+/* Where [rows, steps, dim] has the group's row i, step `begin`. */
+static int64_t row_at(const recurrent *j, const group *g, int64_t i, int64_t dim) {
+    return ((g->first + i) * j->steps + g->begin) * dim;
+}
+
+/* to[t, i, :] = from[rows, steps, dim] of the group; to's rows stand `step` apart. */
+static void gather_group(const recurrent *j, const group *g, int64_t dim, const flip_real *from,
+                         flip_real *to, int64_t step) {
+    for (int64_t i = 0; i < g->m; i++)
+        copy_rows(g->n, dim, to + i * step, g->m * step, from + row_at(j, g, i, dim), dim);
+}
+
+/* The other way, or added. */
+static void scatter_group(const recurrent *j, const group *g, int64_t dim, const flip_real *from,
+                          int64_t step, flip_real *to, bool add) {
+    for (int64_t i = 0; i < g->m; i++) {
+        flip_real *row = to + row_at(j, g, i, dim);
+        if (add)
+            add_rows(g->n, dim, row, dim, from + i * step, g->m * step);
+        else
+            copy_rows(g->n, dim, row, dim, from + i * step, g->m * step);
+    }
+}
+
+static void stage_inputs(const recurrent *j, const scratch *s, const group *g) {
     int64_t column = 0;
     for (int i = 0; i < 2; column += j->dim[i++])
-        if (j->dim[i] > 0)
-            copy_rows(m, j->dim[i], s->a + column, j->k, j->x[i] + at_step(j, first, t, j->dim[i]),
-                      j->steps * j->dim[i]);
+        if (j->dim[i] > 0) gather_group(j, g, j->dim[i], j->x[i], s->a + column, j->k);
 }
 
-/* A's last columns: h before step t. */
-static void stage_state(const recurrent *j, const scratch *s, int64_t first, int64_t m, int64_t t) {
-    const flip_real *h = t > 0         ? j->y + at_step(j, first, t - 1, j->hidden)
-                         : j->begin[0] ? j->begin[0] + first * j->hidden
-                                       : NULL;
-    copy_rows(m, j->hidden, s->a + j->inputs, j->k, h, t > 0 ? j->steps * j->hidden : j->hidden);
+/* The last columns of the first A: h before step 0. */
+static void stage_begin(const recurrent *j, const scratch *s, const group *g) {
+    const int64_t h = j->hidden;
+    copy_rows(g->m, h, s->a + j->inputs, j->k, j->begin[0] ? j->begin[0] + g->first * h : NULL, h);
+}
+
+/* The last columns of every A, out of y. */
+static void stage_states(const recurrent *j, const scratch *s, const group *g) {
+    group before = *g;
+    flip_real *to = s->a + j->inputs;
+    if (g->begin == 0) {
+        stage_begin(j, s, g);
+        to += g->m * j->k;
+        before.n--;
+    } else {
+        before.begin--;
+    }
+    gather_group(j, &before, j->hidden, j->y, to, j->k);
 }
 
 /* ---- forward ---- */
 
 /* What the cell of step t begins with, out of A: gates (and hidden). */
-static void multiply(const recurrent *j, const scratch *s, int64_t m, flip_real *gates) {
+static void multiply(const recurrent *j, const scratch *s, int64_t m, const flip_real *a,
+                     flip_real *gates) {
     int64_t split = j->gru ? j->inputs : j->k;
     flip_epilogue e = {.bias = j->bias[0]}, e2 = {.bias = j->bias[1]};
-    j->tape->gemm_nn(m, j->width, split, s->a, j->k, j->weight, j->width, gates, j->width, &e);
+    j->tape->gemm_nn(m, j->width, split, a, j->k, j->weight, j->width, gates, j->width, &e);
     if (j->gru)
-        j->tape->gemm_nn(m, j->width, j->hidden, s->a + split, j->k, j->weight + split * j->width,
+        j->tape->gemm_nn(m, j->width, j->hidden, a + split, j->k, j->weight + split * j->width,
                          j->width, s->hidden, j->width, &e2);
 }
 
@@ -149,28 +202,39 @@ static flip_real *kept(const recurrent *j, flip_real *array, int64_t first, int6
     return array ? array + (first * j->steps + t * m) * n : NULL;
 }
 
-static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
+/* The cell of step t: h into the next A; returns c. */
+static const flip_real *forward_step(const recurrent *j, const scratch *s, const group *g,
+                                     int64_t t, const flip_real *before) {
     const flip_kernels *kernels = j->tape->kernels;
-    const int64_t h = j->hidden;
+    const int64_t h = j->hidden, m = g->m;
+    flip_real *a = a_of(j, s, g, t), *gates = kept(j, j->gates, g->first, m, t, j->width),
+              *cell = kept(j, j->cells, g->first, m, t, h);
+    if (!gates) gates = s->gates;
+    multiply(j, s, m, a, gates);
+    if (j->gru) {
+        kernels->gru_forward(m, h, gates, s->hidden, a + j->inputs, j->k, s->h, h);
+        if (cell) copy_rows(m, h, cell, h, s->hidden + 2 * h, j->width);
+    } else {
+        if (!cell) cell = s->c[t % 2];
+        kernels->lstm_forward(m, h, gates, before, h, cell, s->h, h);
+    }
+    copy_rows(m, h, a + m * j->k + j->inputs, j->k, s->h, h);
+    return cell;
+}
+
+static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
+    const int64_t h = j->hidden, most = group_steps(j);
     scratch s = my_scratch(j);
     const flip_real *before = j->begin[1] ? j->begin[1] + first * h : NULL;
-    stage_state(j, &s, first, m, 0);
-    for (int64_t t = 0; t < j->steps; t++) {
-        flip_real *gates = kept(j, j->gates, first, m, t, j->width),
-                  *cell = kept(j, j->cells, first, m, t, h);
-        if (!gates) gates = s.gates;
-        stage_inputs(j, &s, first, m, t);
-        multiply(j, &s, m, gates);
-        if (j->gru) {
-            kernels->gru_forward(m, h, gates, s.hidden, s.a + j->inputs, j->k, s.h, h);
-            if (cell) copy_rows(m, h, cell, h, s.hidden + 2 * h, j->width);
-        } else {
-            if (!cell) cell = s.c[t % 2];
-            kernels->lstm_forward(m, h, gates, before, h, cell, s.h, h);
-            before = cell;
-        }
-        copy_rows(m, h, j->y + at_step(j, first, t, h), j->steps * h, s.h, h);
-        copy_rows(m, h, s.a + j->inputs, j->k, s.h, h);
+    group g = {.first = first, .m = m};
+    stage_begin(j, &s, &g);
+    for (; g.begin < j->steps; g.begin += g.n) {
+        g.n = j->steps - g.begin < most ? j->steps - g.begin : most;
+        stage_inputs(j, &s, &g);
+        for (int64_t t = g.begin; t < g.begin + g.n; t++)
+            before = forward_step(j, &s, &g, t, before);
+        scatter_group(j, &g, h, s.a + m * j->k + j->inputs, j->k, j->y, false);
+        copy_rows(m, h, s.a + j->inputs, j->k, a_of(j, &s, &g, g.begin + g.n) + j->inputs, j->k);
     }
     if (j->end[0]) copy_rows(m, h, j->end[0] + first * h, h, s.a + j->inputs, j->k);
     if (j->end[1]) copy_rows(m, h, j->end[1] + first * h, h, before, h);
@@ -203,79 +267,82 @@ static const flip_real *cell_before(const recurrent *j, int64_t first, int64_t m
 }
 
 /* The activated gates of step t: kept, or made anew from A. */
-static flip_real *find_gates(const recurrent *j, const scratch *s, int64_t first, int64_t m,
-                             int64_t t) {
+static flip_real *find_gates(const recurrent *j, const scratch *s, const group *g, int64_t t) {
     const flip_kernels *kernels = j->tape->kernels;
-    const int64_t h = j->hidden;
+    const int64_t h = j->hidden, first = g->first, m = g->m;
+    const flip_real *a = a_of(j, s, g, t);
     flip_real *gates = kept(j, j->gates, first, m, t, j->width);
     if (gates) {
         if (j->gru)
             copy_rows(m, h, s->hidden + 2 * h, j->width, kept(j, j->cells, first, m, t, h), h);
         return gates;
     }
-    multiply(j, s, m, s->gates);
+    multiply(j, s, m, a, s->gates);
     if (j->gru)
-        kernels->gru_forward(m, h, s->gates, s->hidden, s->a + j->inputs, j->k, s->h, h);
+        kernels->gru_forward(m, h, s->gates, s->hidden, a + j->inputs, j->k, s->h, h);
     else
         kernels->lstm_forward(m, h, s->gates, cell_before(j, first, m, t), h, s->c[0], s->h, h);
     return s->gates;
 }
 
-/* Gates' gradients into those of the weights, of x and of h before. */
-static void multiply_back(const recurrent *j, const scratch *s, int64_t m, const flip_real *gates) {
+/* Gates' gradients into those of the weights, of x and of h before: dA where A stood. */
+static void multiply_back(const recurrent *j, const scratch *s, int64_t m, flip_real *a,
+                          const flip_real *gates) {
     const int64_t w = j->width, split = j->gru ? j->inputs : j->k;
     const bool wants = j->dx[0] || j->dx[1];
-    j->tape->gemm_tn(m, w, split, s->a, j->k, gates, w, s->dweight, w);
+    j->tape->gemm_tn(m, w, split, a, j->k, gates, w, s->dweight, w);
     j->tape->kernels->column_sums(m, w, gates, w, s->dbias);
     if (j->gru) {
-        j->tape->gemm_tn(m, w, j->hidden, s->a + split, j->k, s->hidden, w, s->dweight + split * w,
-                         w);
+        j->tape->gemm_tn(m, w, j->hidden, a + split, j->k, s->hidden, w, s->dweight + split * w, w);
         j->tape->kernels->column_sums(m, w, s->hidden, w, s->dbias + w);
-        if (wants) j->tape->gemm_nn(m, split, w, gates, w, j->turned, j->k, s->da, j->k, NULL);
-        j->tape->gemm_nn(m, j->hidden, w, s->hidden, w, j->turned + split, j->k, s->da + split,
-                         j->k, NULL);
-        add_rows(m, j->hidden, s->dh, j->hidden, s->da + split, j->k);
+        if (wants) j->tape->gemm_nn(m, split, w, gates, w, j->turned, j->k, a, j->k, NULL);
+        j->tape->gemm_nn(m, j->hidden, w, s->hidden, w, j->turned + split, j->k, a + split, j->k,
+                         NULL);
+        add_rows(m, j->hidden, s->dh, j->hidden, a + split, j->k);
         return;
     }
     /* columns of inputs that nobody asks for are left out: CD-GCN's first x2 is constant */
     const bool gap = j->dx[0] && !j->dx[1] && j->dim[1] > 0;
     int64_t from = j->dx[0] && !gap ? 0 : j->dx[1] ? j->dim[0] : j->inputs;
-    if (gap) j->tape->gemm_nn(m, j->dim[0], w, gates, w, j->turned, j->k, s->da, j->k, NULL);
-    j->tape->gemm_nn(m, j->k - from, w, gates, w, j->turned + from, j->k, s->da + from, j->k, NULL);
-    copy_rows(m, j->hidden, s->dh, j->hidden, s->da + j->inputs, j->k);
+    if (gap) j->tape->gemm_nn(m, j->dim[0], w, gates, w, j->turned, j->k, a, j->k, NULL);
+    j->tape->gemm_nn(m, j->k - from, w, gates, w, j->turned + from, j->k, a + from, j->k, NULL);
+    copy_rows(m, j->hidden, s->dh, j->hidden, a + j->inputs, j->k);
 }
 
-static void give_inputs(const recurrent *j, const scratch *s, int64_t first, int64_t m, int64_t t) {
+static void backward_step(const recurrent *j, const scratch *s, const group *g, int64_t t) {
+    const flip_kernels *kernels = j->tape->kernels;
+    const int64_t h = j->hidden, m = g->m;
+    flip_real *a = a_of(j, s, g, t), *gates = find_gates(j, s, g, t);
+    add_rows(m, h, s->dh, h, s->dy + (t - g->begin) * m * h, h);
+    if (j->gru)
+        kernels->gru_backward(m, h, gates, s->hidden, a + j->inputs, j->k, s->dh);
+    else
+        kernels->lstm_backward(m, h, gates, cell_before(j, g->first, m, t), h,
+                               kept(j, j->cells, g->first, m, t, h), h, s->dh, h, s->dc);
+    multiply_back(j, s, m, a, gates);
+}
+
+static void give_inputs(const recurrent *j, const scratch *s, const group *g) {
     int64_t column = 0;
-    for (int i = 0; i < 2; column += j->dim[i++]) {
-        if (!j->dx[i]) continue;
-        flip_real *to = j->dx[i] + at_step(j, first, t, j->dim[i]);
-        if (j->add[i])
-            add_rows(m, j->dim[i], to, j->steps * j->dim[i], s->da + column, j->k);
-        else
-            copy_rows(m, j->dim[i], to, j->steps * j->dim[i], s->da + column, j->k);
-    }
+    for (int i = 0; i < 2; column += j->dim[i++])
+        if (j->dx[i]) scatter_group(j, g, j->dim[i], s->a + column, j->k, j->dx[i], j->add[i]);
 }
 
 static void backward_chunk(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
-    const flip_kernels *kernels = j->tape->kernels;
-    const int64_t h = j->hidden;
+    const int64_t h = j->hidden, most = group_steps(j);
     memset(s->dweight, 0, (size_t)(j->k * j->width) * sizeof(double));
     memset(s->dbias, 0, 2 * (size_t)j->width * sizeof(double));
     copy_rows(m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
     copy_rows(m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
-    for (int64_t t = j->steps - 1; t >= 0; t--) {
-        stage_inputs(j, s, first, m, t);
-        stage_state(j, s, first, m, t);
-        flip_real *gates = find_gates(j, s, first, m, t);
-        add_rows(m, h, s->dh, h, j->dy + at_step(j, first, t, h), j->steps * h);
-        if (j->gru)
-            kernels->gru_backward(m, h, gates, s->hidden, s->a + j->inputs, j->k, s->dh);
-        else
-            kernels->lstm_backward(m, h, gates, cell_before(j, first, m, t), h,
-                                   kept(j, j->cells, first, m, t, h), h, s->dh, h, s->dc);
-        multiply_back(j, s, m, gates);
-        give_inputs(j, s, first, m, t);
+    for (int64_t end = j->steps; end > 0;) {
+        group g = {first, m, end > most ? end - most : 0, end > most ? most : end};
+        stage_inputs(j, s, &g);
+        stage_states(j, s, &g);
+        gather_group(j, &g, h, j->dy, s->dy, h);
+        for (int64_t t = end - 1; t >= g.begin; t--)
+            backward_step(j, s, &g, t);
+        give_inputs(j, s, &g);
+        end = g.begin;
     }
     if (j->dbegin[0]) copy_rows(m, h, j->dbegin[0] + first * h, h, s->dh, h);
     if (j->dbegin[1]) copy_rows(m, h, j->dbegin[1] + first * h, h, s->dc, h);

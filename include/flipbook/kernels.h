@@ -48,6 +48,7 @@ typedef struct flip_epilogue {
     const flip_real *plus_a, *plus_b; /* or NULL */
     int64_t plus_k, plus_lda, plus_ldb;
     const flip_real *bias; /* [n] added, or NULL */
+    int64_t bias_step;     /* 0, or from row to row of a bias [m, n] */
     bool relu;             /* NaN stays NaN */
     uint8_t *relu_bits;    /* NULL, or out: bit j%8 of byte [i * ((n+7)/8) + j/8] = was positive (if
                               relu) and kept (if dropout); bits past n are 0 */

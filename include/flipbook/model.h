@@ -82,6 +82,7 @@ typedef struct flip_block {
     const flip_adjacency *adjacency; /* this rank's steps of the block */
     const flip_real *features;       /* [rows, steps, in_dim] in the time layout (layout.h) */
     int32_t steps;                   /* this rank's; may be 0 where time is distributed */
+    int32_t constant;                /* first columns of features that are the same at every step */
     int32_t index, n_blocks;         /* of the block; 0, 1 = the whole timeline */
     bool states_only; /* the caller wants the states at the block's end and no embeddings: what does
                          not feed them is left out, and FLIP_VAR_NONE returned */

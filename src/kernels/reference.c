@@ -87,7 +87,7 @@ static void epilogue_row(const flip_epilogue *e, int64_t i, int64_t n, flip_real
     uint8_t *bits = e->relu_bits ? e->relu_bits + at * ((n + 7) / 8) : NULL;
     if (bits) memset(bits, 0, (size_t)((n + 7) / 8));
     for (int64_t j = 0; j < n; j++) {
-        flip_real value = c[j] + (e->bias ? e->bias[j] : 0);
+        flip_real value = c[j] + (e->bias ? e->bias[i * e->bias_step + j] : 0);
         bool alive = !e->relu || !(value <= 0); /* a NaN passes */
         if (e->relu && !alive) value = 0;
         if (e->mask) value = bit_at(e->mask, n, at, j) ? value * e->mask_scale : 0;

@@ -261,11 +261,15 @@ typedef struct finish {
     float *c;
     keep_draw keep;
     vec kept_scale; /* 1 / (1 - dropout) */
-    bool stream, plain, only_mask;
+    bool stream, plain, only_mask, only_bias;
 } finish;
 
 static bool nothing_but_mask(const flip_epilogue *e) {
     return !(e->accumulate || e->bias || e->relu || e->relu_bits || e->dropout > 0);
+}
+
+static bool only_bias(const flip_epilogue *e) {
+    return e->bias && !(e->accumulate || e->relu || e->relu_bits || e->mask || e->dropout > 0);
 }
 
 static finish finish_begin(const flip_epilogue *e, int64_t n, float *c, int64_t ldc) {
@@ -274,6 +278,7 @@ static finish finish_begin(const flip_epilogue *e, int64_t n, float *c, int64_t 
     if (f.e.apart > 0) f.apart = f.e.apart;
     f.bytes = (n + 7) / 8 * f.apart;
     f.only_mask = nothing_but_mask(&f.e) && f.e.mask;
+    f.only_bias = only_bias(&f.e);
     f.plain = nothing_but_mask(&f.e) && !f.e.mask;
     if (f.e.dropout > 0) {
         f.keep = keep_begin(f.e.seed, f.e.draw, n, f.e.dropout);
@@ -303,7 +308,7 @@ INLINE vec finish_vector(const finish *f, int64_t i, int64_t j, int64_t lanes, v
     const flip_epilogue *e = &f->e;
     unsigned alive = (1u << LANES) - 1;
     if (e->accumulate) x = v_add(v_load_some(f->c + i * f->ldc + j, some), x);
-    if (e->bias) x = v_add(x, v_load_some(e->bias + j, some));
+    if (e->bias) x = v_add(x, v_load_some(e->bias + i * e->bias_step + j, some));
     if (e->relu) {
         alive = v_alive(x);
         x = v_keep(x, alive);
@@ -319,7 +324,7 @@ INLINE vec finish_vector(const finish *f, int64_t i, int64_t j, int64_t lanes, v
 }
 
 /* Rows i … i+rows-1, columns from j on: at most PANEL. keep: WORDS a row. `kind` is known when
- * compiling: 0 plain, 1 only a mask, 2 anything. */
+ * compiling: 0 plain, 1 only a mask, 2 anything, 3 only a bias. */
 INLINE void finish_as(const int kind, const finish *f, int64_t i, int rows, int64_t j,
                       const float *tile, const uint64_t *keep) {
     int64_t n = f->n, ldc = f->ldc;
@@ -333,6 +338,10 @@ INLINE void finish_as(const int kind, const finish *f, int64_t i, int rows, int6
             if (kind == 2)
                 x = finish_vector(f, i + r, at, lanes, x, keep[r * WORDS + at % WINDOW / 64],
                                   v_first(lanes));
+            if (kind == 3) {
+                const float *bias = f->e.bias + (i + r) * f->e.bias_step + at;
+                x = v_add(x, lanes < LANES ? v_load_some(bias, v_first(lanes)) : v_load(bias));
+            }
             if (lanes < LANES)
                 v_store_some(out, v_first(lanes), x);
             else if (stream)
@@ -348,6 +357,8 @@ static void finish_tile(const finish *f, int64_t i, int rows, int64_t j, const f
         finish_as(0, f, i, rows, j, tile, keep);
     else if (f->only_mask)
         finish_as(1, f, i, rows, j, tile, keep);
+    else if (f->only_bias)
+        finish_as(3, f, i, rows, j, tile, keep);
     else
         finish_as(2, f, i, rows, j, tile, keep);
 }

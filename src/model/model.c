@@ -389,8 +389,10 @@ static flip_var features_of(const flip_model *model, flip_tape *tape, const flip
     const flip_real *features = block->features;
     if (block->packed) return flip_tape_packed_input(tape, block->adjacency->n_own, block->packed);
     if (!features && model->n_kept > block->index) features = model->kept[block->index].aggregated;
-    return flip_tape_input(tape, block->adjacency->n_own, block->steps, model->p.in_dim, features,
-                           false);
+    flip_var x = flip_tape_input(tape, block->adjacency->n_own, block->steps, model->p.in_dim,
+                                 features, false);
+    if (features == block->features) flip_tape_constant(tape, x, block->constant);
+    return x;
 }
 
 flip_status flip_model_prepare(flip_model *model, flip_tape *tape, const flip_block *block) {

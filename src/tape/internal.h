@@ -65,6 +65,7 @@ typedef struct variable {
     flip_real *gradient; /* the same shape, or NULL */
     bool input;          /* value is borrowed from the caller and never written */
     bool needs_gradient, released, kept;
+    int32_t constant;       /* of inputs: the first columns, the same at every step of a row */
     int32_t saved_by;       /* records whose backward still reads the value */
     int32_t readers;        /* places whose gradient has not come yet */
     flip_packed_rows coded; /* of inputs: rows that are decoded when they are read; value is NULL */

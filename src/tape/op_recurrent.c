@@ -95,6 +95,11 @@ static recurrent work_of(flip_tape *tape, record *r) {
                    .layout = way_of(tape) == LOCAL ? NULL : tape->layout};
     for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
         j.dim[i] = tape_in(tape, r, i)->dim;
+    if (way_of(tape) == LOCAL && !j.gru && j.steps > 1 && j.dim[1] > 0 &&
+        !tape_in(tape, r, 1)->needs_gradient) {
+        j.constant = tape_in(tape, r, 1)->constant;
+        j.dim[1] -= j.constant;
+    }
     j.inputs = j.dim[0] + j.dim[1];
     j.k = j.inputs + j.hidden;
     j.width = (j.gru ? 3 : 4) * j.hidden;
@@ -118,9 +123,10 @@ static void set_state(const recurrent *j, flip_real *state, int64_t rows, flip_r
 /* What a product of m rows and the cells cost, for the closing table. */
 static void meter(flip_tape *tape, const recurrent *j, int64_t rows, int products) {
     uint64_t m = (uint64_t)(rows * j->steps), k = (uint64_t)j->k, w = (uint64_t)j->width;
+    uint64_t once = (uint64_t)(rows * j->constant);
     tape_traffic(tape, FLIP_STAGE_RECURRENT,
                  m * (k + w + 2 * (uint64_t)j->hidden) * sizeof(flip_real) * (products > 1 ? 2 : 1),
-                 2 * m * k * w * (uint64_t)products);
+                 2 * (m * k + once) * w * (uint64_t)products);
 }
 
 /* ---- a state handed over ---- */

@@ -8,6 +8,9 @@
  * writes a group of steps at once, row by row, which is one long stretch, and holds an A for each
  * of them.
  *
+ * Columns of x2 that are the same at every step are multiplied once a chunk, their product stands
+ * in b's place; their weights' gradient is that of the gates' summed over the steps.
+ *
  * Backward likewise from the last step to the first, with dA = dG [Wx; Wh]^T in one product, which
  * takes A's place and whose last columns are the share of dh_{t-1}. A GRU's reset gate acts after
  * the product with Wh, so there the two products stay apart. Weight gradients of a chunk are summed
@@ -40,12 +43,15 @@ typedef struct scratch {
     flip_real *a;      /* [group + 1, chunk, k] */
     flip_real *dy;     /* [group, chunk, H] backward only */
     flip_real *gates;  /* [chunk, width] */
+    flip_real *base;   /* [chunk, width] constant columns' product + b */
+    flip_real *sum;    /* [chunk, width] gates' gradients over all steps, for them */
     flip_real *hidden; /* [chunk, width] GRU: h Wh + bh */
     flip_real *h;      /* [chunk, H] */
     flip_real *c[2];   /* [chunk, H] */
     flip_real *dh;     /* [chunk, H] */
     flip_real *dc;     /* [chunk, H] */
     double *dweight;   /* [k, width] */
+    double *dfixed;    /* [constant, width] */
     double *dbias;     /* [2, width] */
 } scratch;
 
@@ -61,6 +67,8 @@ static size_t lay_out(const recurrent *j, scratch *s, char *base) {
     s->a = carve(&at, (group + 1) * CHUNK * j->k, sizeof *s->a);
     s->dy = carve(&at, group * row, sizeof *s->dy);
     s->gates = carve(&at, gates, sizeof *s->gates);
+    s->base = carve(&at, j->constant > 0 ? gates : 0, sizeof *s->base);
+    s->sum = carve(&at, j->constant > 0 ? gates : 0, sizeof *s->sum);
     s->hidden = carve(&at, j->gru ? gates : 0, sizeof *s->hidden);
     s->h = carve(&at, row, sizeof *s->h);
     s->c[0] = carve(&at, row, sizeof *s->h);
@@ -68,6 +76,7 @@ static size_t lay_out(const recurrent *j, scratch *s, char *base) {
     s->dh = carve(&at, row, sizeof *s->dh);
     s->dc = carve(&at, row, sizeof *s->dc);
     s->dweight = carve(&at, j->k * j->width, sizeof *s->dweight);
+    s->dfixed = carve(&at, j->constant * j->width, sizeof *s->dfixed);
     s->dbias = carve(&at, 2 * j->width, sizeof *s->dbias);
     return (size_t)(at - base);
 }
@@ -79,9 +88,12 @@ flip_status recurrent_open(recurrent *j, bool backward) {
     pool *p = j->tape->pool;
     j->work_size = lay_out(j, &s, NULL);
     FLIP_TRY(pool_alloc(p, &weight, (size_t)(j->k * j->width) * sizeof *weight));
-    memcpy(weight, part[0], (size_t)(j->inputs * j->width) * sizeof *weight);
+    const int64_t head = j->dim[0] * j->width, skipped = head + j->constant * j->width;
+    memcpy(weight, part[0], (size_t)head * sizeof *weight);
+    memcpy(weight + head, part[0] + skipped, (size_t)(j->dim[1] * j->width) * sizeof *weight);
     memcpy(weight + j->inputs * j->width, part[1], (size_t)(j->hidden * j->width) * sizeof *weight);
     j->weight = weight;
+    j->fixed = part[0] + head;
     if (backward) {
         FLIP_TRY(pool_alloc(p, &turned, (size_t)(j->k * j->width) * sizeof *turned));
         for (int64_t l = 0; l < j->k; l++)
@@ -138,11 +150,14 @@ static int64_t row_at(const recurrent *j, const group *g, int64_t i, int64_t dim
     return ((g->first + i) * j->steps + g->begin) * dim;
 }
 
-/* to[t, i, :] = from[rows, steps, dim] of the group; to's rows stand `step` apart. */
-static void gather_group(const recurrent *j, const group *g, int64_t dim, const flip_real *from,
-                         flip_real *to, int64_t step) {
+/* to[t, i, :] = from[rows, steps, skipped + dim] of the group, without the first columns; to's rows
+ * stand `step` apart. */
+static void gather_group(const recurrent *j, const group *g, int64_t skipped, int64_t dim,
+                         const flip_real *from, flip_real *to, int64_t step) {
+    const int64_t wide = skipped + dim;
     for (int64_t i = 0; i < g->m; i++)
-        copy_rows(g->n, dim, to + i * step, g->m * step, from + row_at(j, g, i, dim), dim);
+        copy_rows(g->n, dim, to + i * step, g->m * step, from + row_at(j, g, i, wide) + skipped,
+                  wide);
 }
 
 /* The other way, or added. */
@@ -160,7 +175,8 @@ static void scatter_group(const recurrent *j, const group *g, int64_t dim, const
 static void stage_inputs(const recurrent *j, const scratch *s, const group *g) {
     int64_t column = 0;
     for (int i = 0; i < 2; column += j->dim[i++])
-        if (j->dim[i] > 0) gather_group(j, g, j->dim[i], j->x[i], s->a + column, j->k);
+        if (j->dim[i] > 0)
+            gather_group(j, g, i ? j->constant : 0, j->dim[i], j->x[i], s->a + column, j->k);
 }
 
 /* The last columns of the first A: h before step 0. */
@@ -180,16 +196,31 @@ static void stage_states(const recurrent *j, const scratch *s, const group *g) {
     } else {
         before.begin--;
     }
-    gather_group(j, &before, j->hidden, j->y, to, j->k);
+    gather_group(j, &before, 0, j->hidden, j->y, to, j->k);
 }
 
 /* ---- forward ---- */
+
+/* x2 of row `first`, and how far its rows stand apart. */
+static const flip_real *constant_rows(const recurrent *j, int64_t first, int64_t *step) {
+    *step = j->steps * (j->constant + j->dim[1]);
+    return j->x[1] + first * *step;
+}
+
+static void multiply_constant(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
+    int64_t step;
+    if (j->constant == 0) return;
+    const flip_real *x = constant_rows(j, first, &step);
+    flip_epilogue e = {.bias = j->bias[0]};
+    j->tape->gemm_nn(m, j->width, j->constant, x, step, j->fixed, j->width, s->base, j->width, &e);
+}
 
 /* What the cell of step t begins with, out of A: gates (and hidden). */
 static void multiply(const recurrent *j, const scratch *s, int64_t m, const flip_real *a,
                      flip_real *gates) {
     int64_t split = j->gru ? j->inputs : j->k;
     flip_epilogue e = {.bias = j->bias[0]}, e2 = {.bias = j->bias[1]};
+    if (j->constant > 0) e = (flip_epilogue){.bias = s->base, .bias_step = j->width};
     j->tape->gemm_nn(m, j->width, split, a, j->k, j->weight, j->width, gates, j->width, &e);
     if (j->gru)
         j->tape->gemm_nn(m, j->width, j->hidden, a + split, j->k, j->weight + split * j->width,
@@ -228,6 +259,7 @@ static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
     const flip_real *before = j->begin[1] ? j->begin[1] + first * h : NULL;
     group g = {.first = first, .m = m};
     stage_begin(j, &s, &g);
+    multiply_constant(j, &s, first, m);
     for (; g.begin < j->steps; g.begin += g.n) {
         g.n = j->steps - g.begin < most ? j->steps - g.begin : most;
         stage_inputs(j, &s, &g);
@@ -291,7 +323,10 @@ static void multiply_back(const recurrent *j, const scratch *s, int64_t m, flip_
     const int64_t w = j->width, split = j->gru ? j->inputs : j->k;
     const bool wants = j->dx[0] || j->dx[1];
     j->tape->gemm_tn(m, w, split, a, j->k, gates, w, s->dweight, w);
-    j->tape->kernels->column_sums(m, w, gates, w, s->dbias);
+    if (j->constant > 0)
+        add_rows(1, m * w, s->sum, 0, gates, 0);
+    else
+        j->tape->kernels->column_sums(m, w, gates, w, s->dbias);
     if (j->gru) {
         j->tape->gemm_tn(m, w, j->hidden, a + split, j->k, s->hidden, w, s->dweight + split * w, w);
         j->tape->kernels->column_sums(m, w, s->hidden, w, s->dbias + w);
@@ -328,29 +363,47 @@ static void give_inputs(const recurrent *j, const scratch *s, const group *g) {
         if (j->dx[i]) scatter_group(j, g, j->dim[i], s->a + column, j->k, j->dx[i], j->add[i]);
 }
 
+/* The shares of all steps at once, out of the sum of the gates' gradients. */
+static void finish_constant(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
+    int64_t step;
+    if (j->constant == 0) return;
+    const flip_real *x = constant_rows(j, first, &step);
+    j->tape->gemm_tn(m, j->width, j->constant, x, step, s->sum, j->width, s->dfixed, j->width);
+    j->tape->kernels->column_sums(m, j->width, s->sum, j->width, s->dbias);
+}
+
 static void backward_chunk(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
     const int64_t h = j->hidden, most = group_steps(j);
     memset(s->dweight, 0, (size_t)(j->k * j->width) * sizeof(double));
     memset(s->dbias, 0, 2 * (size_t)j->width * sizeof(double));
+    memset(s->dfixed, 0, (size_t)(j->constant * j->width) * sizeof(double));
+    if (j->constant > 0) memset(s->sum, 0, (size_t)(m * j->width) * sizeof *s->sum);
+    if (!j->gates) multiply_constant(j, s, first, m);
     copy_rows(m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
     copy_rows(m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
     for (int64_t end = j->steps; end > 0;) {
         group g = {first, m, end > most ? end - most : 0, end > most ? most : end};
         stage_inputs(j, s, &g);
         stage_states(j, s, &g);
-        gather_group(j, &g, h, j->dy, s->dy, h);
+        gather_group(j, &g, 0, h, j->dy, s->dy, h);
         for (int64_t t = end - 1; t >= g.begin; t--)
             backward_step(j, s, &g, t);
         give_inputs(j, s, &g);
         end = g.begin;
     }
+    finish_constant(j, s, first, m);
     if (j->dbegin[0]) copy_rows(m, h, j->dbegin[0] + first * h, h, s->dh, h);
     if (j->dbegin[1]) copy_rows(m, h, j->dbegin[1] + first * h, h, s->dc, h);
 }
 
 static void add_weights(const recurrent *j, const scratch *s) {
-    for (int64_t i = 0; i < j->inputs * j->width; i++)
+    const int64_t head = j->dim[0] * j->width, constant = j->constant * j->width;
+    for (int64_t i = 0; i < head; i++)
         j->dweight[0][i] += s->dweight[i];
+    for (int64_t i = 0; i < constant; i++)
+        j->dweight[0][head + i] += s->dfixed[i];
+    for (int64_t i = head; i < j->inputs * j->width; i++)
+        j->dweight[0][constant + i] += s->dweight[i];
     for (int64_t i = 0; i < j->hidden * j->width; i++)
         j->dweight[1][i] += s->dweight[j->inputs * j->width + i];
     for (int b = 0; b < 2; b++)

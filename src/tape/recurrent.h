@@ -10,15 +10,17 @@ typedef struct recurrent {
     flip_tape *tape;
     bool gru;
     int32_t steps;
-    int64_t hidden, dim[2];        /* H, columns of x and of x2 (0: absent) */
-    int64_t inputs, k;             /* dim[0] + dim[1];  inputs + H: what a row multiplies */
-    int64_t width;                 /* 4 H, GRU 3 H */
-    const flip_real *weight;       /* [k, width] Wx over Wh */
-    const flip_real *turned;       /* [width, k] its transpose; backward only */
-    const flip_real *bias[2];      /* [width] b; GRU: bx, bh */
+    int64_t hidden, dim[2];   /* H, columns of x and of x2 (0: absent) that a step multiplies */
+    int64_t constant;         /* LSTM: columns of x2 before those, the same at every step */
+    int64_t inputs, k;        /* dim[0] + dim[1];  inputs + H: what a row multiplies */
+    int64_t width;            /* 4 H, GRU 3 H */
+    const flip_real *weight;  /* [k, width] Wx over Wh, without those of constant columns … */
+    const flip_real *fixed;   /* … [constant, width] */
+    const flip_real *turned;  /* [width, k] its transpose; backward only */
+    const flip_real *bias[2]; /* [width] b; GRU: bx, bh */
     double *dweight[2], *dbias[2]; /* of Wx [inputs, width] and Wh [H, width]; of the biases */
 
-    const flip_real *x[2];     /* [rows, steps, dim] */
+    const flip_real *x[2];     /* [rows, steps, dim]; x2 [rows, steps, constant + dim] */
     flip_real *y;              /* [rows, steps, H] */
     const flip_real *begin[2]; /* h, c [rows, H] before the first step; NULL = 0 */
     flip_real *end[2];         /* … after the last; NULL = nobody asks */

@@ -139,6 +139,10 @@ static flip_status add_variable(flip_tape *tape, variable v, flip_var *out) {
     return FLIP_OK;
 }
 
+static bool exists(const flip_tape *tape, flip_var x) {
+    return x >= 0 && x < tape->n_vars;
+}
+
 flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,
                          const flip_real *data, bool needs_gradient) {
     if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
@@ -158,6 +162,10 @@ flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t d
     return tape->status == FLIP_OK ? x : FLIP_VAR_NONE;
 }
 
+void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns) {
+    if (exists(tape, x) && tape->vars[x].input) tape->vars[x].constant = columns;
+}
+
 flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed) {
     if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
     flip_var x = FLIP_VAR_NONE;
@@ -173,10 +181,6 @@ flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed
     else
         tape->status = add_variable(tape, v, &x);
     return tape->status == FLIP_OK ? x : FLIP_VAR_NONE;
-}
-
-static bool exists(const flip_tape *tape, flip_var x) {
-    return x >= 0 && x < tape->n_vars;
 }
 
 bool flip_tape_is_packed(const flip_tape *tape, flip_var x) {

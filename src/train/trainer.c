@@ -170,6 +170,7 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
     flip_block b = {.adjacency = adjacency,
                     .packed = data->packed.packing ? &data->packed : NULL,
                     .steps = steps,
+                    .constant = flip_data_sets_out(data, steps) ? data->fixed.dim : 0,
                     .index = block,
                     .n_blocks = data->layout->n_blocks,
                     .states_only = (walk & WALK_STATES) != 0};

@@ -29,7 +29,7 @@ static void draw_product(product_data *d, product_case shape, bool transposed) {
     d->a = noise(shape.m * d->lda + 1, 11);
     d->b = noise(rows * d->ldb + 1, 12);
     d->c = noise(shape.m * d->ldc + 1, 13);
-    d->bias = noise(shape.n, 14);
+    d->bias = noise((shape.m + 1) * shape.n, 14); /* a row, or every row its own */
     int64_t far = APART * shape.m;
     d->mask = get((size_t)(far * ((shape.n + 7) / 8) + 1), 1);
     d->key = get((size_t)far + 1, sizeof *d->key);
@@ -48,7 +48,7 @@ static void free_product(product_data *d) {
     flip_free(d->key);
 }
 
-enum { WAYS = 14 };
+enum { WAYS = 16 };
 
 /* Twice the same operands, seen as another product: A2 the first half of A's columns. */
 static void plus(const product_data *d, flip_epilogue *e) {
@@ -120,6 +120,13 @@ static const flip_epilogue *epilogue_way(int way, const product_data *d, uint8_t
         e->key = d->key;
         e->apart = APART;
         break;
+    case 14:
+        *e = (flip_epilogue){.bias = d->bias, .bias_step = d->shape.n};
+        break;
+    case 15:
+        *e = (flip_epilogue){
+            .accumulate = true, .bias = d->bias, .bias_step = d->shape.n, .relu = true};
+        break;
     default:
         break;
     }
@@ -167,7 +174,7 @@ static void plain_product(const product_data *d, bool transposed, bool rounded,
             flip_real *out = &c[i * d->ldc + j];
             if (e && e->accumulate) sum += (double)*out;
             bool alive = true;
-            if (e && e->bias) sum += (double)e->bias[j];
+            if (e && e->bias) sum += (double)e->bias[i * e->bias_step + j];
             loose[i * n + j] = fabs(sum) < 1e-4;
             if (e && e->relu) alive = sum > 0;
             if (e && e->relu && !alive) sum = 0;

@@ -29,6 +29,7 @@ static double draw(uint64_t what, uint64_t a, uint64_t b) {
 
 typedef struct plain {
     bool gru, second, begins; /* x2; a state before the first step */
+    int constant;             /* first columns of x2, the same at every step */
     double x[NODES][STEPS][MOST_IN], up[NODES][STEPS][HIDDEN];
     double begin[2][NODES][HIDDEN];
     double wx[MOST_IN][4 * HIDDEN], wh[HIDDEN][4 * HIDDEN], b[2][4 * HIDDEN];
@@ -182,6 +183,18 @@ static plain *make_plain(bool gru, bool second, bool begins) {
     return p;
 }
 
+/* An LSTM whose x2 has constant columns. */
+static plain *make_constant(int constant) {
+    plain *p = make_plain(false, true, true);
+    p->constant = constant;
+    for (int v = 0; v < NODES; v++)
+        for (int t = 1; t < STEPS; t++)
+            for (int j = 0; j < constant; j++)
+                p->x[v][t][DIM + j] = p->x[v][0][DIM + j];
+    plain_loss(p);
+    return p;
+}
+
 /* The plain gradients against differences of the plain loss. */
 static void check_difference(plain *p, double *value, const double *gradient, size_t n,
                              const char *name) {
@@ -327,8 +340,9 @@ static void pass_block(run *r, int32_t block, bool recorded) {
                        own_block(r, block, &p->x[0][0][0], MOST_IN, DIM, MOST_IN)},
               *up = own_block(r, block, &p->up[0][0][0], HIDDEN, 0, HIDDEN);
     flip_var a = flip_tape_input(tape, l->n_rows, steps, DIM, x[0], true),
-             b = p->second ? flip_tape_input(tape, l->n_rows, steps, DIM2, x[1], true)
+             b = p->second ? flip_tape_input(tape, l->n_rows, steps, DIM2, x[1], !p->constant)
                            : FLIP_VAR_NONE;
+    flip_tape_constant(tape, b, p->constant);
     flip_var y = p->gru ? flip_gru(tape, a, b, r->wx, r->wh, r->b, r->bh)
                         : flip_lstm(tape, a, b, r->wx, r->wh, r->b);
     CHECK_OK(flip_tape_status(tape));
@@ -337,7 +351,7 @@ static void pass_block(run *r, int32_t block, bool recorded) {
         flip_var loss = flip_inner(tape, y, up);
         CHECK_OK(flip_tape_backward(tape, loss));
         near_block(r, block, "dx", flip_tape_gradient(tape, a), &p->dx[0][0][0], MOST_IN, 0, DIM);
-        if (p->second)
+        if (p->second && !p->constant)
             near_block(r, block, "dx2", flip_tape_gradient(tape, b), &p->dx[0][0][0], MOST_IN, DIM,
                        MOST_IN);
     }
@@ -429,6 +443,7 @@ static void check_bytes(const run *r, const uint64_t *before) {
     for (int32_t k = 0; k < r->v.n_blocks; k++) { /* forward once or twice, backward once */
         uint64_t passes = k + 1 < r->v.n_blocks ? 3 : 2;
         moved += passes * redistribute_bytes(l, k, inputs + HIDDEN);
+        if (r->p->constant) moved -= redistribute_bytes(l, k, DIM2); /* x2 has no gradient */
     }
     if (chunks > 1) /* hand-overs: forward, again, backward; between blocks: forward, backward */
         state = (2 * blocks - 1 + blocks) * (chunks - 1) + 2 * (blocks - 1);
@@ -470,8 +485,8 @@ static void test_recurrent(void **state) {
     (void)state;
     static const int32_t blocks[] = {1, 2, 5, STEPS};
     int done = 0;
-    for (int kind = 0; kind < 8; kind++) {
-        plain *p = make_plain(kind & 1, kind & 2, kind & 4);
+    for (int kind = 0; kind < 8 + DIM2; kind++) {
+        plain *p = kind < 8 ? make_plain(kind & 1, kind & 2, kind & 4) : make_constant(kind - 7);
         for (int32_t n_time = 1; n_time <= size; n_time++)
             for (int i = 0; size % n_time == 0 && i < 8; i++, done++) {
                 variant v = {n_time,
@@ -487,6 +502,78 @@ static void test_recurrent(void **state) {
                 close_run(&r);
             }
         free(p);
+    }
+}
+
+/* ---- more steps than a chunk holds at once ---- */
+
+enum { HELD_ROWS = 100, HELD_STEPS = 120, PARTS = 4 };
+
+/* y and dx of HELD_STEPS steps in `blocks` blocks, on this rank alone. */
+static void long_pass(bool gru, bool recompute, int blocks, flip_real *y, flip_real *dx) {
+    const int32_t steps = HELD_STEPS / blocks, width = (gru ? 3 : 4) * HIDDEN;
+    flip_params *params;
+    flip_tape *tape;
+    flip_carry *carry;
+    CHECK_OK(flip_params_create(&params));
+    flip_param wx = flip_params_add(params, "wx", DIM, width, FLIP_INIT_GLOROT),
+               wh = flip_params_add(params, "wh", HIDDEN, width, FLIP_INIT_GLOROT);
+    CHECK_OK(flip_params_finish(params, 1));
+    flip_tape_params settings = {.params = params,
+                                 .n_own = HELD_ROWS,
+                                 .saved = recompute ? FLIP_SAVED_RECOMPUTE : FLIP_SAVED_KEEP};
+    CHECK_OK(flip_tape_create(&tape, &settings));
+    CHECK_OK(flip_carry_create(&carry, blocks));
+    flip_real *x = malloc((size_t)(HELD_ROWS * steps * DIM) * sizeof *x),
+              *up = malloc((size_t)(HELD_ROWS * steps * HIDDEN) * sizeof *up);
+    flip_carry_clear(carry);
+    for (int pass = 0; pass < 2 * blocks; pass++) { /* forward, then back */
+        const int k = pass < blocks ? pass : 2 * blocks - 1 - pass;
+        for (int i = 0; i < HELD_ROWS * steps; i++) {
+            const uint64_t at = (uint64_t)(i / steps * HELD_STEPS + k * steps + i % steps);
+            for (int j = 0; j < DIM; j++)
+                x[i * DIM + j] = (flip_real)draw(7, at, (uint64_t)j);
+            for (int j = 0; j < HIDDEN; j++)
+                up[i * HIDDEN + j] = (flip_real)draw(8, at, (uint64_t)j);
+        }
+        flip_tape_reset(tape, true, 1);
+        flip_tape_block(tape, NULL, carry, k, pass >= blocks);
+        flip_var in = flip_tape_input(tape, HELD_ROWS, steps, DIM, x, true),
+                 out = gru ? flip_gru(tape, in, FLIP_VAR_NONE, wx, wh, FLIP_PARAM_NONE,
+                                      FLIP_PARAM_NONE)
+                           : flip_lstm(tape, in, FLIP_VAR_NONE, wx, wh, FLIP_PARAM_NONE);
+        CHECK_OK(flip_tape_status(tape));
+        for (int i = 0; i < HELD_ROWS; i++)
+            memcpy(y + (i * HELD_STEPS + k * steps) * HIDDEN,
+                   flip_tape_value(tape, out) + i * steps * HIDDEN,
+                   (size_t)(steps * HIDDEN) * sizeof *y);
+        if (pass < blocks) continue;
+        CHECK_OK(flip_tape_backward(tape, flip_inner(tape, out, up)));
+        for (int i = 0; i < HELD_ROWS; i++)
+            memcpy(dx + (i * HELD_STEPS + k * steps) * DIM,
+                   flip_tape_gradient(tape, in) + i * steps * DIM,
+                   (size_t)(steps * DIM) * sizeof *dx);
+    }
+    free(x);
+    free(up);
+    flip_carry_destroy(&carry);
+    flip_tape_destroy(&tape);
+    flip_params_destroy(&params);
+}
+
+/* A block of many groups of steps, and blocks of one group each: a step's values are the same bits.
+ */
+static void test_groups(void **state) {
+    (void)state;
+    static flip_real y[2][HELD_ROWS * HELD_STEPS * HIDDEN], dx[2][HELD_ROWS * HELD_STEPS * DIM];
+    const int64_t held = FLIP_RECURRENT_GROUP /
+                         (FLIP_RECURRENT_CHUNK * (DIM + 2 * HIDDEN) * (int64_t)sizeof(flip_real));
+    CHECK(held < HELD_STEPS, "a chunk holds %lld of %d steps", (long long)held, HELD_STEPS);
+    for (int way = 0; way < 4; way++) {
+        long_pass(way & 1, way & 2, 1, y[0], dx[0]);
+        long_pass(way & 1, way & 2, PARTS, y[1], dx[1]);
+        CHECK(memcmp(y[0], y[1], sizeof y[0]) == 0, "values, way %d", way);
+        CHECK(memcmp(dx[0], dx[1], sizeof dx[0]) == 0, "gradients, way %d", way);
     }
 }
 
@@ -736,9 +823,9 @@ int main(int argc, char **argv) {
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     CHECK_OK(flip_comm_create(&comm, MPI_COMM_WORLD));
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),    cmocka_unit_test(test_recurrent),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_band),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_plain),  cmocka_unit_test(test_recurrent),
+        cmocka_unit_test(test_groups), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_band),   cmocka_unit_test(test_threads),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

@@ -351,9 +351,27 @@ INLINE void finish_as(const int kind, const finish *f, int64_t i, int rows, int6
         }
 }
 
+/* The same of a whole panel of a small product, by far the most tiles of a recurrent layer. */
+static void finish_whole(const finish *f, int64_t i, int rows, int64_t j, const float *tile) {
+    float *out = f->c + i * f->ldc + j;
+    const float *bias = f->only_bias ? f->e.bias + i * f->e.bias_step + j : NULL;
+    for (int r = 0; r < rows; r++, tile += PANEL, out += f->ldc) {
+        vec low = v_load(tile), high = v_load(tile + LANES);
+        if (bias) {
+            low = v_add(low, v_load(bias));
+            high = v_add(high, v_load(bias + LANES));
+            bias += f->e.bias_step;
+        }
+        v_store(out, low);
+        v_store(out + LANES, high);
+    }
+}
+
 static void finish_tile(const finish *f, int64_t i, int rows, int64_t j, const float *tile,
                         const uint64_t *keep) {
-    if (f->plain)
+    if ((f->plain || f->only_bias) && !f->stream && j + PANEL <= f->n)
+        finish_whole(f, i, rows, j, tile);
+    else if (f->plain)
         finish_as(0, f, i, rows, j, tile, keep);
     else if (f->only_mask)
         finish_as(1, f, i, rows, j, tile, keep);
@@ -405,9 +423,10 @@ static void strip(const operands *o, const finish *f, int64_t i, int64_t rows, i
             }
         }
     }
+    const bool draws = !(f->plain || f->only_bias || f->only_mask);
     const float *panel = o->packed;
     for (int64_t j = 0; j < o->n; j += PANEL) {
-        if (j % WINDOW == 0) draw_window(f, i, rows, j, keep);
+        if (j % WINDOW == 0 && draws) draw_window(f, i, rows, j, keep);
         panel = meet_panel(o, f, panel, i, rows, j, staged, keep);
     }
 }

@@ -50,8 +50,9 @@ static void node_model(golden *g, flip_model_params p) {
     flip_real *features = golden_real(g, "X");
     for (int again = 0; again < 2; again++) {
         flip_tape_reset(g->tape, true, 0);
-        logits = flip_model_forward(model, g->tape,
-                                    &(flip_block){adjacency, features, 1, 0, 1, false, NULL});
+        logits = flip_model_forward(
+            model, g->tape,
+            &(flip_block){.adjacency = adjacency, .features = features, .steps = 1, .n_blocks = 1});
         golden_compare_var(g, "logits", logits);
     }
     flip_adjacency_destroy(&adjacency);
@@ -135,7 +136,8 @@ void case_train_sage(golden *g) {
         flip_tape_reset(g->tape, true, i);
         flip_params_clear_gradients(g->params);
         flip_var logits = flip_model_forward(
-            model, g->tape, &(flip_block){adjacency, features, 1, 0, 1, false, NULL});
+            model, g->tape,
+            &(flip_block){.adjacency = adjacency, .features = features, .steps = 1, .n_blocks = 1});
         flip_var loss = flip_cross_entropy(g->tape, logits, &labels);
         losses[i] = flip_tape_scalar(g->tape, loss);
         golden_try(g, flip_tape_backward(g->tape, loss));
@@ -145,10 +147,12 @@ void case_train_sage(golden *g) {
     golden_compare(g, "losses", losses, updates);
     golden_compare_final(g);
     flip_tape_reset(g->tape, false, updates);
-    golden_compare_var(
-        g, "final_logits",
-        flip_model_forward(model, g->tape,
-                           &(flip_block){adjacency, features, 1, 0, 1, false, NULL}));
+    golden_compare_var(g, "final_logits",
+                       flip_model_forward(model, g->tape,
+                                          &(flip_block){.adjacency = adjacency,
+                                                        .features = features,
+                                                        .steps = 1,
+                                                        .n_blocks = 1}));
     flip_optimiser_destroy(&optimiser);
     flip_adjacency_destroy(&adjacency);
     flip_model_destroy(&model);

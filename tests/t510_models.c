@@ -104,8 +104,10 @@ static void close_run(run *r) {
 static flip_var forward(run *r, const variant *c, int64_t epoch) {
     flip_tape_reset(r->tape, true, epoch);
     flip_var y = flip_model_forward(r->model, r->tape,
-                                    &(flip_block){r->adjacency, features + r->from * r->steps * IN,
-                                                  r->steps, 0, 1, false, NULL});
+                                    &(flip_block){.adjacency = r->adjacency,
+                                                  .features = features + r->from * r->steps * IN,
+                                                  .steps = r->steps,
+                                                  .n_blocks = 1});
     flip_labels labels = {.label = label + r->from * r->steps};
     if (c->pairs) {
         y = flip_head_forward(r->head, r->tape, y, r->pairs);
@@ -417,7 +419,9 @@ static void memory(void **state) {
             for (int epoch = 0; epoch < 2; epoch++) {
                 flip_tape_reset(r.tape, true, epoch);
                 flip_var z = flip_model_forward(
-                    r.model, r.tape, &(flip_block){r.adjacency, x, r.steps, 0, 1, false, NULL});
+                    r.model, r.tape,
+                    &(flip_block){
+                        .adjacency = r.adjacency, .features = x, .steps = r.steps, .n_blocks = 1});
                 backward(&r, flip_cross_entropy(r.tape, z, &(flip_labels){.label = y}));
             }
             double said = (double)flip_model_bytes(&p, ROWS, 0, r.adjacency->a.n_entries, r.steps);

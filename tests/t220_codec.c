@@ -406,6 +406,8 @@ static void refusals(void **state) {
     expect_refusal(flip_codec_train(&codec, "lloyd:4", DIM, 0, x, 1, NULL, NULL), "no row");
     expect_refusal(flip_codec_train(&codec, "klt:0.1", DIM, ROWS, x, 1, NULL, NULL),
                    "a byte a row");
+    expect_refusal(flip_codec_train(&codec, "near:1", DIM, ROWS, x, 1, NULL, NULL),
+                   "neighbours' means");
     codec = train("lloyd:4", DIM, ROWS, x);
     x[5 * DIM + 3] = NAN;
     expect_refusal(flip_codec_encode(codec, ROWS, x, NULL, codes), "row 5, column 3");
@@ -573,6 +575,38 @@ static void dither_averages_out(void **state) {
     flip_free(key);
 }
 
+/* Column 5 is what a row and its neighbours' mean have in common, with a hundredth of the others'
+ * variance: near keeps it in a byte a row, least squared error does not. */
+static void shared_axis(void **state) {
+    (void)state;
+    enum { N = 4000, WIDE = 12, COMMON = 5 };
+    float *x = get(N * WIDE, sizeof *x), *beside = get(N * WIDE, sizeof *beside);
+    flip_codec *both[2] = {NULL};
+    double strength = 0, kept[2] = {0};
+    for (uint64_t i = 0; i < N; i++)
+        for (uint64_t j = 0; j < WIDE; j++) {
+            float own = (float)normal(77, 2 * (i * WIDE + j));
+            float theirs = (float)normal(77, 2 * (i * WIDE + j) + 1);
+            x[i * WIDE + j] = j == COMMON ? own / 10 : own;
+            beside[i * WIDE + j] = j == COMMON ? (own + theirs) / 10 : theirs;
+        }
+    assert_int_equal(
+        flip_codec_train_near(&both[0], &strength, "near:0.7", WIDE, N, x, beside, NULL, NULL),
+        FLIP_OK);
+    both[1] = train("klt:0.7", WIDE, N, x);
+    for (int c = 0; c < 2; c++) {
+        int32_t dim_in, dim = flip_codec_packing(both[c])->dim;
+        const float *r = flip_codec_rotation(both[c], &dim_in);
+        for (int32_t j = 0; j < dim; j++)
+            kept[c] += (double)r[j * WIDE + COMMON] * (double)r[j * WIDE + COMMON];
+        flip_codec_destroy(&both[c]);
+    }
+    assert_true(kept[0] > 0.9 && kept[1] < 0.5);
+    assert_true(strength > 0.9 && strength < 1.1); /* cov(x, b) / var(x) of the column */
+    flip_free(x);
+    flip_free(beside);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),
@@ -583,6 +617,7 @@ int main(void) {
         cmocka_unit_test(refusals),
         cmocka_unit_test(odd_shapes),
         cmocka_unit_test(dither_averages_out),
+        cmocka_unit_test(shared_axis),
         cmocka_unit_test(distortions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

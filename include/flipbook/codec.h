@@ -43,6 +43,9 @@
  *   pq:WxL          product quantisation, L2;  opq:WxL  after a learned rotation
  *   klt:B           principal axes, each with 0, 1, 2, 4 or 8 bits; a row takes floor(B dim / 8)
  *                   bytes, so B (which may be a fraction) is the bits a value on average
+ *   near:B          the axes that a row shares with its neighbours (canonical variates of a row and
+ *                   its neighbours' mean), 4 bits each, as many as go into floor(B dim / 8) bytes:
+ *                   for models that sum along edges; needs those means (flip_codec_train_near)
  *   sparse[:L[:V]]  exact; L non-zero columns a row at most, V bits a value: 32, 8 (a table) or 0
  *                   (all are 1); what is left out is taken from the sample
  * Rows are float32 in every build. A rotation is not undone when decoding: the model learns its
@@ -128,6 +131,12 @@ typedef void (*flip_codec_progress)(void *data, const char *what, double share);
 flip_status flip_codec_train(flip_codec **codec, const char *name, int32_t dim, int64_t n,
                              const float *sample, uint64_t seed, flip_codec_progress progress,
                              void *progress_data);
+/* The same for near:B, which learns from rows [n, dim] and, beside each, the mean of its
+ * neighbours' rows (rows without neighbours left out); *strength = the largest correlation between
+ * the two along an axis. flip_codec_train refuses near:B. */
+flip_status flip_codec_train_near(flip_codec **codec, double *strength, const char *name,
+                                  int32_t dim, int64_t n, const float *sample, const float *beside,
+                                  flip_codec_progress progress, void *progress_data);
 /* Is this a codec's name? Refuses it in words where not. */
 flip_status flip_codec_check_name(const char *name);
 void flip_codec_destroy(flip_codec **codec);

@@ -218,6 +218,7 @@ static bool form_fits(const flip_codec *c, const flip_codec_spec *s) {
     case FLIP_CODEC_OPQ:
         return product && c->rule == FLIP_RULE_L2;
     case FLIP_CODEC_KLT:
+    case FLIP_CODEC_NEAR:
         return p->kind == FLIP_PACKING_MIXED && c->rule == FLIP_RULE_NEAREST;
     case FLIP_CODEC_SPARSE:
         return p->kind == FLIP_PACKING_SPARSE && c->rule == FLIP_RULE_SPARSE &&
@@ -230,7 +231,8 @@ static flip_status check_form(flip_codec *c, uint32_t flags) {
     flip_codec_spec spec;
     flip_packing *p = &c->packing;
     FLIP_TRY(flip_codec_parse(&spec, c->name));
-    bool turns = spec.family == FLIP_CODEC_OPQ || spec.family == FLIP_CODEC_KLT;
+    bool turns = spec.family == FLIP_CODEC_OPQ || spec.family == FLIP_CODEC_KLT ||
+                 spec.family == FLIP_CODEC_NEAR;
     if (p->dim < 1 || c->dim_in < p->dim || (!turns && c->dim_in != p->dim))
         return REFUSE("%d columns of %d", p->dim, c->dim_in);
     if (!form_fits(c, &spec)) return REFUSE("its packing is not that of %s", c->name);
@@ -258,7 +260,8 @@ static bool table_wanted(const flip_codec *c, int32_t i, bool there) {
     bool moved = c->packing.kind == FLIP_PACKING_MIXED || c->rule == FLIP_RULE_FLOOR ||
                  (c->rule == FLIP_RULE_NEAREST && !c->packing.column_levels &&
                   strncmp(c->name, "lloyd", 5) == 0);
-    bool turns = strncmp(c->name, "opq", 3) == 0 || strncmp(c->name, "klt", 3) == 0;
+    bool turns = strncmp(c->name, "opq", 3) == 0 || strncmp(c->name, "klt", 3) == 0 ||
+                 strncmp(c->name, "near", 4) == 0;
     if (i < 2 && c->rule == FLIP_RULE_L2) return there == (c->offset || (i == 0 && there));
     if (i < 2) return there == moved;
     if (i == 5) return turns ? there == !c->dropped : !there;

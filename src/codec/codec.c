@@ -27,6 +27,7 @@ static const family_row families[] = {
     {"pq", FLIP_CODEC_PQ, FORM_BLOCKS, "pq:16x256"},
     {"opq", FLIP_CODEC_OPQ, FORM_BLOCKS, "opq:16x256"},
     {"klt", FLIP_CODEC_KLT, FORM_AVERAGE, "klt:1.5"},
+    {"near", FLIP_CODEC_NEAR, FORM_AVERAGE, "near:1"},
     {"sparse", FLIP_CODEC_SPARSE, FORM_SPARSE, "sparse, sparse:60 or sparse:60:32"},
 };
 enum { FAMILIES = sizeof families / sizeof *families };
@@ -40,7 +41,7 @@ static flip_status unknown_name(const char *name, const char *word) {
         return FLIP_FAIL(FLIP_ERROR_USAGE, "unknown codec '%.60s'; did you mean '%s'?", name, near);
     return FLIP_FAIL(FLIP_ERROR_USAGE,
                      "unknown codec '%.60s'; known: fp32 fp16 bf16 bifeat:K uniform:K dither:K "
-                     "lloyd:K bifeat-vq:WxL pq:WxL opq:WxL klt:B sparse",
+                     "lloyd:K bifeat-vq:WxL pq:WxL opq:WxL klt:B near:B sparse",
                      name);
 }
 
@@ -107,7 +108,7 @@ flip_status flip_codec_parse(flip_codec_spec *spec, const char *name) {
     if (good && strlen(name) < FLIP_CODEC_NAME) return FLIP_OK;
     return FLIP_FAIL(FLIP_ERROR_USAGE,
                      "codec '%.60s' is not well formed; expected for example %s (bits 1, 2, 4 or "
-                     "8; codebooks of 2 to 65,536 entries; klt up to 8 bits a value)",
+                     "8; codebooks of 2 to 65,536 entries; klt and near up to 8 bits a value)",
                      name, row->example);
 }
 
@@ -308,7 +309,7 @@ static flip_status check_sample(const flip_codec_sample *s, const char *name) {
 }
 
 static flip_status make(flip_codec **codec, const char *name, const flip_codec_spec *spec,
-                        const flip_codec_sample *s) {
+                        flip_codec_sample *s) {
     if (spec->family > FLIP_CODEC_BFLOAT) FLIP_TRY(check_sample(s, name));
     switch (spec->family) {
     case FLIP_CODEC_FLOAT:
@@ -327,6 +328,7 @@ static flip_status make(flip_codec **codec, const char *name, const flip_codec_s
     case FLIP_CODEC_OPQ:
         return flip_codec_make_opq(codec, name, spec, s);
     case FLIP_CODEC_KLT:
+    case FLIP_CODEC_NEAR:
         return flip_codec_make_klt(codec, name, spec, s);
     case FLIP_CODEC_SPARSE:
         return flip_codec_make_sparse(codec, name, spec, s);
@@ -334,16 +336,35 @@ static flip_status make(flip_codec **codec, const char *name, const flip_codec_s
     return FLIP_FAIL(FLIP_ERROR_INTERNAL, "codec family %d", (int)spec->family);
 }
 
+static flip_status train(flip_codec **codec, const char *name, flip_codec_sample *s) {
+    flip_codec_spec spec;
+    *codec = NULL;
+    FLIP_TRY(flip_codec_parse(&spec, name));
+    if (s->dim < 1)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "codec %s of rows with %d columns", name, s->dim);
+    flip_status status = make(codec, name, &spec, s);
+    if (status != FLIP_OK) flip_codec_destroy(codec);
+    return status;
+}
+
 flip_status flip_codec_train(flip_codec **codec, const char *name, int32_t dim, int64_t n,
                              const float *sample, uint64_t seed, flip_codec_progress progress,
                              void *progress_data) {
-    flip_codec_spec spec;
     flip_codec_sample s = {
         .n = n, .dim = dim, .x = sample, .seed = seed, .progress = progress, .data = progress_data};
-    *codec = NULL;
-    FLIP_TRY(flip_codec_parse(&spec, name));
-    if (dim < 1) return FLIP_FAIL(FLIP_ERROR_USAGE, "codec %s of rows with %d columns", name, dim);
-    flip_status status = make(codec, name, &spec, &s);
-    if (status != FLIP_OK) flip_codec_destroy(codec);
-    return status;
+    return train(codec, name, &s);
+}
+
+flip_status flip_codec_train_near(flip_codec **codec, double *strength, const char *name,
+                                  int32_t dim, int64_t n, const float *sample, const float *beside,
+                                  flip_codec_progress progress, void *progress_data) {
+    flip_codec_sample s = {.n = n,
+                           .dim = dim,
+                           .x = sample,
+                           .beside = beside,
+                           .progress = progress,
+                           .data = progress_data};
+    FLIP_TRY(train(codec, name, &s));
+    *strength = s.strength;
+    return FLIP_OK;
 }

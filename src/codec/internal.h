@@ -26,6 +26,7 @@ typedef enum flip_codec_family {
     FLIP_CODEC_PQ,
     FLIP_CODEC_OPQ,
     FLIP_CODEC_KLT,
+    FLIP_CODEC_NEAR,
     FLIP_CODEC_SPARSE
 } flip_codec_family;
 
@@ -36,7 +37,7 @@ typedef struct flip_codec_spec {
     bool hack;             /* bifeat-hack:1 */
     bool column, shared;   /* uniform:K:column, lloyd:K:shared */
     int32_t width, length; /* products; SPARSE: length, 0 = from the sample */
-    double average;        /* klt: bits a value */
+    double average;        /* klt, near: bits a value */
 } flip_codec_spec;
 flip_status flip_codec_parse(flip_codec_spec *spec, const char *name);
 
@@ -88,7 +89,9 @@ size_t flip_codec_stride_of(const flip_packing *packing);
 typedef struct flip_codec_sample {
     int64_t n;
     int32_t dim;
-    const float *x; /* [n, dim] borrowed */
+    const float *x;      /* [n, dim] borrowed */
+    const float *beside; /* [n, dim] means of neighbours' rows, borrowed; NULL = not known */
+    double strength;     /* near: out, the largest correlation along edges */
     uint64_t seed;
     flip_codec_progress progress; /* or NULL */
     void *data;
@@ -103,7 +106,7 @@ flip_status flip_codec_make_product(flip_codec **codec, const char *name,
 flip_status flip_codec_make_opq(flip_codec **codec, const char *name, const flip_codec_spec *spec,
                                 const flip_codec_sample *sample);
 flip_status flip_codec_make_klt(flip_codec **codec, const char *name, const flip_codec_spec *spec,
-                                const flip_codec_sample *sample);
+                                flip_codec_sample *sample);
 flip_status flip_codec_make_sparse(flip_codec **codec, const char *name,
                                    const flip_codec_spec *spec, const flip_codec_sample *sample);
 /* From tables given: column tables [dim, 2^bits], ascending; codebooks [blocks, length, width]. */
@@ -155,6 +158,12 @@ flip_status flip_moments(double *mean, double *covariance, const float *x, int64
 flip_status flip_eigen(double *value, double *matrix, int32_t dim);
 /* product [dim, dim] = x^T y of rows x, y [n, dim], in double, rows in order. */
 flip_status flip_products(double *product, const float *x, const float *y, int64_t n, int32_t dim);
+/* axis [dim, dim], in its first *k rows: an orthonormal basis, by falling variance (value [dim]),
+ * of the *k axes along which rows x [n, dim] and `beside`, the means of their neighbours' rows, go
+ * together most (near.c); *k falls to the rank of x. mean [dim] of x; *strength = the largest
+ * correlation. */
+flip_status flip_near_axes(double *axis, double *value, double *mean, int32_t *k, double *strength,
+                           const float *x, const float *beside, int64_t n, int32_t dim);
 /* The orthogonal matrix R nearest to c in the sense of max tr(R c): R = V U^T of c = U S V^T. */
 flip_status flip_procrustes(double *rotation, double *c, int32_t dim);
 /* y [n, dim] = rows x [n, dim_in] times turned [dim_in, dim], summed in double in order. */

@@ -1,6 +1,7 @@
 /* Transform coding: rows in their principal axes, each axis with as many bits as its variance earns
  * (reverse water-filling; Huang and Schultheiss 1963), 0, 1, 2, 4 or 8, and a Lloyd-Max table for
- * all axes of the same bits, brought to deviation 1. */
+ * all axes of the same bits, brought to deviation 1.
+ * near:B is the same of other axes, which near.c finds. */
 #include "codec/internal.h"
 
 #include <stdlib.h>
@@ -73,6 +74,7 @@ typedef struct klt {
     flip_codec *c;
     int64_t n;
     float *x, *y;                /* [n, dim_in] sample rows, [n, dim] in principal axes */
+    float *beside;               /* [n, dim_in] near: means of neighbours' rows */
     double *mean, *value, *axis; /* [dim_in], [dim_in], [dim_in, dim_in] */
     double *sum;                 /* [dim_in + 1] */
 } klt;
@@ -86,6 +88,10 @@ static flip_status room(klt *k, const flip_codec_sample *s) {
     FLIP_TRY(flip_alloc(&k->sum, dim + 1, sizeof(double), "eigenvalues"));
     for (int64_t i = 0; i < k->n; i++)
         memcpy(k->x + i * s->dim, s->x + i * s->n / k->n * s->dim, dim * sizeof(float));
+    if (!s->beside) return FLIP_OK;
+    FLIP_TRY(flip_alloc(&k->beside, n * dim, sizeof(float), "means of neighbours"));
+    for (int64_t i = 0; i < k->n; i++)
+        memcpy(k->beside + i * s->dim, s->beside + i * s->n / k->n * s->dim, dim * sizeof(float));
     return FLIP_OK;
 }
 
@@ -110,7 +116,24 @@ static void keep_mean(klt *k, int32_t dim, int32_t dim_in) {
         last[i] = rest[i] / sqrt(square);
 }
 
-/* Bits, the columns that have any, and the rotation onto them. */
+/* The first `dim` axes become the rotation. */
+static flip_status turn_onto(klt *k, int32_t dim, int32_t dim_in) {
+    flip_codec *c = k->c;
+    size_t n = (size_t)dim * (size_t)dim_in;
+    c->packing.dim = dim;
+    keep_mean(k, dim, dim_in);
+    FLIP_TRY(flip_alloc(&c->rotation, n, sizeof(float), "a rotation"));
+    FLIP_TRY(flip_alloc(&c->turned, n, sizeof(float), "a rotation"));
+    for (size_t i = 0; i < n; i++)
+        c->rotation[i] = (float)k->axis[i];
+    flip_halves(c->rotation, n, n);
+    for (int32_t j = 0; j < dim; j++)
+        for (int32_t i = 0; i < dim_in; i++)
+            c->turned[(int64_t)i * dim + j] = c->rotation[(int64_t)j * dim_in + i];
+    return FLIP_OK;
+}
+
+/* Principal axes: bits, and the columns that have any. */
 static flip_status axes(klt *k, const flip_codec_sample *s, int32_t bytes) {
     flip_codec *c = k->c;
     int32_t dim = 0;
@@ -125,18 +148,18 @@ static flip_status axes(klt *k, const flip_codec_sample *s, int32_t bytes) {
     columns_of(&best, s->dim, c->packing.mixed);
     for (int g = 0; g < GROUPS; g++)
         dim += c->packing.mixed[g];
-    c->packing.dim = dim;
-    keep_mean(k, dim, s->dim);
-    size_t n = (size_t)dim * (size_t)s->dim;
-    FLIP_TRY(flip_alloc(&c->rotation, n, sizeof(float), "a rotation"));
-    FLIP_TRY(flip_alloc(&c->turned, n, sizeof(float), "a rotation"));
-    for (size_t i = 0; i < n; i++)
-        c->rotation[i] = (float)k->axis[i];
-    flip_halves(c->rotation, n, n);
-    for (int32_t j = 0; j < dim; j++)
-        for (int32_t i = 0; i < s->dim; i++)
-            c->turned[(int64_t)i * dim + j] = c->rotation[(int64_t)j * s->dim + i];
-    return FLIP_OK;
+    return turn_onto(k, dim, s->dim);
+}
+
+/* Axes that neighbours share, 4 bits each: a hundredth of an axis' variance lost matters as little
+ * to what is large as to what is small there, so none earns more. */
+static flip_status near_axes(klt *k, flip_codec_sample *s, int32_t bytes) {
+    int32_t dim = (int32_t)flip_codec_min(2 * (int64_t)bytes, s->dim);
+    flip_codec_tell(s, "axes of neighbours", 0);
+    FLIP_TRY(flip_near_axes(k->axis, k->value, k->mean, &dim, &s->strength, k->x, k->beside, k->n,
+                            s->dim));
+    k->c->packing.mixed[1] = dim;
+    return turn_onto(k, dim, s->dim);
 }
 
 static void deviations(klt *k) {
@@ -204,7 +227,8 @@ static flip_status tables(klt *k, const flip_codec_sample *s) {
 }
 
 flip_status flip_codec_make_klt(flip_codec **codec, const char *name, const flip_codec_spec *spec,
-                                const flip_codec_sample *s) {
+                                flip_codec_sample *s) {
+    bool near = spec->family == FLIP_CODEC_NEAR;
     int32_t bytes = (int32_t)(spec->average * s->dim / 8 + 1e-9);
     if (s->dim > FLIP_CODEC_SQUARE)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
@@ -215,13 +239,19 @@ flip_status flip_codec_make_klt(flip_codec **codec, const char *name, const flip
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "codec %s: %g bits a value of %d columns are less than a byte a row", name,
                          spec->average, s->dim);
+    if (near && !s->beside)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "codec %s learns from rows and their neighbours' means, and there are "
+                         "none here; flipbook compress has them, klt needs none",
+                         name);
     FLIP_TRY(flip_codec_create(codec, name, s->dim, FLIP_PACKING_MIXED, FLIP_RULE_NEAREST));
     klt k = {.c = *codec, .n = s->dim > WIDE ? flip_codec_min(s->n, SAMPLES) : s->n};
     flip_status status = room(&k, s);
-    if (status == FLIP_OK) status = axes(&k, s, bytes);
+    if (status == FLIP_OK) status = near ? near_axes(&k, s, bytes) : axes(&k, s, bytes);
     if (status == FLIP_OK) status = tables(&k, s);
     flip_free(k.x);
     flip_free(k.y);
+    flip_free(k.beside);
     flip_free(k.mean);
     flip_free(k.value);
     flip_free(k.axis);

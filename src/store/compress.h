@@ -35,6 +35,17 @@ flip_status flip_feature_rows_read(const flip_feature_rows *rows, int64_t first,
 flip_status flip_feature_rows_keys(const flip_feature_rows *rows, int64_t first, int64_t count,
                                    int64_t *key);
 
+/* Rows that have neighbours, and the means of those. */
+typedef struct flip_neighbour_rows {
+    int64_t n, pairs;  /* rows; neighbours that went into the means */
+    float *x, *beside; /* [n, dim] owned */
+} flip_neighbour_rows;
+/* Of all nodes, or, of more than `most` (or 64 MB of rows), of 8192 evenly apart and 8 neighbours
+ * each. Local. */
+flip_status flip_neighbour_rows_read(flip_neighbour_rows *out, const flip_feature_rows *rows,
+                                     int64_t most);
+void flip_neighbour_rows_finish(flip_neighbour_rows *rows);
+
 /* What trials are made of; rank 0 alone. */
 typedef struct flip_trials {
     const flip_feature_rows *rows;
@@ -43,6 +54,8 @@ typedef struct flip_trials {
     int64_t n, n_held;   /* rows of learn and held */
     float *learn, *held; /* [n, dim], [n_held, dim] borrowed */
     double spread;       /* sum of |x - mean|^2 of held */
+    flip_neighbour_rows near;
+    double strength; /* of the last near:B: the largest correlation along edges */
 } flip_trials;
 /* The codec to use, the caller's: the one asked for, or the best within the budget. */
 flip_status flip_trials_run(flip_trials *trials, flip_codec **codec);

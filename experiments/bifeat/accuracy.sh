@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Test accuracy at the best validation epoch against stored bytes (sourced). Differences are paired by
 # seed; the error is that of their mean.
-ways=${ACCURACY:-fp32 bifeat:2 bifeat:1 bifeat-vq:16x256 lloyd:4 16x 32x}
+ways=${ACCURACY:-fp32 bifeat:2 bifeat:1 bifeat-vq:16x256 lloyd:4 16x 32x klt:1.9375 klt:0.9375}
 options=(--model sage --task node --layers 2 --hidden 64 --lr 0.01 --weight-decay 0.0005 --dropout 0.5
-    --input-dropout 0 --epochs "${EPOCHS:-100}" --metric accuracy --precompute off)
+    --input-dropout 0 --epochs "${EPOCHS:-100}" --metric accuracy)
 printf 'graph\tasked\tcodec\tratio\taccuracy\tdeviation\tdifference\terror\n' >"$OUT/accuracy.tsv"
 
 # scores NAME FILE: test accuracies of all seeds, a line each.

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Error against stored bytes, every codec (sourced).
 codecs=${CODECS:-fp16 bf16 bifeat:8 bifeat:4 bifeat:2 bifeat:1 bifeat-vq:16x256 uniform:8 uniform:4 uniform:2 dither:2 dither:1
-    lloyd:4 lloyd:2 lloyd:1 lloyd:4:shared lloyd:2:shared pq:16x256 pq:8x256 opq:16x256 opq:8x256 klt:2 klt:1 klt:0.5 sparse 16x 32x}
+    lloyd:4 lloyd:2 lloyd:1 lloyd:4:shared lloyd:2:shared pq:16x256 pq:8x256 opq:16x256 opq:8x256 klt:2 klt:1 klt:0.5 near:2 near:1 near:0.5 sparse 16x 32x}
 printf 'graph\tasked\tcodec\tratio\tbits\terror\tstored\tseconds\n' >"$OUT/distortion.tsv"
 for set in $SETS; do
     graph "$set" || {
@@ -23,5 +23,5 @@ set logscale xy
 set xlabel 'native bytes / stored bytes (codes, tables, padding)'
 set ylabel 'squared error / variance'
 set key outside right
-plot for [k in 'bifeat uniform dither lloyd pq opq klt'] '<grep -P \"^$set\\t'.k.'[-:]\" '.\"'$OUT/distortion.tsv'\".' | sort -k4g' using 4:6 with linespoints title k"
+plot for [k in 'bifeat uniform dither lloyd pq opq klt near'] '<grep -P \"^$set\\t'.k.'[-:]\" '.\"'$OUT/distortion.tsv'\".' | sort -k4g' using 4:6 with linespoints title k"
 done

@@ -16,7 +16,8 @@
 # OUT       default build/bifeat;  SEEDS default 5;  SCALE of the graph with the shape of
 #           ogbn-products, default 0.02
 # SETS      default: a few real graphs and two generated ones; SETS=all takes every graph with features
-# PARTS     default "distortion accuracy cache stages"
+# PARTS     default "distortion accuracy cache stages". cache and stages took 9 minutes together
+#           where other work shared the two cores; reports are kept, so a run that was stopped goes on
 #
 #   experiments/bifeat/run.sh
 set -euo pipefail

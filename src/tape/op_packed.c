@@ -52,7 +52,7 @@ static void decode_entries(const flip_packing *p, flip_real *entries) {
     for (int64_t b = 0; b < p->blocks; b++)
         for (int64_t k = 0; k < (int64_t)p->length * p->width; k++) {
             int64_t column = b * p->width + k % p->width;
-            flip_real x = p->codebook[b * p->length * p->width + k];
+            float x = p->codebook[b * p->length * p->width + k]; /* in float, as rows are decoded */
             if (column < p->dim && p->scale) x *= p->scale[column];
             if (column < p->dim && p->offset) x += p->offset[column];
             entries[b * p->length * p->width + k] = column < p->dim ? x : 0;

@@ -62,8 +62,8 @@ static void all_fail(void **state) {
     (void)state;
     for (int ranks = 0; ranks <= 3; ranks += 3) {
         double began = now();
-        expect(ranks, "-1 -1 0 0 0 0 0", "--prefetch 3 --lr 1e6 --optimizer sgd", 1,
-               "training diverged");
+        expect(ranks, "-1 -1 0 0 0 0 0", "--prefetch 3 --task regression --lr 1e6 --optimizer sgd",
+               1, "training diverged");
         assert_true(now() - began < LIMIT / 2);
         expect(ranks, "-1 -1 0 0 9 0 0", "--prefetch 3", 1, "flipbook: planted: fetch 9 fails");
     }

@@ -51,9 +51,11 @@ static flip_status train(flip_comm *comm, const char *path) {
     for (int epoch = 1; epoch <= 100; epoch++) {
         flip_tape_reset(tape, true, epoch);
         flip_params_clear_gradients(params);
-        flip_var logits = flip_model_forward(
-            model, tape,
-            &(flip_block){adjacency, flip_graph_features(graph), 1, 0, 1, false, NULL});
+        flip_block all = {.adjacency = adjacency,
+                          .features = flip_graph_features(graph),
+                          .steps = 1,
+                          .n_blocks = 1};
+        flip_var logits = flip_model_forward(model, tape, &all);
         flip_var loss = flip_cross_entropy(tape, logits, &labels);
         FLIP_TRY_GOTO(flip_tape_backward(tape, loss));
         if (flip_comm_rank(comm) == 0 && epoch % 20 == 0)

@@ -72,12 +72,11 @@ typedef struct flip_adam_step {
     double grad_scale;         /* gradients are multiplied by it first (clipping) */
 } flip_adam_step;
 
+/* Columns of sum_entries' table: one of 16 x 256 entries is half a megabyte. */
+enum { FLIP_TABLE_COLUMNS = 32 };
+
 /* The table. Every pointer is set. `rows` lists the rows to do (NULL = 0 … n_rows-1). Thread count
  * is that of the OpenMP runtime; results do not depend on it. */
-enum {
-    FLIP_TABLE_COLUMNS = 32
-}; /* of sum_entries: a table of 16 x 256 entries is half a megabyte */
-
 typedef struct flip_kernels {
     const char *name; /* "reference", "c", "avx2", "avx512", "avx512+bf16" */
 

@@ -47,16 +47,15 @@ static bool by_tables(const flip_tape *tape, const flip_packing *p, int64_t m,
            tape->gemm_nn == tape->kernels->gemm_nn && (!e || !(e->relu || e->dropout > 0));
 }
 
-/* entries [blocks, length, width]: decoded; columns behind the last are 0. */
-static void decode_entries(const flip_packing *p, flip_real *entries) {
-    for (int64_t b = 0; b < p->blocks; b++)
-        for (int64_t k = 0; k < (int64_t)p->length * p->width; k++) {
-            int64_t column = b * p->width + k % p->width;
-            float x = p->codebook[b * p->length * p->width + k]; /* in float, as rows are decoded */
-            if (column < p->dim && p->scale) x *= p->scale[column];
-            if (column < p->dim && p->offset) x += p->offset[column];
-            entries[b * p->length * p->width + k] = column < p->dim ? x : 0;
-        }
+/* entries [length, dim]: row k is what code k of every block decodes to. */
+static flip_status decode_entries(flip_tape *tape, const flip_packing *p, flip_real *entries) {
+    uint8_t *codes;
+    FLIP_TRY(pool_alloc(tape->pool, &codes, (size_t)p->length * p->stride));
+    for (int32_t k = 0; k < p->length; k++)
+        memset(codes + (size_t)k * p->stride, k, p->stride);
+    tape->kernels->decode_rows(p, codes, NULL, p->length, NULL, entries, p->dim);
+    pool_free(tape->pool, codes);
+    return FLIP_OK;
 }
 
 /* table [blocks, length, FLIP_TABLE_COLUMNS]: entries times columns j … of the weight [dim, n]. */
@@ -65,9 +64,8 @@ static void multiply_entries(flip_tape *tape, const flip_packing *p, const flip_
     int64_t columns = n - j < FLIP_TABLE_COLUMNS ? n - j : FLIP_TABLE_COLUMNS;
     for (int64_t b = 0; b < p->blocks; b++) {
         int64_t first = b * p->width, width = p->dim - first < p->width ? p->dim - first : p->width;
-        tape->gemm_nn(p->length, columns, width, entries + b * p->length * p->width, p->width,
-                      w + first * n + j, n, table + b * p->length * FLIP_TABLE_COLUMNS,
-                      FLIP_TABLE_COLUMNS, NULL);
+        tape->gemm_nn(p->length, columns, width, entries + first, p->dim, w + first * n + j, n,
+                      table + b * p->length * FLIP_TABLE_COLUMNS, FLIP_TABLE_COLUMNS, NULL);
     }
 }
 
@@ -75,14 +73,16 @@ static flip_status multiply_by_tables(flip_tape *tape, const flip_packed_rows *x
                                       int64_t n, flip_param weight, flip_real *y,
                                       const flip_epilogue *e) {
     const flip_packing *p = x->packing;
-    const int64_t all = (int64_t)p->blocks * p->length;
+    const size_t table_bytes =
+        (size_t)p->blocks * (size_t)p->length * FLIP_TABLE_COLUMNS * sizeof(flip_real);
     const flip_real *w = tape_weight(tape, weight), *bias = e ? e->bias : NULL;
     flip_real *entries, *table;
-    FLIP_TRY(pool_alloc(tape->pool, &entries, (size_t)(all * p->width) * sizeof *entries));
-    FLIP_TRY(pool_alloc(tape->pool, &table, (size_t)(all * FLIP_TABLE_COLUMNS) * sizeof *table));
-    memset(table, 0, (size_t)(all * FLIP_TABLE_COLUMNS) * sizeof *table);
+    FLIP_TRY(
+        pool_alloc(tape->pool, &entries, (size_t)p->length * (size_t)p->dim * sizeof *entries));
+    FLIP_TRY(pool_alloc(tape->pool, &table, table_bytes));
+    if (n < FLIP_TABLE_COLUMNS) memset(table, 0, table_bytes); /* sums read columns behind n, too */
+    FLIP_TRY(decode_entries(tape, p, entries));
     flip_meter_begin(tape->meter, FLIP_STAGE_DENSE);
-    decode_entries(p, entries);
     for (int64_t j = 0; j < n; j += FLIP_TABLE_COLUMNS) {
         int64_t columns = n - j < FLIP_TABLE_COLUMNS ? n - j : FLIP_TABLE_COLUMNS;
         multiply_entries(tape, p, entries, w, n, j, table);

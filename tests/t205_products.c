@@ -48,7 +48,7 @@ static void free_product(product_data *d) {
     flip_free(d->key);
 }
 
-enum { WAYS = 16 };
+enum { WAYS = 17 };
 
 /* Twice the same operands, seen as another product: A2 the first half of A's columns. */
 static void plus(const product_data *d, flip_epilogue *e) {
@@ -126,6 +126,9 @@ static const flip_epilogue *epilogue_way(int way, const product_data *d, uint8_t
     case 15:
         *e = (flip_epilogue){
             .accumulate = true, .bias = d->bias, .bias_step = d->shape.n, .relu = true};
+        break;
+    case 16: /* neither a bias alone nor a mask alone */
+        *e = (flip_epilogue){.bias = d->bias, .mask = d->mask, .mask_scale = 2};
         break;
     default:
         break;

@@ -253,6 +253,14 @@ static bool prepare(operands *o) {
 
 /* ---- the end of a tile ---------------------------------------------------------------------- */
 
+typedef enum finish_kind { PLAIN, ONLY_MASK, ONLY_BIAS, ANYTHING } finish_kind;
+
+static finish_kind kind_of(const flip_epilogue *e) {
+    if (e->accumulate || e->relu || e->relu_bits || e->dropout > 0 || (e->bias && e->mask))
+        return ANYTHING;
+    return e->bias ? ONLY_BIAS : e->mask ? ONLY_MASK : PLAIN;
+}
+
 /* What follows a sum; a copy of the caller's epilogue, so that stores cannot be taken to change it.
  */
 typedef struct finish {
@@ -261,25 +269,16 @@ typedef struct finish {
     float *c;
     keep_draw keep;
     vec kept_scale; /* 1 / (1 - dropout) */
-    bool stream, plain, only_mask, only_bias;
+    finish_kind kind;
+    bool stream;
 } finish;
-
-static bool nothing_but_mask(const flip_epilogue *e) {
-    return !(e->accumulate || e->bias || e->relu || e->relu_bits || e->dropout > 0);
-}
-
-static bool only_bias(const flip_epilogue *e) {
-    return e->bias && !(e->accumulate || e->relu || e->relu_bits || e->mask || e->dropout > 0);
-}
 
 static finish finish_begin(const flip_epilogue *e, int64_t n, float *c, int64_t ldc) {
     finish f = {.n = n, .ldc = ldc, .c = c, .apart = 1};
     if (e) f.e = *e;
     if (f.e.apart > 0) f.apart = f.e.apart;
     f.bytes = (n + 7) / 8 * f.apart;
-    f.only_mask = nothing_but_mask(&f.e) && f.e.mask;
-    f.only_bias = only_bias(&f.e);
-    f.plain = nothing_but_mask(&f.e) && !f.e.mask;
+    f.kind = kind_of(&f.e);
     if (f.e.dropout > 0) {
         f.keep = keep_begin(f.e.seed, f.e.draw, n, f.e.dropout);
         f.kept_scale = v_set((float)(1 / (1 - f.e.dropout)));
@@ -324,8 +323,8 @@ INLINE vec finish_vector(const finish *f, int64_t i, int64_t j, int64_t lanes, v
 }
 
 /* Rows i … i+rows-1, columns from j on: at most PANEL. keep: WORDS a row. `kind` is known when
- * compiling: 0 plain, 1 only a mask, 2 anything, 3 only a bias. */
-INLINE void finish_as(const int kind, const finish *f, int64_t i, int rows, int64_t j,
+ * compiling. */
+INLINE void finish_as(const finish_kind kind, const finish *f, int64_t i, int rows, int64_t j,
                       const float *tile, const uint64_t *keep) {
     int64_t n = f->n, ldc = f->ldc;
     bool stream = f->stream;
@@ -334,11 +333,11 @@ INLINE void finish_as(const int kind, const finish *f, int64_t i, int rows, int6
             int64_t at = j + c * LANES, lanes = flip_min64(LANES, n - at);
             float *out = f->c + (i + r) * ldc + at;
             vec x = v_load(tile + r * PANEL + c * LANES);
-            if (kind == 1) x = finish_mask(f, i + r, at, lanes, x);
-            if (kind == 2)
+            if (kind == ONLY_MASK) x = finish_mask(f, i + r, at, lanes, x);
+            if (kind == ANYTHING)
                 x = finish_vector(f, i + r, at, lanes, x, keep[r * WORDS + at % WINDOW / 64],
                                   v_first(lanes));
-            if (kind == 3) {
+            if (kind == ONLY_BIAS) {
                 const float *bias = f->e.bias + (i + r) * f->e.bias_step + at;
                 x = v_add(x, lanes < LANES ? v_load_some(bias, v_first(lanes)) : v_load(bias));
             }
@@ -354,7 +353,7 @@ INLINE void finish_as(const int kind, const finish *f, int64_t i, int rows, int6
 /* The same of a whole panel of a small product, by far the most tiles of a recurrent layer. */
 static void finish_whole(const finish *f, int64_t i, int rows, int64_t j, const float *tile) {
     float *out = f->c + i * f->ldc + j;
-    const float *bias = f->only_bias ? f->e.bias + i * f->e.bias_step + j : NULL;
+    const float *bias = f->e.bias ? f->e.bias + i * f->e.bias_step + j : NULL;
     for (int r = 0; r < rows; r++, tile += PANEL, out += f->ldc) {
         vec low = v_load(tile), high = v_load(tile + LANES);
         if (bias) {
@@ -369,16 +368,17 @@ static void finish_whole(const finish *f, int64_t i, int rows, int64_t j, const 
 
 static void finish_tile(const finish *f, int64_t i, int rows, int64_t j, const float *tile,
                         const uint64_t *keep) {
-    if ((f->plain || f->only_bias) && !f->stream && j + PANEL <= f->n)
+    const bool simple = f->kind == PLAIN || f->kind == ONLY_BIAS;
+    if (simple && !f->stream && j + PANEL <= f->n)
         finish_whole(f, i, rows, j, tile);
-    else if (f->plain)
-        finish_as(0, f, i, rows, j, tile, keep);
-    else if (f->only_mask)
-        finish_as(1, f, i, rows, j, tile, keep);
-    else if (f->only_bias)
-        finish_as(3, f, i, rows, j, tile, keep);
+    else if (f->kind == PLAIN)
+        finish_as(PLAIN, f, i, rows, j, tile, keep);
+    else if (f->kind == ONLY_MASK)
+        finish_as(ONLY_MASK, f, i, rows, j, tile, keep);
+    else if (f->kind == ONLY_BIAS)
+        finish_as(ONLY_BIAS, f, i, rows, j, tile, keep);
     else
-        finish_as(2, f, i, rows, j, tile, keep);
+        finish_as(ANYTHING, f, i, rows, j, tile, keep);
 }
 
 /* ---- C = A B -------------------------------------------------------------------------------- */
@@ -423,10 +423,9 @@ static void strip(const operands *o, const finish *f, int64_t i, int64_t rows, i
             }
         }
     }
-    const bool draws = !(f->plain || f->only_bias || f->only_mask);
     const float *panel = o->packed;
     for (int64_t j = 0; j < o->n; j += PANEL) {
-        if (j % WINDOW == 0 && draws) draw_window(f, i, rows, j, keep);
+        if (j % WINDOW == 0 && f->kind == ANYTHING) draw_window(f, i, rows, j, keep);
         panel = meet_panel(o, f, panel, i, rows, j, staged, keep);
     }
 }
@@ -475,7 +474,7 @@ static void finish_rows(int64_t m, int64_t n, float *c, int64_t ldc, const flip_
 }
 
 static void epilogue(int64_t m, int64_t n, float *c, int64_t ldc, const flip_epilogue *e) {
-    if (e && !(nothing_but_mask(e) && !e->mask)) finish_rows(m, n, c, ldc, e);
+    if (e && kind_of(e) != PLAIN) finish_rows(m, n, c, ldc, e);
 }
 
 /* k = 0: what C held or nothing, finished. */

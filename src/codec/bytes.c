@@ -227,19 +227,22 @@ static bool form_fits(const flip_codec *c, const flip_codec_spec *s) {
     return false;
 }
 
+static bool turns(const flip_codec *c) {
+    return strncmp(c->name, "opq:", 4) == 0 || strncmp(c->name, "klt:", 4) == 0 ||
+           strncmp(c->name, "near:", 5) == 0;
+}
+
 static flip_status check_form(flip_codec *c, uint32_t flags) {
     flip_codec_spec spec;
     flip_packing *p = &c->packing;
     FLIP_TRY(flip_codec_parse(&spec, c->name));
-    bool turns = spec.family == FLIP_CODEC_OPQ || spec.family == FLIP_CODEC_KLT ||
-                 spec.family == FLIP_CODEC_NEAR;
-    if (p->dim < 1 || c->dim_in < p->dim || (!turns && c->dim_in != p->dim))
+    if (p->dim < 1 || c->dim_in < p->dim || (!turns(c) && c->dim_in != p->dim))
         return REFUSE("%d columns of %d", p->dim, c->dim_in);
     if (!form_fits(c, &spec)) return REFUSE("its packing is not that of %s", c->name);
     if ((p->dither && spec.family != FLIP_CODEC_DITHER) ||
         (p->column_levels && spec.family != FLIP_CODEC_LLOYD))
         return REFUSE("flags that %s does not have", c->name);
-    if (c->dropped && (!turns || flags & (uint32_t)TABLE << 5))
+    if (c->dropped && (!turns(c) || flags & (uint32_t)TABLE << 5))
         return REFUSE("a rotation that was left out and is there");
     int64_t sum = (int64_t)p->mixed[0] + p->mixed[1] + p->mixed[2] + p->mixed[3];
     if (sum != (p->kind == FLIP_PACKING_MIXED ? p->dim : 0))
@@ -260,11 +263,9 @@ static bool table_wanted(const flip_codec *c, int32_t i, bool there) {
     bool moved = c->packing.kind == FLIP_PACKING_MIXED || c->rule == FLIP_RULE_FLOOR ||
                  (c->rule == FLIP_RULE_NEAREST && !c->packing.column_levels &&
                   strncmp(c->name, "lloyd", 5) == 0);
-    bool turns = strncmp(c->name, "opq", 3) == 0 || strncmp(c->name, "klt", 3) == 0 ||
-                 strncmp(c->name, "near", 4) == 0;
     if (i < 2 && c->rule == FLIP_RULE_L2) return there == (c->offset || (i == 0 && there));
     if (i < 2) return there == moved;
-    if (i == 5) return turns ? there == !c->dropped : !there;
+    if (i == 5) return turns(c) ? there == !c->dropped : !there;
     return there;
 }
 

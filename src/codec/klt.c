@@ -79,20 +79,24 @@ typedef struct klt {
     double *sum;                 /* [dim_in + 1] */
 } klt;
 
+/* n of the sample's rows, evenly apart. */
+static flip_status take_rows(float **out, int64_t n, const flip_codec_sample *s,
+                             const float *from) {
+    size_t dim = (size_t)s->dim;
+    FLIP_TRY(flip_alloc(out, (size_t)n * dim, sizeof(float), "sample rows"));
+    for (int64_t i = 0; i < n; i++)
+        memcpy(*out + i * s->dim, from + i * s->n / n * s->dim, dim * sizeof(float));
+    return FLIP_OK;
+}
+
 static flip_status room(klt *k, const flip_codec_sample *s) {
-    size_t dim = (size_t)s->dim, n = (size_t)k->n;
-    FLIP_TRY(flip_alloc(&k->x, n * dim, sizeof(float), "sample rows"));
+    size_t dim = (size_t)s->dim;
+    FLIP_TRY(take_rows(&k->x, k->n, s, s->x));
     FLIP_TRY(flip_alloc(&k->mean, dim, sizeof(double), "means"));
     FLIP_TRY(flip_alloc(&k->value, dim, sizeof(double), "eigenvalues"));
     FLIP_TRY(flip_alloc(&k->axis, dim * dim, sizeof(double), "principal axes"));
     FLIP_TRY(flip_alloc(&k->sum, dim + 1, sizeof(double), "eigenvalues"));
-    for (int64_t i = 0; i < k->n; i++)
-        memcpy(k->x + i * s->dim, s->x + i * s->n / k->n * s->dim, dim * sizeof(float));
-    if (!s->beside) return FLIP_OK;
-    FLIP_TRY(flip_alloc(&k->beside, n * dim, sizeof(float), "means of neighbours"));
-    for (int64_t i = 0; i < k->n; i++)
-        memcpy(k->beside + i * s->dim, s->beside + i * s->n / k->n * s->dim, dim * sizeof(float));
-    return FLIP_OK;
+    return s->beside ? take_rows(&k->beside, k->n, s, s->beside) : FLIP_OK;
 }
 
 /* What the axes left out hold of the mean, a constant that sums along edges would miss: where it is

@@ -64,10 +64,7 @@ static flip_status add_block(gathering *g, int64_t first, int64_t count) {
                          flip_reader_path(r));
     if (!g->all && n > NEIGHBOURS + 1) n = NEIGHBOURS + 1; /* one of them may be itself */
     if ((size_t)n > g->room) {
-        flip_free(g->src);
-        g->src = NULL;
-        g->room = 0;
-        FLIP_TRY(flip_alloc(&g->src, (size_t)n, sizeof *g->src, "neighbours"));
+        FLIP_TRY(flip_grow(&g->src, 0, (size_t)n, sizeof *g->src, "neighbours"));
         g->room = (size_t)n;
     }
     if (n > 0) FLIP_TRY(flip_reader_rows(r, "events/src", FLIP_TYPE_I64, g->ptr[0], n, g->src));

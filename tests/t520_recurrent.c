@@ -607,6 +607,16 @@ static void test_refusals(void **state) {
               strstr(flip_error_message(), "before block 0 left its state"),
           "%s", flip_error_message());
     flip_error_clear();
+    /* more constant columns than there are */
+    flip_tape_reset(r.tape, true, 1);
+    a = flip_tape_input(r.tape, r.layout->n_rows, flip_layout_steps(r.layout, 1), DIM, x, true);
+    flip_tape_constant(r.tape, a, DIM);
+    CHECK_OK(flip_tape_status(r.tape));
+    flip_tape_constant(r.tape, a, DIM + 1);
+    CHECK(flip_tape_status(r.tape) == FLIP_ERROR_INTERNAL &&
+              strstr(flip_error_message(), "constant columns"),
+          "%s", flip_error_message());
+    flip_error_clear();
     close_run(&r);
     free(x);
     free(p);

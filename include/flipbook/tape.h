@@ -197,8 +197,8 @@ size_t flip_tape_saved(const flip_tape *tape);
 /* data [rows, steps, dim] is borrowed, never copied and never written. */
 flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,
                          const flip_real *data, bool needs_gradient);
-/* The first `columns` of input x are the same at every step of a row, which a recurrent layer that
- * skips to x uses: it multiplies them once. */
+/* The first `columns` (of its dim at most) of input x are the same at every step of a row, which a
+ * recurrent layer that skips to x uses: it multiplies them once. */
 void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns);
 /* Packed rows as an input: [rows, 1, packing.dim], which linear maps decode as they read it, some
  * hundred rows at a time; no other operator takes it, and it has no gradient. Pointers borrowed. */

@@ -18,7 +18,8 @@ typedef struct recurrent {
     const flip_real *fixed;   /* … [constant, width] */
     const flip_real *turned;  /* [width, k] its transpose; backward only */
     const flip_real *bias[2]; /* [width] b; GRU: bx, bh */
-    double *dweight[2], *dbias[2]; /* of Wx [inputs, width] and Wh [H, width]; of the biases */
+    double *dweight[2];       /* of Wx [dim[0] + constant + dim[1], width] and Wh [H, width] */
+    double *dbias[2];         /* of the biases */
 
     const flip_real *x[2];     /* [rows, steps, dim]; x2 [rows, steps, constant + dim] */
     flip_real *y;              /* [rows, steps, H] */

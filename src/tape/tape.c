@@ -163,7 +163,12 @@ flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t d
 }
 
 void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns) {
-    if (exists(tape, x) && tape->vars[x].input) tape->vars[x].constant = columns;
+    if (tape->status != FLIP_OK || !exists(tape, x) || !tape->vars[x].input) return;
+    if (columns < 0 || columns > tape->vars[x].dim)
+        tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "%d constant columns of an input of %d",
+                                 columns, tape->vars[x].dim);
+    else
+        tape->vars[x].constant = columns;
 }
 
 flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed) {

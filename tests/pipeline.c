@@ -68,6 +68,21 @@ int pipeline_run(int ranks, const char *format, ...) {
     return pipeline_wait(start(ranks, text));
 }
 
+void pipeline_good(int ranks, const char *format, ...) {
+    FORMATTED(text, format);
+    int code = pipeline_wait(start(ranks, text));
+    if (code) pipeline_said("nothing, but this:");
+    assert_int_equal(code, 0);
+}
+
+void pipeline_refused(const char *arguments, const char *message) {
+    int code = pipeline_run(0, "train %s --epochs 1", arguments);
+    bool said = pipeline_said(message);
+    if (code != 2 || !said) fprintf(stderr, "# %s: exit %d\n", arguments, code);
+    assert_true(said);
+    assert_int_equal(code, 2);
+}
+
 pid_t pipeline_start(int ranks, const char *format, ...) {
     FORMATTED(text, format);
     return start(ranks, text);
@@ -155,6 +170,15 @@ double pipeline_difference(const report *a, const report *b, int n) {
         if (!(d <= most)) most = d;
     }
     return isnan(most) ? INFINITY : most;
+}
+
+double pipeline_apart(const char *a, const char *b, int n) {
+    report one = pipeline_report(a), other = pipeline_report(b);
+    double d = pipeline_difference(&one, &other, n);
+    assert_int_equal(one.n, n);
+    pipeline_drop(&one);
+    pipeline_drop(&other);
+    return d;
 }
 
 /* ---- graphs ---- */

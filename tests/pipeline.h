@@ -21,7 +21,11 @@ void pipeline_end(void);
 /* `flipbook ARGUMENTS` in that folder on `ranks` ranks (0: without mpirun); output goes to "out".
  * Returns the exit code. */
 int pipeline_run(int ranks, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The same, not waited for; returns the process, mpirun's or the program's. */
+/* A run that ends well. */
+void pipeline_good(int ranks, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* `flipbook train ARGUMENTS` ends with 2 and says the message. */
+void pipeline_refused(const char *arguments, const char *message);
+/* The same as pipeline_run, not waited for; returns the process, mpirun's or the program's. */
 pid_t pipeline_start(int ranks, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int pipeline_wait(pid_t process);
 /* A child of the process (a rank of mpirun's), or the process itself without mpirun. */
@@ -41,6 +45,8 @@ double pipeline_number(const report *r, const char *key);
 int pipeline_epochs_done(const char *name); /* complete epoch records so far */
 /* Largest relative difference of the first n losses. */
 double pipeline_difference(const report *a, const report *b, int n);
+/* Of two reports by name, the first of which has n epochs. */
+double pipeline_apart(const char *a, const char *b, int n);
 
 /* Two graphs of 96 nodes in the folder, cut into 6 parts: "still.h5" (one step) and "moving.h5" (6
  * steps), both with features, classes of nodes and events, targets and a split. */

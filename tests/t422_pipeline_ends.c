@@ -88,8 +88,8 @@ static void stopped(void **state) {
 
 static void refusals(void **state) {
     (void)state;
-    assert_int_equal(pipeline_run(0, "train still.h5 --epochs 1 --prefetch 2"), 2);
-    assert_true(pipeline_said("--prefetch 2 belongs to sampled batches; add --batch N"));
+    pipeline_refused("still.h5 --prefetch 2",
+                     "--prefetch 2 belongs to sampled batches; add --batch N");
     assert_int_equal(pipeline_run(0, "train still.h5 --batch 8 --prefetch -1"), 2);
     assert_int_equal(pipeline_run(0, "train still.h5 --epochs 1 --prefetch 0"), 0);
     assert_int_equal(pipeline_run(0, "train still.h5 --epochs 1 --batch 16 --prefetch auto"), 0);

@@ -15,27 +15,14 @@ static const double tolerance = 1e-5;
 enum { EPOCHS = 5 };
 
 static void train(int ranks, const char *arguments, const char *more, const char *name) {
-    int code =
-        pipeline_run(ranks,
-                     "train moving.h5 --task link --eval-negatives 10 --epochs %d --hidden 16 "
-                     "--seed 3 %s %s --report %s",
-                     EPOCHS, arguments, more, name);
-    if (code) pipeline_said("nothing, but this:");
-    assert_int_equal(code, 0);
-}
-
-/* Largest relative difference of the losses. */
-static double difference(const char *a, const char *b) {
-    report one = pipeline_report(a), other = pipeline_report(b);
-    double d = pipeline_difference(&one, &other, EPOCHS);
-    assert_int_equal(one.n, EPOCHS);
-    pipeline_drop(&one);
-    pipeline_drop(&other);
-    return d;
+    pipeline_good(ranks,
+                  "train moving.h5 --task link --eval-negatives 10 --epochs %d --hidden 16 "
+                  "--seed 3 %s %s --report %s",
+                  EPOCHS, arguments, more, name);
 }
 
 static void check_same(const char *a, const char *b, const char *what, int ranks) {
-    double d = difference(a, b);
+    double d = pipeline_apart(a, b, EPOCHS);
     if (!(d <= tolerance)) fprintf(stderr, "# %s on %d ranks: %g\n", what, ranks, d);
     assert_true(d <= tolerance);
 }
@@ -65,7 +52,7 @@ static void same_curve_on_ranks(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         train(0, cases[i], "--prefetch 0", "one");
         train(0, cases[i], "--prefetch 2", "ahead");
-        assert_true(difference("one", "ahead") == 0);
+        assert_true(pipeline_apart("one", "ahead", EPOCHS) == 0);
         for (int ranks = 2; ranks <= 3; ranks++) {
             train(ranks, cases[i], "", "many");
             check_same("one", "many", cases[i], ranks);
@@ -89,7 +76,7 @@ static void settings_count(void **state) {
         snprintf(name[i], sizeof name[i], "way%d", i);
         train(0, "--model sage --features given --batch 64 --fanout 3,2", ways[i], name[i]);
         for (int k = 0; k < i; k++) {
-            double d = difference(name[k], name[i]);
+            double d = pipeline_apart(name[k], name[i], EPOCHS);
             if (!(d > 1e-4)) fprintf(stderr, "# %s is %s: %g\n", ways[i], ways[k], d);
             assert_true(d > 1e-4);
         }
@@ -100,20 +87,17 @@ static void resumed_bits(void **state) {
     (void)state;
     const char *sage = "--model sage --features given --batch 64 --fanout 3,2 --checkpoint c.h5";
     train(0, sage, "", "whole");
-    assert_int_equal(pipeline_run(0,
-                                  "train moving.h5 --task link --eval-negatives 10 --epochs 2 "
-                                  "--hidden 16 --seed 3 %s --report rest",
-                                  sage),
-                     0);
+    pipeline_good(0,
+                  "train moving.h5 --task link --eval-negatives 10 --epochs 2 --hidden 16 --seed 3 "
+                  "%s --report rest",
+                  sage);
     train(0, sage, "--resume c.h5", "rest");
-    assert_true(difference("whole", "rest") == 0);
+    assert_true(pipeline_apart("whole", "rest", EPOCHS) == 0);
 }
 
 static void refusals(void **state) {
     (void)state;
-    static const struct {
-        const char *arguments, *message;
-    } wrong[] = {
+    static const char *const wrong[][2] = {
         {"moving.h5 --batch 8", "use --task link"},
         {"moving.h5 --batch 8 --task link --model gcn", "degrees differ from step to step"},
         {"moving.h5 --batch 8 --task link --model sage --distribute time", "--distribute nodes"},
@@ -122,13 +106,8 @@ static void refusals(void **state) {
          "leave out --cache-bytes"},
         {"still.h5 --batch 8 --model sage --sampling recent", "has one step"},
     };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        int code = pipeline_run(0, "train %s --epochs 1", wrong[i].arguments);
-        bool said = pipeline_said(wrong[i].message);
-        if (code != 2 || !said) fprintf(stderr, "# %s: exit %d\n", wrong[i].arguments, code);
-        assert_true(said);
-        assert_int_equal(code, 2);
-    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        pipeline_refused(wrong[i][0], wrong[i][1]);
 }
 
 int main(int argc, char **argv) {

@@ -3,8 +3,8 @@
  * ahead by exactly the depth where the trainer is slow, and its time shows beside the trainer's; a
  * slow rank, a fetch or a step that fails leave nobody waiting; a resumed run ends with the same
  * bits. Sends end only when they are received (sends.h). All runs are made in this process. */
-#include "cli/settings.h"
 #include "faults.h"
+#include "in_process.h"
 #include "sends.h"
 
 #include <flipbook/compress.h>
@@ -19,7 +19,6 @@ enum { NODES = 240, EPOCHS = 2, MOST = 4, PATIENCE = 120 };
 
 static flip_comm *world;
 static int rank, size, level;
-static char folder[64];
 static bool without_threads; /* MPI says that it has none */
 
 /* ---- between the library and MPI ---- */
@@ -43,13 +42,6 @@ int MPI_Sendrecv(const void *out, int n_out, MPI_Datatype out_type, int to, int 
 
 /* ---- a run ---- */
 
-static char *to_json(const flip_settings *settings) {
-    json_t *object = flip_settings_json(settings);
-    char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    return text;
-}
-
 static flip_status match(const flip_settings *settings, const char *json, const char *path) {
     (void)settings, (void)json, (void)path;
     return FLIP_OK;
@@ -62,43 +54,23 @@ typedef struct outcome {
     json_t *summary; /* rank 0 */
 } outcome;
 
-static void read_report(outcome *o) {
-    static char line[1 << 16];
-    FILE *file = fopen("r.jsonl", "r");
-    CHECK(file != NULL, "no report");
-    while (fgets(line, sizeof line, file)) {
-        json_t *object = json_loads(line, 0, NULL);
-        const char *record = json_string_value(json_object_get(object, "record"));
-        int64_t epoch = json_integer_value(json_object_get(object, "epoch"));
-        if (strcmp(record, "epoch") == 0 && epoch <= MOST)
-            o->loss[epoch - 1] = json_real_value(json_object_get(object, "loss"));
-        if (strcmp(record, "summary") == 0) o->summary = json_incref(object);
-        json_decref(object);
-    }
-    fclose(file);
-}
-
 static outcome run(const char *arguments, int depth, const char *more) {
-    char line[512], *argv[64], *save = NULL;
-    int argc = 0;
-    flip_settings settings;
+    char line[512];
     flip_io io = {.to_json = to_json, .from_json = flip_settings_from_json, .match = match};
     outcome o = {.summary = NULL};
     snprintf(line, sizeof line,
              "train %s --epochs %d --hidden 8 --seed 5 --eval-every 2 --report r.jsonl "
              "--prefetch %d %s",
              arguments, EPOCHS, depth, more);
-    for (char *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save))
-        argv[argc++] = word;
-    flip_settings_default(&settings);
-    CHECK_OK(flip_settings_parse(&settings, argc, argv, FLIP_FOR_TRAIN));
-    CHECK_OK(flip_settings_check(&settings));
-    settings.threads = 1;
+    flip_settings settings = read_settings(line);
     faults_set(faults_now);
     alarm(PATIENCE);
     o.status = flip_train(&o.result, world, &settings, &io);
     alarm(0);
-    if (rank == 0 && o.status == FLIP_OK) read_report(&o);
+    if (rank == 0 && o.status == FLIP_OK) {
+        read_losses(o.loss, MOST);
+        o.summary = read_record("summary");
+    }
     MPI_Barrier(MPI_COMM_WORLD); /* the next run writes the report anew */
     return o;
 }
@@ -287,12 +259,6 @@ static void refused(void **state) {
     json_decref(two.summary);
 }
 
-static void sends_over(void **state) {
-    (void)state;
-    CHECK(sends_in_flight == 0, "%d sends were never waited for", sends_in_flight);
-    CHECK(size == 1 || sends_done > 0, "no send was seen");
-}
-
 static void make_graphs(void) {
     flip_sbm_params sbm = FLIP_SBM_DEFAULTS;
     flip_generate_counts counts;
@@ -319,22 +285,14 @@ int main(int argc, char **argv) {
     rank = flip_comm_rank(world);
     size = flip_comm_size(world);
     omp_set_num_threads(1);
-    strcpy(folder, "/tmp/flipbook-test-XXXXXX");
-    CHECK(rank != 0 || mkdtemp(folder), "no folder");
-    CHECK_OK(flip_comm_broadcast(world, folder, sizeof folder, 0));
-    CHECK(chdir(folder) == 0, "no folder");
+    enter_folder();
     make_graphs();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits),  cmocka_unit_test(resumed),   cmocka_unit_test(slow_trainer),
         cmocka_unit_test(slow_fetch), cmocka_unit_test(slow_rank), cmocka_unit_test(failures),
         cmocka_unit_test(refused),    cmocka_unit_test(sends_over)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (rank == 0) {
-        char command[128];
-        snprintf(command, sizeof command, "rm -rf '%s'", folder);
-        if (chdir("/") != 0 || system(command) != 0) fprintf(stderr, "%s stays\n", folder);
-    }
+    leave_folder();
     flip_comm_destroy(&world);
     MPI_Finalize();
     return failed;

@@ -3,7 +3,7 @@
  * ran, and its bytes are those of the formulas. The graph has nodes that appear and vanish, edges
  * that come again, an empty snapshot, and more chunks of time than a block has steps. All runs are
  * made in this process. */
-#include "cli/settings.h"
+#include "in_process.h"
 #include "sends.h"
 
 #include <flipbook/container.h>
@@ -12,13 +12,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { NODES = 40, STEPS = 7, LIFE = 2, FEATURES = 3, HIDDEN = 4, EPOCHS = 10, FEW = 3 };
 
 static const double tolerance = sizeof(flip_real) == 8 ? 1e-9 : 1e-5;
 static int rank, size;
-static char folder[64];
 
 /* ---- the graph ---- */
 
@@ -96,13 +94,6 @@ static void write_graph(void) {
 
 /* ---- a run ---- */
 
-static char *to_json(const flip_settings *settings) {
-    json_t *object = flip_settings_json(settings);
-    char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    return text;
-}
-
 typedef struct outcome {
     double loss[EPOCHS], test;
     json_t *settings, *summary; /* rank 0 */
@@ -113,29 +104,8 @@ static void drop(outcome *o) {
     json_decref(o->summary);
 }
 
-/* Reads the report on rank 0. */
-static void read_report(outcome *o) {
-    char line[1 << 16];
-    FILE *file = fopen("r.jsonl", "r");
-    CHECK(file != NULL, "no report");
-    while (fgets(line, sizeof line, file)) {
-        json_t *object = json_loads(line, 0, NULL);
-        const char *record = json_string_value(json_object_get(object, "record"));
-        int64_t epoch = json_integer_value(json_object_get(object, "epoch"));
-        if (strcmp(record, "epoch") == 0 && epoch >= 1 && epoch <= EPOCHS)
-            o->loss[epoch - 1] = json_real_value(json_object_get(object, "loss"));
-        if (strcmp(record, "settings") == 0) o->settings = json_incref(object);
-        if (strcmp(record, "summary") == 0) o->summary = json_incref(object);
-        json_decref(object);
-    }
-    fclose(file);
-    CHECK(o->settings && o->summary, "no settings or no summary");
-}
-
 static outcome run(MPI_Comm mpi, const char *arguments, int epochs) {
-    char line[512], *argv[64], *save = NULL;
-    int argc = 0;
-    flip_settings settings;
+    char line[512];
     flip_comm *comm = NULL;
     flip_result result;
     flip_io io = {.to_json = to_json};
@@ -143,16 +113,15 @@ static outcome run(MPI_Comm mpi, const char *arguments, int epochs) {
     snprintf(line, sizeof line,
              "train g.h5 --epochs %d --hidden %d --edge-life %d --seed 5 --report r.jsonl %s",
              epochs, HIDDEN, LIFE, arguments);
-    for (char *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save))
-        argv[argc++] = word;
-    flip_settings_default(&settings);
-    CHECK_OK(flip_settings_parse(&settings, argc, argv, FLIP_FOR_TRAIN));
-    CHECK_OK(flip_settings_check(&settings));
-    settings.threads = 1;
+    flip_settings settings = read_settings(line);
     CHECK_OK(flip_comm_create(&comm, mpi));
     CHECK_OK(flip_train(&result, comm, &settings, &io));
     o.test = result.test;
-    if (flip_comm_rank(comm) == 0) read_report(&o);
+    if (flip_comm_rank(comm) == 0) {
+        read_losses(o.loss, EPOCHS);
+        o.settings = read_record("settings");
+        o.summary = read_record("summary");
+    }
     flip_comm_destroy(&comm);
     return o;
 }
@@ -406,31 +375,17 @@ static void chosen(void **state) {
     }
 }
 
-static void sends_over(void **state) {
-    (void)state;
-    CHECK(sends_in_flight == 0, "%d sends were never waited for", sends_in_flight);
-    CHECK(size == 1 || sends_done > 0, "no send was seen");
-}
-
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    strcpy(folder, "/tmp/flipbook-test-XXXXXX");
-    if (rank == 0 && !mkdtemp(folder)) MPI_Abort(MPI_COMM_WORLD, 1);
-    MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, MPI_COMM_WORLD);
-    if (chdir(folder) != 0) MPI_Abort(MPI_COMM_WORLD, 1);
+    enter_folder();
     if (rank == 0) write_graph();
     MPI_Barrier(MPI_COMM_WORLD);
     const struct CMUnitTest tests[] = {cmocka_unit_test(same_curves), cmocka_unit_test(chosen),
                                        cmocka_unit_test(windows), cmocka_unit_test(sends_over)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (rank == 0) {
-        char command[128];
-        snprintf(command, sizeof command, "rm -rf '%s'", folder);
-        if (chdir("/") != 0 || system(command) != 0) fprintf(stderr, "%s stays\n", folder);
-    }
+    leave_folder();
     MPI_Finalize();
     return failed;
 }

@@ -3,20 +3,17 @@
  * parameters kept are those of the least held-out loss, and the states left for the next step are
  * theirs. The graph has communities, so that there is something to learn, a step without events,
  * and nodes that appear late. */
-#include "cli/settings.h"
-#include "ranks.h"
+#include "in_process.h"
 #include "train/internal.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { NODES = 45, STEPS = 8, FEATURES = 3, CHANGED = 5 };
 
 static const double tolerance = sizeof(flip_real) == 8 ? 1e-9 : 2e-5;
 static int rank, size;
-static char folder[64];
 
 static double drawn(uint64_t a, uint64_t b) {
     return flip_random_uniform(23, FLIP_STREAM_TEST, a, b);
@@ -64,26 +61,11 @@ static void write_graph(const char *path, bool other) {
 
 /* ---- a run ---- */
 
-static char *to_json(const flip_settings *settings) {
-    json_t *object = flip_settings_json(settings);
-    char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    return text;
-}
-
 static flip_settings settings_of(const char *graph, const char *arguments) {
-    char line[512], *argv[64], *save = NULL;
-    int argc = 0;
-    flip_settings settings;
+    char line[1024];
     snprintf(line, sizeof line, "train %s --task link --hidden 8 --dropout 0.1 --seed 5 %s", graph,
              arguments);
-    for (char *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save))
-        argv[argc++] = word;
-    flip_settings_default(&settings);
-    CHECK_OK(flip_settings_parse(&settings, argc, argv, FLIP_FOR_TRAIN));
-    CHECK_OK(flip_settings_check(&settings));
-    settings.threads = 1;
-    return settings;
+    return read_settings(line);
 }
 
 /* Fields of the report's live records, and the result. */
@@ -95,8 +77,23 @@ typedef struct outcome {
     flip_result result;
 } outcome;
 
+/* Reads the report on rank 0. */
+static void read_steps(outcome *o) {
+    json_t *records = read_records("live"), *object;
+    size_t i;
+    json_array_foreach(records, i, object) {
+        CHECK(json_integer_value(json_object_get(object, "step")) == o->n, "steps in order");
+        for (int k = 0; k < FIELDS; k++) {
+            json_t *value = json_object_get(object, fields[k]);
+            o->at[o->n][k] = json_is_number(value) ? json_number_value(value) : NAN;
+        }
+        o->n++;
+    }
+    json_decref(records);
+}
+
 static outcome run(MPI_Comm mpi, const char *graph, const char *arguments) {
-    char with_report[512], line[1 << 16];
+    char with_report[512];
     outcome o = {.n = 0};
     flip_comm *comm = NULL;
     flip_io io = {.to_json = to_json};
@@ -104,20 +101,7 @@ static outcome run(MPI_Comm mpi, const char *graph, const char *arguments) {
     flip_settings settings = settings_of(graph, with_report);
     CHECK_OK(flip_comm_create(&comm, mpi));
     CHECK_OK(flip_train(&o.result, comm, &settings, &io));
-    FILE *file = flip_comm_rank(comm) == 0 ? fopen("r.jsonl", "r") : NULL;
-    while (file && fgets(line, sizeof line, file)) {
-        json_t *object = json_loads(line, 0, NULL);
-        if (strcmp(json_string_value(json_object_get(object, "record")), "live") == 0) {
-            CHECK(json_integer_value(json_object_get(object, "step")) == o.n, "steps in order");
-            for (int k = 0; k < FIELDS; k++) {
-                json_t *value = json_object_get(object, fields[k]);
-                o.at[o.n][k] = json_is_number(value) ? json_number_value(value) : NAN;
-            }
-            o.n++;
-        }
-        json_decref(object);
-    }
-    if (file) fclose(file);
+    if (flip_comm_rank(comm) == 0) read_steps(&o);
     flip_comm_destroy(&comm);
     return o;
 }
@@ -276,10 +260,7 @@ int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    strcpy(folder, "/tmp/flipbook-test-XXXXXX");
-    if (rank == 0 && !mkdtemp(folder)) MPI_Abort(MPI_COMM_WORLD, 1);
-    MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, MPI_COMM_WORLD);
-    if (chdir(folder) != 0) MPI_Abort(MPI_COMM_WORLD, 1);
+    enter_folder();
     if (rank == 0) write_graph("g.h5", false);
     if (rank == 0) write_graph("other.h5", true);
     MPI_Barrier(MPI_COMM_WORLD);
@@ -287,12 +268,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest alone[] = {cmocka_unit_test(not_ahead), cmocka_unit_test(learns)};
     int failed = cmocka_run_group_tests(all, NULL, NULL);
     if (size == 1) failed += cmocka_run_group_tests(alone, NULL, NULL);
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (rank == 0) {
-        char command[128];
-        snprintf(command, sizeof command, "rm -rf '%s'", folder);
-        if (chdir("/") != 0 || system(command) != 0) fprintf(stderr, "%s stays\n", folder);
-    }
+    leave_folder();
     MPI_Finalize();
     return failed;
 }

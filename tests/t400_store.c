@@ -366,20 +366,91 @@ static void meters(void **state) {
 
 /* ---- one budget ---- */
 
-/* Of rows and lists as dense, on the rank that has fewest lists of its own. */
-static int64_t bytes_above(const world *w, double least, const double *heat, const double *saved,
-                           const int64_t *cost) {
+/* What a budget is spent on: rows of a heat, lists that save so much and cost so many bytes. */
+typedef struct goods {
+    double heat[NODES], saved[NODES];
+    int64_t cost[NODES], all; /* all: bytes of everything */
+} goods;
+
+static void draw_goods(goods *g, const world *w) {
+    g->all = 0;
+    for (int v = 0; v < NODES; v++) {
+        double u = flip_random_uniform(5, FLIP_STREAM_TEST, 2, (uint64_t)v);
+        g->heat[v] = floor(10 * u * u);
+        g->cost[v] = v % 7 == 0 ? 0 : 30 + (int64_t)draw(9, (uint64_t)v, 400);
+        g->saved[v] = v % 5 == 0 ? 0 : 3 * u * (double)g->cost[v] * (double)(v % 3);
+        g->all += (int64_t)w->stride + g->cost[v];
+    }
+}
+
+static double density(const goods *g, int64_t v) {
+    return g->cost[v] ? g->saved[v] / (double)g->cost[v] : 0;
+}
+
+/* Bytes of the lists taken, on the rank that has fewest of its own. */
+static int64_t list_bytes(const world *w, const goods *g, const int64_t *taken) {
     int64_t sum = 0, fewest = INT64_MAX;
     for (int r = 0; r < size; r++) {
         int64_t own = 0;
-        for (flip_gid v = w->rank_first[r]; v < w->rank_first[r + 1]; v++) {
-            if (heat[v] >= least) sum += (int64_t)w->stride;
-            if (cost[v] && saved[v] / (double)cost[v] >= least) own += cost[v];
-        }
+        for (flip_gid v = w->rank_first[r]; v < w->rank_first[r + 1]; v++)
+            own += taken[v] ? g->cost[v] : 0;
         sum += own;
         if (own < fewest) fewest = own;
     }
     return sum - fewest;
+}
+
+/* Of rows and lists as dense. */
+static int64_t bytes_above(const world *w, const goods *g, double least) {
+    int64_t taken[NODES], rows = 0;
+    for (int v = 0; v < NODES; v++) {
+        rows += g->heat[v] >= least;
+        taken[v] = g->cost[v] && density(g, v) >= least;
+    }
+    return rows * (int64_t)w->stride + list_bytes(w, g, taken);
+}
+
+/* The lists taken on all ranks, and the bytes left for rows. */
+static uint64_t split(const world *w, const goods *g, int64_t bytes, int64_t *taken) {
+    uint8_t list[NODES] = {0};
+    uint64_t rows;
+    flip_gid from = w->rank_first[rank], n = w->rank_first[rank + 1] - from;
+    flip_budget_params p = {.bytes = (uint64_t)bytes,
+                            .n = n,
+                            .stride = w->stride,
+                            .heat = g->heat + from,
+                            .saved = g->saved + from,
+                            .list_bytes = g->cost + from};
+    CHECK_OK(flip_budget_split(list, &rows, comm, &p));
+    memset(taken, 0, NODES * sizeof *taken);
+    for (flip_gid v = 0; v < n; v++)
+        taken[from + v] = list[v];
+    CHECK_OK(flip_comm_sum_i64(comm, taken, NODES));
+    return rows;
+}
+
+static void check_split(const world *w, const goods *g, int64_t budget) {
+    int64_t taken[NODES], some = 0, hot = 0;
+    uint64_t rows = split(w, g, budget, taken);
+    double least = INFINITY, most = 0; /* density of lists: taken, left out */
+    for (int v = 0; v < NODES; v++) {
+        CHECK(!taken[v] || density(g, v) > 0, "a list that saves nothing");
+        some += taken[v];
+        if (taken[v]) least = fmin(least, density(g, v));
+        if (!taken[v]) most = fmax(most, density(g, v));
+    }
+    for (int v = 0; v < NODES; v++)
+        hot += g->heat[v] > least;
+    int64_t lists = list_bytes(w, g, taken);
+    CHECK(lists <= budget && rows == (uint64_t)(budget - lists),
+          "budget %lld: lists %lld, rows %llu", (long long)budget, (long long)lists,
+          (unsigned long long)rows);
+    CHECK(size == 1 || some == 0 || least >= most, "budget %lld: %g taken, %g left out",
+          (long long)budget, least, most);
+    CHECK(some == 0 || (uint64_t)hot * w->stride <= rows, "rows denser than lists have no room");
+    CHECK(most == 0 || bytes_above(w, g, most) > budget,
+          "budget %lld: the densest list left out, %g, would fit", (long long)budget, most);
+    CHECK(budget < g->all || (most == 0 && rows >= NODES * w->stride), "all does not fit");
 }
 
 /* Whatever the budget: what is taken fits, no list left out is denser than one taken, rows denser
@@ -387,74 +458,15 @@ static int64_t bytes_above(const world *w, double least, const double *heat, con
  */
 static void budgets(void **state) {
     (void)state;
-    double heat[NODES], saved[NODES];
-    int64_t cost[NODES], all = 0;
+    goods g;
     world w;
     make_world(&w, false);
-    for (int v = 0; v < NODES; v++) {
-        double u = flip_random_uniform(5, FLIP_STREAM_TEST, 2, (uint64_t)v);
-        heat[v] = floor(10 * u * u);
-        cost[v] = v % 7 == 0 ? 0 : 30 + (int64_t)draw(9, (uint64_t)v, 400);
-        saved[v] = v % 5 == 0 ? 0 : 3 * u * (double)cost[v] * (double)(v % 3);
-        all += (int64_t)w.stride + cost[v];
-    }
-    flip_gid first = w.rank_first[rank], n = w.rank_first[rank + 1] - first;
-    int64_t tries[] = {0,
-                       1,
-                       (int64_t)w.stride - 1,
-                       (int64_t)w.stride,
-                       500,
-                       all / 20,
-                       all / 5,
-                       all / 2,
-                       all - 1,
-                       all,
-                       INT64_MAX};
-    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
-        uint8_t list[NODES] = {0};
-        uint64_t rows;
-        flip_budget_params p = {.bytes = (uint64_t)tries[i],
-                                .n = n,
-                                .stride = w.stride,
-                                .heat = heat + first,
-                                .saved = saved + first,
-                                .list_bytes = cost + first};
-        CHECK_OK(flip_budget_split(list, &rows, comm, &p));
-        double least = INFINITY, most = 0; /* density of lists: taken, left out */
-        int64_t here = 0, hot = 0;
-        for (int64_t v = 0; v < n; v++) {
-            double density = cost[first + v] ? saved[first + v] / (double)cost[first + v] : 0;
-            if (list[v] && density < least) least = density;
-            if (!list[v] && density > most) most = density;
-            if (list[v]) here -= cost[first + v];
-            CHECK(!list[v] || density > 0, "a list that saves nothing");
-        }
-        int64_t sum = -here;
-        double pair[2] = {-least, most};
-        for (int k = 0; k < 2; k++) {
-            int64_t bits;
-            double x = fabs(k ? most : 1e6 - fmin(least, 1e6));
-            memcpy(&bits, &x, sizeof bits);
-            CHECK_OK(flip_comm_max_i64(comm, &bits, 1));
-            memcpy(&pair[k], &bits, sizeof bits);
-        }
-        least = 1e6 - pair[0];
-        most = pair[1];
-        CHECK_OK(flip_comm_sum_i64(comm, &sum, 1));
-        CHECK_OK(flip_comm_max_i64(comm, &here, 1));
-        CHECK(sum + here <= tries[i] && rows == (uint64_t)(tries[i] - sum - here),
-              "budget %lld: lists %lld, rows %llu", (long long)tries[i], (long long)(sum + here),
-              (unsigned long long)rows);
-        CHECK(size == 1 || sum == 0 || least >= most, "budget %lld: %g taken, %g left out",
-              (long long)tries[i], least, most);
-        for (int v = 0; v < NODES; v++) { /* rows denser than the last list all fit */
-            hot += heat[v] > least + 1e-6;
-        }
-        CHECK(sum == 0 || (uint64_t)hot * w.stride <= rows, "rows denser than lists have no room");
-        CHECK(most == 0 || bytes_above(&w, most, heat, saved, cost) > tries[i],
-              "budget %lld: the densest list left out, %g, would fit", (long long)tries[i], most);
-        CHECK(tries[i] < all || (most == 0 && rows >= NODES * w.stride), "all does not fit");
-    }
+    draw_goods(&g, &w);
+    const int64_t stride = (int64_t)w.stride,
+                  tries[] = {0,         1,         stride - 1, stride, 500,      g.all / 20,
+                             g.all / 5, g.all / 2, g.all - 1,  g.all,  INT64_MAX};
+    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++)
+        check_split(&w, &g, tries[i]);
     end_world(&w);
 }
 

@@ -274,7 +274,7 @@ static double pq_step(bool packed, double *gradients, size_t n) {
     flip_tape_reset(tape, true, 0);
     for (int i = 0; i < PQ_ROWS; i++) {
         float row[PQ_DIM];
-        classes[i] = i * 7 % 5 % PQ_OUT;
+        classes[i] = i * 7 % 5;
         turned[i] = i * 3 % PQ_ROWS;
         flip_unpack_row(&product, pq_codes + i * PQ_BLOCKS, i, row);
         for (int j = 0; j < PQ_DIM; j++)

@@ -52,28 +52,24 @@ static flip_status cut(flip_layout *l, const flip_layout_params *params) {
     return FLIP_OK;
 }
 
-int32_t flip_layout_chunk_of(const flip_layout *l, int32_t step, int32_t *block) {
-    int32_t low = 0, high = l->n_blocks - 1;
+/* The last of n runs of steps that begins at or before this one (flip_owner_in, on steps): those
+ * without steps come after. */
+static int32_t run_of(const int32_t *first, int32_t n, int32_t step) {
+    int32_t low = 0, high = n - 1;
     while (low < high) {
         int32_t middle = (low + high + 1) / 2;
-        if (l->block_first[middle] <= step)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    if (block) *block = low;
-    const int32_t *border = l->chunk_first + (int64_t)low * (l->n_time + 1);
-    low = 0;
-    high = l->n_time - 1;
-    while (low <
-           high) { /* the last that begins at or before step: those without steps come after */
-        int32_t middle = (low + high + 1) / 2;
-        if (border[middle] <= step)
+        if (first[middle] <= step)
             low = middle;
         else
             high = middle - 1;
     }
     return low;
+}
+
+int32_t flip_layout_chunk_of(const flip_layout *l, int32_t step, int32_t *block) {
+    int32_t k = run_of(l->block_first, l->n_blocks, step);
+    if (block) *block = k;
+    return run_of(l->chunk_first + (int64_t)k * (l->n_time + 1), l->n_time, step);
 }
 
 /* ---- life ---- */

@@ -47,11 +47,11 @@ static int32_t step_of(const flip_batch *batch, int32_t i) {
     return batch->step ? batch->step[i] - 1 : 0;
 }
 
-static void copy_row(const flip_data *data, int64_t row, flip_real *to) {
+static void copy_row(const flip_data *data, int64_t node, int32_t step, flip_real *to) {
     if (data->steps > 1)
-        flip_data_row(data, row / data->steps, (int32_t)(row % data->steps), to);
+        flip_data_row(data, node, step, to);
     else
-        memcpy(to, data->features + row * data->in_dim, (size_t)data->in_dim * sizeof *to);
+        memcpy(to, data->features + node * data->in_dim, (size_t)data->in_dim * sizeof *to);
 }
 
 /* Questions, by owner: rows of the owner, step beside step. Own ids of the input are left out. */
@@ -85,12 +85,13 @@ static flip_status make_questions(talk *t, const flip_data *data, const flip_bat
 
 static flip_status give(talk *t, const flip_data *data) {
     size_t dim = (size_t)data->in_dim;
+    int32_t steps = data->steps;
     FLIP_TRY(
         flip_alloc(&t->given, (size_t)t->n_received * dim, sizeof *t->given, "rows of a batch"));
     FLIP_TRY(flip_alloc(&t->rows, (size_t)t->n * dim, sizeof *t->rows, "rows of a batch"));
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->n_received; i++)
-        copy_row(data, t->received[i], t->given + (size_t)i * dim);
+        copy_row(data, t->received[i] / steps, t->received[i] % steps, t->given + (size_t)i * dim);
     return FLIP_OK;
 }
 
@@ -219,7 +220,7 @@ static flip_status fetch_side_by_side(flip_batching *b, flip_batch_slot *slot,
     for (int32_t i = 0; i < batch->n_input; i++) {
         flip_gid own = batch->input[i] - first;
         if (own < 0 || own >= data->n_own) continue;
-        copy_row(data, own * data->steps + step_of(batch, i), r->input + (size_t)i * dim);
+        copy_row(data, own, step_of(batch, i), r->input + (size_t)i * dim);
     }
     /* the destinations' rows are the first */
     return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;

@@ -59,6 +59,8 @@ const flip_packing *flip_store_packing(const flip_store *store);
 int64_t flip_store_cached_rows(const flip_store *store);
 size_t flip_store_cache_bytes(const flip_store *store); /* cached rows and their index */
 size_t flip_store_bytes(const flip_store *store);       /* held now, cache included */
+/* Of a cache that holds rows wherever they stand, for so many nodes. */
+uint64_t flip_store_index_bytes(int64_t n_nodes);
 bool flip_store_is_cached(const flip_store *store, flip_gid id);
 
 typedef struct flip_store_counts {

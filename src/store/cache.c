@@ -60,13 +60,16 @@ done:
 
 /* ---- which, and where ---- */
 
+uint64_t flip_store_index_bytes(int64_t n_nodes) {
+    return (uint64_t)(n_nodes + 63) / 64 * (sizeof(uint64_t) + sizeof(uint32_t));
+}
+
 /* How many rows fit, all ranks alike; sets *index where they need one. */
 static flip_status fitting(int64_t *k, bool *index, flip_comm *comm, const flip_store_params *p,
                            size_t stride, int64_t n_nodes) {
     int64_t least = p->cache_bytes > INT64_MAX ? -INT64_MAX : -(int64_t)p->cache_bytes;
     FLIP_TRY(flip_comm_max_i64(comm, &least, 1));
-    uint64_t budget = (uint64_t)-least, words = (uint64_t)(n_nodes + 63) / 64;
-    uint64_t map = words * (sizeof(uint64_t) + sizeof(uint32_t));
+    uint64_t budget = (uint64_t)-least, map = flip_store_index_bytes(n_nodes);
     *index = p->anywhere && budget / stride < (uint64_t)n_nodes;
     if (*index) budget = budget > map ? budget - map : 0;
     uint64_t rows = stride ? budget / stride : 0;

@@ -105,7 +105,7 @@ static flip_status keep_lists(flip_batching *b, const flip_data *data, flip_stor
     size_t n = (size_t)data->n_own;
     uint8_t *keep = NULL;
     int64_t *bytes = NULL;
-    uint64_t index = p->anywhere ? (uint64_t)(data->info->n_nodes + 63) / 64 * 12 : 0;
+    uint64_t index = p->anywhere ? flip_store_index_bytes(data->info->n_nodes) : 0;
     if (flip_comm_size(data->comm) == 1 || data->s.hot == FLIP_HOT_DEGREE) return FLIP_OK;
     flip_budget_params budget = {.bytes = p->cache_bytes > index ? p->cache_bytes - index : 0,
                                  .n = data->n_own,

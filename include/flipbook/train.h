@@ -285,6 +285,7 @@ flip_status flip_protocol_check(const flip_settings *settings);
 
 /* Refuses what sampled batches (--batch N) cannot be combined with. Local, as above. */
 flip_status flip_batch_check(const flip_settings *settings);
+bool flip_settings_batched(const flip_settings *settings); /* batch is not "full" */
 
 /* Collective. Trains as the settings say and writes report and checkpoint. FLIP_STOPPED after a
  * checkpoint when some rank got SIGUSR1 or SIGTERM. */

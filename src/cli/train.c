@@ -41,10 +41,6 @@ static void settle_threads(flip_settings *settings, flip_comm *comm) {
     omp_set_num_threads((int)settings->threads);
 }
 
-static bool batched(const flip_settings *settings) {
-    return strcmp(settings->batch, "full") != 0;
-}
-
 /* Settles --prefetch auto: a thread ahead is worth it where it has cores of its own, and it has
  * about half as much to do as the trainer. */
 static void settle_prefetch(flip_settings *settings, flip_comm *comm) {
@@ -54,7 +50,7 @@ static void settle_prefetch(flip_settings *settings, flip_comm *comm) {
     int cores = cores_of_node() / flip_comm_node_size(comm);
     int64_t spare = (cores < allowed ? cores : allowed) - settings->threads;
     if (settings->prefetch != FLIP_UNSET) return;
-    bool worth = batched(settings) && 2 * spare >= settings->threads;
+    bool worth = flip_settings_batched(settings) && 2 * spare >= settings->threads;
     settings->prefetch = worth && flip_comm_threaded(comm) ? DEPTH : 0;
 }
 
@@ -63,7 +59,7 @@ bool flip_train_threads(int argc, char **argv) {
     flip_settings_default(&settings);
     flip_status status = flip_settings_parse(&settings, argc, argv, FLIP_FOR_TRAIN);
     flip_error_clear(); /* the command itself says what is wrong */
-    return status == FLIP_OK && batched(&settings) && settings.prefetch != 0;
+    return status == FLIP_OK && flip_settings_batched(&settings) && settings.prefetch != 0;
 }
 
 /* ---- what the library asks of the table ---- */

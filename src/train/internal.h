@@ -343,7 +343,6 @@ void flip_batching_destroy(flip_batching **batching);
 /* All batches of the next epoch, a step of the optimiser each; loss: the mean over the items.
  * Collective. */
 flip_status flip_batching_epoch(flip_trainer *trainer, double *loss);
-bool flip_settings_batched(const flip_settings *settings);
 /* --prefetch: of all ranks the least, auto is 0 here; refused where MPI has no threads.
  * Collective. */
 flip_status flip_batch_settle(flip_data *data);

@@ -76,9 +76,36 @@ typedef struct flip_adam_step {
 enum { FLIP_TABLE_COLUMNS = 32 };
 
 /* The table. Every pointer is set. `rows` lists the rows to do (NULL = 0 … n_rows-1). Thread count
- * is that of the OpenMP runtime; results do not depend on it. */
+ * is that of the OpenMP runtime; results do not depend on it.
+ *
+ * Where arrays of the entries lie: on a CPU in ordinary memory; on a device in the table's own
+ * memory, or in the host's pinned memory. Structs, and the pointers of flip_epilogue and flip_csr
+ * in them, are read at the call; what they point to is the device's. On a device entries return
+ * before their work is done, which is done in the order of the calls; what went wrong there shows
+ * at the next `wait`. One host thread at a time calls the entries of a device. */
 typedef struct flip_kernels {
-    const char *name; /* "reference", "c", "avx2", "avx512", "avx512+bf16" */
+    const char *name; /* "reference", "c", "avx2", "avx512", "avx512+bf16", "cuda" */
+    bool on_device;   /* host code may not read what the entries read and write */
+
+    /* Memory, 256-byte aligned, not cleared; zero bytes give a valid pointer; NULL is given back in
+     * peace. Pinned memory is the host's own, which a device reaches too. */
+    flip_status (*take)(void *out_pointer, size_t bytes, const char *what);
+    void (*give_back)(void *memory);
+    flip_status (*take_pinned)(void *out_pointer, size_t bytes, const char *what);
+    void (*give_back_pinned)(void *memory);
+    size_t (*available)(void); /* bytes that `take` could still give, about */
+    /* Host to device: the host's memory may be written again on return, unless it is pinned (then
+     * after wait). Device to host: there on return. Within. To zero. */
+    void (*send)(void *to, const void *host, size_t bytes);
+    void (*receive)(void *host, const void *from, size_t bytes);
+    void (*copy)(void *to, const void *from, size_t bytes);
+    void (*clear)(void *to, size_t bytes);
+    /* All that was called is done; FLIP_ERROR_LIBRARY, with its words, where something failed. */
+    flip_status (*wait)(void);
+
+    /* y[i,j] = alpha x[i,j] (+ y[i,j] where accumulate), rows ldx and ldy apart; y may be x */
+    void (*scaled)(int64_t m, int64_t n, flip_real *y, int64_t ldy, const flip_real *x, int64_t ldx,
+                   flip_real alpha, bool accumulate);
 
     /* y[v,t,:] (+)= sum over entries e of row v and steps t in its runs of value * x[col[e], t, :].
      * x and y are [rows, n_steps, dim]; y must not overlap x. A row's entries are added in order.
@@ -180,8 +207,13 @@ typedef struct flip_kernels {
  * follows: word j%4 of flip_random(seed, DROPOUT, draw, key * ceil(n/4) + j/4) >= p * 2^32. */
 bool flip_dropout_keep(uint64_t seed, uint64_t draw, int64_t key, int64_t n, int64_t j, double p);
 
-/* The table for this machine (or FLIP_ISA). Never NULL. */
+/* The table for this machine's CPU (or FLIP_ISA). Never NULL. */
 const flip_kernels *flip_kernels_get(void);
+/* The table of CUDA device `device` of those that this process sees; one device a process, chosen
+ * by the first call. FLIP_ERROR_LIBRARY, in one sentence, where there is none: a build without
+ * CUDA, no driver, no such device, a library that is not found. */
+flip_status flip_kernels_cuda(const flip_kernels **table, int device);
+int flip_kernels_cuda_devices(void); /* devices that this process sees; 0 without CUDA */
 const flip_kernels *flip_kernels_reference(void); /* plain C, the definition */
 /* Every table this machine can run (FLIP_ISA lowers it), reference first; returns how many. */
 enum { FLIP_KERNEL_TABLES = 5 };

@@ -8,10 +8,15 @@
 #include <math.h>
 #include <string.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Each overrides entries of the table it is given. The simd ones exist in the float build. */
 void flip_kernels_use_blas(flip_kernels *table);
 void flip_kernels_use_cells(flip_kernels *table);  /* the reference's own */
 void flip_kernels_use_packed(flip_kernels *table); /* likewise */
+void flip_kernels_use_memory(flip_kernels *table); /* likewise */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_cells_##isa(flip_kernels *table);                                                \
@@ -24,6 +29,12 @@ void flip_kernels_use_packed(flip_kernels *table); /* likewise */
 FLIP_SIMD_USES(avx2)
 FLIP_SIMD_USES(avx512)
 FLIP_SIMD_USES(bf16) /* gemm and gradient only: AVX512_BF16's own products */
+
+/* Each sets entries of the CUDA table; a table with an entry unset is refused. */
+flip_status flip_cuda_open(int device); /* the device and its libraries */
+int flip_cuda_devices(void);
+void flip_use_cuda_memory(flip_kernels *table);
+void flip_use_cuda_pointwise(flip_kernels *table);
 
 /* Rows of C = A B finished in one go by the epilogue below; C holds the sums already. */
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,
@@ -61,4 +72,7 @@ static inline int64_t flip_gradient_block(int64_t m) {
     return rows < 128 ? 128 : rows > 1024 ? 1024 : rows;
 }
 
+#ifdef __cplusplus
+}
+#endif
 #endif

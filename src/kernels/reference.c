@@ -269,6 +269,22 @@ static void dropout(int64_t m, int64_t n, flip_real *y, const flip_real *x, doub
         }
 }
 
+/* y (+)= alpha x */
+static void scaled(int64_t m, int64_t n, flip_real *y, int64_t ldy, const flip_real *x, int64_t ldx,
+                   flip_real alpha, bool accumulate) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < m; i++) {
+        flip_real *to = y + i * ldy;
+        const flip_real *from = x + i * ldx;
+        if (accumulate)
+            for (int64_t j = 0; j < n; j++)
+                to[j] += alpha * from[j];
+        else
+            for (int64_t j = 0; j < n; j++)
+                to[j] = alpha * from[j];
+    }
+}
+
 /* dx = bit ? dy * scale : 0 */
 static void mask_bits(int64_t m, int64_t n, flip_real *dx, const flip_real *dy, const uint8_t *bits,
                       flip_real scale) {
@@ -310,12 +326,14 @@ static flip_kernels reference = {
     .column_sums = column_sums,
     .softmax = softmax,
     .pair_scores = pair_scores,
+    .scaled = scaled,
     .dropout = dropout,
     .mask_bits = mask_bits,
     .adam = adam,
 };
 
 static void add_cells(void) {
+    flip_kernels_use_memory(&reference);
     flip_kernels_use_cells(&reference);
     flip_kernels_use_packed(&reference);
 }

@@ -2,6 +2,8 @@
 #include "kernels/internal.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 static flip_kernels tables[FLIP_KERNEL_TABLES];
 static int n_tables;
@@ -63,3 +65,59 @@ const flip_kernels *flip_kernels_get(void) {
     pthread_once(&once, fill);
     return &tables[n_tables - 1];
 }
+
+/* ---- CUDA: the one place that knows whether this build has it ---- */
+
+#ifdef FLIP_CUDA
+static flip_kernels cuda = {.name = "cuda", .on_device = true};
+static flip_status cuda_status;
+static pthread_once_t cuda_once = PTHREAD_ONCE_INIT;
+static int cuda_device;
+
+static void missing(void) {
+    fprintf(stderr, "flipbook: an entry of the kernel table has no CUDA kernel\n");
+    abort();
+}
+
+/* Entries are pointers behind the two fields that are not. There is no falling back to the CPU:
+ * calling an entry that nobody has set ends the run. */
+static void fill_missing(flip_kernels *table) {
+    void (**entry)(void) = (void (**)(void)) & table->take;
+    const size_t n = (sizeof *table - offsetof(flip_kernels, take)) / sizeof *entry;
+    for (size_t i = 0; i < n; i++)
+        if (!entry[i]) entry[i] = missing;
+}
+
+static void open_cuda(void) {
+    cuda_status = flip_cuda_open(cuda_device);
+    if (cuda_status != FLIP_OK) return;
+    flip_use_cuda_memory(&cuda);
+    flip_use_cuda_pointwise(&cuda);
+    fill_missing(&cuda);
+}
+
+flip_status flip_kernels_cuda(const flip_kernels **table, int device) {
+    if (flip_cuda_devices() == 0)
+        return FLIP_FAIL(FLIP_ERROR_LIBRARY, "no CUDA device is at hand: no driver, or no GPU is "
+                                             "visible to this process (CUDA_VISIBLE_DEVICES)");
+    cuda_device = device;
+    pthread_once(&cuda_once, open_cuda);
+    *table = &cuda;
+    return cuda_status;
+}
+
+int flip_kernels_cuda_devices(void) {
+    return flip_cuda_devices();
+}
+#else
+flip_status flip_kernels_cuda(const flip_kernels **table, int device) {
+    (void)device;
+    *table = NULL;
+    return FLIP_FAIL(FLIP_ERROR_LIBRARY, "this build has no CUDA: configure with -Dcuda=enabled "
+                                         "where nvcc is");
+}
+
+int flip_kernels_cuda_devices(void) {
+    return 0;
+}
+#endif

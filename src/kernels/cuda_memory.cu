@@ -1,0 +1,109 @@
+/* The CUDA device of this process: its stream, its memory, its errors. */
+#include "kernels/cuda.h"
+
+cudaStream_t flip_cuda_stream;
+static cudaError_t first_error = cudaSuccess;
+static const char *first_what = "";
+
+void flip_cuda_note(cudaError_t error, const char *what) {
+    if (error == cudaSuccess || first_error != cudaSuccess) return;
+    first_error = error;
+    first_what = what;
+}
+
+int flip_cuda_devices(void) {
+    int n = 0;
+    return cudaGetDeviceCount(&n) == cudaSuccess ? n : 0;
+}
+
+flip_status flip_cuda_open(int device) {
+    int n = flip_cuda_devices();
+    if (device < 0 || device >= n)
+        return FLIP_FAIL(FLIP_ERROR_LIBRARY, "CUDA device %d was asked for; this process sees %d",
+                         device, n);
+    cudaError_t error = cudaSetDevice(device);
+    if (error == cudaSuccess)
+        error = cudaStreamCreateWithFlags(&flip_cuda_stream, cudaStreamNonBlocking);
+    if (error != cudaSuccess)
+        return FLIP_FAIL(FLIP_ERROR_LIBRARY, "CUDA device %d cannot be used: %s", device,
+                         cudaGetErrorString(error));
+    return FLIP_OK;
+}
+
+static size_t available(void) {
+    size_t free_bytes = 0, total = 0;
+    FLIP_CUDA_DO(cudaMemGetInfo(&free_bytes, &total));
+    return free_bytes;
+}
+
+static flip_status take(void *out_pointer, size_t bytes, const char *what) {
+    void **out = (void **)out_pointer;
+    *out = NULL;
+    cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
+    if (error == cudaSuccess) return FLIP_OK;
+    (void)cudaGetLastError(); /* told here: it is not the next launch's */
+    return FLIP_FAIL(FLIP_ERROR_MEMORY, "%s: %.1f MB do not fit the GPU, which has %.1f MB free",
+                     what, (double)bytes / 1e6, (double)available() / 1e6);
+}
+
+static void give_back(void *memory) {
+    if (memory) FLIP_CUDA_DO(cudaFree(memory));
+}
+
+static flip_status take_pinned(void *out_pointer, size_t bytes, const char *what) {
+    void **out = (void **)out_pointer;
+    *out = NULL;
+    cudaError_t error = cudaMallocHost(out, bytes ? bytes : 1);
+    if (error == cudaSuccess) return FLIP_OK;
+    (void)cudaGetLastError();
+    return FLIP_FAIL(FLIP_ERROR_MEMORY, "%s: %.1f MB of pinned memory: %s", what,
+                     (double)bytes / 1e6, cudaGetErrorString(error));
+}
+
+static void give_back_pinned(void *memory) {
+    if (memory) FLIP_CUDA_DO(cudaFreeHost(memory));
+}
+
+/* From pageable memory the copy is staged before the call returns (CUDA Runtime API, "API
+ * synchronization behavior"). */
+static void send(void *to, const void *host, size_t bytes) {
+    if (bytes > 0)
+        FLIP_CUDA_DO(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, flip_cuda_stream));
+}
+
+static void receive(void *host, const void *from, size_t bytes) {
+    if (bytes > 0)
+        FLIP_CUDA_DO(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, flip_cuda_stream));
+    FLIP_CUDA_DO(cudaStreamSynchronize(flip_cuda_stream));
+}
+
+static void copy(void *to, const void *from, size_t bytes) {
+    if (bytes > 0)
+        FLIP_CUDA_DO(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, flip_cuda_stream));
+}
+
+static void clear(void *to, size_t bytes) {
+    if (bytes > 0) FLIP_CUDA_DO(cudaMemsetAsync(to, 0, bytes, flip_cuda_stream));
+}
+
+static flip_status wait_for_all(void) {
+    FLIP_CUDA_DO(cudaStreamSynchronize(flip_cuda_stream));
+    if (first_error == cudaSuccess) return FLIP_OK;
+    flip_status status = FLIP_FAIL(FLIP_ERROR_LIBRARY, "the GPU failed at %s: %s", first_what,
+                                   cudaGetErrorString(first_error));
+    first_error = cudaSuccess;
+    return status;
+}
+
+void flip_use_cuda_memory(flip_kernels *table) {
+    table->take = take;
+    table->give_back = give_back;
+    table->take_pinned = take_pinned;
+    table->give_back_pinned = give_back_pinned;
+    table->available = available;
+    table->send = send;
+    table->receive = receive;
+    table->copy = copy;
+    table->clear = clear;
+    table->wait = wait_for_all;
+}

@@ -1,0 +1,32 @@
+/* The CPU tables' memory: the process's own; what is sent and received is copied. */
+#include "kernels/internal.h"
+
+static flip_status take(void *out_pointer, size_t bytes, const char *what) {
+    return flip_alloc(out_pointer, bytes, 1, what);
+}
+
+static size_t available(void) {
+    size_t all = flip_memory_available(), now = flip_memory_now();
+    return all > now ? all - now : 0;
+}
+
+static void copy(void *to, const void *from, size_t bytes) {
+    if (bytes > 0) memcpy(to, from, bytes);
+}
+
+static void clear(void *to, size_t bytes) {
+    if (bytes > 0) memset(to, 0, bytes);
+}
+
+static flip_status wait_for_nothing(void) {
+    return FLIP_OK;
+}
+
+void flip_kernels_use_memory(flip_kernels *table) {
+    table->take = table->take_pinned = take;
+    table->give_back = table->give_back_pinned = flip_free;
+    table->available = available;
+    table->send = table->receive = table->copy = copy;
+    table->clear = clear;
+    table->wait = wait_for_nothing;
+}

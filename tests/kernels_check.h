@@ -19,14 +19,39 @@
 static const int widths[] = {1, 2, 3, 7, 16, 17, 32, 33, 64, 100, 128, 256, 4150};
 enum { N_WIDTHS = sizeof widths / sizeof *widths - 1, WITH_WIDE };
 
-static const flip_kernels *list[FLIP_KERNEL_TABLES];
+static const flip_kernels *list[FLIP_KERNEL_TABLES + 1]; /* a GPU's last */
 static int n_tables;
+static const flip_kernels *gpu; /* or NULL */
 
+/* Zeros that the host and every table reach: operands lie nowhere else, not even on the stack. */
 static inline void *get(size_t count, size_t size) {
     void *memory = NULL;
-    assert_int_equal(flip_alloc_zero(&memory, count, size, "test"), FLIP_OK);
+    if (gpu) {
+        assert_int_equal(gpu->take_pinned(&memory, count * size, "test"), FLIP_OK);
+        memset(memory, 0, count * size);
+    } else {
+        assert_int_equal(flip_alloc_zero(&memory, count, size, "test"), FLIP_OK);
+    }
     return memory;
 }
+
+static inline void release(void *memory) {
+    if (gpu)
+        gpu->give_back_pinned(memory);
+    else
+        flip_free(memory);
+}
+
+/* What was called is done, and without a failure. */
+static inline void done(const flip_kernels *table) {
+    if (table->on_device) assert_int_equal(table->wait(), FLIP_OK);
+}
+
+#define CALL(table, entry, ...)                                                                    \
+    do {                                                                                           \
+        (table)->entry(__VA_ARGS__);                                                               \
+        done(table);                                                                               \
+    } while (0)
 
 /* Values in (-1, 1), a function of the seed. */
 static inline flip_real *noise(int64_t n, uint64_t seed) {
@@ -63,9 +88,15 @@ static inline uint64_t chance(uint64_t seed, uint64_t a, uint64_t b, uint64_t be
     return flip_random_below(seed, FLIP_STREAM_TEST, 100 + a, b, below);
 }
 
-/* Before the tests: the tables, named; one thread. */
-static inline void check_begin(void) {
+/* Before the tests: the tables, named; one thread. An argument names the tests to run (`cells*`).
+ */
+static inline void check_begin(int argc, char **argv) {
     n_tables = flip_kernels_list(list);
+    if (flip_kernels_cuda_devices() > 0) {
+        assert_int_equal(flip_kernels_cuda(&gpu, 0), FLIP_OK);
+        list[n_tables++] = gpu;
+    }
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     omp_set_num_threads(1);
     printf("# tables:");
     for (int t = 0; t < n_tables; t++)

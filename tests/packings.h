@@ -242,14 +242,14 @@ static inline void packed_draw(packed *s, const packing_case *c, int64_t n, int3
 }
 
 static inline void packed_free(packed *s) {
-    flip_free(s->codes);
-    flip_free(s->key);
-    flip_free(s->value);
-    flip_free(s->offset);
-    flip_free(s->scale);
-    flip_free(s->level);
-    flip_free(s->codebook);
-    flip_free(s->codebook8);
+    release(s->codes);
+    release(s->key);
+    release(s->value);
+    release(s->offset);
+    release(s->scale);
+    release(s->level);
+    release(s->codebook);
+    release(s->codebook8);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* kernels: the checker walks the whole table (products: t205). The reference is held against sums
  * taken in double here, every other table against the same, and every table against itself on
- * another number of threads, bit for bit. */
+ * another number of threads (a GPU: called again), bit for bit. */
 #include "kernels_check.h"
 
 /* ---- sparse --------------------------------------------------------------------------------- */
@@ -102,14 +102,14 @@ static void draw_sparse(sparse *s, const sparse_case *c, uint64_t seed) {
 }
 
 static void free_sparse(sparse *s) {
-    flip_free(s->row_ptr);
-    flip_free(s->run_ptr);
-    flip_free(s->value_ptr);
-    flip_free(s->col);
-    flip_free(s->run_first);
-    flip_free(s->value);
-    flip_free(s->row_scale);
-    flip_free(s->col_scale);
+    release(s->row_ptr);
+    release(s->run_ptr);
+    release(s->value_ptr);
+    release(s->col);
+    release(s->run_first);
+    release(s->value);
+    release(s->row_scale);
+    release(s->col_scale);
 }
 
 /* The same sums in double, by way of a dense matrix a step: y += D x. */
@@ -138,7 +138,7 @@ static void dense_spmm(const flip_csr *a, int64_t v, int32_t dim, double *y, con
                 y[t * dim + j] += w * (double)x[t * dim + j];
         }
     }
-    flip_free(weight);
+    release(weight);
 }
 
 /* Every third row when listed, backwards. */
@@ -173,22 +173,22 @@ static void check_spmm(const sparse_case *c, int32_t dim, bool listed, bool accu
     flip_real *other = copy_of(before, size);
     for (int t = 0; t < n_tables; t++) {
         flip_real *y = copy_of(before, size);
-        list[t]->spmm(&s.a, listed ? rows : NULL, n, dim, y, own, halo, accumulate);
+        CALL(list[t], spmm, &s.a, listed ? rows : NULL, n, dim, y, own, halo, accumulate);
         near(list[t]->name, y, expected, size, tolerance);
         memcpy(other, before, (size_t)size * sizeof *other);
         omp_set_num_threads(2);
-        list[t]->spmm(&s.a, listed ? rows : NULL, n, dim, other, own, halo, accumulate);
+        CALL(list[t], spmm, &s.a, listed ? rows : NULL, n, dim, other, own, halo, accumulate);
         omp_set_num_threads(1);
         assert_memory_equal(y, other, (size_t)size * sizeof *y);
-        flip_free(y);
+        release(y);
     }
-    flip_free(other);
-    flip_free(sum);
-    flip_free(expected);
-    flip_free(rows);
-    flip_free(before);
-    flip_free(own);
-    flip_free(halo);
+    release(other);
+    release(sum);
+    release(expected);
+    release(rows);
+    release(before);
+    release(own);
+    release(halo);
     free_sparse(&s);
 }
 
@@ -214,17 +214,17 @@ static void check_columns(int64_t m, int64_t n, int64_t ld) {
     for (int t = 0; t < n_tables; t++) {
         for (int64_t j = 0; j < n; j++)
             g[j] = other[j] = 0.5;
-        list[t]->column_sums(m, n, y, ld, g);
+        CALL(list[t], column_sums, m, n, y, ld, g);
         omp_set_num_threads(2);
-        list[t]->column_sums(m, n, y, ld, other);
+        CALL(list[t], column_sums, m, n, y, ld, other);
         omp_set_num_threads(1);
         near_double(list[t]->name, g, expected, n, ROUNDING * (20 + 100 * sqrt((double)m)));
         assert_memory_equal(g, other, (size_t)n * sizeof *g);
     }
-    flip_free(y);
-    flip_free(expected);
-    flip_free(g);
-    flip_free(other);
+    release(y);
+    release(expected);
+    release(g);
+    release(other);
 }
 
 static void columns(void **state) {
@@ -239,12 +239,12 @@ static void columns(void **state) {
 static void check_softmax(int64_t n, double spread, bool in_place) {
     int64_t m = 29, ld = n + n % 3;
     flip_real *x = noise(m * ld + 1, 71);
-    double expected[300], sums[29];
+    double expected[300], *sums = get(29, sizeof *sums);
     for (int64_t i = 0; i < m * ld; i++)
         x[i] *= (flip_real)spread;
     for (int t = 0; t < n_tables; t++) {
         flip_real *p = copy_of(x, m * ld);
-        list[t]->softmax(m, n, in_place ? p : x, ld, p, ld, sums);
+        CALL(list[t], softmax, m, n, in_place ? p : x, ld, p, ld, sums);
         for (int64_t i = 0; i < m; i++) {
             double most = -1e300, sum = 0;
             for (int64_t j = 0; j < n; j++)
@@ -260,16 +260,17 @@ static void check_softmax(int64_t n, double spread, bool in_place) {
             }
             assert_true(fabs(sums[i] - (most + log(sum))) <= 10 * ROUNDING * (1 + fabs(most)));
         }
-        flip_free(p);
+        release(p);
     }
     x[n / 2] = (flip_real)NAN; /* must be seen, not swallowed */
     for (int t = 0; t < n_tables; t++) {
         flip_real *p = copy_of(x, m * ld);
-        list[t]->softmax(m, n, x, ld, p, ld, sums);
+        CALL(list[t], softmax, m, n, x, ld, p, ld, sums);
         assert_true(isnan(p[n / 2]) && isnan(sums[0]) && !isnan(sums[1]));
-        flip_free(p);
+        release(p);
     }
-    flip_free(x);
+    release(sums);
+    release(x);
 }
 
 static void softmaxes(void **state) {
@@ -300,12 +301,13 @@ static double plain_score(const flip_real *a, const flip_real *b, int64_t ldb, i
 static void check_pairs(int64_t m, int64_t n, int64_t width, bool mlp) {
     int64_t ldb = n + 5, lds = n + 3;
     flip_real *a = noise(m * width + 1, 81), *b = noise(width * ldb + 1, 82);
-    flip_real *w = noise(width + 1, 83), *s = get((size_t)(m * lds) + 1, sizeof *s), one;
+    flip_real *w = noise(width + 1, 83), *s = get((size_t)(m * lds) + 1, sizeof *s),
+              *one = get(1, sizeof *one);
     const flip_real *weights = mlp ? w : NULL;
     for (int t = 0; t < n_tables; t++) {
         for (int64_t i = 0; i < m * lds; i++)
             s[i] = 77;
-        list[t]->pair_scores(m, n, width, a, b, ldb, weights, (flip_real)0.25, s, lds);
+        CALL(list[t], pair_scores, m, n, width, a, b, ldb, weights, (flip_real)0.25, s, lds);
         for (int64_t i = 0; i < m; i++) {
             for (int64_t j = 0; j < n; j++) {
                 double size;
@@ -314,9 +316,9 @@ static void check_pairs(int64_t m, int64_t n, int64_t width, bool mlp) {
                 if (!(fabs(got - want) <= ROUNDING * (double)(width + 2) * size))
                     fail_msg("%s pair %lld, %lld of width %lld: %.9g, not %.9g", list[t]->name,
                              (long long)i, (long long)j, (long long)width, got, want);
-                list[t]->pair_scores(1, 1, width, a + i * width, b + j, ldb, weights,
-                                     (flip_real)0.25, &one, 1);
-                assert_true(memcmp(&one, &s[i * lds + j], sizeof one) == 0);
+                CALL(list[t], pair_scores, 1, 1, width, a + i * width, b + j, ldb, weights,
+                     (flip_real)0.25, one, 1);
+                assert_true(memcmp(one, &s[i * lds + j], sizeof *one) == 0);
             }
             for (int64_t j = n; j < lds; j++)
                 assert_true(s[i * lds + j] == 77); /* nothing behind the row */
@@ -325,14 +327,15 @@ static void check_pairs(int64_t m, int64_t n, int64_t width, bool mlp) {
     if (m * n * width > 0) { /* a NaN must be seen, not swallowed */
         a[0] = (flip_real)NAN;
         for (int t = 0; t < n_tables; t++) {
-            list[t]->pair_scores(m, n, width, a, b, ldb, weights, 0, s, lds);
+            CALL(list[t], pair_scores, m, n, width, a, b, ldb, weights, 0, s, lds);
             assert_true(isnan(s[0]) && isnan(s[n - 1]) && (m == 1 || !isnan(s[lds])));
         }
     }
-    flip_free(a);
-    flip_free(b);
-    flip_free(w);
-    flip_free(s);
+    release(a);
+    release(b);
+    release(w);
+    release(s);
+    release(one);
 }
 
 static void all_pairs(void **state) {
@@ -358,15 +361,15 @@ static void dropouts(void **state) {
                 int64_t m = 37, n = widths[w];
                 double p = chances[c];
                 flip_real *x = noise(m * n, 31);
-                int64_t key[37];
+                int64_t *key = get(37, sizeof *key);
                 for (int64_t i = 0; i < m; i++)
                     key[i] = (int64_t)chance(32, 0, (uint64_t)i, 1u << 20) << 16;
                 for (int t = 0; t < n_tables; t++)
                     for (int threads = 1; threads <= 2; threads++) {
                         flip_real *y = threads == 1 ? copy_of(x, m * n) : noise(m * n, 33);
                         omp_set_num_threads(threads);
-                        list[t]->dropout(m, n, y, threads == 1 ? y : x, p, 77, 1u << 9,
-                                         keyed ? key : NULL);
+                        CALL(list[t], dropout, m, n, y, threads == 1 ? y : x, p, 77, 1u << 9,
+                             keyed ? key : NULL);
                         omp_set_num_threads(1);
                         for (int64_t i = 0; i < m * n; i++) {
                             int64_t row = keyed ? key[i / n] : i / n;
@@ -377,9 +380,10 @@ static void dropouts(void **state) {
                                          list[t]->name, p, widths[w], (long long)i, (double)y[i],
                                          (double)expected);
                         }
-                        flip_free(y);
+                        release(y);
                     }
-                flip_free(x);
+                release(x);
+                release(key);
             }
 }
 
@@ -394,15 +398,15 @@ static void masks(void **state) {
         for (int t = 0; t < n_tables; t++)
             for (int in_place = 0; in_place < 2; in_place++) {
                 memcpy(y, x, (size_t)(m * n) * sizeof *y);
-                list[t]->mask_bits(m, n, y, in_place ? y : x, bits, (flip_real)1.5);
+                CALL(list[t], mask_bits, m, n, y, in_place ? y : x, bits, (flip_real)1.5);
                 for (int64_t i = 0; i < m * n; i++) {
                     bool kept = bits[i / n * bytes + i % n / 8] >> (i % n % 8) & 1;
                     assert_true(y[i] == (kept ? x[i] * (flip_real)1.5 : 0));
                 }
             }
-        flip_free(x);
-        flip_free(y);
-        flip_free(bits);
+        release(x);
+        release(y);
+        release(bits);
     }
 }
 
@@ -437,21 +441,21 @@ static void check_adam(int64_t n, bool decoupled, double decay) {
     }
     for (int t = 0; t < n_tables; t++) {
         flip_real *a = copy_of(p, n), *b = copy_of(m, n), *c = copy_of(v, n);
-        list[t]->adam(n, a, g, b, c, &s);
+        CALL(list[t], adam, n, a, g, b, c, &s);
         near(list[t]->name, a, p2, n, 4 * ROUNDING);
         near(list[t]->name, b, m2, n, 8 * ROUNDING);
         near(list[t]->name, c, v2, n, 8 * ROUNDING);
-        flip_free(a);
-        flip_free(b);
-        flip_free(c);
+        release(a);
+        release(b);
+        release(c);
     }
-    flip_free(p);
-    flip_free(m);
-    flip_free(v);
-    flip_free(g);
-    flip_free(p2);
-    flip_free(m2);
-    flip_free(v2);
+    release(p);
+    release(m);
+    release(v);
+    release(g);
+    release(p2);
+    release(m2);
+    release(v2);
 }
 
 static void adams(void **state) {
@@ -465,7 +469,7 @@ static void adams(void **state) {
 
 static void table_is_full(void **state) {
     (void)state;
-    assert_ptr_equal(flip_kernels_get(), list[n_tables - 1]);
+    assert_ptr_equal(flip_kernels_get(), list[n_tables - (gpu ? 2 : 1)]);
     assert_string_equal(list[0]->name, "reference");
     for (int t = 0; t < n_tables; t++) {
         const flip_kernels *k = list[t];
@@ -484,8 +488,8 @@ static void limits_are_sane(void **state) {
     assert_true(limits.multiply_gflops > 0.1 && limits.multiply_gflops < 1e6);
 }
 
-int main(void) {
-    check_begin();
+int main(int argc, char **argv) {
+    check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table_is_full),   cmocka_unit_test(spmm_cases),
         cmocka_unit_test(columns),         cmocka_unit_test(softmaxes),

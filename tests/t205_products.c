@@ -1,5 +1,5 @@
 /* kernels: every product of every table, with every epilogue, against sums taken in double, and
- * against itself on another number of threads, bit for bit. */
+ * against itself on another number of threads (a GPU: called again), bit for bit. */
 #include "kernels_check.h"
 
 /* ---- products ------------------------------------------------------------------------------- */
@@ -40,12 +40,12 @@ static void draw_product(product_data *d, product_case shape, bool transposed) {
 }
 
 static void free_product(product_data *d) {
-    flip_free(d->a);
-    flip_free(d->b);
-    flip_free(d->c);
-    flip_free(d->bias);
-    flip_free(d->mask);
-    flip_free(d->key);
+    release(d->a);
+    release(d->b);
+    release(d->c);
+    release(d->bias);
+    release(d->mask);
+    release(d->key);
 }
 
 enum { WAYS = 17 };
@@ -192,8 +192,8 @@ static void plain_product(const product_data *d, bool transposed, bool rounded,
             bits[i * bytes + j / 8] |= (uint8_t)(alive << (j % 8));
             *out = (flip_real)sum;
         }
-    flip_free(a);
-    flip_free(b);
+    release(a);
+    release(b);
 }
 
 static void same_bits(const char *what, const uint8_t *x, const uint8_t *y, const uint8_t *loose,
@@ -228,6 +228,7 @@ static void check_product(product_case shape, bool transposed, bool rounded, int
         flip_real *c = copy_of(d.c, size), *other = copy_of(d.c, size);
         memset(bits, 0xee, (size_t)bytes);
         run(shape.m, shape.n, shape.k, d.a, d.lda, d.b, d.ldb, c, d.ldc, epilogue);
+        done(list[t]);
         near(what, c, expected, size, tolerance);
         if (epilogue && epilogue->relu_bits)
             same_bits(what, bits, expected_bits, loose, shape.m, shape.n,
@@ -235,17 +236,18 @@ static void check_product(product_case shape, bool transposed, bool rounded, int
         memcpy(other_bits, bits, (size_t)bytes);
         omp_set_num_threads(2);
         run(shape.m, shape.n, shape.k, d.a, d.lda, d.b, d.ldb, other, d.ldc, epilogue);
+        done(list[t]);
         omp_set_num_threads(1);
         assert_memory_equal(c, other, (size_t)size * sizeof *c);
         assert_memory_equal(bits, other_bits, (size_t)bytes);
-        flip_free(c);
-        flip_free(other);
+        release(c);
+        release(other);
     }
-    flip_free(bits);
-    flip_free(expected_bits);
-    flip_free(other_bits);
-    flip_free(loose);
-    flip_free(expected);
+    release(bits);
+    release(expected_bits);
+    release(other_bits);
+    release(loose);
+    release(expected);
     free_product(&d);
 }
 
@@ -314,21 +316,21 @@ static void epilogues_alone(void **state) {
                     flip_real *c = copy_of(d.c, size);
                     omp_set_num_threads(1 + product);
                     if (product)
-                        list[t]->gemm_nn(shape.m, shape.n, 0, NULL, 0, NULL, 0, c, d.ldc,
-                                         epilogue ? &e : &(flip_epilogue){.accumulate = true});
+                        CALL(list[t], gemm_nn, shape.m, shape.n, 0, NULL, 0, NULL, 0, c, d.ldc,
+                             epilogue ? &e : &(flip_epilogue){.accumulate = true});
                     else
-                        list[t]->epilogue(shape.m, shape.n, c, d.ldc, epilogue);
+                        CALL(list[t], epilogue, shape.m, shape.n, c, d.ldc, epilogue);
                     omp_set_num_threads(1);
                     near(list[t]->name, c, expected, size, 20 * ROUNDING);
                     if (epilogue && e.relu_bits)
                         same_bits(list[t]->name, bits, expected_bits, loose, shape.m, shape.n,
                                   e.apart > 0 ? e.apart : 1);
-                    flip_free(c);
+                    release(c);
                 }
-            flip_free(bits);
-            flip_free(expected_bits);
-            flip_free(loose);
-            flip_free(expected);
+            release(bits);
+            release(expected_bits);
+            release(loose);
+            release(expected);
             free_product(&d);
         }
 }
@@ -348,8 +350,8 @@ static void check_gradient(product_case shape, bool rounded) {
         for (int64_t l = 0; l < shape.k; l++)
             for (int64_t j = 0; j < shape.n; j++)
                 expected[l * ldg + j] += x[i * lda + l] * y[i * ldb + j];
-    flip_free(x);
-    flip_free(y);
+    release(x);
+    release(y);
     for (int t = 0; t < n_tables; t++) {
         char what[80];
         snprintf(what, sizeof what, "%s tn%s %lldx%lldx%lld", list[t]->name, rounded ? "_bf16" : "",
@@ -361,16 +363,17 @@ static void check_gradient(product_case shape, bool rounded) {
             omp_set_num_threads(threads);
             (rounded ? list[t]->gemm_tn_bf16 : list[t]->gemm_tn)(shape.m, shape.n, shape.k, a, lda,
                                                                  b, ldb, out, ldg);
+            done(list[t]);
         }
         omp_set_num_threads(1);
         near_double(what, g, expected, size, ROUNDING * (20 + sqrt((double)shape.m) * 20));
         assert_memory_equal(g, other, (size_t)size * sizeof *g);
     }
-    flip_free(a);
-    flip_free(b);
-    flip_free(g);
-    flip_free(other);
-    flip_free(expected);
+    release(a);
+    release(b);
+    release(g);
+    release(other);
+    release(expected);
 }
 
 static void gradients(void **state) {
@@ -389,8 +392,8 @@ static void gradients(void **state) {
     }
 }
 
-int main(void) {
-    check_begin();
+int main(int argc, char **argv) {
+    check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_nn),      cmocka_unit_test(products_nt),
         cmocka_unit_test(products_nn_bf16), cmocka_unit_test(products_nt_bf16),

@@ -37,16 +37,16 @@ static lstm_blocks lstm_draw(const cell_case *k, uint64_t seed) {
 static void lstm_free(lstm_blocks *b) {
     flip_real *all[] = {b->gates, b->before, b->c, b->h, b->dh, b->dc};
     for (int i = 0; i < 6; i++)
-        flip_free(all[i]);
+        release(all[i]);
 }
 
 static void lstm_run(const flip_kernels *table, const cell_case *k, lstm_blocks *b,
                      flip_real *activated) {
     flip_real *before = k->first ? NULL : b->before;
-    table->lstm_forward(k->m, k->n, b->gates, before, k->ld + 2, b->c, b->h, k->ld);
+    CALL(table, lstm_forward, k->m, k->n, b->gates, before, k->ld + 2, b->c, b->h, k->ld);
     memcpy(activated, b->gates, (size_t)(k->m * 4 * k->n) * sizeof *activated);
-    table->lstm_backward(k->m, k->n, b->gates, before, k->ld + 2, b->c, k->ld, b->dh, k->ld + 1,
-                         b->dc);
+    CALL(table, lstm_backward, k->m, k->n, b->gates, before, k->ld + 2, b->c, k->ld, b->dh,
+         k->ld + 1, b->dc);
 }
 
 /* The equations, overwriting the drawn blocks. */
@@ -100,8 +100,8 @@ static void check_lstm(const cell_case *k) {
         lstm_free(&got[1]);
     }
     lstm_free(&want);
-    flip_free(want_act);
-    flip_free(act);
+    release(want_act);
+    release(act);
 }
 
 /* ---- GRU ------------------------------------------------------------------------------------ */
@@ -122,15 +122,15 @@ static gru_blocks gru_draw(const cell_case *k, uint64_t seed) {
 static void gru_free(gru_blocks *b) {
     flip_real *all[] = {b->gates, b->hidden, b->before, b->h, b->dh};
     for (int i = 0; i < 5; i++)
-        flip_free(all[i]);
+        release(all[i]);
 }
 
 static void gru_run(const flip_kernels *table, const cell_case *k, gru_blocks *b,
                     flip_real *activated) {
     flip_real *before = k->first ? NULL : b->before;
-    table->gru_forward(k->m, k->n, b->gates, b->hidden, before, k->ld + 2, b->h, k->ld);
+    CALL(table, gru_forward, k->m, k->n, b->gates, b->hidden, before, k->ld + 2, b->h, k->ld);
     memcpy(activated, b->gates, (size_t)(k->m * 3 * k->n) * sizeof *activated);
-    table->gru_backward(k->m, k->n, b->gates, b->hidden, before, k->ld + 2, b->dh);
+    CALL(table, gru_backward, k->m, k->n, b->gates, b->hidden, before, k->ld + 2, b->dh);
 }
 
 static void gru_expect(const cell_case *k, gru_blocks *b, flip_real *activated) {
@@ -183,8 +183,8 @@ static void check_gru(const cell_case *k) {
         gru_free(&got[1]);
     }
     gru_free(&want);
-    flip_free(want_act);
-    flip_free(act);
+    release(want_act);
+    release(act);
 }
 
 static void check_both(int64_t m, int64_t n, int64_t ld, bool first) {
@@ -224,16 +224,16 @@ static void check_functions(const flip_real *x, int64_t n) {
                   *h = copy_of(x, n);
         memcpy(gates + 2 * n, x, (size_t)n * sizeof *x);
         memcpy(gates + 3 * n, x, (size_t)n * sizeof *x);
-        list[t]->lstm_forward(1, n, gates, NULL, 0, c, h, n);
+        CALL(list[t], lstm_forward, 1, n, gates, NULL, 0, c, h, n);
         for (int64_t i = 0; i < n; i++) {
             close_to(list[t]->name, "tanh", (double)x[i], (double)gates[2 * n + i],
                      tanh((double)x[i]));
             close_to(list[t]->name, "logistic", (double)x[i], (double)gates[3 * n + i],
                      logistic((double)x[i]));
         }
-        flip_free(gates);
-        flip_free(c);
-        flip_free(h);
+        release(gates);
+        release(c);
+        release(h);
     }
 }
 
@@ -254,7 +254,7 @@ static void functions(void **state) {
     x[n++] = (flip_real)INFINITY;
     x[n++] = (flip_real)-INFINITY;
     check_functions(x, n);
-    flip_free(x);
+    release(x);
 }
 
 /* A NaN anywhere is seen in h, and only in its own element. */
@@ -263,22 +263,27 @@ static void nan_is_seen(void **state) {
     enum { N = 21 };
     for (int t = 0; t < n_tables; t++)
         for (int gate = 0; gate < 4; gate++) {
-            flip_real gates[4 * N] = {0}, hidden[3 * N] = {0}, before[N], c[N], h[N];
+            flip_real *gates = get(4 * N, sizeof *gates), *hidden = get(3 * N, sizeof *gates);
+            flip_real *before = get(N, sizeof *gates), *c = get(N, sizeof *c),
+                      *h = get(N, sizeof *h);
             for (int j = 0; j < N; j++)
                 before[j] = 1;
             gates[gate * N + 17] = (flip_real)NAN;
-            list[t]->lstm_forward(1, N, gates, before, N, c, h, N);
+            CALL(list[t], lstm_forward, 1, N, gates, before, N, c, h, N);
             assert_true(isnan(h[17]) && !isnan(h[16]) && !isnan(h[18]));
-            memset(gates, 0, sizeof gates);
+            memset(gates, 0, 4 * N * sizeof *gates);
             gates[gate % 3 * N + 17] = (flip_real)NAN;
             hidden[2 * N + 17] = 1;
-            list[t]->gru_forward(1, N, gates, hidden, before, N, h, N);
+            CALL(list[t], gru_forward, 1, N, gates, hidden, before, N, h, N);
             assert_true(isnan(h[17]) && !isnan(h[16]) && !isnan(h[18]));
+            flip_real *all[] = {gates, hidden, before, c, h};
+            for (int i = 0; i < 5; i++)
+                release(all[i]);
         }
 }
 
-int main(void) {
-    check_begin();
+int main(int argc, char **argv) {
+    check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells),
         cmocka_unit_test(functions),

@@ -19,7 +19,7 @@ static void check_decode(const packing_case *c, int32_t dim, bool listed) {
     packed s;
     packed_draw(&s, c, ROWS, dim);
     int64_t n = listed ? MANY : ROWS, ld = dim + dim % 4;
-    int32_t index[MANY];
+    int32_t *index = get(MANY, sizeof *index);
     for (int64_t i = 0; i < MANY; i++)
         index[i] = (int32_t)chance(5, 1, (uint64_t)i, ROWS);
     flip_real *out = get((size_t)(n * ld) + 1, sizeof *out);
@@ -30,8 +30,8 @@ static void check_decode(const packing_case *c, int32_t dim, bool listed) {
         snprintf(what, sizeof what, "%s decodes %s, %d columns", list[t]->name, c->name, dim);
         for (int64_t i = 0; i < n * ld; i++)
             out[i] = 77;
-        list[t]->decode_rows(&s.packing, s.codes, c->dither ? s.key : NULL, n,
-                             listed ? index : NULL, out, ld);
+        CALL(list[t], decode_rows, &s.packing, s.codes, c->dither ? s.key : NULL, n,
+             listed ? index : NULL, out, ld);
         for (int64_t i = 0; i < n; i++) {
             for (int32_t j = 0; j < dim; j++)
                 want[j] = (flip_real)s.value[(listed ? index[i] : i) * dim + j];
@@ -40,8 +40,9 @@ static void check_decode(const packing_case *c, int32_t dim, bool listed) {
                 assert_true(out[i * ld + j] == 77); /* nothing behind the row */
         }
     }
-    flip_free(out);
-    flip_free(want);
+    release(index);
+    release(out);
+    release(want);
     packed_free(&s);
 }
 
@@ -142,22 +143,23 @@ static void check_sum(const packing_case *c, const sum_case *how, int32_t dim) {
         const int64_t *key = c->dither ? p.key : NULL;
         const int32_t *index = how->listed ? s->index : NULL;
         memcpy(y, before, (size_t)size * sizeof *y);
-        list[t]->spmm_packed(&s->a, &p.packing, p.codes, key, index, y, ld, how->accumulate);
+        CALL(list[t], spmm_packed, &s->a, &p.packing, p.codes, key, index, y, ld, how->accumulate);
         near(what, y, want, size, tolerance_of(&p, how->hub + 12));
         memcpy(other, before, (size_t)size * sizeof *other);
         omp_set_num_threads(2);
-        list[t]->spmm_packed(&s->a, &p.packing, p.codes, key, index, other, ld, how->accumulate);
+        CALL(list[t], spmm_packed, &s->a, &p.packing, p.codes, key, index, other, ld,
+             how->accumulate);
         omp_set_num_threads(1);
         assert_memory_equal(y, other, (size_t)size * sizeof *y);
     }
-    flip_free(before);
-    flip_free(y);
-    flip_free(other);
-    flip_free(want);
-    flip_free(s->value);
-    flip_free(s->row_scale);
-    flip_free(s->col_scale);
-    flip_free(s);
+    release(before);
+    release(y);
+    release(other);
+    release(want);
+    release(s->value);
+    release(s->row_scale);
+    release(s->col_scale);
+    release(s);
     packed_free(&p);
 }
 
@@ -205,7 +207,7 @@ static void check_entries(int32_t blocks, int32_t length, int32_t columns, int w
     const bool accumulate = way & 2, biased = way & 4;
     flip_real *table = noise(entries * FLIP_TABLE_COLUMNS, 41), *bias = noise(columns, 42);
     uint8_t *codes = get((size_t)(ROWS * stride), 1);
-    int32_t index[NAMED];
+    int32_t *index = get(NAMED, sizeof *index);
     for (int i = 0; i < ROWS * stride; i++)
         codes[i] = (uint8_t)chance(43, 1, (uint64_t)i, (uint64_t)length);
     for (int i = 0; i < NAMED; i++)
@@ -221,16 +223,17 @@ static void check_entries(int32_t blocks, int32_t length, int32_t columns, int w
                 }
                 want[i * ld + j] = (flip_real)(sum + (accumulate ? (double)want[i * ld + j] : 0));
             }
-        list[t]->sum_entries(n, blocks, length, codes, (size_t)stride, way & 1 ? index : NULL,
-                             table, biased ? bias : NULL, columns, out, ld, accumulate);
+        CALL(list[t], sum_entries, n, blocks, length, codes, (size_t)stride, way & 1 ? index : NULL,
+             table, biased ? bias : NULL, columns, out, ld, accumulate);
         near(list[t]->name, out, want, n * ld,
              1.2e-7 * (blocks + 3) * 2); /* and what lies between */
-        flip_free(out);
-        flip_free(want);
+        release(out);
+        release(want);
     }
-    flip_free(table);
-    flip_free(bias);
-    flip_free(codes);
+    release(table);
+    release(bias);
+    release(codes);
+    release(index);
 }
 
 static void entries(void **state) {
@@ -242,9 +245,9 @@ static void entries(void **state) {
             check_entries(shapes[s][0], shapes[s][1], shapes[s][2], way);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rows), cmocka_unit_test(sums_along),
                                        cmocka_unit_test(dither), cmocka_unit_test(entries)};
-    check_begin();
+    check_begin(argc, argv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

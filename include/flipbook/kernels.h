@@ -72,6 +72,15 @@ typedef struct flip_adam_step {
     double grad_scale;         /* gradients are multiplied by it first (clipping) */
 } flip_adam_step;
 
+/* A band of TM-GCN's M over rows of steps, which are counted from the timeline's first. */
+typedef struct flip_band_steps {
+    int64_t rows;
+    int32_t steps, dim;
+    int32_t first;   /* the first of `steps` */
+    int32_t earlier; /* steps at hand before it: window - 1, or all there are */
+    int32_t window;
+} flip_band_steps;
+
 /* Columns of sum_entries' table: one of 16 x 256 entries is half a megabyte. */
 enum { FLIP_TABLE_COLUMNS = 32 };
 
@@ -190,6 +199,33 @@ typedef struct flip_kernels {
                         const flip_real *h_before, int64_t ld_before, flip_real *h, int64_t ld);
     void (*gru_backward)(int64_t m, int64_t n, flip_real *gates, flip_real *hidden,
                          const flip_real *h_before, int64_t ld_before, flip_real *dh);
+
+    /* y[i,t,j] (+)= x[i,t,j], i < m, t < n, j < d: from i to i + 1 so many values as *_row, from t
+     * to t + 1 as *_step; x NULL = zeros. Blocks [rows, steps, d] are cut, joined and turned. */
+    void (*move)(int64_t m, int64_t n, int64_t d, flip_real *y, int64_t y_row, int64_t y_step,
+                 const flip_real *x, int64_t x_row, int64_t x_step, bool accumulate);
+    void (*add_doubles)(int64_t n, double *y, const double *x);    /* y += x */
+    void (*add_rounded)(int64_t n, flip_real *y, const double *x); /* y += (flip_real)x */
+    /* Malik et al. 2021, section 2: y_t = sum of x_k over t-window < k <= t, divided by min(window,
+     * t + 1). x, y [rows, steps, dim], before [rows, earlier, dim] the steps before them. Steps are
+     * cut every `window`; a sum is the rest of one piece, added from its end backwards, plus the
+     * next one's beginning. */
+    void (*band_sums)(const flip_band_steps *band, flip_real *y, const flip_real *before,
+                      const flip_real *x);
+    /* Its transpose, t ascending: dbefore is written, dx written, or added to. */
+    void (*band_sums_back)(const flip_band_steps *band, const flip_real *dy, flip_real *dbefore,
+                           flip_real *dx, bool accumulate);
+    /* z[i,:] = row index[i] of x, or row -1 - index[i] of halo where that is negative */
+    void (*gather_rows)(int64_t n, int64_t dim, flip_real *z, const int32_t *index,
+                        const flip_real *x, const flip_real *halo);
+    /* y[row[i],:] += x[index[k],:] for k = ptr[i] … ptr[i+1]-1, one after the other, i < n; rows
+     * are distinct */
+    void (*add_to_rows)(int64_t n, int64_t dim, flip_real *y, const int32_t *row,
+                        const int32_t *ptr, const int32_t *index, const flip_real *x);
+    /* s[i] = u_i . v_i of z[i,:] = [u_i, v_i], d values each; dz[i,:] (+)= ds[i] [v_i, u_i] */
+    void (*pair_dot)(int64_t m, int64_t d, const flip_real *z, flip_real *s);
+    void (*pair_dot_back)(int64_t m, int64_t d, const flip_real *z, const flip_real *ds,
+                          flip_real *dz, bool accumulate);
 
     /* dropout forward on [m,n]: y = keep ? x / (1-p) : 0; the backward pass calls it on gradients.
      * y may be x. */

@@ -336,6 +336,7 @@ static void add_cells(void) {
     flip_kernels_use_memory(&reference);
     flip_kernels_use_cells(&reference);
     flip_kernels_use_packed(&reference);
+    flip_kernels_use_steps(&reference);
 }
 
 const flip_kernels *flip_kernels_reference(void) {

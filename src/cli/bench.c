@@ -20,6 +20,8 @@ const char flip_help_bench[] =
     "  --threads N   default: OMP_NUM_THREADS, or one a core\n"
     "  --rows N      rows of the tall matrices (kernels: 200000) or of a rank (exchange: 100000)\n"
     "  --table N     rows of the gathered table (kernels: 4000000, 3 GB; 0 = leave it out)\n"
+    "  --device D    kernels: cpu, or cuda (cuda:1 …): tall matrices of 2,000,000 rows and graphs\n"
+    "                of 30 to 50 million entries in its memory, every result beside the CPU's\n"
     "  --seconds X   least time a measurement takes; 0.2\n"
     "  --json        one JSON object a line\n"
     "\n"
@@ -199,6 +201,7 @@ static flip_status run_kind(const flip_bench *b, const char *kind, flip_comm *co
     if (kernels || strcmp(kind, "transfer") == 0) {
         if (flip_comm_rank(comm) != 0) return FLIP_OK;
         if (!kernels) return bench_transfer(b);
+        if (b->device) return flip_bench_device(b);
         FLIP_TRY(flip_bench_kernels(b));
         return b->table_rows > 0 ? flip_bench_packed(b) : FLIP_OK;
     }
@@ -211,15 +214,29 @@ static flip_status run_kind(const flip_bench *b, const char *kind, flip_comm *co
         "flipbook bench does not know '%s'; it measures kernels, transfer and exchange", kind);
 }
 
+/* cpu, cuda or cuda:N */
+static flip_status choose_device(const flip_kernels **device, const char *word) {
+    int number = 0, end = 0;
+    *device = NULL;
+    if (!word || strcmp(word, "cpu") == 0) return FLIP_OK;
+    if (strcmp(word, "cuda") == 0) return flip_kernels_cuda(device, 0);
+    if (sscanf(word, "cuda:%d%n", &number, &end) == 1 && word[end] == 0 && number >= 0)
+        return flip_kernels_cuda(device, number);
+    return FLIP_FAIL(FLIP_ERROR_USAGE, "--device is '%s'; cpu, cuda or cuda:N is expected", word);
+}
+
 int flip_command_bench(int argc, char **argv) {
     static const char *const what[] = {"what to measure: kernels, transfer or exchange"};
     flip_bench b = {.threads = omp_get_max_threads(), .table_rows = 4000000, .seconds = 0.2};
     flip_comm *comm = NULL;
-    const char *kind = NULL;
-    const flip_option table[] = {
-        {"--json", FLIP_OPTION_FLAG, &b.json},       {"--threads", FLIP_OPTION_I32, &b.threads},
-        {"--rows", FLIP_OPTION_I64, &b.rows},        {"--table", FLIP_OPTION_I64, &b.table_rows},
-        {"--seconds", FLIP_OPTION_REAL, &b.seconds}, {NULL, FLIP_OPTION_END, NULL}};
+    const char *kind = NULL, *device = NULL;
+    const flip_option table[] = {{"--json", FLIP_OPTION_FLAG, &b.json},
+                                 {"--threads", FLIP_OPTION_I32, &b.threads},
+                                 {"--rows", FLIP_OPTION_I64, &b.rows},
+                                 {"--table", FLIP_OPTION_I64, &b.table_rows},
+                                 {"--seconds", FLIP_OPTION_REAL, &b.seconds},
+                                 {"--device", FLIP_OPTION_TEXT, &device},
+                                 {NULL, FLIP_OPTION_END, NULL}};
     flip_status status = FLIP_OK;
     FLIP_TRY_GOTO(flip_options_parse("bench", argc, argv, table, &kind, what, 1));
     if (b.threads < 1 || b.threads > 4096 || b.rows < 0 || b.rows > 100000000) {
@@ -237,6 +254,7 @@ int flip_command_bench(int argc, char **argv) {
     }
     omp_set_num_threads(b.threads);
     FLIP_TRY_GOTO(flip_comm_create(&comm, MPI_COMM_WORLD));
+    FLIP_TRY_GOTO(choose_device(&b.device, device));
     b.limits = flip_kernels_limits();
     status = run_kind(&b, kind, comm);
 done:

@@ -11,6 +11,7 @@ typedef struct flip_bench {
     int64_t rows, table_rows;
     double seconds; /* a measurement takes at least this long, and three runs */
     flip_limits limits;
+    const flip_kernels *device; /* NULL: this machine's CPU */
 } flip_bench;
 
 /* Seconds of the fastest of the runs: processor time on one thread (others may use the machine),
@@ -18,6 +19,8 @@ typedef struct flip_bench {
 double flip_bench_time(const flip_bench *b, void (*run)(void *), void *argument);
 
 flip_status flip_bench_kernels(const flip_bench *b);
+/* The same on b->device, held against the CPU (bench_device.c). */
+flip_status flip_bench_device(const flip_bench *b);
 /* Rows gathered from fp32 and from packed tables (bench_packed.c). */
 flip_status flip_bench_packed(const flip_bench *b);
 

@@ -80,6 +80,18 @@ typedef struct flip_band_steps {
     int32_t earlier; /* steps at hand before it: window - 1, or all there are */
     int32_t window;
 } flip_band_steps;
+/* m = momentum m + grad_scale g + weight_decay p;  p -= lr m */
+typedef struct flip_sgd_step {
+    double lr, momentum, weight_decay, grad_scale;
+} flip_sgd_step;
+
+/* Rows of a loss. */
+typedef struct flip_loss_rows {
+    const int32_t *label;       /* [m], negative: not counted */
+    const uint8_t *mask;        /* [m], 0: not counted; NULL: all are */
+    const double *class_weight; /* by label; NULL = 1 */
+    bool sample_mean;           /* a row's share of the denominator is 1, else its weight */
+} flip_loss_rows;
 
 /* Columns of sum_entries' table: one of 16 x 256 entries is half a megabyte. */
 enum { FLIP_TABLE_COLUMNS = 32 };
@@ -234,6 +246,38 @@ typedef struct flip_kernels {
     /* gradient through fused relu+dropout: dx = bit ? dy * scale : 0. dx may be dy. */
     void (*mask_bits)(int64_t m, int64_t n, flip_real *dx, const flip_real *dy, const uint8_t *bits,
                       flip_real scale);
+    /* y = x > 0 ? x : exp(x) - 1, in place;  dy *= y > 0 ? 1 : y + 1 */
+    void (*elu)(int64_t n, flip_real *y);
+    void (*elu_gradient)(int64_t n, flip_real *dy, const flip_real *y);
+    /* x = mask ? x scale : 0, in place */
+    void (*mask_bytes)(int64_t n, flip_real *x, const uint8_t *mask, flip_real scale);
+    /* y += (1 + *e) x (GIN), and its gradients: dx (+)= (1 + *e) dz; *de += Σ dz x, in fixed blocks
+     * of 2048, in double */
+    void (*add_scaled)(int64_t n, flip_real *y, const flip_real *x, const flip_real *e,
+                       bool accumulate);
+    void (*dot)(int64_t n, const flip_real *x, const flip_real *y, double *sum);
+
+    /* Losses. sums[0] = Σ of the rows' terms, sums[1] = Σ of their shares of the denominator, in
+     * double, by fixed blocks of 1024 rows. Gradients are scale times the term's; (+)= where they
+     * may accumulate.
+     * cross_entropy: weight (log_sum_exp - x[label]); gradient in place of the softmax.
+     * binary: of one column, labels 0 and 1: max(s,0) - s y + log(1 + exp(-|s|)).
+     * squared_error: (x - target)^2 where target is a number; share: 1 each. inner: x weight. */
+    void (*cross_entropy)(int64_t m, int64_t n, const flip_real *x, const double *log_sum_exp,
+                          const flip_loss_rows *rows, double *sums);
+    void (*cross_entropy_gradient)(int64_t m, int64_t n, flip_real *softmax,
+                                   const flip_loss_rows *rows, double scale);
+    void (*binary)(int64_t m, const flip_real *x, const flip_loss_rows *rows, double *sums);
+    void (*binary_gradient)(int64_t m, const flip_real *x, const flip_loss_rows *rows, double scale,
+                            flip_real *dx, bool accumulate);
+    void (*squared_error)(int64_t m, int64_t n, const flip_real *x, const flip_real *target,
+                          const uint8_t *mask, double *sums);
+    void (*squared_error_gradient)(int64_t m, int64_t n, const flip_real *x,
+                                   const flip_real *target, const uint8_t *mask, double scale,
+                                   flip_real *dx, bool accumulate);
+    void (*inner)(int64_t m, int64_t n, const flip_real *x, const flip_real *weight, double *sums);
+
+    void (*sgd)(int64_t n, flip_real *p, const double *g, flip_real *m, const flip_sgd_step *step);
     /* p[i] -= Adam step; one pass over a parameter slab. decay is L2 (added to g) or decoupled. */
     void (*adam)(int64_t n, flip_real *p, const double *g, flip_real *m, flip_real *v,
                  const flip_adam_step *step);

@@ -52,8 +52,16 @@ flip_status flip_params_finish(flip_params *params, uint64_t seed);
 int32_t flip_params_count(const flip_params *params);
 int64_t flip_params_size(const flip_params *params);      /* values in the slab, state included */
 int64_t flip_params_trainable(const flip_params *params); /* the first so many are optimised */
-flip_real *flip_params_values(flip_params *params);       /* slab [size] */
-double *flip_params_gradients(flip_params *params);       /* slab [size], double */
+/* The slabs [size] for host code, to read and write until the parameters are next used: where they
+ * lie on a device, they are received by this call and sent back at that use. */
+flip_real *flip_params_values(flip_params *params);
+double *flip_params_gradients(flip_params *params); /* double */
+/* After finish: values and gradients lie in these kernels' memory from now on; the slabs there, for
+ * kernels to read and write. */
+flip_status flip_params_place(flip_params *params, const flip_kernels *kernels);
+const flip_kernels *flip_params_kernels(const flip_params *params);
+flip_real *flip_params_placed_values(flip_params *params);
+double *flip_params_placed_gradients(flip_params *params);
 void flip_params_clear_gradients(flip_params *params);
 const char *flip_params_name(const flip_params *params, flip_param p);
 void flip_params_shape(const flip_params *params, flip_param p, int32_t *rows, int32_t *cols,
@@ -62,7 +70,7 @@ flip_param flip_params_find(const flip_params *params, const char *name); /* or 
 /* Local gradients -> global: sums the gradient slab over ranks in double. Collective. */
 flip_status flip_params_reduce(flip_params *params, flip_comm *comm);
 /* Norm of the gradients, and the factor min(1, max_norm / (norm + 1e-6)) that clips them. */
-double flip_params_norm(const flip_params *params);
+double flip_params_norm(flip_params *params);
 double flip_clip_factor(double norm, double max_norm);
 void flip_params_scale_gradients(flip_params *params, double factor);
 
@@ -126,7 +134,8 @@ typedef struct flip_tape_params {
     const int64_t *key;  /* [n_own] original ids: dropout's random keys; NULL = row number */
     int32_t n_own;       /* length of key */
     uint64_t seed;
-    bool bf16; /* products in bfloat16 */
+    bool bf16;                   /* products in bfloat16 */
+    const flip_kernels *kernels; /* whose memory holds values and gradients; NULL: this CPU's */
     flip_saved saved;
     flip_weights weights;
 } flip_tape_params;
@@ -194,7 +203,15 @@ flip_tape_peak(const flip_tape *tape); /* bytes of the pool's highest address in
  * it reads (not the caller's inputs), ReLU's bits, operators' own; without the loss's. */
 size_t flip_tape_saved(const flip_tape *tape);
 
-/* data [rows, steps, dim] is borrowed, never copied and never written. */
+/* ---- a device ----
+ * Host arrays that operators borrow are copied to the device at each pass, or, held, once; a held
+ * array may be written only after it was let go, or is held again. On a CPU nothing is done. */
+flip_status flip_tape_hold(flip_tape *tape, const void *host, size_t bytes);
+void flip_tape_let_go(flip_tape *tape, const void *host);
+flip_status flip_tape_hold_adjacency(flip_tape *tape, const flip_adjacency *adjacency);
+void flip_tape_let_adjacency_go(flip_tape *tape, const flip_adjacency *adjacency);
+
+/* data [rows, steps, dim] is borrowed, never copied (but to a device) and never written. */
 flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,
                          const flip_real *data, bool needs_gradient);
 /* The first `columns` (of its dim at most) of input x are the same at every step of a row, which a
@@ -213,7 +230,7 @@ bool flip_tape_is_packed(const flip_tape *tape, flip_var x);
 void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *steps,
                      int32_t *dim);
 /* Until backward passes the variable, or it is released; always for inputs and kept ones. NULL when
- * it is gone. */
+ * it is gone. For the host: on a device the values are received, and stand until the next call. */
 const flip_real *flip_tape_value(const flip_tape *tape, flip_var x);
 /* After backward, of inputs that need one; NULL if none. */
 const flip_real *flip_tape_gradient(const flip_tape *tape, flip_var x);

@@ -18,6 +18,7 @@ void flip_kernels_use_cells(flip_kernels *table);  /* the reference's own */
 void flip_kernels_use_packed(flip_kernels *table); /* likewise */
 void flip_kernels_use_memory(flip_kernels *table); /* likewise */
 void flip_kernels_use_steps(flip_kernels *table);  /* likewise */
+void flip_kernels_use_losses(flip_kernels *table); /* likewise */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_cells_##isa(flip_kernels *table);                                                \
@@ -37,6 +38,7 @@ int flip_cuda_devices(void);
 void flip_use_cuda_memory(flip_kernels *table);
 void flip_use_cuda_pointwise(flip_kernels *table);
 void flip_use_cuda_steps(flip_kernels *table);
+void flip_use_cuda_losses(flip_kernels *table);
 
 /* Rows of C = A B finished in one go by the epilogue below; C holds the sums already. */
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,

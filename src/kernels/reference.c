@@ -334,6 +334,7 @@ static flip_kernels reference = {
 
 static void add_cells(void) {
     flip_kernels_use_memory(&reference);
+    flip_kernels_use_losses(&reference);
     flip_kernels_use_cells(&reference);
     flip_kernels_use_packed(&reference);
     flip_kernels_use_steps(&reference);

@@ -94,6 +94,7 @@ static void open_cuda(void) {
     flip_use_cuda_memory(&cuda);
     flip_use_cuda_pointwise(&cuda);
     flip_use_cuda_steps(&cuda);
+    flip_use_cuda_losses(&cuda);
     fill_missing(&cuda);
 }
 

@@ -12,14 +12,31 @@
 
 /* ---- pool.c: memory that comes back in any order ---- */
 typedef struct pool pool;
-flip_status pool_create(pool **p, const char *name);
+flip_status pool_create(pool **p, const char *name, const flip_kernels *kernels);
 void pool_destroy(pool **p);
-flip_status pool_alloc(pool *p, void *out_pointer, size_t bytes); /* 64-byte aligned, not cleared */
-void pool_free(pool *p, void *memory);                            /* NULL is fine */
-size_t pool_size(const pool *p, const void *memory);              /* of an allocation; NULL: 0 */
-void pool_reset(pool *p);                                         /* everything is free */
+/* In the kernels' memory, 64-byte aligned (256 on a device), not cleared. */
+flip_status pool_alloc(pool *p, void *out_pointer, size_t bytes);
+void pool_free(pool *p, void *memory);               /* NULL is fine */
+size_t pool_size(const pool *p, const void *memory); /* of an allocation; NULL: 0 */
+void pool_reset(pool *p);                            /* everything is free */
 size_t pool_peak(const pool *p);
 void pool_trim(pool *p); /* what is free goes back to the system */
+
+/* ---- reach.c: the host's arrays where the kernels reach them ---- */
+typedef struct reach reach;
+flip_status reach_create(reach **r);
+void reach_destroy(reach **r, const flip_kernels *kernels);
+void reach_reset(reach *r);
+/* A host array as the kernels read it: itself, or its copy on the device, made at the first call
+ * and kept until the tape is reset or it is let go: the host may not write it meanwhile. Host code
+ * never reads what comes back. NULL stays NULL. */
+flip_status tape_reach(flip_tape *tape, const void *host, size_t bytes, const void *out_pointer);
+/* The same for all arrays of a matrix. */
+flip_status tape_csr(flip_tape *tape, const flip_csr *a, flip_csr *out);
+/* A packing whose tables the kernels reach; it lasts as its tables do. */
+flip_status tape_packing(flip_tape *tape, const flip_packing *packing, const flip_packing **out);
+/* Values as host code reads them: themselves, or received, until the next call; NULL: no memory. */
+const flip_real *reach_host(const flip_tape *tape, const flip_real *value, size_t bytes);
 
 /* ---- the tape ---- */
 typedef enum op {
@@ -125,6 +142,15 @@ extern const operator_row op_linear, op_linear2, op_aggregate, op_linear_aggrega
     op_linear_steps, op_gather_pairs, op_pair_dot, op_cross_entropy, op_binary_cross_entropy,
     op_squared_error, op_inner;
 
+/* Rows of an exchange between ranks on their way through the host, where values lie on a device.
+ */
+typedef struct staging {
+    flip_real *own, *halo; /* pinned */
+    size_t own_bytes, halo_bytes;
+    flip_real *to; /* on the device: where the halo's rows go */
+    size_t n;      /* values of the halo, or of the own rows */
+} staging;
+
 struct flip_tape {
     flip_comm *comm;
     flip_meter *meter;
@@ -154,6 +180,8 @@ struct flip_tape {
     uint64_t n_draws; /* dropouts since reset */
     flip_status status;
     pool *pool;
+    reach *reach;
+    staging staged;
     variable *vars;
     int32_t n_vars, max_vars;
     record *records;
@@ -199,6 +227,13 @@ flip_status tape_give_gradient(flip_tape *tape, record *r, int i, flip_real *fro
 flip_status tape_pass_gradient(flip_tape *tape, record *r, int i);
 /* Backward will not read input i any more: its memory may serve the gradient. */
 void tape_done_with(flip_tape *tape, record *r, int i);
+/* y += x, both of x's shape. */
+void tape_add(flip_tape *tape, const variable *shape, flip_real *y, const flip_real *x);
+/* Input i's gradient (+)= from, of the first m rows of n, `from`'s rows ld apart. */
+flip_status tape_copy_gradient(flip_tape *tape, record *r, int i, int64_t m, int64_t n,
+                               const flip_real *from, int64_t ld);
+/* The gradient of a loss. */
+double tape_slope(const flip_tape *tape, const record *r);
 /* What a product multiplies with: the weight transform's place. */
 const flip_real *tape_weight(const flip_tape *tape, flip_param p);
 double *tape_weight_gradient(const flip_tape *tape, flip_param p);

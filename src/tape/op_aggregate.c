@@ -32,13 +32,44 @@ flip_csr edges_rows(const flip_csr *a, int32_t first, int32_t n) {
     return part;
 }
 
+static flip_status grow_pinned(flip_tape *tape, flip_real **memory, size_t *held, size_t bytes) {
+    if (bytes <= *held) return FLIP_OK;
+    tape->kernels->give_back_pinned(*memory);
+    *memory = NULL;
+    *held = 0;
+    FLIP_TRY(tape->kernels->take_pinned(memory, bytes, "rows between ranks"));
+    *held = bytes;
+    return FLIP_OK;
+}
+
+/* Rows go through the host where values lie on a device. What was sent from there before may still
+ * be on its way. */
+static flip_status open_staging(flip_tape *tape, size_t own, size_t halo) {
+    staging *s = &tape->staged;
+    FLIP_TRY(tape->kernels->wait());
+    FLIP_TRY(grow_pinned(tape, &s->own, &s->own_bytes, own));
+    return grow_pinned(tape, &s->halo, &s->halo_bytes, halo);
+}
+
 flip_status edges_halo_begin(flip_tape *tape, const flip_adjacency *g, const flip_real *x,
                              size_t width, flip_real **halo) {
     *halo = NULL;
     if (!g->plan) return FLIP_OK;
-    FLIP_TRY(pool_alloc(tape->pool, halo, (size_t)g->n_halo * width * sizeof(flip_real)));
+    const size_t bytes = (size_t)g->n_halo * width * sizeof(flip_real);
+    FLIP_TRY(pool_alloc(tape->pool, halo, bytes));
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = flip_plan_forward_begin(g->plan, x, width, *halo);
+    flip_real *arrive = *halo;
+    flip_status status = FLIP_OK;
+    if (tape->kernels->on_device) {
+        const size_t own = (size_t)edges_sources(g) * width * sizeof(flip_real);
+        status = open_staging(tape, own, bytes);
+        if (status == FLIP_OK) tape->kernels->receive(tape->staged.own, x, own);
+        tape->staged.to = *halo;
+        tape->staged.n = (size_t)g->n_halo * width;
+        x = tape->staged.own;
+        arrive = tape->staged.halo;
+    }
+    if (status == FLIP_OK) status = flip_plan_forward_begin(g->plan, x, width, arrive);
     flip_meter_end(tape->meter);
     return status;
 }
@@ -47,6 +78,8 @@ flip_status edges_halo_end(flip_tape *tape, const flip_adjacency *g) {
     if (!g->plan) return FLIP_OK;
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
     flip_status status = flip_plan_forward_end(g->plan);
+    if (status == FLIP_OK && tape->kernels->on_device)
+        tape->kernels->send(tape->staged.to, tape->staged.halo, tape->staged.n * sizeof(flip_real));
     flip_meter_end(tape->meter);
     return status;
 }
@@ -55,15 +88,37 @@ flip_status edges_return_begin(flip_tape *tape, const flip_adjacency *g, const f
                                size_t width) {
     if (!g->plan) return FLIP_OK;
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = flip_plan_backward_begin(g->plan, halo, width);
+    flip_status status = FLIP_OK;
+    if (tape->kernels->on_device) {
+        const size_t bytes = (size_t)g->n_halo * width * sizeof(flip_real);
+        tape->staged.n = (size_t)edges_sources(g) * width;
+        status = open_staging(tape, tape->staged.n * sizeof(flip_real), bytes);
+        if (status == FLIP_OK) tape->kernels->receive(tape->staged.halo, halo, bytes);
+        halo = tape->staged.halo;
+    }
+    if (status == FLIP_OK) status = flip_plan_backward_begin(g->plan, halo, width);
     flip_meter_end(tape->meter);
     return status;
+}
+
+/* What arrived for own rows, summed on the host and added on the device. */
+static flip_status return_staged(flip_tape *tape, const flip_adjacency *g, flip_real *own) {
+    const size_t n = tape->staged.n, bytes = n * sizeof *own;
+    flip_real *arrived;
+    if (bytes > 0) memset(tape->staged.own, 0, bytes);
+    FLIP_TRY(flip_plan_backward_end(g->plan, tape->staged.own));
+    FLIP_TRY(pool_alloc(tape->pool, &arrived, bytes));
+    tape->kernels->send(arrived, tape->staged.own, bytes);
+    tape->kernels->scaled(1, (int64_t)n, own, (int64_t)n, arrived, (int64_t)n, 1, true);
+    pool_free(tape->pool, arrived);
+    return FLIP_OK;
 }
 
 flip_status edges_return_end(flip_tape *tape, const flip_adjacency *g, flip_real *own) {
     if (!g->plan) return FLIP_OK;
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = flip_plan_backward_end(g->plan, own);
+    flip_status status = tape->kernels->on_device ? return_staged(tape, g, own)
+                                                  : flip_plan_backward_end(g->plan, own);
     flip_meter_end(tape->meter);
     return status;
 }
@@ -98,11 +153,14 @@ static int32_t columns_of(const flip_adjacency *g, const variable *x) {
 static flip_status pull(flip_tape *tape, const flip_adjacency *g, int32_t dim, flip_real *y,
                         const flip_real *x, const flip_real *halo, bool add) {
     int32_t n_interior = g->plan ? g->n_interior : g->n_own;
-    tape->kernels->spmm(&g->a, g->plan ? g->row_order : NULL, n_interior, dim, y, x, NULL, add);
+    const int32_t *order = NULL;
+    flip_csr a;
+    FLIP_TRY(tape_csr(tape, &g->a, &a));
+    if (g->plan) FLIP_TRY(tape_reach(tape, g->row_order, (size_t)g->n_own * sizeof *order, &order));
+    tape->kernels->spmm(&a, order, n_interior, dim, y, x, NULL, add);
     FLIP_TRY(edges_halo_end(tape, g));
     if (g->plan)
-        tape->kernels->spmm(&g->a, g->row_order + n_interior, g->n_own - n_interior, dim, y, x,
-                            halo, add);
+        tape->kernels->spmm(&a, order + n_interior, g->n_own - n_interior, dim, y, x, halo, add);
     edges_meter(tape, &g->a, dim, g->n_own);
     return FLIP_OK;
 }
@@ -115,7 +173,9 @@ static flip_status pull_back(flip_tape *tape, const flip_adjacency *g, int32_t d
     if (!g->at.row_ptr)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL,
                          "the gradient of a sum over a batch's inputs needs their transpose");
-    flip_csr own = edges_rows(&g->at, 0, n_src), copies = edges_rows(&g->at, n_src, g->n_halo);
+    flip_csr at;
+    FLIP_TRY(tape_csr(tape, &g->at, &at));
+    flip_csr own = edges_rows(&at, 0, n_src), copies = edges_rows(&at, n_src, g->n_halo);
     if (g->plan) {
         FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)g->n_halo * width * sizeof(flip_real)));
         tape->kernels->spmm(&copies, NULL, g->n_halo, dim, halo, y, NULL, false);

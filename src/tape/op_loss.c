@@ -1,11 +1,6 @@
-/* Losses. Each row's term and all sums are in double; a rank sums its rows in fixed blocks, the
- * ranks' sums are added in rank order, denominators are of all ranks. */
+/* Losses: the kernels sum a rank's rows, in double and in fixed blocks; the ranks' sums are added
+ * in rank order, denominators are of all ranks. */
 #include "internal.h"
-
-#include <math.h>
-#include <string.h>
-
-enum { LOSS_BLOCK = 1024 }; /* rows */
 
 static flip_status loss_shape(const flip_tape *tape, const record *r, shape *out) {
     (void)tape;
@@ -14,51 +9,50 @@ static flip_status loss_shape(const flip_tape *tape, const record *r, shape *out
     return FLIP_OK;
 }
 
-/* A row's share of the two sums: numerator and denominator. */
-typedef struct term {
-    double top, bottom;
-} term;
-typedef term (*row_term)(const record *r, const variable *x, int64_t i);
+/* What a loss reads beside x, where the kernels reach it. */
+typedef struct operands {
+    flip_loss_rows rows;
+    const flip_real *other; /* targets, weights */
+    const uint8_t *mask;
+} operands;
+
+static flip_status reach_operands(flip_tape *tape, const record *r, operands *o) {
+    const variable *x = tape_in(tape, r, 0);
+    const flip_labels *l = &r->labels;
+    const size_t m = (size_t)rows_of(x), classes = x->dim > 1 ? (size_t)x->dim : 2;
+    o->rows.sample_mean = l->sample_mean;
+    FLIP_TRY(tape_reach(tape, l->label, m * sizeof *l->label, &o->rows.label));
+    FLIP_TRY(tape_reach(tape, l->mask, m, &o->rows.mask));
+    FLIP_TRY(tape_reach(tape, l->class_weight, classes * sizeof *l->class_weight,
+                        &o->rows.class_weight));
+    FLIP_TRY(tape_reach(tape, r->real, (size_t)size_of(x) * sizeof *r->real, &o->other));
+    return tape_reach(tape, r->mask, m, &o->mask);
+}
+
+typedef void (*loss_sums)(const flip_tape *tape, const record *r, const operands *o, double *sums);
 
 /* loss = Σ top / Σ bottom over all ranks (0 where the denominator is), or Σ top alone; number[0]
  * keeps 1 / Σ bottom, or 1. number[1] > 0 takes the place of Σ bottom. */
-static flip_status sum_rows(flip_tape *tape, record *r, row_term of_row, bool mean) {
-    const variable *x = tape_in(tape, r, 0);
-    int64_t m = rows_of(x), blocks = (m + LOSS_BLOCK - 1) / LOSS_BLOCK;
-    term *partial;
+static flip_status sum_rows(flip_tape *tape, record *r, loss_sums of_rows, bool mean) {
+    double *sums, total[2];
+    operands o;
     FLIP_TRY(tape_output(tape, r, -1));
-    FLIP_TRY(pool_alloc(tape->pool, &partial, (size_t)blocks * sizeof(term)));
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t b = 0; b < blocks; b++) {
-        term sum = {0, 0};
-        for (int64_t i = b * LOSS_BLOCK; i < m && i < (b + 1) * LOSS_BLOCK; i++) {
-            term one = of_row(r, x, i);
-            sum.top += one.top;
-            sum.bottom += one.bottom;
-        }
-        partial[b] = sum;
-    }
-    double total[2] = {0, 0};
-    for (int64_t b = 0; b < blocks; b++) {
-        total[0] += partial[b].top;
-        total[1] += partial[b].bottom;
-    }
-    pool_free(tape->pool, partial);
+    FLIP_TRY(reach_operands(tape, r, &o));
+    FLIP_TRY(pool_alloc(tape->pool, &sums, sizeof total));
+    of_rows(tape, r, &o, sums);
+    tape->kernels->receive(total, sums, sizeof total);
+    pool_free(tape->pool, sums);
+    FLIP_TRY(tape->kernels->wait());
     FLIP_TRY(flip_comm_sum_f64(tape->comm, total, 2));
     if (r->number[1] > 0) total[1] = r->number[1]; /* told: the items of other blocks count too */
     r->number[0] = !mean ? 1 : total[1] > 0 ? 1 / total[1] : 0;
     variable *out = tape_out(tape, r);
     out->scalar = total[0] * r->number[0];
-    out->value[0] = (flip_real)out->scalar;
-    tape_traffic(tape, FLIP_STAGE_LOSS, (uint64_t)size_of(x) * sizeof(flip_real), 0);
+    const flip_real value = (flip_real)out->scalar;
+    tape->kernels->send(out->value, &value, sizeof value);
+    tape_traffic(tape, FLIP_STAGE_LOSS, (uint64_t)size_of(tape_in(tape, r, 0)) * sizeof(flip_real),
+                 0);
     return FLIP_OK;
-}
-
-/* The weight of row i, 0 where it is not counted. */
-static double weight_of(const record *r, int64_t i) {
-    const flip_labels *l = &r->labels;
-    if (l->label[i] < 0 || (l->mask && !l->mask[i])) return 0;
-    return l->class_weight ? l->class_weight[l->label[i]] : 1;
 }
 
 static bool counted(const record *r, int64_t i) {
@@ -77,12 +71,10 @@ static flip_status check_labels(const record *r, int64_t m, int32_t classes) {
 
 enum { SAVED_SOFTMAX, SAVED_LOG_SUM };
 
-static term entropy_term(const record *r, const variable *x, int64_t i) {
-    if (!counted(r, i)) return (term){0, 0};
-    const double *log_sum = r->saved[SAVED_LOG_SUM];
-    double w = weight_of(r, i);
-    return (term){w * (log_sum[i] - (double)x->value[i * x->dim + r->labels.label[i]]),
-                  r->labels.sample_mean ? 1 : w};
+static void entropy_sums(const flip_tape *tape, const record *r, const operands *o, double *sums) {
+    const variable *x = tape_in(tape, r, 0);
+    tape->kernels->cross_entropy(rows_of(x), x->dim, x->value, r->saved[SAVED_LOG_SUM], &o->rows,
+                                 sums);
 }
 
 /* Keeps the softmax, whose memory becomes the gradient; the logits are not needed again. */
@@ -93,26 +85,17 @@ static flip_status entropy_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_save(tape, r, SAVED_SOFTMAX, (size_t)(m * n) * sizeof(flip_real)));
     FLIP_TRY(tape_save(tape, r, SAVED_LOG_SUM, (size_t)m * sizeof(double)));
     tape->kernels->softmax(m, n, x->value, n, r->saved[SAVED_SOFTMAX], n, r->saved[SAVED_LOG_SUM]);
-    return sum_rows(tape, r, entropy_term, true);
+    return sum_rows(tape, r, entropy_sums, true);
 }
 
 /* dx = m w (softmax(x) - onehot(y)) / denominator */
 static flip_status entropy_backward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
-    int64_t m = rows_of(x), n = x->dim;
-    double scale = (double)tape_out(tape, r)->gradient[0] * r->number[0];
     flip_real *softmax = r->saved[SAVED_SOFTMAX];
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m; i++) {
-        flip_real *dx = softmax + i * n, w = (flip_real)(weight_of(r, i) * scale);
-        if (!counted(r, i)) {
-            memset(dx, 0, (size_t)n * sizeof *dx);
-            continue;
-        }
-        dx[r->labels.label[i]] -= 1;
-        for (int64_t j = 0; j < n; j++)
-            dx[j] *= w;
-    }
+    operands o;
+    FLIP_TRY(reach_operands(tape, r, &o));
+    tape->kernels->cross_entropy_gradient(rows_of(x), x->dim, softmax, &o.rows,
+                                          tape_slope(tape, r) * r->number[0]);
     tape_traffic(tape, FLIP_STAGE_LOSS, 2 * (uint64_t)size_of(x) * sizeof(flip_real), 0);
     r->saved[SAVED_SOFTMAX] = NULL;
     return tape_give_gradient(tape, r, 0, softmax);
@@ -135,11 +118,9 @@ flip_var flip_cross_entropy(flip_tape *tape, flip_var logits, const flip_labels 
 
 /* ---- binary cross-entropy: mean of max(s,0) - s y + log(1 + exp(-|s|)) ---- */
 
-static term binary_term(const record *r, const variable *x, int64_t i) {
-    if (!counted(r, i)) return (term){0, 0};
-    double s = (double)x->value[i], w = weight_of(r, i);
-    double loss = fmax(s, 0) - s * r->labels.label[i] + log1p(exp(-fabs(s)));
-    return (term){w * loss, r->labels.sample_mean ? 1 : w};
+static void binary_sums(const flip_tape *tape, const record *r, const operands *o, double *sums) {
+    const variable *x = tape_in(tape, r, 0);
+    tape->kernels->binary(rows_of(x), x->value, &o->rows, sums);
 }
 
 static flip_status binary_forward(flip_tape *tape, record *r) {
@@ -147,23 +128,18 @@ static flip_status binary_forward(flip_tape *tape, record *r) {
     if (x->dim != 1)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "binary cross-entropy of %d columns", x->dim);
     FLIP_TRY(check_labels(r, rows_of(x), 2));
-    return sum_rows(tape, r, binary_term, true);
+    return sum_rows(tape, r, binary_sums, true);
 }
 
 /* ds = m w (sigmoid(s) - y) / denominator */
 static flip_status binary_backward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
-    int64_t m = rows_of(x);
-    double scale = (double)tape_out(tape, r)->gradient[0] * r->number[0];
+    operands o;
     target to;
+    FLIP_TRY(reach_operands(tape, r, &o));
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m; i++) {
-        double s = (double)x->value[i], e = exp(-fabs(s));
-        double sigmoid = s >= 0 ? 1 / (1 + e) : e / (1 + e);
-        double ds = counted(r, i) ? weight_of(r, i) * scale * (sigmoid - r->labels.label[i]) : 0;
-        to.gradient[i] = (to.accumulate ? to.gradient[i] : 0) + (flip_real)ds;
-    }
+    tape->kernels->binary_gradient(rows_of(x), x->value, &o.rows,
+                                   tape_slope(tape, r) * r->number[0], to.gradient, to.accumulate);
     return FLIP_OK;
 }
 
@@ -185,40 +161,25 @@ flip_var flip_binary_cross_entropy(flip_tape *tape, flip_var logits, const flip_
 
 /* ---- squared error: mean of (x - target)^2 over the targets that are numbers ---- */
 
-static bool masked_out(const record *r, int64_t i) {
-    return r->mask && !r->mask[i];
-}
-
-static term error_term(const record *r, const variable *x, int64_t i) {
-    term sum = {0, 0};
-    if (masked_out(r, i)) return sum;
-    for (int64_t j = i * x->dim; j < (i + 1) * x->dim; j++) {
-        double error = (double)x->value[j] - (double)r->real[j];
-        if (isnan((double)r->real[j])) continue;
-        sum.top += error * error;
-        sum.bottom += 1;
-    }
-    return sum;
+static void error_sums(const flip_tape *tape, const record *r, const operands *o, double *sums) {
+    const variable *x = tape_in(tape, r, 0);
+    tape->kernels->squared_error(rows_of(x), x->dim, x->value, o->other, o->mask, sums);
 }
 
 static flip_status error_forward(flip_tape *tape, record *r) {
-    return sum_rows(tape, r, error_term, true);
+    return sum_rows(tape, r, error_sums, true);
 }
 
 /* dx = 2 (x - target) / count */
 static flip_status error_backward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
-    int64_t m = rows_of(x);
-    double scale = 2 * (double)tape_out(tape, r)->gradient[0] * r->number[0];
+    operands o;
     target to;
+    FLIP_TRY(reach_operands(tape, r, &o));
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = i * x->dim; j < (i + 1) * x->dim; j++) {
-            bool none = masked_out(r, i) || isnan((double)r->real[j]);
-            double dx = none ? 0 : scale * ((double)x->value[j] - (double)r->real[j]);
-            to.gradient[j] = (to.accumulate ? to.gradient[j] : 0) + (flip_real)dx;
-        }
+    tape->kernels->squared_error_gradient(rows_of(x), x->dim, x->value, o.other, o.mask,
+                                          2 * tape_slope(tape, r) * r->number[0], to.gradient,
+                                          to.accumulate);
     return FLIP_OK;
 }
 
@@ -242,25 +203,23 @@ flip_var flip_squared_error(flip_tape *tape, flip_var x, const flip_real *target
 
 /* ---- inner product with given weights: Σ weight x;  dx = weight ---- */
 
-static term inner_term(const record *r, const variable *x, int64_t i) {
-    term sum = {0, 0};
-    for (int64_t j = i * x->dim; j < (i + 1) * x->dim; j++)
-        sum.top += (double)r->real[j] * (double)x->value[j];
-    return sum;
+static void inner_sums(const flip_tape *tape, const record *r, const operands *o, double *sums) {
+    const variable *x = tape_in(tape, r, 0);
+    tape->kernels->inner(rows_of(x), x->dim, x->value, o->other, sums);
 }
 
 static flip_status inner_forward(flip_tape *tape, record *r) {
-    return sum_rows(tape, r, inner_term, false);
+    return sum_rows(tape, r, inner_sums, false);
 }
 
 static flip_status inner_backward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
-    int64_t n = size_of(x);
-    flip_real scale = tape_out(tape, r)->gradient[0];
+    operands o;
     target to;
+    FLIP_TRY(reach_operands(tape, r, &o));
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
-    for (int64_t i = 0; i < n; i++)
-        to.gradient[i] = (to.accumulate ? to.gradient[i] : 0) + scale * r->real[i];
+    tape->kernels->scaled(rows_of(x), x->dim, to.gradient, x->dim, o.other, x->dim,
+                          (flip_real)tape_slope(tape, r), to.accumulate);
     return FLIP_OK;
 }
 

@@ -49,11 +49,15 @@ static bool by_tables(const flip_tape *tape, const flip_packing *p, int64_t m,
 
 /* entries [length, dim]: row k is what code k of every block decodes to. */
 static flip_status decode_entries(flip_tape *tape, const flip_packing *p, flip_real *entries) {
-    uint8_t *codes;
-    FLIP_TRY(pool_alloc(tape->pool, &codes, (size_t)p->length * p->stride));
+    const size_t bytes = (size_t)p->length * p->stride;
+    uint8_t *codes, *host;
+    FLIP_TRY(pool_alloc(tape->pool, &codes, bytes));
+    FLIP_TRY(flip_alloc(&host, bytes, 1, "entries of codebooks"));
     for (int32_t k = 0; k < p->length; k++)
-        memset(codes + (size_t)k * p->stride, k, p->stride);
+        memset(host + (size_t)k * p->stride, k, p->stride);
+    tape->kernels->send(codes, host, bytes);
     tape->kernels->decode_rows(p, codes, NULL, p->length, NULL, entries, p->dim);
+    flip_free(host);
     pool_free(tape->pool, codes);
     return FLIP_OK;
 }
@@ -80,7 +84,8 @@ static flip_status multiply_by_tables(flip_tape *tape, const flip_packed_rows *x
     FLIP_TRY(
         pool_alloc(tape->pool, &entries, (size_t)p->length * (size_t)p->dim * sizeof *entries));
     FLIP_TRY(pool_alloc(tape->pool, &table, table_bytes));
-    if (n < FLIP_TABLE_COLUMNS) memset(table, 0, table_bytes); /* sums read columns behind n, too */
+    if (n < FLIP_TABLE_COLUMNS)
+        tape->kernels->clear(table, table_bytes); /* sums read columns behind n, too */
     FLIP_TRY(decode_entries(tape, p, entries));
     flip_meter_begin(tape->meter, FLIP_STAGE_DENSE);
     for (int64_t j = 0; j < n; j += FLIP_TABLE_COLUMNS) {

@@ -1,9 +1,6 @@
 /* Row by row, without parameters to multiply: bias, ELU, masks, sums, concatenation. */
 #include "internal.h"
 
-#include <string.h>
-#include <tgmath.h>
-
 static uint64_t traffic_of(const variable *x, int passes) {
     return (uint64_t)size_of(x) * (uint64_t)passes * sizeof(flip_real);
 }
@@ -57,20 +54,14 @@ flip_var flip_activate(flip_tape *tape, flip_var x, flip_act act) {
 static flip_status elu_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, 0));
     variable *y = tape_out(tape, r);
-    int64_t n = size_of(y);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        if (!(y->value[i] > 0)) y->value[i] = expm1(y->value[i]);
+    tape->kernels->elu(size_of(y), y->value);
     tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(y, 2), 0);
     return FLIP_OK;
 }
 
 static flip_status elu_backward(flip_tape *tape, record *r) {
     variable *y = tape_out(tape, r);
-    int64_t n = size_of(y);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        if (!(y->value[i] > 0)) y->gradient[i] *= y->value[i] + 1;
+    tape->kernels->elu_gradient(size_of(y), y->gradient, y->value);
     return tape_pass_gradient(tape, r, 0);
 }
 
@@ -90,21 +81,21 @@ flip_var flip_elu(flip_tape *tape, flip_var x) {
 
 /* ---- y = x mask / (1 - p) with a given mask ---- */
 
-static void mask_values(const record *r, int64_t n, flip_real *x) {
-    flip_real scale = (flip_real)(1 / (1 - r->number[0]));
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        x[i] = r->mask[i] ? x[i] * scale : 0;
+static flip_status mask_values(flip_tape *tape, const record *r, flip_real *x) {
+    const int64_t n = size_of(tape_out(tape, r));
+    const uint8_t *mask = NULL;
+    FLIP_TRY(tape_reach(tape, r->mask, (size_t)n, &mask));
+    tape->kernels->mask_bytes(n, x, mask, (flip_real)(1 / (1 - r->number[0])));
+    return FLIP_OK;
 }
 
 static flip_status mask_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, 0));
-    mask_values(r, size_of(tape_out(tape, r)), tape_out(tape, r)->value);
-    return FLIP_OK;
+    return mask_values(tape, r, tape_out(tape, r)->value);
 }
 
 static flip_status mask_backward(flip_tape *tape, record *r) {
-    mask_values(r, size_of(tape_out(tape, r)), tape_out(tape, r)->gradient);
+    FLIP_TRY(mask_values(tape, r, tape_out(tape, r)->gradient));
     return tape_pass_gradient(tape, r, 0);
 }
 
@@ -128,29 +119,15 @@ flip_var flip_mask(flip_tape *tape, flip_var x, const uint8_t *mask, double p) {
 static flip_status add_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, 0));
     variable *z = tape_out(tape, r);
-    const flip_real *y = tape_in(tape, r, 1)->value;
-    int64_t n = size_of(z);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        z->value[i] += y[i];
+    tape_add(tape, z, z->value, tape_in(tape, r, 1)->value);
     tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(z, 3), 0);
     return FLIP_OK;
 }
 
 /* dx = dy = dz: y's share is copied, x takes the memory over */
-static flip_status copy_gradient(flip_tape *tape, record *r, int i, const flip_real *from) {
-    target to;
-    FLIP_TRY(tape_gradient(tape, r, i, &to));
-    if (!to.gradient) return FLIP_OK;
-    int64_t n = size_of(tape_in(tape, r, i));
-#pragma omp parallel for schedule(static)
-    for (int64_t j = 0; j < n; j++)
-        to.gradient[j] = (to.accumulate ? to.gradient[j] : 0) + from[j];
-    return FLIP_OK;
-}
-
 static flip_status add_backward(flip_tape *tape, record *r) {
-    FLIP_TRY(copy_gradient(tape, r, 1, tape_out(tape, r)->gradient));
+    const variable *z = tape_out(tape, r);
+    FLIP_TRY(tape_copy_gradient(tape, r, 1, rows_of(z), z->dim, z->gradient, z->dim));
     return tape_pass_gradient(tape, r, 0);
 }
 
@@ -171,43 +148,23 @@ flip_var flip_add(flip_tape *tape, flip_var x, flip_var y, flip_act act) {
 
 /* ---- z = (1 + e) x + y (GIN);  dx = (1 + e) dz,  de = Σ dz x,  dy = dz ---- */
 
-enum { SUM_BLOCK = 2048 }; /* values; fixed, so that the sum does not depend on threads */
-
 static flip_status scaled_add_forward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
-    flip_real scale = 1 + tape_weight(tape, r->param[0])[0];
     FLIP_TRY(tape_output(tape, r, 1));
     variable *z = tape_out(tape, r);
-    int64_t n = size_of(z);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        z->value[i] += scale * x->value[i];
-    tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(z, 3), 2 * (uint64_t)n);
+    tape->kernels->add_scaled(size_of(z), z->value, x->value, tape_weight(tape, r->param[0]), true);
+    tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(z, 3), 2 * (uint64_t)size_of(z));
     return FLIP_OK;
 }
 
 static flip_status scaled_add_backward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0), *z = tape_out(tape, r);
-    int64_t n = size_of(z), blocks = (n + SUM_BLOCK - 1) / SUM_BLOCK;
-    flip_real scale = 1 + tape_weight(tape, r->param[0])[0];
-    double *partial, *total = tape_weight_gradient(tape, r->param[0]);
-    FLIP_TRY(pool_alloc(tape->pool, &partial, (size_t)blocks * sizeof(double)));
-#pragma omp parallel for schedule(static)
-    for (int64_t b = 0; b < blocks; b++) {
-        partial[b] = 0;
-        for (int64_t i = b * SUM_BLOCK; i < n && i < (b + 1) * SUM_BLOCK; i++)
-            partial[b] += (double)z->gradient[i] * (double)x->value[i];
-    }
-    for (int64_t b = 0; b < blocks; b++)
-        *total += partial[b];
-    pool_free(tape->pool, partial);
+    tape->kernels->dot(size_of(z), z->gradient, x->value, tape_weight_gradient(tape, r->param[0]));
     target to;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
-    if (to.gradient) {
-#pragma omp parallel for schedule(static)
-        for (int64_t i = 0; i < n; i++)
-            to.gradient[i] = (to.accumulate ? to.gradient[i] : 0) + scale * z->gradient[i];
-    }
+    if (to.gradient)
+        tape->kernels->add_scaled(size_of(z), to.gradient, z->gradient,
+                                  tape_weight(tape, r->param[0]), to.accumulate);
     return tape_pass_gradient(tape, r, 1);
 }
 
@@ -240,15 +197,14 @@ static flip_status concat_shape(const flip_tape *tape, const record *r, shape *o
 }
 
 static flip_status concat_forward(flip_tape *tape, record *r) {
-    const variable *x = tape_in(tape, r, 0), *y = tape_in(tape, r, 1);
     FLIP_TRY(tape_output(tape, r, -1));
     variable *z = tape_out(tape, r);
-    int64_t m = rows_of(z);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m; i++) {
-        memcpy(z->value + i * z->dim, x->value + i * x->dim, (size_t)x->dim * sizeof(flip_real));
-        memcpy(z->value + i * z->dim + x->dim, y->value + i * y->dim,
-               (size_t)y->dim * sizeof(flip_real));
+    int64_t first = 0;
+    for (int i = 0; i < 2; i++) {
+        const variable *x = tape_in(tape, r, i);
+        tape->kernels->scaled(rows_of(x), x->dim, z->value + first, z->dim, x->value, x->dim, 1,
+                              false);
+        first += x->dim;
     }
     tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(z, 2), 0);
     return FLIP_OK;
@@ -256,18 +212,10 @@ static flip_status concat_forward(flip_tape *tape, record *r) {
 
 static flip_status concat_backward(flip_tape *tape, record *r) {
     const variable *z = tape_out(tape, r);
-    int64_t m = rows_of(z), first = 0;
+    int64_t first = 0;
     for (int i = 0; i < 2; i++) {
-        int64_t dim = tape_in(tape, r, i)->dim;
-        target to;
-        FLIP_TRY(tape_gradient(tape, r, i, &to));
-        if (to.gradient) {
-#pragma omp parallel for schedule(static)
-            for (int64_t row = 0; row < m; row++)
-                for (int64_t j = 0; j < dim; j++)
-                    to.gradient[row * dim + j] = (to.accumulate ? to.gradient[row * dim + j] : 0) +
-                                                 z->gradient[row * z->dim + first + j];
-        }
+        const int32_t dim = tape_in(tape, r, i)->dim;
+        FLIP_TRY(tape_copy_gradient(tape, r, i, rows_of(z), dim, z->gradient + first, z->dim));
         first += dim;
     }
     return FLIP_OK;
@@ -300,22 +248,22 @@ static flip_status first_shape(const flip_tape *tape, const record *r, shape *ou
 static flip_status first_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, -1));
     const variable *y = tape_out(tape, r);
-    if (size_of(y) > 0)
-        memcpy(y->value, tape_in(tape, r, 0)->value, (size_t)size_of(y) * sizeof(flip_real));
+    tape->kernels->copy(y->value, tape_in(tape, r, 0)->value,
+                        (size_t)size_of(y) * sizeof(flip_real));
     tape_traffic(tape, FLIP_STAGE_POINTWISE, traffic_of(y, 2), 0);
     return FLIP_OK;
 }
 
 static flip_status first_backward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0), *y = tape_out(tape, r);
-    int64_t n = size_of(y);
+    const int64_t n = size_of(y);
     target to;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
     if (!to.gradient) return FLIP_OK;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        to.gradient[i] = (to.accumulate ? to.gradient[i] : 0) + y->gradient[i];
-    if (!to.accumulate) memset(to.gradient + n, 0, (size_t)(size_of(x) - n) * sizeof(flip_real));
+    tape->kernels->scaled(rows_of(y), y->dim, to.gradient, y->dim, y->gradient, y->dim, 1,
+                          to.accumulate);
+    if (!to.accumulate)
+        tape->kernels->clear(to.gradient + n, (size_t)(size_of(x) - n) * sizeof(flip_real));
     return FLIP_OK;
 }
 

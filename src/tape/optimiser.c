@@ -8,7 +8,9 @@
 struct flip_optimiser {
     flip_params *params; /* borrowed */
     flip_optimiser_params settings;
-    flip_real *moments; /* Adam: m [n] then v [n]; SGD: m [n] */
+    const flip_kernels *kernels; /* the parameters', whose memory has `placed` */
+    flip_real *moments, *placed; /* Adam: m [n] then v [n]; SGD: m [n]; on a CPU one */
+    bool out;                    /* moments are in the host's hands */
     int64_t n, n_moments, steps;
     double norm;
 };
@@ -23,28 +25,40 @@ flip_status flip_optimiser_create(flip_optimiser **optimiser, flip_params *param
     o->n_moments = settings->kind == FLIP_OPTIMISER_SGD ? o->n : 2 * o->n;
     flip_status status =
         flip_alloc_zero(&o->moments, (size_t)o->n_moments, sizeof(flip_real), "optimiser moments");
+    o->placed = o->moments;
+    o->kernels = flip_params_kernels(params);
+    if (status == FLIP_OK && o->kernels->on_device) {
+        o->out = true;
+        status = o->kernels->take(&o->placed, (size_t)o->n_moments * sizeof(flip_real),
+                                  "optimiser moments");
+    }
     if (status != FLIP_OK) flip_optimiser_destroy(optimiser);
     return status;
 }
 
 void flip_optimiser_destroy(flip_optimiser **optimiser) {
     if (!*optimiser) return;
+    if ((*optimiser)->placed != (*optimiser)->moments)
+        (*optimiser)->kernels->give_back((*optimiser)->placed);
     flip_free((*optimiser)->moments);
     flip_free(*optimiser);
     *optimiser = NULL;
 }
 
-/* m = momentum m + g + decay p;  p -= lr m */
+/* The moments where the kernels have them. */
+static flip_real *placed(flip_optimiser *o) {
+    if (o->out && o->placed != o->moments)
+        o->kernels->send(o->placed, o->moments, (size_t)o->n_moments * sizeof(flip_real));
+    o->out = false;
+    return o->placed;
+}
+
 static void sgd(flip_optimiser *o, double scale) {
     const flip_optimiser_params *s = &o->settings;
-    flip_real *p = flip_params_values(o->params);
-    const double *g = flip_params_gradients(o->params);
-    for (int64_t i = 0; i < o->n; i++) {
-        double step =
-            s->momentum * (double)o->moments[i] + g[i] * scale + s->weight_decay * (double)p[i];
-        o->moments[i] = (flip_real)step;
-        p[i] = (flip_real)((double)p[i] - s->lr * step);
-    }
+    flip_sgd_step step = {
+        .lr = s->lr, .momentum = s->momentum, .weight_decay = s->weight_decay, .grad_scale = scale};
+    o->kernels->sgd(o->n, flip_params_placed_values(o->params),
+                    flip_params_placed_gradients(o->params), placed(o), &step);
 }
 
 static void adam(flip_optimiser *o, double scale) {
@@ -58,8 +72,9 @@ static void adam(flip_optimiser *o, double scale) {
                            .correct1 = 1 - pow(s->beta1, (double)o->steps),
                            .correct2 = 1 - pow(s->beta2, (double)o->steps),
                            .grad_scale = scale};
-    flip_kernels_get()->adam(o->n, flip_params_values(o->params), flip_params_gradients(o->params),
-                             o->moments, o->moments + o->n, &step);
+    flip_real *m = placed(o);
+    o->kernels->adam(o->n, flip_params_placed_values(o->params),
+                     flip_params_placed_gradients(o->params), m, m + o->n, &step);
 }
 
 flip_status flip_optimiser_step(flip_optimiser *o) {
@@ -87,6 +102,9 @@ double flip_optimiser_norm(const flip_optimiser *o) {
 
 flip_real *flip_optimiser_moments(flip_optimiser *o, int64_t *n) {
     *n = o->n_moments;
+    if (!o->out && o->placed != o->moments)
+        o->kernels->receive(o->moments, o->placed, (size_t)o->n_moments * sizeof(flip_real));
+    o->out = true;
     return o->moments;
 }
 

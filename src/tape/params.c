@@ -18,6 +18,10 @@ struct flip_params {
     int32_t n, capacity;
     flip_real *values;
     double *gradients;
+    const flip_kernels *kernels; /* whose memory has the following two; on a CPU the former */
+    flip_real *placed_values;
+    double *placed_gradients;
+    bool values_out, gradients_out; /* in the host's hands */
     int64_t size, trainable;
     bool finished;
     flip_status status; /* of the adds so far */
@@ -27,8 +31,17 @@ flip_status flip_params_create(flip_params **params) {
     return flip_alloc_zero(params, 1, sizeof **params, "parameters");
 }
 
+static void unplace(flip_params *params) {
+    if (params->placed_values != params->values) params->kernels->give_back(params->placed_values);
+    if (params->placed_gradients != params->gradients)
+        params->kernels->give_back(params->placed_gradients);
+    params->placed_values = NULL;
+    params->placed_gradients = NULL;
+}
+
 void flip_params_destroy(flip_params **params) {
     if (!*params) return;
+    unplace(*params);
     flip_free((*params)->entries);
     flip_free((*params)->values);
     flip_free((*params)->gradients);
@@ -106,10 +119,33 @@ flip_status flip_params_finish(flip_params *params, uint64_t seed) {
     size_t size = (size_t)params->size;
     FLIP_TRY(flip_alloc(&params->values, size, sizeof(flip_real), "parameters"));
     FLIP_TRY(flip_alloc_zero(&params->gradients, size, sizeof(double), "parameter gradients"));
+    params->placed_values = params->values;
+    params->placed_gradients = params->gradients;
     for (flip_param p = 0; p < params->n; p++)
         draw(params, p, seed);
     params->finished = true;
-    return FLIP_OK;
+    return flip_params_place(params, flip_kernels_get());
+}
+
+flip_status flip_params_place(flip_params *params, const flip_kernels *kernels) {
+    const size_t n = (size_t)params->size;
+    if (!params->finished)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "parameters are placed before they are finished");
+    flip_params_values(params);
+    flip_params_gradients(params);
+    unplace(params);
+    params->kernels = kernels;
+    params->placed_values = params->values;
+    params->placed_gradients = params->gradients;
+    if (!kernels->on_device) return FLIP_OK;
+    params->placed_values = NULL;
+    params->placed_gradients = NULL;
+    FLIP_TRY(kernels->take(&params->placed_values, n * sizeof(flip_real), "parameters"));
+    return kernels->take(&params->placed_gradients, n * sizeof(double), "parameter gradients");
+}
+
+const flip_kernels *flip_params_kernels(const flip_params *params) {
+    return params->kernels;
 }
 
 int32_t flip_params_count(const flip_params *params) {
@@ -125,15 +161,40 @@ int64_t flip_params_trainable(const flip_params *params) {
 }
 
 flip_real *flip_params_values(flip_params *params) {
+    if (params->placed_values != params->values && !params->values_out)
+        params->kernels->receive(params->values, params->placed_values,
+                                 (size_t)params->size * sizeof(flip_real));
+    params->values_out = true;
     return params->values;
 }
 
 double *flip_params_gradients(flip_params *params) {
+    if (params->placed_gradients != params->gradients && !params->gradients_out)
+        params->kernels->receive(params->gradients, params->placed_gradients,
+                                 (size_t)params->size * sizeof(double));
+    params->gradients_out = true;
     return params->gradients;
 }
 
+flip_real *flip_params_placed_values(flip_params *params) {
+    if (params->placed_values != params->values && params->values_out)
+        params->kernels->send(params->placed_values, params->values,
+                              (size_t)params->size * sizeof(flip_real));
+    params->values_out = false;
+    return params->placed_values;
+}
+
+double *flip_params_placed_gradients(flip_params *params) {
+    if (params->placed_gradients != params->gradients && params->gradients_out)
+        params->kernels->send(params->placed_gradients, params->gradients,
+                              (size_t)params->size * sizeof(double));
+    params->gradients_out = false;
+    return params->placed_gradients;
+}
+
 void flip_params_clear_gradients(flip_params *params) {
-    memset(params->gradients, 0, (size_t)params->size * sizeof(double));
+    params->gradients_out = false; /* whatever the host wrote */
+    params->kernels->clear(params->placed_gradients, (size_t)params->size * sizeof(double));
 }
 
 const char *flip_params_name(const flip_params *params, flip_param p) {
@@ -156,16 +217,19 @@ flip_param flip_params_find(const flip_params *params, const char *name) {
 
 flip_status flip_params_reduce(flip_params *params, flip_comm *comm) {
     flip_meter *meter = flip_comm_meter(comm);
+    if (flip_comm_size(comm) == 1) return FLIP_OK;
     flip_meter_begin(meter, FLIP_STAGE_ALLREDUCE);
-    flip_status status = flip_comm_sum_f64(comm, params->gradients, (size_t)params->trainable);
+    flip_status status =
+        flip_comm_sum_f64(comm, flip_params_gradients(params), (size_t)params->trainable);
     flip_meter_end(meter);
     return status;
 }
 
-double flip_params_norm(const flip_params *params) {
+double flip_params_norm(flip_params *params) {
+    const double *g = flip_params_gradients(params);
     double sum = 0;
     for (int64_t i = 0; i < params->trainable; i++)
-        sum += params->gradients[i] * params->gradients[i];
+        sum += g[i] * g[i];
     return sqrt(sum);
 }
 
@@ -174,6 +238,7 @@ double flip_clip_factor(double norm, double max_norm) {
 }
 
 void flip_params_scale_gradients(flip_params *params, double factor) {
+    double *g = flip_params_gradients(params);
     for (int64_t i = 0; i < params->trainable; i++)
-        params->gradients[i] *= factor;
+        g[i] *= factor;
 }

@@ -54,7 +54,10 @@ flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
                                            "fake-quantised and low-bit weights are not");
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "tape"));
     flip_tape *tape = *out;
-    const flip_kernels *k = flip_kernels_get();
+    const flip_kernels *k = params->kernels ? params->kernels : flip_kernels_get();
+    if (k->on_device && params->saved >= FLIP_SAVED_2BIT)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "activations in few bits are kept on the CPU alone so "
+                                           "far; on a GPU use --activations keep or recompute");
     tape->comm = params->comm;
     tape->meter = flip_comm_meter(params->comm);
     tape->params = params->params;
@@ -71,13 +74,18 @@ flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
     tape->gemm_nt = params->bf16 ? k->gemm_nt_bf16 : k->gemm_nt;
     tape->gemm_tn = params->bf16 ? k->gemm_tn_bf16 : k->gemm_tn;
     tape->product_size = params->bf16 ? 2 : sizeof(flip_real);
-    flip_status status = pool_create(&tape->pool, "activations");
+    flip_status status = pool_create(&tape->pool, "activations", k);
+    if (status == FLIP_OK) status = reach_create(&tape->reach);
+    if (status == FLIP_OK) status = flip_params_place(tape->params, k);
     if (status != FLIP_OK) flip_tape_destroy(out);
     return status;
 }
 
 void flip_tape_destroy(flip_tape **tape) {
     if (!*tape) return;
+    reach_destroy(&(*tape)->reach, (*tape)->kernels);
+    (*tape)->kernels->give_back_pinned((*tape)->staged.own);
+    (*tape)->kernels->give_back_pinned((*tape)->staged.halo);
     pool_destroy(&(*tape)->pool);
     flip_free((*tape)->vars);
     flip_free((*tape)->records);
@@ -91,6 +99,7 @@ void flip_tape_trim(flip_tape *tape) {
 }
 
 void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch) {
+    reach_reset(tape->reach);
     pool_reset(tape->pool);
     tape->n_vars = tape->n_records = 0;
     tape->n_draws = 0;
@@ -158,7 +167,8 @@ flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t d
         tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "input has shape [%d, %d, %d]%s", rows, steps,
                                  dim, data ? "" : " and no data");
     else
-        tape->status = add_variable(tape, v, &x);
+        tape->status = tape_reach(tape, data, (size_t)size_of(&v) * sizeof *data, &v.value);
+    if (tape->status == FLIP_OK) tape->status = add_variable(tape, v, &x);
     return tape->status == FLIP_OK ? x : FLIP_VAR_NONE;
 }
 
@@ -169,6 +179,18 @@ void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns) {
                                  columns, tape->vars[x].dim);
     else
         tape->vars[x].constant = columns;
+}
+
+/* Codes and keys of as many rows as there are, told by the largest index. */
+static flip_status reach_packed(flip_tape *tape, int32_t rows, flip_packed_rows *c) {
+    size_t n = c->index ? 0 : (size_t)rows;
+    if (!tape->kernels->on_device) return FLIP_OK;
+    for (int32_t i = 0; c->index && i < rows; i++)
+        if ((size_t)c->index[i] >= n) n = (size_t)c->index[i] + 1;
+    FLIP_TRY(tape_reach(tape, c->codes, n * c->packing->stride, &c->codes));
+    FLIP_TRY(tape_reach(tape, c->key, n * sizeof *c->key, &c->key));
+    FLIP_TRY(tape_reach(tape, c->index, (size_t)rows * sizeof *c->index, &c->index));
+    return tape_packing(tape, c->packing, &c->packing);
 }
 
 flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed) {
@@ -184,7 +206,8 @@ flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed
         tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "packed input of %d rows%s", rows,
                                  packed->codes ? "" : " without codes");
     else
-        tape->status = add_variable(tape, v, &x);
+        tape->status = reach_packed(tape, rows, &v.coded);
+    if (tape->status == FLIP_OK) tape->status = add_variable(tape, v, &x);
     return tape->status == FLIP_OK ? x : FLIP_VAR_NONE;
 }
 
@@ -202,11 +225,15 @@ void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *
 }
 
 const flip_real *flip_tape_value(const flip_tape *tape, flip_var x) {
-    return exists(tape, x) ? tape->vars[x].value : NULL;
+    if (!exists(tape, x)) return NULL;
+    const variable *v = &tape->vars[x];
+    return reach_host(tape, v->value, (size_t)size_of(v) * sizeof(flip_real));
 }
 
 const flip_real *flip_tape_gradient(const flip_tape *tape, flip_var x) {
-    return exists(tape, x) ? tape->vars[x].gradient : NULL;
+    if (!exists(tape, x)) return NULL;
+    const variable *v = &tape->vars[x];
+    return reach_host(tape, v->gradient, (size_t)size_of(v) * sizeof(flip_real));
 }
 
 double flip_tape_scalar(const flip_tape *tape, flip_var loss) {
@@ -320,7 +347,7 @@ flip_status tape_output(flip_tape *tape, record *r, int from) {
     }
     size_t bytes = (size_t)size_of(out) * sizeof(flip_real);
     FLIP_TRY(pool_alloc(tape->pool, &out->value, bytes));
-    if (from >= 0 && bytes > 0) memcpy(out->value, tape_in(tape, r, from)->value, bytes);
+    if (from >= 0) tape->kernels->copy(out->value, tape_in(tape, r, from)->value, bytes);
     return FLIP_OK;
 }
 
@@ -350,6 +377,24 @@ flip_status tape_gradient_in_place(flip_tape *tape, record *r, int i, target *to
     return FLIP_OK;
 }
 
+void tape_add(flip_tape *tape, const variable *shape, flip_real *y, const flip_real *x) {
+    tape->kernels->scaled(rows_of(shape), shape->dim, y, shape->dim, x, shape->dim, 1, true);
+}
+
+flip_status tape_copy_gradient(flip_tape *tape, record *r, int i, int64_t m, int64_t n,
+                               const flip_real *from, int64_t ld) {
+    target to;
+    FLIP_TRY(tape_gradient(tape, r, i, &to));
+    if (to.gradient) tape->kernels->scaled(m, n, to.gradient, n, from, ld, 1, to.accumulate);
+    return FLIP_OK;
+}
+
+double tape_slope(const flip_tape *tape, const record *r) {
+    flip_real slope;
+    tape->kernels->receive(&slope, tape_out(tape, r)->gradient, sizeof slope);
+    return (double)slope;
+}
+
 flip_status tape_give_gradient(flip_tape *tape, record *r, int i, flip_real *from) {
     variable *in = tape_in(tape, r, i);
     if (in->needs_gradient && !in->gradient) {
@@ -359,10 +404,7 @@ flip_status tape_give_gradient(flip_tape *tape, record *r, int i, flip_real *fro
     }
     target to;
     FLIP_TRY(tape_gradient(tape, r, i, &to));
-    int64_t n = to.gradient ? size_of(in) : 0;
-#pragma omp parallel for schedule(static)
-    for (int64_t j = 0; j < n; j++)
-        to.gradient[j] += from[j];
+    if (to.gradient) tape_add(tape, in, to.gradient, from);
     pool_free(tape->pool, from);
     return FLIP_OK;
 }
@@ -393,16 +435,36 @@ const flip_real *tape_weight(const flip_tape *tape, flip_param p) {
     if (p == FLIP_PARAM_NONE) return NULL;
     int64_t offset;
     flip_params_shape(tape->params, p, NULL, NULL, &offset);
-    return flip_params_values(tape->params) + offset;
+    return flip_params_placed_values(tape->params) + offset;
 }
 
 double *tape_weight_gradient(const flip_tape *tape, flip_param p) {
     int64_t offset;
     flip_params_shape(tape->params, p, NULL, NULL, &offset);
-    return flip_params_gradients(tape->params) + offset;
+    return flip_params_placed_gradients(tape->params) + offset;
 }
 
-flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key) {
+/* Keys of a timeline's rows; made anew where they change. */
+static flip_status timeline_keys(flip_tape *tape, int32_t rows, int32_t steps, int32_t timeline,
+                                 int32_t first) {
+    if (tape->key && tape->key_rows == rows && tape->key_steps == steps && tape->key_first == first)
+        return FLIP_OK;
+    flip_tape_let_go(tape, tape->key);
+    flip_free(tape->key);
+    tape->key = NULL;
+    FLIP_TRY(flip_alloc(&tape->key, (size_t)rows * (size_t)steps, sizeof(int64_t), "dropout keys"));
+    tape->key_rows = rows;
+    tape->key_steps = steps;
+    tape->key_first = first;
+    for (int64_t i = 0; i < rows; i++)
+        for (int32_t t = 0; t < steps; t++)
+            tape->key[i * steps + t] =
+                (tape->given_key ? tape->given_key[i] : i) * timeline + first + t;
+    return FLIP_OK;
+}
+
+/* The keys in the host's memory. */
+static flip_status find_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key) {
     if (tape->batch_key) {
         *key = tape->batch_key;
         return rows <= tape->n_batch && steps == 1
@@ -422,26 +484,17 @@ flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "dropout on %d steps; this block has %d here",
                              steps, flip_layout_steps(tape->layout, tape->block));
     }
-    if (timeline == 1 && tape->given_key) {
-        *key = tape->given_key;
-        return FLIP_OK;
-    }
-    if (!tape->key || tape->key_rows != rows || tape->key_steps != steps ||
-        tape->key_first != first) {
-        flip_free(tape->key);
-        tape->key = NULL;
-        FLIP_TRY(
-            flip_alloc(&tape->key, (size_t)rows * (size_t)steps, sizeof(int64_t), "dropout keys"));
-        tape->key_rows = rows;
-        tape->key_steps = steps;
-        tape->key_first = first;
-        for (int64_t i = 0; i < rows; i++)
-            for (int32_t t = 0; t < steps; t++)
-                tape->key[i * steps + t] =
-                    (tape->given_key ? tape->given_key[i] : i) * timeline + first + t;
-    }
+    *key = tape->given_key;
+    if (timeline == 1 && tape->given_key) return FLIP_OK;
+    FLIP_TRY(timeline_keys(tape, rows, steps, timeline, first));
     *key = tape->key;
     return FLIP_OK;
+}
+
+flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key) {
+    const int64_t *host = NULL;
+    FLIP_TRY(find_keys(tape, rows, steps, &host));
+    return tape_reach(tape, host, (size_t)rows * (size_t)steps * sizeof *host, key);
 }
 
 uint64_t tape_draw(flip_tape *tape) {
@@ -603,7 +656,7 @@ static flip_status walk_record(flip_tape *tape, record *r) {
     const operator_row *row = table[r->op];
     if (!out->gradient && row->carries && tape_carry_gradient(tape, r)) { /* the next block's */
         FLIP_TRY(pool_alloc(tape->pool, &out->gradient, (size_t)size_of(out) * sizeof(flip_real)));
-        memset(out->gradient, 0, (size_t)size_of(out) * sizeof(flip_real));
+        tape->kernels->clear(out->gradient, (size_t)size_of(out) * sizeof(flip_real));
     }
     if (!out->gradient) return FLIP_OK; /* no path to the loss */
     if (r->bits && !r->masked) {
@@ -632,7 +685,8 @@ flip_status flip_tape_backward(flip_tape *tape, flip_var loss) {
     if (loss != FLIP_VAR_NONE && tape->vars[loss].needs_gradient) {
         variable *end = &tape->vars[loss];
         FLIP_TRY(pool_alloc(tape->pool, &end->gradient, sizeof(flip_real)));
-        end->gradient[0] = 1;
+        const flip_real one = 1;
+        tape->kernels->send(end->gradient, &one, sizeof one);
     }
     for (int32_t i = tape->n_records - 1; i >= 0 && tape->status == FLIP_OK; i--) {
         tape->status = walk_record(tape, &tape->records[i]);

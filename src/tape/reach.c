@@ -1,0 +1,205 @@
+/* What the tape's device has of the host's arrays. On a CPU they are one. On a device an array is
+ * copied when it is first asked for: until the tape is reset, or, held, until it is let go, for
+ * arrays that stay as they are from pass to pass. */
+#include "internal.h"
+
+typedef struct copy {
+    const void *host;
+    void *device; /* NULL: held, but not asked for yet */
+    size_t bytes;
+    bool held; /* in memory of its own; else in the pool */
+} copy;
+
+/* Packings whose pointers are the device's. */
+typedef struct packings {
+    flip_packing packing;
+    struct packings *next;
+} packings;
+
+struct reach {
+    copy *copies;
+    int32_t n, capacity;
+    packings *packings;
+    flip_real *host; /* what flip_tape_value received last */
+    size_t host_bytes;
+};
+
+flip_status reach_create(reach **out) {
+    return flip_alloc_zero(out, 1, sizeof **out, "device copies");
+}
+
+static void free_packings(reach *r) {
+    for (packings *p = r->packings, *next; p; p = next) {
+        next = p->next;
+        flip_free(p);
+    }
+    r->packings = NULL;
+}
+
+void reach_destroy(reach **out, const flip_kernels *kernels) {
+    reach *r = *out;
+    if (!r) return;
+    for (int32_t i = 0; i < r->n; i++)
+        if (r->copies[i].held) kernels->give_back(r->copies[i].device);
+    free_packings(r);
+    flip_free(r->copies);
+    flip_free(r->host);
+    flip_free(r);
+    *out = NULL;
+}
+
+/* The pool is reset: held copies are what stays. */
+void reach_reset(reach *r) {
+    int32_t kept = 0;
+    free_packings(r);
+    for (int32_t i = 0; i < r->n; i++)
+        if (r->copies[i].held) r->copies[kept++] = r->copies[i];
+    r->n = kept;
+}
+
+static copy *find(reach *r, const void *host) {
+    for (int32_t i = 0; i < r->n; i++)
+        if (r->copies[i].host == host) return &r->copies[i];
+    return NULL;
+}
+
+static flip_status add(reach *r, copy c, copy **out) {
+    if (r->n == r->capacity) {
+        int32_t more = r->capacity ? 2 * r->capacity : 32;
+        FLIP_TRY(flip_grow(&r->copies, (size_t)r->n, (size_t)more, sizeof(copy), "device copies"));
+        r->capacity = more;
+    }
+    r->copies[r->n] = c;
+    *out = &r->copies[r->n++];
+    return FLIP_OK;
+}
+
+static flip_status make(flip_tape *tape, copy *c) {
+    if (c->held)
+        FLIP_TRY(tape->kernels->take(&c->device, c->bytes, "arrays held on the device"));
+    else
+        FLIP_TRY(pool_alloc(tape->pool, &c->device, c->bytes));
+    tape->kernels->send(c->device, c->host, c->bytes);
+    return FLIP_OK;
+}
+
+flip_status tape_reach(flip_tape *tape, const void *host, size_t bytes, const void *out_pointer) {
+    const void **out = (const void **)out_pointer;
+    reach *r = tape->reach;
+    *out = host;
+    if (!tape->kernels->on_device || !host) return FLIP_OK;
+    copy *c = find(r, host);
+    if (!c) FLIP_TRY(add(r, (copy){.host = host, .bytes = bytes}, &c));
+    if (c->bytes < bytes)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%zu bytes of an array of %zu on the device", bytes,
+                         c->bytes);
+    if (!c->device) FLIP_TRY(make(tape, c));
+    *out = c->device;
+    return FLIP_OK;
+}
+
+flip_status tape_csr(flip_tape *tape, const flip_csr *a, flip_csr *out) {
+    const size_t entries = (size_t)a->n_entries, rows = (size_t)a->n_rows;
+    *out = *a;
+    if (!tape->kernels->on_device || !a->row_ptr) return FLIP_OK;
+    const size_t runs = a->run_ptr ? a->run_ptr[entries] : 0;
+    FLIP_TRY(tape_reach(tape, a->row_ptr, (rows + 1) * sizeof *a->row_ptr, &out->row_ptr));
+    FLIP_TRY(tape_reach(tape, a->col, entries * sizeof *a->col, &out->col));
+    FLIP_TRY(tape_reach(tape, a->run_ptr, (entries + 1) * sizeof *a->run_ptr, &out->run_ptr));
+    FLIP_TRY(tape_reach(tape, a->run_first, runs * sizeof *a->run_first, &out->run_first));
+    FLIP_TRY(tape_reach(tape, a->value_ptr, (runs + 1) * sizeof *a->value_ptr, &out->value_ptr));
+    FLIP_TRY(tape_reach(tape, a->value, (size_t)a->n_values * sizeof *a->value, &out->value));
+    FLIP_TRY(tape_reach(tape, a->row_scale, rows * sizeof *a->row_scale, &out->row_scale));
+    return tape_reach(tape, a->col_scale, (size_t)a->n_cols * sizeof *a->col_scale,
+                      &out->col_scale);
+}
+
+/* Values of a packing's `level`. */
+static size_t levels_of(const flip_packing *p) {
+    if (p->kind == FLIP_PACKING_MIXED) return FLIP_MIXED_LEVELS;
+    if (p->kind == FLIP_PACKING_SPARSE) return 256;
+    return (size_t)(p->column_levels ? p->dim : 1) << p->bits;
+}
+
+flip_status tape_packing(flip_tape *tape, const flip_packing *packing, const flip_packing **out) {
+    const size_t dim = (size_t)packing->dim;
+    const size_t book = (size_t)packing->blocks * (size_t)packing->length * (size_t)packing->width;
+    *out = packing;
+    if (!tape->kernels->on_device) return FLIP_OK;
+    packings *mine;
+    FLIP_TRY(flip_alloc(&mine, 1, sizeof *mine, "packing"));
+    *mine = (packings){.packing = *packing, .next = tape->reach->packings};
+    tape->reach->packings = mine;
+    flip_packing *p = &mine->packing;
+    *out = p;
+    FLIP_TRY(tape_reach(tape, p->offset, dim * sizeof *p->offset, &p->offset));
+    FLIP_TRY(tape_reach(tape, p->scale, dim * sizeof *p->scale, &p->scale));
+    if (p->level)
+        FLIP_TRY(tape_reach(tape, p->level, levels_of(packing) * sizeof *p->level, &p->level));
+    FLIP_TRY(tape_reach(tape, p->codebook, book * sizeof *p->codebook, &p->codebook));
+    return tape_reach(tape, p->codebook8, book, &p->codebook8);
+}
+
+flip_status flip_tape_hold(flip_tape *tape, const void *host, size_t bytes) {
+    copy *c;
+    if (!tape->kernels->on_device || !host) return FLIP_OK;
+    flip_tape_let_go(tape, host);
+    return add(tape->reach, (copy){.host = host, .bytes = bytes, .held = true}, &c);
+}
+
+void flip_tape_let_go(flip_tape *tape, const void *host) {
+    copy *c = find(tape->reach, host);
+    if (!c) return;
+    if (c->held)
+        tape->kernels->give_back(c->device);
+    else
+        pool_free(tape->pool, c->device);
+    *c = tape->reach->copies[--tape->reach->n];
+}
+
+static flip_status hold_csr(flip_tape *tape, const flip_csr *a) {
+    const size_t entries = (size_t)a->n_entries, rows = (size_t)a->n_rows;
+    if (!a->row_ptr) return FLIP_OK;
+    const size_t runs = a->run_ptr ? a->run_ptr[entries] : 0;
+    FLIP_TRY(flip_tape_hold(tape, a->row_ptr, (rows + 1) * sizeof *a->row_ptr));
+    FLIP_TRY(flip_tape_hold(tape, a->col, entries * sizeof *a->col));
+    FLIP_TRY(flip_tape_hold(tape, a->run_ptr, (entries + 1) * sizeof *a->run_ptr));
+    FLIP_TRY(flip_tape_hold(tape, a->run_first, runs * sizeof *a->run_first));
+    FLIP_TRY(flip_tape_hold(tape, a->value_ptr, (runs + 1) * sizeof *a->value_ptr));
+    FLIP_TRY(flip_tape_hold(tape, a->value, (size_t)a->n_values * sizeof *a->value));
+    FLIP_TRY(flip_tape_hold(tape, a->row_scale, rows * sizeof *a->row_scale));
+    return flip_tape_hold(tape, a->col_scale, (size_t)a->n_cols * sizeof *a->col_scale);
+}
+
+static void let_csr_go(flip_tape *tape, const flip_csr *a) {
+    const void *arrays[] = {a->row_ptr,   a->col,   a->run_ptr,   a->run_first,
+                            a->value_ptr, a->value, a->row_scale, a->col_scale};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        if (arrays[i]) flip_tape_let_go(tape, arrays[i]);
+}
+
+flip_status flip_tape_hold_adjacency(flip_tape *tape, const flip_adjacency *g) {
+    FLIP_TRY(hold_csr(tape, &g->a));
+    FLIP_TRY(hold_csr(tape, &g->at));
+    return flip_tape_hold(tape, g->row_order, (size_t)g->n_own * sizeof *g->row_order);
+}
+
+void flip_tape_let_adjacency_go(flip_tape *tape, const flip_adjacency *g) {
+    let_csr_go(tape, &g->a);
+    let_csr_go(tape, &g->at);
+    if (g->row_order) flip_tape_let_go(tape, g->row_order);
+}
+
+const flip_real *reach_host(const flip_tape *tape, const flip_real *value, size_t bytes) {
+    reach *r = tape->reach;
+    if (!tape->kernels->on_device || !value) return value;
+    if (bytes > r->host_bytes) {
+        flip_free(r->host);
+        r->host = NULL;
+        r->host_bytes = 0;
+        if (flip_alloc(&r->host, bytes, 1, "values from the device") != FLIP_OK) return NULL;
+        r->host_bytes = bytes;
+    }
+    tape->kernels->receive(r->host, value, bytes);
+    return r->host;
+}

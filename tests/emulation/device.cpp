@@ -1,12 +1,9 @@
 /* The emulated device: memory of the process, threads one after the other. */
-#include "cuda_runtime.h"
+#include "emulation.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-thread_local uint3 threadIdx, blockIdx;
-thread_local dim3 blockDim, gridDim;
-static thread_local void *shared_memory;
 
 cudaError_t cudaGetDeviceCount(int *n) {
     *n = 1;
@@ -71,20 +68,19 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
     return cudaSuccess;
 }
 
-void *flip_emulated_shared(void) {
-    return shared_memory;
+void flip_emulated_fail(const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    fputs("emulated device: ", stderr);
+    vfprintf(stderr, format, list);
+    fputc('\n', stderr);
+    va_end(list);
+    abort();
 }
 
-void flip_emulated_launch(const char *, unsigned blocks, unsigned threads, size_t shared,
-                          flip_emulated_thread thread, void *arguments) {
-    shared_memory = malloc(shared ? shared : 1);
-    blockDim = dim3(threads);
-    gridDim = dim3(blocks);
-    for (unsigned b = 0; b < blocks; b++)
-        for (unsigned t = 0; t < threads; t++) {
-            blockIdx = {b, 0, 0};
-            threadIdx = {t, 0, 0};
-            thread(arguments);
-        }
-    free(shared_memory);
+void flip_emulated_launch(const char *name, int64_t blocks, dim3 threads, size_t shared,
+                          flip_emulated_thread thread, const void *arguments, size_t) {
+    flip_emulated_kernel kernel = {name,   (unsigned)blocks, threads,
+                                   shared, thread,           const_cast<void *>(arguments)};
+    flip_emulated_run(&kernel, FLIP_EMULATED_FORWARD);
 }

@@ -130,7 +130,7 @@ static run open_run(const plain *p, variant v) {
                                  .n_own = r.layout->n_rows,
                                  .saved = v.recompute ? FLIP_SAVED_RECOMPUTE : FLIP_SAVED_KEEP};
     CHECK_OK(flip_tape_create(&r.tape, &settings));
-    CHECK_OK(flip_carry_create(&r.carry, v.n_blocks));
+    CHECK_OK(flip_carry_create(&r.carry, NULL, v.n_blocks));
     return r;
 }
 

@@ -146,7 +146,7 @@ static void open_run(run *r, const variant *c, const way *how) {
                                      .slices = 3,
                                      .exchange = how->exchange};
         CHECK_OK(flip_layout_create(&r->layout, comm, first, original + first[rank], &params));
-        CHECK_OK(flip_carry_create(&r->carry, how->n_blocks));
+        CHECK_OK(flip_carry_create(&r->carry, NULL, how->n_blocks));
         r->rows = r->layout->n_rows;
         r->from = r->layout->part_first[r->layout->part];
     }

@@ -35,7 +35,7 @@ static void long_pass(bool gru, bool recompute, int blocks, flip_real *y, flip_r
                                  .n_own = HELD_ROWS,
                                  .saved = recompute ? FLIP_SAVED_RECOMPUTE : FLIP_SAVED_KEEP};
     CHECK_OK(flip_tape_create(&tape, &settings));
-    CHECK_OK(flip_carry_create(&carry, blocks));
+    CHECK_OK(flip_carry_create(&carry, NULL, blocks));
     flip_real *x = malloc((size_t)(HELD_ROWS * steps * DIM) * sizeof *x),
               *up = malloc((size_t)(HELD_ROWS * steps * HIDDEN) * sizeof *up);
     flip_carry_clear(carry);

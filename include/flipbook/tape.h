@@ -162,7 +162,8 @@ void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch);
  * layout (redistribute, or one chunk), or of the time layout (wavefront: on chunk 0, at the
  * timeline's end on the last chunk). */
 typedef struct flip_carry flip_carry;
-flip_status flip_carry_create(flip_carry **carry, int32_t n_blocks);
+/* kernels: in whose memory the states lie, those of the tape; NULL = flip_kernels_get(). */
+flip_status flip_carry_create(flip_carry **carry, const flip_kernels *kernels, int32_t n_blocks);
 void flip_carry_destroy(flip_carry **carry);
 void flip_carry_clear(flip_carry *carry); /* a new pass: nothing carried, no gradients */
 /* The same for a pass that begins at this block (a window), whose states begin at 0. */
@@ -171,11 +172,13 @@ void flip_carry_clear_at(flip_carry *carry, int32_t block);
  */
 void flip_carry_forget(flip_carry *carry, int32_t block);
 size_t flip_carry_bytes(const flip_carry *carry);
-/* The state at the timeline's beginning, before the first block's forward (copied); otherwise 0. */
+/* The state at the timeline's beginning, before the first block's forward (copied, out of the
+ * host's memory); otherwise 0. */
 flip_status flip_carry_begin_with(flip_carry *carry, int32_t slot, const flip_real *state,
                                   size_t n);
 /* The state at the beginning of a block (n_blocks: at the timeline's end), NULL before it is known;
- * and its gradient once that block was walked back (until the one before is). */
+ * and its gradient once that block was walked back (until the one before is). In the kernels'
+ * memory. */
 const flip_real *flip_carry_state(const flip_carry *carry, int32_t slot, int32_t block, size_t *n);
 const flip_real *flip_carry_gradient(const flip_carry *carry, int32_t slot, int32_t block,
                                      size_t *n);

@@ -2,7 +2,7 @@
  *
  * A slot keeps what stood at the beginning of every block (n_blocks: at the timeline's end), since
  * the walk back runs each block's forward again from there, and one gradient, which moves from
- * block to block against the timeline. Memory is kept from pass to pass. */
+ * block to block against the timeline. Memory is the kernels', and kept from pass to pass. */
 #include "internal.h"
 
 #include <string.h>
@@ -16,30 +16,32 @@ typedef struct slot {
 } slot;
 
 struct flip_carry {
+    const flip_kernels *kernels;
     int32_t n_blocks, n_slots;
     int32_t first; /* block at which the pass begins */
     slot *slots;
 };
 
-flip_status flip_carry_create(flip_carry **out, int32_t n_blocks) {
+flip_status flip_carry_create(flip_carry **out, const flip_kernels *kernels, int32_t n_blocks) {
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "states between blocks"));
+    (*out)->kernels = kernels ? kernels : flip_kernels_get();
     (*out)->n_blocks = n_blocks;
     return FLIP_OK;
 }
 
-static void finish_slot(slot *s, int32_t n_blocks) {
-    for (int32_t k = 0; s->state && k <= n_blocks; k++)
-        flip_free(s->state[k]);
+static void finish_slot(const flip_carry *carry, slot *s) {
+    for (int32_t k = 0; s->state && k <= carry->n_blocks; k++)
+        carry->kernels->give_back(s->state[k]);
+    carry->kernels->give_back(s->gradient);
     flip_free(s->state);
     flip_free(s->known);
-    flip_free(s->gradient);
     *s = (slot){.gradient_of = -1};
 }
 
 void flip_carry_destroy(flip_carry **out) {
     if (!*out) return;
     for (int32_t i = 0; i < (*out)->n_slots; i++)
-        finish_slot(&(*out)->slots[i], (*out)->n_blocks);
+        finish_slot(*out, &(*out)->slots[i]);
     flip_free((*out)->slots);
     flip_free(*out);
     *out = NULL;
@@ -83,7 +85,7 @@ static flip_status open_slot(flip_carry *carry, int32_t i, size_t n) {
             carry->slots[carry->n_slots++] = (slot){.gradient_of = -1};
     }
     slot *s = &carry->slots[i];
-    if (s->n != n) finish_slot(s, carry->n_blocks);
+    if (s->n != n) finish_slot(carry, s);
     s->n = n;
     if (s->known) return FLIP_OK;
     size_t ends = (size_t)carry->n_blocks + 1;
@@ -94,13 +96,14 @@ static flip_status open_slot(flip_carry *carry, int32_t i, size_t n) {
 static flip_status open_state(flip_carry *carry, int32_t i, int32_t block) {
     slot *s = &carry->slots[i];
     if (s->state[block]) return FLIP_OK;
-    return flip_alloc(&s->state[block], s->n, sizeof(flip_real), "a state between blocks");
+    return carry->kernels->take(&s->state[block], s->n * sizeof(flip_real),
+                                "a state between blocks");
 }
 
 flip_status flip_carry_begin_with(flip_carry *carry, int32_t i, const flip_real *state, size_t n) {
     FLIP_TRY(open_slot(carry, i, n));
     FLIP_TRY(open_state(carry, i, 0));
-    memcpy(carry->slots[i].state[0], state, n * sizeof *state);
+    carry->kernels->send(carry->slots[i].state[0], state, n * sizeof *state);
     carry->slots[i].known[0] = true;
     return FLIP_OK;
 }
@@ -117,8 +120,8 @@ const flip_real *flip_carry_gradient(const flip_carry *carry, int32_t i, int32_t
     return there ? carry->slots[i].gradient : NULL;
 }
 
-static void drop_state(slot *s, int32_t block) {
-    flip_free(s->state[block]);
+static void drop_state(const flip_carry *carry, slot *s, int32_t block) {
+    carry->kernels->give_back(s->state[block]);
     s->state[block] = NULL;
     s->known[block] = false;
 }
@@ -127,8 +130,8 @@ void flip_tape_drop_carried(flip_tape *tape) {
     flip_carry *carry = tape->carry;
     for (int32_t i = 0; carry && i < tape->n_slots && i < carry->n_slots; i++) {
         if (!carry->slots[i].state) continue;
-        drop_state(&carry->slots[i], tape->block);
-        if (tape_carry_last(tape)) drop_state(&carry->slots[i], tape->block + 1);
+        drop_state(carry, &carry->slots[i], tape->block);
+        if (tape_carry_last(tape)) drop_state(carry, &carry->slots[i], tape->block + 1);
     }
 }
 
@@ -148,7 +151,7 @@ flip_status tape_carry(flip_tape *tape, record *r, size_t n) {
                          tape->block, tape->block - 1);
     FLIP_TRY(open_state(carry, r->slot, tape->block + 1));
     if (r->recorded && s->known[tape->block] && !s->gradient)
-        return flip_alloc(&s->gradient, n, sizeof(flip_real), "a state's gradient");
+        return carry->kernels->take(&s->gradient, n * sizeof(flip_real), "a state's gradient");
     return FLIP_OK;
 }
 

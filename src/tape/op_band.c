@@ -12,9 +12,6 @@
  * part that have them, and a rank carries its own ones. Gradients go the same ways back. */
 #include "internal.h"
 
-#include <omp.h>
-#include <string.h>
-
 typedef struct band {
     flip_tape *tape;
     flip_layout *layout;
@@ -77,118 +74,70 @@ static size_t carried(const band *b) {
 
 /* ---- sums ---- */
 
-/* Step t of a row: before the block's first in `earlier`, else in x. */
-static const flip_real *step_row(const band *b, const flip_real *earlier, const flip_real *x,
-                                 int32_t t) {
-    int32_t at = t - b->step;
-    return at < 0 ? earlier + (int64_t)(at + b->e) * b->dim : x + (int64_t)at * b->dim;
-}
-
-static void add(int32_t n, flip_real *to, const flip_real *from) {
-    for (int32_t j = 0; j < n; j++)
-        to[j] += from[j];
-}
-
-/* Sums of `window` steps without a subtraction, three additions a value: the timeline is cut every
- * `window` steps; a sum is the rest of one piece (tail, from its step on) and the beginning of the
- * next (head). Cuts are the timeline's, so that blocks and chunks do not change a bit. */
-static void row_forward(const band *b, const flip_real *earlier, const flip_real *x, flip_real *y,
-                        flip_real *tail, flip_real *head) {
-    const int32_t w = b->window, dim = b->dim, low = b->step - b->e;
-    for (int32_t t = b->step; t < b->step + b->steps; t++) {
-        int32_t cut = t / w * w;
-        if (t == cut || t == b->step) {
-            memset(head, 0, (size_t)dim * sizeof *head);
-            for (int32_t k = cut; k < t; k++)
-                add(dim, head, step_row(b, earlier, x, k));
-            for (int32_t k = cut - 1; k >= low && k >= cut - w; k--) {
-                flip_real *to = tail + (int64_t)(k - cut + w) * dim;
-                memcpy(to, step_row(b, earlier, x, k), (size_t)dim * sizeof *to);
-                if (k < cut - 1) add(dim, to, to + dim);
-            }
-        }
-        add(dim, head, step_row(b, earlier, x, t));
-        flip_real scale = 1 / (flip_real)(w < t + 1 ? w : t + 1),
-                  *out = y + (int64_t)(t - b->step) * dim;
-        int32_t from = t - w + 1;
-        if (from >= 0 && from < cut) {
-            const flip_real *rest = tail + (int64_t)(from - cut + w) * dim;
-            for (int32_t j = 0; j < dim; j++)
-                out[j] = scale * (rest[j] + head[j]);
-        } else {
-            for (int32_t j = 0; j < dim; j++)
-                out[j] = scale * head[j];
-        }
-    }
-}
-
-/* Gradient of step k, which may be an earlier one: from this block's own steps. */
-static void gradient_of_step(const band *b, const flip_real *dy, int32_t k, flip_real *dx) {
-    int32_t last = b->step + b->steps - 1;
-    for (int32_t t = k < b->step ? b->step : k; t <= last && t < k + b->window; t++) {
-        flip_real m = 1 / (flip_real)(b->window < t + 1 ? b->window : t + 1);
-        const flip_real *from = dy + (int64_t)(t - b->step) * b->dim;
-        for (int32_t j = 0; j < b->dim; j++)
-            dx[j] += m * from[j];
-    }
+static flip_band_steps steps_of(const band *b, int64_t rows) {
+    return (flip_band_steps){.rows = rows,
+                             .steps = b->steps,
+                             .dim = b->dim,
+                             .first = b->step,
+                             .earlier = b->e,
+                             .window = b->window};
 }
 
 /* Rows first … first+n-1. */
-static flip_status sum_rows(const band *b, int64_t first, int64_t n, const flip_real *earlier,
-                            const flip_real *x, flip_real *y) {
-    flip_real *work;
-    size_t each = ((size_t)b->window + 1) * (size_t)b->dim;
-    FLIP_TRY(pool_alloc(b->tape->pool, &work, (size_t)omp_get_max_threads() * each * sizeof *work));
-#pragma omp parallel for schedule(static)
-    for (int64_t i = first; i < first + n; i++) {
-        flip_real *tail = work + (size_t)omp_get_thread_num() * each;
-        row_forward(b, earlier ? earlier + i * b->e * b->dim : NULL, x + i * b->steps * b->dim,
-                    y + i * b->steps * b->dim, tail, tail + each - b->dim);
-    }
-    pool_free(b->tape->pool, work);
-    return FLIP_OK;
+static void sum_rows(const band *b, int64_t first, int64_t n, const flip_real *earlier,
+                     const flip_real *x, flip_real *y) {
+    const flip_band_steps steps = steps_of(b, n);
+    const int64_t own = first * b->steps * b->dim;
+    if (earlier) earlier += first * b->e * b->dim;
+    b->tape->kernels->band_sums(&steps, y + own, earlier, x + own);
 }
 
 /* dearlier: written; dx: written or added to. */
 static void sum_rows_back(const band *b, int64_t first, int64_t n, const flip_real *dy,
                           flip_real *dearlier, flip_real *dx, bool accumulate) {
-    size_t row = (size_t)b->dim * sizeof *dx;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = first; i < first + n; i++) {
-        const flip_real *from = dy + i * b->steps * b->dim;
-        for (int32_t k = -b->e; k < b->steps; k++) {
-            flip_real *to = k < 0 ? dearlier + (i * b->e + k + b->e) * b->dim
-                                  : dx + (i * b->steps + k) * b->dim;
-            if (k < 0 || !accumulate) memset(to, 0, row);
-            gradient_of_step(b, from, b->step + k, to);
-        }
-    }
+    const flip_band_steps steps = steps_of(b, n);
+    const int64_t own = first * b->steps * b->dim;
+    if (dearlier) dearlier += first * b->e * b->dim;
+    b->tape->kernels->band_sums_back(&steps, dy + own, dearlier, dx + own, accumulate);
 }
 
 /* ---- what is carried ---- */
 
-/* Row i of the rank's own step `at`. */
-static flip_real *own_step(const band *b, flip_real *kept, flip_real *x, int64_t i, int32_t at) {
-    return at < b->block_at ? kept + (i * b->kept + at - b->kept_at) * b->dim
-                            : x + (i * b->steps + at - b->block_at) * b->dim;
+/* Of the steps that the next block is left, so many are of the kept ones; the others are own. */
+static int32_t left_of_kept(const band *b) {
+    int32_t n = b->block_at - b->next_at;
+    return n < 0 ? 0 : n < b->next ? n : b->next;
+}
+
+/* Where rows of the kept steps and of x begin with what is left. */
+static int64_t kept_from(const band *b) {
+    return (int64_t)(b->next_at - b->kept_at) * b->dim;
+}
+static int64_t own_from(const band *b) {
+    return (int64_t)(b->next_at + left_of_kept(b) - b->block_at) * b->dim;
 }
 
 static void leave(const band *b, const flip_real *kept, const flip_real *x, flip_real *next) {
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < b->rows; i++)
-        for (int32_t k = 0; k < b->next; k++)
-            memcpy(next + (i * b->next + k) * b->dim,
-                   own_step(b, (flip_real *)kept, (flip_real *)x, i, b->next_at + k),
-                   (size_t)b->dim * sizeof *next);
+    const flip_kernels *kernels = b->tape->kernels;
+    const int64_t d = b->dim, n = left_of_kept(b), own = b->next - n;
+    if (n > 0)
+        kernels->move(b->rows, n, d, next, b->next * d, d, kept + kept_from(b), b->kept * d, d,
+                      false);
+    if (own > 0)
+        kernels->move(b->rows, own, d, next + n * d, b->next * d, d, x + own_from(b), b->steps * d,
+                      d, false);
 }
 
 /* The next block's gradients of what it was left. */
 static void take_back(const band *b, const flip_real *dnext, flip_real *dkept, flip_real *dx) {
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < b->rows; i++)
-        for (int32_t k = 0; k < b->next; k++)
-            add(b->dim, own_step(b, dkept, dx, i, b->next_at + k),
-                dnext + (i * b->next + k) * b->dim);
+    const flip_kernels *kernels = b->tape->kernels;
+    const int64_t d = b->dim, n = left_of_kept(b), own = b->next - n;
+    if (n > 0)
+        kernels->move(b->rows, n, d, dkept + kept_from(b), b->kept * d, d, dnext, b->next * d, d,
+                      true);
+    if (own > 0)
+        kernels->move(b->rows, own, d, dx + own_from(b), b->steps * d, d, dnext + n * d,
+                      b->next * d, d, true);
 }
 
 /* ---- forward ---- */
@@ -199,6 +148,9 @@ static flip_status band_shape(const flip_tape *tape, const record *r, shape *out
     if (l && l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "TM-GCN's band has no state to hand over; use "
                                            "--distribute window, time, grid or nodes");
+    if (l && l->n_time > 1 && tape->kernels->on_device)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "on a GPU TM-GCN's band wants all steps of a node on "
+                                           "one rank; use --distribute nodes");
     if (l && (out->rows != l->n_rows || out->steps != flip_layout_steps(l, tape->block)))
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "[%d, %d] is not this block's [%d, %d]", out->rows,
                          out->steps, l->n_rows, flip_layout_steps(l, tape->block));
@@ -221,7 +173,7 @@ static flip_status forward_moved(const band *b, const variable *x, const flip_re
             FLIP_TRY(flip_layout_to_nodes_begin(l, block, s + 1, b->dim, x->value));
         FLIP_TRY(flip_layout_to_nodes_end(l, xn));
         flip_layout_slice(l, s, l->n_own, &first, &n);
-        FLIP_TRY(sum_rows(b, first, n, earlier, xn, yn));
+        sum_rows(b, first, n, earlier, xn, yn);
         if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
         FLIP_TRY(flip_layout_to_time_begin(l, block, s, b->dim, yn, out->value));
     }
@@ -239,7 +191,7 @@ static flip_status forward_window(const band *b, const variable *x, const flip_r
     FLIP_TRY(pool_alloc(p, &earlier, (size_t)(b->rows * b->e * b->dim) * sizeof *earlier));
     FLIP_TRY(flip_layout_window(b->layout, b->tape->block, b->window - 1, b->dim, kept, x->value,
                                 earlier));
-    FLIP_TRY(sum_rows(b, 0, b->rows, earlier, x->value, out->value));
+    sum_rows(b, 0, b->rows, earlier, x->value, out->value);
     pool_free(p, earlier);
     if (next) leave(b, kept, x->value, next);
     return FLIP_OK;
@@ -258,7 +210,7 @@ static flip_status band_forward(flip_tape *tape, record *r) {
     tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(x) * 2 * sizeof(flip_real), 0);
     if (in_window(tape)) return forward_window(&b, x, kept, next, tape_out(tape, r));
     if (is_moved(tape)) return forward_moved(&b, x, kept, next, tape_out(tape, r));
-    FLIP_TRY(sum_rows(&b, 0, b.rows, kept, x->value, tape_out(tape, r)->value));
+    sum_rows(&b, 0, b.rows, kept, x->value, tape_out(tape, r)->value);
     if (next) leave(&b, kept, x->value, next);
     return FLIP_OK;
 }
@@ -303,7 +255,7 @@ static flip_status backward_window(const band *b, record *r, const flip_real *dn
     target to;
     FLIP_TRY(tape_gradient(b->tape, r, 0, &to));
     FLIP_TRY(pool_alloc(p, &earlier, (size_t)(b->rows * b->e * b->dim) * sizeof *earlier));
-    memset(dkept, 0, (size_t)(b->rows * b->kept * b->dim) * sizeof *dkept);
+    b->tape->kernels->clear(dkept, (size_t)(b->rows * b->kept * b->dim) * sizeof *dkept);
     sum_rows_back(b, 0, b->rows, tape_out(b->tape, r)->gradient, earlier, to.gradient,
                   to.accumulate);
     if (dnext) take_back(b, dnext, dkept, to.gradient);
@@ -331,7 +283,7 @@ static flip_status band_backward(flip_tape *tape, record *r) {
     if (!tape_in(tape, r, 0)->needs_gradient) return FLIP_OK;
     FLIP_TRY(pool_alloc(tape->pool, &dkept, bytes)); /* given is dnext's memory */
     FLIP_TRY(band_walk(&b, r, dnext, dkept));
-    if (given && bytes > 0) memcpy(given, dkept, bytes);
+    if (given) tape->kernels->copy(given, dkept, bytes);
     pool_free(tape->pool, dkept);
     return FLIP_OK;
 }

@@ -4,7 +4,6 @@
 #include "internal.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct flip_pairs {
     int32_t n; /* pairs */
@@ -12,9 +11,10 @@ struct flip_pairs {
     int32_t n_own;  /* nodes of this rank */
     int32_t n_halo; /* distinct (node, step) of other ranks */
     flip_plan *plan;
-    int32_t *end;    /* [n, 2] of each end: own node, or n_own + row of the halo */
-    int32_t *step;   /* [n] */
-    int64_t *ptr;    /* [n_own + n_halo + 1]: ends of an own node or halo row, ascending */
+    int32_t *end; /* [n, 2] of each end: own node * steps + step, or -1 - row of the halo */
+    int32_t n_rows, n_own_rows; /* distinct ones that ends name; the first are own */
+    int32_t *row;    /* [n_rows] own node * steps + step, or row of the halo; ascending in both */
+    int32_t *ptr;    /* [n_rows + 1]: a row's ends, ascending */
     int32_t *end_of; /* [2 n] pair * 2 + side */
 };
 
@@ -53,11 +53,11 @@ static flip_status remote_rows(const asked *a, int32_t steps, flip_gid **rows, i
     return flip_narrow(n_rows, distinct, "the number of remote rows in pairs");
 }
 
-/* The place of an end: its own node, or its row behind them. */
+/* The place of an end: its own row, or one of the halo. */
 static int32_t place_of(const flip_pairs *p, const asked *a, const flip_gid *halo, flip_gid id,
                         int64_t i) {
-    if (is_own(a, id)) return (int32_t)(id - a->first);
     flip_gid row = row_of(a, p->steps, id, i);
+    if (is_own(a, id)) return (int32_t)(row - a->first * p->steps);
     int32_t low = 0, high = p->n_halo - 1;
     while (low < high) {
         int32_t middle = low + (high - low) / 2;
@@ -66,30 +66,74 @@ static int32_t place_of(const flip_pairs *p, const asked *a, const flip_gid *hal
         else
             high = middle;
     }
-    return p->n_own + low;
+    return -1 - low;
 }
 
-/* Lists the ends of each place, so that the backward pass pulls. */
-static flip_status list_ends(flip_pairs *p) {
-    size_t n_places = (size_t)p->n_own + (size_t)p->n_halo;
-    FLIP_TRY(flip_alloc_zero(&p->ptr, n_places + 2, sizeof(int64_t), "pairs"));
+/* The node of an end, behind own ones a row of the halo; and its step. */
+static int64_t node_of(const flip_pairs *p, int32_t end) {
+    int32_t at = p->end[end];
+    return at < 0 ? p->n_own - 1 - (int64_t)at : at / p->steps;
+}
+static int64_t step_of(const flip_pairs *p, int32_t end) {
+    return p->end[end] < 0 ? 0 : p->end[end] % p->steps;
+}
+
+/* to = the ends in `from` (NULL: in order) by `key`, below `keys`; of one key in their order. */
+static flip_status sort_ends(const flip_pairs *p, int64_t (*key)(const flip_pairs *, int32_t),
+                             size_t keys, const int32_t *from, int32_t *to) {
+    int32_t *first;
+    const int32_t n = 2 * p->n;
+    FLIP_TRY(flip_alloc_zero(&first, keys + 1, sizeof *first, "pairs"));
+    for (int32_t i = 0; i < n; i++)
+        first[key(p, i) + 1]++;
+    for (size_t k = 0; k < keys; k++)
+        first[k + 1] += first[k];
+    for (int32_t i = 0; i < n; i++) {
+        int32_t end = from ? from[i] : i;
+        to[first[key(p, end)]++] = end;
+    }
+    flip_free(first);
+    return FLIP_OK;
+}
+
+/* Ends by node, of a node by step, of a step in pair order: two sorts that keep the order. */
+static flip_status order_ends(flip_pairs *p) {
+    const size_t nodes = (size_t)p->n_own + (size_t)p->n_halo;
+    int32_t *by_step = NULL;
     FLIP_TRY(flip_alloc(&p->end_of, 2 * (size_t)p->n, sizeof(int32_t), "pairs"));
-    for (int64_t i = 0; i < 2 * (int64_t)p->n; i++)
-        p->ptr[p->end[i] + 2]++;
-    for (size_t i = 2; i < n_places + 2; i++)
-        p->ptr[i] += p->ptr[i - 1];
-    for (int64_t i = 0; i < 2 * (int64_t)p->n; i++)
-        p->end_of[p->ptr[p->end[i] + 1]++] = (int32_t)i;
+    if (p->steps == 1) return sort_ends(p, node_of, nodes, NULL, p->end_of);
+    FLIP_TRY(flip_alloc(&by_step, 2 * (size_t)p->n, sizeof(int32_t), "pairs"));
+    flip_status status = sort_ends(p, step_of, (size_t)p->steps, NULL, by_step);
+    if (status == FLIP_OK) status = sort_ends(p, node_of, nodes, by_step, p->end_of);
+    flip_free(by_step);
+    return status;
+}
+
+/* Lists the ends of each row that is named, so that the backward pass pulls. */
+static flip_status list_ends(flip_pairs *p) {
+    const int32_t n = 2 * p->n;
+    FLIP_TRY(order_ends(p));
+    for (int32_t i = 0; i < n; i++)
+        p->n_rows += i == 0 || p->end[p->end_of[i]] != p->end[p->end_of[i - 1]];
+    FLIP_TRY(flip_alloc(&p->row, (size_t)p->n_rows, sizeof(int32_t), "pairs"));
+    FLIP_TRY(flip_alloc(&p->ptr, (size_t)p->n_rows + 1, sizeof(int32_t), "pairs"));
+    int32_t rows = 0;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t at = p->end[p->end_of[i]];
+        if (i > 0 && at == p->end[p->end_of[i - 1]]) continue;
+        p->n_own_rows += at >= 0;
+        p->row[rows] = at < 0 ? -1 - at : at;
+        p->ptr[rows++] = i;
+    }
+    p->ptr[rows] = n;
     return FLIP_OK;
 }
 
 static flip_status fill(flip_pairs *p, const asked *a, const flip_gid *halo) {
     FLIP_TRY(flip_alloc(&p->end, 2 * (size_t)p->n, sizeof(int32_t), "pairs"));
-    FLIP_TRY(flip_alloc_zero(&p->step, (size_t)p->n, sizeof(int32_t), "pairs"));
     for (int64_t i = 0; i < p->n; i++) {
         p->end[2 * i] = place_of(p, a, halo, a->u[i], i);
         p->end[2 * i + 1] = place_of(p, a, halo, a->v[i], i);
-        if (a->step) p->step[i] = a->step[i];
     }
     return list_ends(p);
 }
@@ -155,7 +199,7 @@ void flip_pairs_destroy(flip_pairs **pairs) {
     if (!*pairs) return;
     flip_plan_destroy(&(*pairs)->plan);
     flip_free((*pairs)->end);
-    flip_free((*pairs)->step);
+    flip_free((*pairs)->row);
     flip_free((*pairs)->ptr);
     flip_free((*pairs)->end_of);
     flip_free(*pairs);
@@ -177,6 +221,9 @@ static flip_status gather_shape(const flip_tape *tape, const record *r, shape *o
     if (h->steps != p->steps)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "pairs of %d steps gather from %d", p->steps,
                          h->steps);
+    if (p->plan && tape->kernels->on_device)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "pairs of nodes of several ranks are not gathered on a "
+                                           "GPU; use one rank, or --device cpu");
     *out = (shape){p->n, 1, 2 * h->dim};
     return FLIP_OK;
 }
@@ -184,63 +231,53 @@ static flip_status gather_shape(const flip_tape *tape, const record *r, shape *o
 static flip_status gather_forward(flip_tape *tape, record *r) {
     const variable *h = tape_in(tape, r, 0);
     const flip_pairs *p = r->pairs;
-    int64_t dim = h->dim, width = h->steps * dim;
+    int64_t dim = h->dim;
     flip_real *halo = NULL;
+    const int32_t *end;
+    FLIP_TRY(tape_reach(tape, p->end, 2 * (size_t)p->n * sizeof *end, &end));
     if (p->plan) {
         FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)(p->n_halo * dim) * sizeof(flip_real)));
         FLIP_TRY(flip_plan_forward_begin(p->plan, h->value, (size_t)dim, halo));
     }
     FLIP_TRY(tape_output(tape, r, -1));
     if (p->plan) FLIP_TRY(flip_plan_forward_end(p->plan));
-    flip_real *z = tape_out(tape, r)->value;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < 2 * (int64_t)p->n; i++) {
-        int64_t at = p->end[i];
-        const flip_real *row = at < p->n_own ? h->value + at * width + p->step[i / 2] * dim
-                                             : halo + (at - p->n_own) * dim;
-        memcpy(z + i * dim, row, (size_t)dim * sizeof(flip_real));
-    }
+    tape->kernels->gather_rows(2 * (int64_t)p->n, dim, tape_out(tape, r)->value, end, h->value,
+                               halo);
     pool_free(tape->pool, halo);
     tape_traffic(tape, FLIP_STAGE_EXCHANGE, 4 * (uint64_t)p->n * (uint64_t)dim * sizeof(flip_real),
                  0);
     return FLIP_OK;
 }
 
-/* dh += the gradients of a place's ends, in pair order: an own node's at each end's step, a halo
- * row's at its own. */
-static void pull_ends(const flip_pairs *p, int64_t place, int64_t dim, const flip_real *dz,
-                      flip_real *dh) {
-    for (int64_t i = p->ptr[place]; i < p->ptr[place + 1]; i++) {
-        int64_t end = p->end_of[i];
-        flip_real *to = place < p->n_own ? dh + p->step[end / 2] * dim : dh;
-        for (int64_t j = 0; j < dim; j++)
-            to[j] += dz[end * dim + j];
-    }
+/* dh += the gradients of the ends of rows from … to-1, in pair order. */
+static flip_status pull_ends(flip_tape *tape, const flip_pairs *p, int32_t from, int32_t to,
+                             int64_t dim, const flip_real *dz, flip_real *dh) {
+    const int32_t *row, *ptr, *end_of;
+    FLIP_TRY(tape_reach(tape, p->row, (size_t)p->n_rows * sizeof *row, &row));
+    FLIP_TRY(tape_reach(tape, p->ptr, ((size_t)p->n_rows + 1) * sizeof *ptr, &ptr));
+    FLIP_TRY(tape_reach(tape, p->end_of, 2 * (size_t)p->n * sizeof *end_of, &end_of));
+    tape->kernels->add_to_rows(to - from, dim, dh, row + from, ptr + from, end_of, dz);
+    return FLIP_OK;
 }
 
 static flip_status gather_backward(flip_tape *tape, record *r) {
     const variable *h = tape_in(tape, r, 0);
     const flip_pairs *p = r->pairs;
-    int64_t dim = h->dim, width = h->steps * dim;
+    int64_t dim = h->dim;
     const flip_real *dz = tape_out(tape, r)->gradient;
     flip_real *halo = NULL;
     if (p->plan) {
         size_t bytes = (size_t)(p->n_halo * dim) * sizeof(flip_real);
         FLIP_TRY(pool_alloc(tape->pool, &halo, bytes));
-        memset(halo, 0, bytes);
-        for (int64_t i = 0; i < p->n_halo; i++)
-            pull_ends(p, p->n_own + i, dim, dz, halo + i * dim);
+        tape->kernels->clear(halo, bytes);
+        FLIP_TRY(pull_ends(tape, p, p->n_own_rows, p->n_rows, dim, dz, halo));
         FLIP_TRY(flip_plan_backward_begin(p->plan, halo, (size_t)dim));
     }
     target to;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
     if (to.gradient && !to.accumulate)
-        memset(to.gradient, 0, (size_t)size_of(h) * sizeof(flip_real));
-    if (to.gradient) {
-#pragma omp parallel for schedule(dynamic, 64)
-        for (int32_t node = 0; node < p->n_own; node++)
-            pull_ends(p, node, dim, dz, to.gradient + node * width);
-    }
+        tape->kernels->clear(to.gradient, (size_t)size_of(h) * sizeof(flip_real));
+    if (to.gradient) FLIP_TRY(pull_ends(tape, p, 0, p->n_own_rows, dim, dz, to.gradient));
     if (p->plan) FLIP_TRY(flip_plan_backward_end(p->plan, to.gradient));
     pool_free(tape->pool, halo);
     return FLIP_OK;
@@ -272,34 +309,18 @@ static flip_status dot_shape(const flip_tape *tape, const record *r, shape *out)
 
 static flip_status dot_forward(flip_tape *tape, record *r) {
     const variable *z = tape_in(tape, r, 0);
-    int64_t m = rows_of(z), d = z->dim / 2;
     FLIP_TRY(tape_output(tape, r, -1));
-    flip_real *s = tape_out(tape, r)->value;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m; i++) {
-        const flip_real *u = z->value + i * 2 * d, *v = u + d;
-        flip_real sum = 0;
-        for (int64_t j = 0; j < d; j++)
-            sum += u[j] * v[j];
-        s[i] = sum;
-    }
+    tape->kernels->pair_dot(rows_of(z), z->dim / 2, z->value, tape_out(tape, r)->value);
     return FLIP_OK;
 }
 
 static flip_status dot_backward(flip_tape *tape, record *r) {
     const variable *z = tape_in(tape, r, 0);
-    int64_t m = rows_of(z), d = z->dim / 2;
-    const flip_real *ds = tape_out(tape, r)->gradient;
     target to;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
-    if (!to.gradient) return FLIP_OK;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < 2 * d; j++) {
-            flip_real other = z->value[i * 2 * d + (j < d ? j + d : j - d)];
-            flip_real *dz = to.gradient + i * 2 * d + j;
-            *dz = (to.accumulate ? *dz : 0) + ds[i] * other;
-        }
+    if (to.gradient)
+        tape->kernels->pair_dot_back(rows_of(z), z->dim / 2, z->value, tape_out(tape, r)->gradient,
+                                     to.gradient, to.accumulate);
     return FLIP_OK;
 }
 

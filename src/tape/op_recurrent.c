@@ -10,8 +10,6 @@
  *                 next block's first: it goes to chunk 0, which keeps it. */
 #include "recurrent.h"
 
-#include <string.h>
-
 enum { WX, WH, BX, BH };                                  /* parameters */
 enum { GATES, CELLS, MOVED_X, MOVED_X2, MOVED_Y, BEGIN }; /* what is saved */
 
@@ -67,6 +65,9 @@ static flip_status recurrent_shape(const flip_tape *tape, const record *r, shape
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "a recurrent layer looks back to the first step: no window of steps is "
                          "enough; use --distribute time, wavefront, grid or nodes");
+    if (tape->kernels->on_device && way_of(tape) != LOCAL)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "on a GPU a recurrent layer wants all steps of a node "
+                                           "on one rank; use --distribute nodes");
     FLIP_TRY(check_bias(tape, r->param[BX], cols));
     FLIP_TRY(check_bias(tape, r->param[BH], cols));
     *out = (shape){x->rows, x->steps, h};
@@ -88,6 +89,7 @@ static int32_t work_steps(const flip_tape *tape, const record *r) {
 static recurrent work_of(flip_tape *tape, record *r) {
     recurrent j = {.tape = tape,
                    .gru = is_gru(r),
+                   .rows = work_rows(tape, r),
                    .steps = work_steps(tape, r),
                    .hidden = tape_out(tape, r)->dim,
                    .gates = r->saved[GATES],

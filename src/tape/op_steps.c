@@ -6,11 +6,11 @@
 #include "internal.h"
 
 #include <omp.h>
-#include <string.h>
 
 enum { CHUNK_BYTES = 16 << 20, CHUNK_LEAST = 28 };
 
-/* The rows of a product and their cut into chunks; own steps stand `first` steps into the chain. */
+/* The rows of a product and their cut into chunks, on a GPU one of all; own steps stand `first`
+ * steps into the chain. */
 typedef struct extent {
     int64_t rows, steps, in, out, chunk, first;
 } extent;
@@ -25,6 +25,7 @@ static extent extent_of(const flip_tape *tape, const record *r) {
     int64_t row = e.steps * (e.in + e.out) * (int64_t)sizeof(flip_real);
     e.chunk = row > 0 ? CHUNK_BYTES / row : 1;
     if (e.chunk < CHUNK_LEAST) e.chunk = CHUNK_LEAST;
+    if (tape->kernels->on_device && e.rows > e.chunk) e.chunk = e.rows;
     return e;
 }
 
@@ -69,7 +70,7 @@ static flip_status steps_forward(flip_tape *tape, record *r) {
     const flip_real *x = tape_in(tape, r, 0)->value;
     const flip_real *w = tape_in(tape, r, 1)->value + e.first * e.in * e.out;
     flip_real *y = tape_out(tape, r)->value;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (!tape->kernels->on_device)
     for (int64_t v = 0; v < e.rows; v += e.chunk)
         for (int64_t t = 0; t < e.steps; t++) {
             flip_epilogue step = step_of(&e, &act, v, t, e.out);
@@ -85,8 +86,8 @@ static flip_status steps_forward(flip_tape *tape, record *r) {
  * chunks in ascending order whatever the threads. */
 static void chain_products(const flip_tape *tape, const extent *e, const flip_real *x,
                            const flip_real *dy, double *dw) {
-    memset(dw, 0, (size_t)(e->steps * e->in * e->out) * sizeof *dw);
-#pragma omp parallel
+    tape->kernels->clear(dw, (size_t)(e->steps * e->in * e->out) * sizeof *dw);
+#pragma omp parallel if (!tape->kernels->on_device)
     {
         int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
         int64_t from = e->steps * thread / threads, to = e->steps * (thread + 1) / threads;
@@ -107,9 +108,9 @@ static flip_status chain_gradient(flip_tape *tape, record *r, const extent *e) {
     chain_products(tape, e, tape_in(tape, r, 0)->value, tape_out(tape, r)->gradient, dw);
     FLIP_TRY(tape_gradient(tape, r, 1, &to));
     if (to.gradient && !to.accumulate)
-        memset(to.gradient, 0, (size_t)size_of(tape_in(tape, r, 1)) * sizeof *to.gradient);
-    for (int64_t i = 0; to.gradient && i < n; i++)
-        to.gradient[first + i] += (flip_real)dw[i];
+        tape->kernels->clear(to.gradient,
+                             (size_t)size_of(tape_in(tape, r, 1)) * sizeof *to.gradient);
+    if (to.gradient) tape->kernels->add_rounded(n, to.gradient + first, dw);
     pool_free(tape->pool, dw);
     return FLIP_OK;
 }
@@ -123,7 +124,7 @@ static flip_status input_gradient(flip_tape *tape, record *r, const extent *e) {
     tape_producer_mask(tape, r, 0, &to, &act.mask, &act.mask_scale);
     const flip_real *w = tape_in(tape, r, 1)->value + e->first * e->in * e->out;
     const flip_real *dy = tape_out(tape, r)->gradient;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (!tape->kernels->on_device)
     for (int64_t v = 0; v < e->rows; v += e->chunk)
         for (int64_t t = 0; t < e->steps; t++) {
             flip_epilogue step = step_of(e, &act, v, t, e->in);

@@ -19,20 +19,37 @@
 #include "recurrent.h"
 
 #include <omp.h>
-#include <string.h>
 
 /* Rows of a chunk: multiples of the products' strips; enough chunks for all threads, from the rows
- * alone. */
+ * alone. On a GPU one thread of the host does all chunks, one after the other, each with about as
+ * many rows as its second-level cache holds. */
 enum { CHUNK = FLIP_RECURRENT_CHUNK, CHUNK_LEAST = 84, CHUNKS = 16 };
+enum { DEVICE_CHUNK = 32 << 10, DEVICE_LEAST = 128, DEVICE_GROUP = 256 << 20 };
 
-static int64_t chunk_rows(int64_t rows) {
+static bool on_device(const recurrent *j) {
+    return j->tape->kernels->on_device;
+}
+
+static int64_t chunk_rows(const recurrent *j, int64_t rows) {
+    if (on_device(j)) {
+        int64_t chunks = (rows + DEVICE_CHUNK - 1) / DEVICE_CHUNK;
+        int64_t each = chunks > 0 ? (rows + chunks - 1) / chunks : 1;
+        return (each + DEVICE_LEAST - 1) / DEVICE_LEAST * DEVICE_LEAST;
+    }
     int64_t n = (rows / CHUNKS + CHUNK_LEAST - 1) / CHUNK_LEAST * CHUNK_LEAST;
     return n < CHUNK_LEAST ? CHUNK_LEAST : n > CHUNK ? CHUNK : n;
 }
 
-/* Steps of a group: their A's take half of a second-level cache; groups are about equal. */
+/* Most rows of a chunk of this rank's. */
+static int64_t most_rows(const recurrent *j) {
+    return on_device(j) ? chunk_rows(j, j->rows) : CHUNK;
+}
+
+/* Steps of a group: their A's take half of a second-level cache (a GPU's: some of its memory);
+ * groups are about equal. */
 static int64_t group_steps(const recurrent *j) {
-    int64_t most = FLIP_RECURRENT_GROUP / (CHUNK * (j->k + j->hidden) * (int64_t)sizeof(flip_real));
+    int64_t bytes = most_rows(j) * (j->k + j->hidden) * (int64_t)sizeof(flip_real);
+    int64_t most = (on_device(j) ? DEVICE_GROUP : FLIP_RECURRENT_GROUP) / bytes;
     if (most < 1) most = 1;
     int64_t groups = (j->steps + most - 1) / most;
     return groups > 0 ? (j->steps + groups - 1) / groups : 1;
@@ -63,8 +80,9 @@ static void *carve(char **at, int64_t values, size_t size) {
 
 static size_t lay_out(const recurrent *j, scratch *s, char *base) {
     char *at = base;
-    int64_t gates = CHUNK * j->width, row = CHUNK * j->hidden, group = group_steps(j);
-    s->a = carve(&at, (group + 1) * CHUNK * j->k, sizeof *s->a);
+    const int64_t chunk = most_rows(j), group = group_steps(j);
+    int64_t gates = chunk * j->width, row = chunk * j->hidden;
+    s->a = carve(&at, (group + 1) * chunk * j->k, sizeof *s->a);
     s->dy = carve(&at, group * row, sizeof *s->dy);
     s->gates = carve(&at, gates, sizeof *s->gates);
     s->base = carve(&at, j->constant > 0 ? gates : 0, sizeof *s->base);
@@ -81,6 +99,17 @@ static size_t lay_out(const recurrent *j, scratch *s, char *base) {
     return (size_t)(at - base);
 }
 
+/* to[i * to_step …] = from[i * from_step …], n values a row; zeros without from. */
+static void copy_rows(const recurrent *j, int64_t m, int64_t n, flip_real *to, int64_t to_step,
+                      const flip_real *from, int64_t from_step) {
+    j->tape->kernels->move(m, 1, n, to, to_step, n, from, from_step, n, false);
+}
+
+static void add_rows(const recurrent *j, int64_t m, int64_t n, flip_real *to, int64_t to_step,
+                     const flip_real *from, int64_t from_step) {
+    j->tape->kernels->move(m, 1, n, to, to_step, n, from, from_step, n, true);
+}
+
 flip_status recurrent_open(recurrent *j, bool backward) {
     scratch s;
     flip_real *weight, *turned = NULL;
@@ -89,19 +118,18 @@ flip_status recurrent_open(recurrent *j, bool backward) {
     j->work_size = lay_out(j, &s, NULL);
     FLIP_TRY(pool_alloc(p, &weight, (size_t)(j->k * j->width) * sizeof *weight));
     const int64_t head = j->dim[0] * j->width, skipped = head + j->constant * j->width;
-    memcpy(weight, part[0], (size_t)head * sizeof *weight);
-    memcpy(weight + head, part[0] + skipped, (size_t)(j->dim[1] * j->width) * sizeof *weight);
-    memcpy(weight + j->inputs * j->width, part[1], (size_t)(j->hidden * j->width) * sizeof *weight);
+    copy_rows(j, 1, head, weight, 0, part[0], 0);
+    copy_rows(j, 1, j->dim[1] * j->width, weight + head, 0, part[0] + skipped, 0);
+    copy_rows(j, 1, j->hidden * j->width, weight + j->inputs * j->width, 0, part[1], 0);
     j->weight = weight;
     j->fixed = part[0] + head;
     if (backward) {
         FLIP_TRY(pool_alloc(p, &turned, (size_t)(j->k * j->width) * sizeof *turned));
-        for (int64_t l = 0; l < j->k; l++)
-            for (int64_t i = 0; i < j->width; i++)
-                turned[i * j->k + l] = weight[l * j->width + i];
+        j->tape->kernels->move(j->k, j->width, 1, turned, 1, j->k, weight, j->width, 1, false);
     }
     j->turned = turned;
-    return pool_alloc(p, &j->work, (size_t)omp_get_max_threads() * j->work_size);
+    const size_t threads = on_device(j) ? 1 : (size_t)omp_get_max_threads();
+    return pool_alloc(p, &j->work, threads * j->work_size);
 }
 
 void recurrent_close(recurrent *j) {
@@ -118,23 +146,6 @@ static scratch my_scratch(const recurrent *j) {
 
 /* ---- rows in and out ---- */
 
-/* to[i * to_step …] = from[i * from_step …], n values a row; zeros without from. */
-static void copy_rows(int64_t m, int64_t n, flip_real *to, int64_t to_step, const flip_real *from,
-                      int64_t from_step) {
-    for (int64_t i = 0; i < m; i++)
-        if (from)
-            memcpy(to + i * to_step, from + i * from_step, (size_t)n * sizeof *to);
-        else
-            memset(to + i * to_step, 0, (size_t)n * sizeof *to);
-}
-
-static void add_rows(int64_t m, int64_t n, flip_real *to, int64_t to_step, const flip_real *from,
-                     int64_t from_step) {
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++)
-            to[i * to_step + j] += from[i * from_step + j];
-}
-
 /* Rows first … first+m-1 at steps begin … begin+n-1. */
 typedef struct group {
     int64_t first, m, begin, n;
@@ -145,9 +156,9 @@ static flip_real *a_of(const recurrent *j, const scratch *s, const group *g, int
     return s->a + (t - g->begin) * g->m * j->k;
 }
 
-/* Where [rows, steps, dim] has the group's row i, step `begin`. */
-static int64_t row_at(const recurrent *j, const group *g, int64_t i, int64_t dim) {
-    return ((g->first + i) * j->steps + g->begin) * dim;
+/* Where [rows, steps, dim] has the group's first row, step `begin`. */
+static int64_t first_at(const recurrent *j, const group *g, int64_t dim) {
+    return (g->first * j->steps + g->begin) * dim;
 }
 
 /* to[t, i, :] = from[rows, steps, skipped + dim] of the group, without the first columns; to's rows
@@ -155,21 +166,15 @@ static int64_t row_at(const recurrent *j, const group *g, int64_t i, int64_t dim
 static void gather_group(const recurrent *j, const group *g, int64_t skipped, int64_t dim,
                          const flip_real *from, flip_real *to, int64_t step) {
     const int64_t wide = skipped + dim;
-    for (int64_t i = 0; i < g->m; i++)
-        copy_rows(g->n, dim, to + i * step, g->m * step, from + row_at(j, g, i, wide) + skipped,
-                  wide);
+    j->tape->kernels->move(g->m, g->n, dim, to, step, g->m * step,
+                           from + first_at(j, g, wide) + skipped, j->steps * wide, wide, false);
 }
 
 /* The other way, or added. */
 static void scatter_group(const recurrent *j, const group *g, int64_t dim, const flip_real *from,
                           int64_t step, flip_real *to, bool add) {
-    for (int64_t i = 0; i < g->m; i++) {
-        flip_real *row = to + row_at(j, g, i, dim);
-        if (add)
-            add_rows(g->n, dim, row, dim, from + i * step, g->m * step);
-        else
-            copy_rows(g->n, dim, row, dim, from + i * step, g->m * step);
-    }
+    j->tape->kernels->move(g->m, g->n, dim, to + first_at(j, g, dim), j->steps * dim, dim, from,
+                           step, g->m * step, add);
 }
 
 static void stage_inputs(const recurrent *j, const scratch *s, const group *g) {
@@ -182,7 +187,8 @@ static void stage_inputs(const recurrent *j, const scratch *s, const group *g) {
 /* The last columns of the first A: h before step 0. */
 static void stage_begin(const recurrent *j, const scratch *s, const group *g) {
     const int64_t h = j->hidden;
-    copy_rows(g->m, h, s->a + j->inputs, j->k, j->begin[0] ? j->begin[0] + g->first * h : NULL, h);
+    copy_rows(j, g->m, h, s->a + j->inputs, j->k, j->begin[0] ? j->begin[0] + g->first * h : NULL,
+              h);
 }
 
 /* The last columns of every A, out of y. */
@@ -244,12 +250,12 @@ static const flip_real *forward_step(const recurrent *j, const scratch *s, const
     multiply(j, s, m, a, gates);
     if (j->gru) {
         kernels->gru_forward(m, h, gates, s->hidden, a + j->inputs, j->k, s->h, h);
-        if (cell) copy_rows(m, h, cell, h, s->hidden + 2 * h, j->width);
+        if (cell) copy_rows(j, m, h, cell, h, s->hidden + 2 * h, j->width);
     } else {
         if (!cell) cell = s->c[t % 2];
         kernels->lstm_forward(m, h, gates, before, h, cell, s->h, h);
     }
-    copy_rows(m, h, a + m * j->k + j->inputs, j->k, s->h, h);
+    copy_rows(j, m, h, a + m * j->k + j->inputs, j->k, s->h, h);
     return cell;
 }
 
@@ -266,10 +272,10 @@ static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
         for (int64_t t = g.begin; t < g.begin + g.n; t++)
             before = forward_step(j, &s, &g, t, before);
         scatter_group(j, &g, h, s.a + m * j->k + j->inputs, j->k, j->y, false);
-        copy_rows(m, h, s.a + j->inputs, j->k, a_of(j, &s, &g, g.begin + g.n) + j->inputs, j->k);
+        copy_rows(j, m, h, s.a + j->inputs, j->k, a_of(j, &s, &g, g.begin + g.n) + j->inputs, j->k);
     }
-    if (j->end[0]) copy_rows(m, h, j->end[0] + first * h, h, s.a + j->inputs, j->k);
-    if (j->end[1]) copy_rows(m, h, j->end[1] + first * h, h, before, h);
+    if (j->end[0]) copy_rows(j, m, h, j->end[0] + first * h, h, s.a + j->inputs, j->k);
+    if (j->end[1]) copy_rows(j, m, h, j->end[1] + first * h, h, before, h);
 }
 
 /* Messages move on between chunks; MPI hears the first thread only. */
@@ -280,9 +286,9 @@ static void keep_moving(recurrent *j) {
 }
 
 flip_status recurrent_forward(recurrent *j, int64_t first, int64_t rows) {
-    int64_t chunk = chunk_rows(rows);
+    int64_t chunk = chunk_rows(j, rows);
     j->status = FLIP_OK;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (!on_device(j))
     for (int64_t i = 0; i < rows; i += chunk) {
         forward_chunk(j, first + i, rows - i < chunk ? rows - i : chunk);
         keep_moving(j);
@@ -306,7 +312,7 @@ static flip_real *find_gates(const recurrent *j, const scratch *s, const group *
     flip_real *gates = kept(j, j->gates, first, m, t, j->width);
     if (gates) {
         if (j->gru)
-            copy_rows(m, h, s->hidden + 2 * h, j->width, kept(j, j->cells, first, m, t, h), h);
+            copy_rows(j, m, h, s->hidden + 2 * h, j->width, kept(j, j->cells, first, m, t, h), h);
         return gates;
     }
     multiply(j, s, m, a, s->gates);
@@ -324,7 +330,7 @@ static void multiply_back(const recurrent *j, const scratch *s, int64_t m, flip_
     const bool wants = j->dx[0] || j->dx[1];
     j->tape->gemm_tn(m, w, split, a, j->k, gates, w, s->dweight, w);
     if (j->constant > 0)
-        add_rows(1, m * w, s->sum, 0, gates, 0);
+        add_rows(j, 1, m * w, s->sum, 0, gates, 0);
     else
         j->tape->kernels->column_sums(m, w, gates, w, s->dbias);
     if (j->gru) {
@@ -333,7 +339,7 @@ static void multiply_back(const recurrent *j, const scratch *s, int64_t m, flip_
         if (wants) j->tape->gemm_nn(m, split, w, gates, w, j->turned, j->k, a, j->k, NULL);
         j->tape->gemm_nn(m, j->hidden, w, s->hidden, w, j->turned + split, j->k, a + split, j->k,
                          NULL);
-        add_rows(m, j->hidden, s->dh, j->hidden, a + split, j->k);
+        add_rows(j, m, j->hidden, s->dh, j->hidden, a + split, j->k);
         return;
     }
     /* columns of inputs that nobody asks for are left out: CD-GCN's first x2 is constant */
@@ -341,14 +347,14 @@ static void multiply_back(const recurrent *j, const scratch *s, int64_t m, flip_
     int64_t from = j->dx[0] && !gap ? 0 : j->dx[1] ? j->dim[0] : j->inputs;
     if (gap) j->tape->gemm_nn(m, j->dim[0], w, gates, w, j->turned, j->k, a, j->k, NULL);
     j->tape->gemm_nn(m, j->k - from, w, gates, w, j->turned + from, j->k, a + from, j->k, NULL);
-    copy_rows(m, j->hidden, s->dh, j->hidden, a + j->inputs, j->k);
+    copy_rows(j, m, j->hidden, s->dh, j->hidden, a + j->inputs, j->k);
 }
 
 static void backward_step(const recurrent *j, const scratch *s, const group *g, int64_t t) {
     const flip_kernels *kernels = j->tape->kernels;
     const int64_t h = j->hidden, m = g->m;
     flip_real *a = a_of(j, s, g, t), *gates = find_gates(j, s, g, t);
-    add_rows(m, h, s->dh, h, s->dy + (t - g->begin) * m * h, h);
+    add_rows(j, m, h, s->dh, h, s->dy + (t - g->begin) * m * h, h);
     if (j->gru)
         kernels->gru_backward(m, h, gates, s->hidden, a + j->inputs, j->k, s->dh);
     else
@@ -374,13 +380,14 @@ static void finish_constant(const recurrent *j, const scratch *s, int64_t first,
 
 static void backward_chunk(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
     const int64_t h = j->hidden, most = group_steps(j);
-    memset(s->dweight, 0, (size_t)(j->k * j->width) * sizeof(double));
-    memset(s->dbias, 0, 2 * (size_t)j->width * sizeof(double));
-    memset(s->dfixed, 0, (size_t)(j->constant * j->width) * sizeof(double));
-    if (j->constant > 0) memset(s->sum, 0, (size_t)(m * j->width) * sizeof *s->sum);
+    const flip_kernels *kernels = j->tape->kernels;
+    kernels->clear(s->dweight, (size_t)(j->k * j->width) * sizeof(double));
+    kernels->clear(s->dbias, 2 * (size_t)j->width * sizeof(double));
+    kernels->clear(s->dfixed, (size_t)(j->constant * j->width) * sizeof(double));
+    if (j->constant > 0) kernels->clear(s->sum, (size_t)(m * j->width) * sizeof *s->sum);
     if (!j->gates) multiply_constant(j, s, first, m);
-    copy_rows(m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
-    copy_rows(m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
+    copy_rows(j, m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
+    copy_rows(j, m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
     for (int64_t end = j->steps; end > 0;) {
         group g = {first, m, end > most ? end - most : 0, end > most ? most : end};
         stage_inputs(j, s, &g);
@@ -392,29 +399,26 @@ static void backward_chunk(const recurrent *j, const scratch *s, int64_t first, 
         end = g.begin;
     }
     finish_constant(j, s, first, m);
-    if (j->dbegin[0]) copy_rows(m, h, j->dbegin[0] + first * h, h, s->dh, h);
-    if (j->dbegin[1]) copy_rows(m, h, j->dbegin[1] + first * h, h, s->dc, h);
+    if (j->dbegin[0]) copy_rows(j, m, h, j->dbegin[0] + first * h, h, s->dh, h);
+    if (j->dbegin[1]) copy_rows(j, m, h, j->dbegin[1] + first * h, h, s->dc, h);
 }
 
 static void add_weights(const recurrent *j, const scratch *s) {
+    const flip_kernels *kernels = j->tape->kernels;
     const int64_t head = j->dim[0] * j->width, constant = j->constant * j->width;
-    for (int64_t i = 0; i < head; i++)
-        j->dweight[0][i] += s->dweight[i];
-    for (int64_t i = 0; i < constant; i++)
-        j->dweight[0][head + i] += s->dfixed[i];
-    for (int64_t i = head; i < j->inputs * j->width; i++)
-        j->dweight[0][constant + i] += s->dweight[i];
-    for (int64_t i = 0; i < j->hidden * j->width; i++)
-        j->dweight[1][i] += s->dweight[j->inputs * j->width + i];
+    const int64_t inputs = j->inputs * j->width;
+    kernels->add_doubles(head, j->dweight[0], s->dweight);
+    kernels->add_doubles(constant, j->dweight[0] + head, s->dfixed);
+    kernels->add_doubles(inputs - head, j->dweight[0] + head + constant, s->dweight + head);
+    kernels->add_doubles(j->hidden * j->width, j->dweight[1], s->dweight + inputs);
     for (int b = 0; b < 2; b++)
-        for (int64_t i = 0; j->dbias[b] && i < j->width; i++)
-            j->dbias[b][i] += s->dbias[b * j->width + i];
+        if (j->dbias[b]) kernels->add_doubles(j->width, j->dbias[b], s->dbias + b * j->width);
 }
 
 flip_status recurrent_backward(recurrent *j, int64_t first, int64_t rows) {
-    int64_t chunk = chunk_rows(rows);
+    int64_t chunk = chunk_rows(j, rows);
     j->status = FLIP_OK;
-#pragma omp parallel for ordered schedule(static, 1)
+#pragma omp parallel for ordered schedule(static, 1) if (!on_device(j))
     for (int64_t i = 0; i < rows; i += chunk) {
         scratch s = my_scratch(j);
         backward_chunk(j, &s, first + i, rows - i < chunk ? rows - i : chunk);

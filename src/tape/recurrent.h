@@ -9,6 +9,7 @@
 typedef struct recurrent {
     flip_tape *tape;
     bool gru;
+    int64_t rows; /* of all calls together */
     int32_t steps;
     int64_t hidden, dim[2];   /* H, columns of x and of x2 (0: absent) that a step multiplies */
     int64_t constant;         /* LSTM: columns of x2 before those, the same at every step */
@@ -37,7 +38,7 @@ typedef struct recurrent {
     flip_real *dbegin[2];     /* … of begin, NULL: not wanted. May be dend */
 
     flip_layout *layout; /* messages to keep moving, or NULL */
-    flip_real *work;     /* [threads, work_size] pool memory */
+    flip_real *work;     /* [threads, work_size] pool memory; on a GPU of one thread */
     size_t work_size;
     flip_status status; /* of what keeps the messages moving */
 } recurrent;

@@ -233,7 +233,7 @@ static flip_status gather_forward(flip_tape *tape, record *r) {
     const flip_pairs *p = r->pairs;
     int64_t dim = h->dim;
     flip_real *halo = NULL;
-    const int32_t *end;
+    const int32_t *end = NULL;
     FLIP_TRY(tape_reach(tape, p->end, 2 * (size_t)p->n * sizeof *end, &end));
     if (p->plan) {
         FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)(p->n_halo * dim) * sizeof(flip_real)));
@@ -252,7 +252,7 @@ static flip_status gather_forward(flip_tape *tape, record *r) {
 /* dh += the gradients of the ends of rows from … to-1, in pair order. */
 static flip_status pull_ends(flip_tape *tape, const flip_pairs *p, int32_t from, int32_t to,
                              int64_t dim, const flip_real *dz, flip_real *dh) {
-    const int32_t *row, *ptr, *end_of;
+    const int32_t *row = NULL, *ptr = NULL, *end_of = NULL;
     FLIP_TRY(tape_reach(tape, p->row, (size_t)p->n_rows * sizeof *row, &row));
     FLIP_TRY(tape_reach(tape, p->ptr, ((size_t)p->n_rows + 1) * sizeof *ptr, &ptr));
     FLIP_TRY(tape_reach(tape, p->end_of, 2 * (size_t)p->n * sizeof *end_of, &end_of));

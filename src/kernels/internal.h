@@ -39,6 +39,9 @@ void flip_use_cuda_memory(flip_kernels *table);
 void flip_use_cuda_pointwise(flip_kernels *table);
 void flip_use_cuda_steps(flip_kernels *table);
 void flip_use_cuda_losses(flip_kernels *table);
+void flip_use_cuda_spmm(flip_kernels *table);
+void flip_use_cuda_packed(flip_kernels *table);
+void flip_use_cuda_tables(flip_kernels *table);
 
 /* Rows of C = A B finished in one go by the epilogue below; C holds the sums already. */
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,

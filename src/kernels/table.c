@@ -95,6 +95,9 @@ static void open_cuda(void) {
     flip_use_cuda_pointwise(&cuda);
     flip_use_cuda_steps(&cuda);
     flip_use_cuda_losses(&cuda);
+    flip_use_cuda_spmm(&cuda);
+    flip_use_cuda_packed(&cuda);
+    flip_use_cuda_tables(&cuda);
     fill_missing(&cuda);
 }
 

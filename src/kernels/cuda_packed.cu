@@ -1,0 +1,251 @@
+/* Packed rows on the GPU: decoded, and summed along a sparse matrix with the decoding inside the
+ * gather (definition: packed.c). A lane has four columns; offsets and scales of columns are applied
+ * to the sums, with the sum of the weights. SPARSE rows: cuda_packed_sparse.cu. */
+#include "kernels/cuda_packed.h"
+#include "kernels/cuda_rows.h"
+
+enum { BATCH = 4 }; /* rows whose bytes are under way at once */
+
+/* ---- sums along rows ------------------------------------------------------------------------- */
+
+typedef struct packed_sums {
+    packed_rows rows;
+    const int32_t *col;
+    const flip_real *value, *row_scale, *col_scale;
+    flip_real *y;
+    int64_t ld;
+    bool accumulate, fours; /* four values of y, and of partial sums, are written at once */
+} packed_sums;
+
+/* Numbers (-1 behind the last) and weights of the packed rows of entries e …; adds to *weight. */
+static __device__ __forceinline__ void read_numbers(const packed_sums &g, int64_t e, int64_t last,
+                                                    int32_t *row, flip_real *weight) {
+    int32_t col[BATCH];
+#pragma unroll
+    for (int b = 0; b < BATCH; b++)
+        col[b] = e + b < last ? g.col[e + b] : -1;
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+        weight[b] = col[b] < 0 ? 0 : g.value ? g.value[e + b] : 1;
+        if (g.col_scale && col[b] >= 0) weight[b] *= g.col_scale[col[b]];
+        row[b] = g.rows.index && col[b] >= 0 ? g.rows.index[col[b]] : col[b];
+    }
+}
+
+/* sum[c] += sum of weight * value before offset and scale; returns the sum of the weights. */
+template <class reader>
+static __device__ __forceinline__ flip_real sum_rows(const packed_sums &g, const reader &r,
+                                                     int64_t first, int64_t last, flip_real *sum) {
+    const packed_rows &s = g.rows;
+    int32_t row[BATCH], next_row[BATCH];
+    flip_real weight[BATCH], next_weight[BATCH], weights = 0;
+    typename reader::bits bits[BATCH];
+    uint32_t dither[BATCH] = {};
+    read_numbers(g, first, last, row, weight);
+    for (int64_t e = first; e < last; e += BATCH) {
+#pragma unroll
+        for (int b = 0; b < BATCH; b++) {
+            bits[b] = typename reader::bits{};
+            if (row[b] < 0) continue;
+            bits[b] = r.load(s.codes + (size_t)row[b] * s.p.stride);
+            if (reader::dithers && s.p.dither)
+                dither[b] = dither_row(s.p.dither_seed, s.key ? s.key[row[b]] : row[b]);
+        }
+        read_numbers(g, e + BATCH, last, next_row, next_weight);
+#pragma unroll
+        for (int b = 0; b < BATCH; b++) {
+            if (row[b] >= 0) {
+                float x[4];
+                r.decode(bits[b], dither[b], x);
+#pragma unroll
+                for (int c = 0; c < 4; c++)
+                    sum[c] += weight[b] * x[c];
+                weights += weight[b];
+            }
+            row[b] = next_row[b];
+            weight[b] = next_weight[b];
+        }
+    }
+    return weights;
+}
+
+/* Columns j … j+n-1 of a stretch's sum, with offset and scale, to y or to the partial sums. */
+static __device__ __forceinline__ void put(const packed_sums &g, const flip_walk &w,
+                                           const flip_stretch &s, int32_t j, int32_t n,
+                                           const flip_real *sum, flip_real weights) {
+    const flip_packing &p = g.rows.p;
+    const bool whole = s.segment < 0, old = whole && g.accumulate;
+    const flip_real row_scale = whole && g.row_scale ? g.row_scale[s.v] : 1;
+    flip_real *to =
+        whole ? g.y + s.v * g.ld + j : w.segments.partial + s.segment * (int64_t)p.dim + j;
+    flip_pack<4> out;
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+        const bool inside = c < n;
+        flip_real scaled = p.scale && inside ? p.scale[j + c] * sum[c] : sum[c];
+        if (p.offset && inside) scaled += p.offset[j + c] * weights;
+        out.v[c] = row_scale * scaled;
+    }
+    if (g.fours && n == 4) {
+        flip_pack<4> *four = reinterpret_cast<flip_pack<4> *>(to);
+        const flip_pack<4> before = old ? *four : flip_pack<4>{};
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            out.v[c] += before.v[c];
+        *four = out;
+    } else {
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            if (c < n) to[c] = (old ? to[c] : 0) + out.v[c];
+    }
+}
+
+template <class reader>
+__global__ static void __launch_bounds__(FLIP_ROW_THREADS)
+    sum_kernel(const packed_sums g, const flip_walk w) {
+    FLIP_SHARED(float, table);
+    reader::fill(g.rows, table);
+    __syncthreads();
+    const int32_t lanes = g.rows.lanes, lane = threadIdx.x & (lanes - 1);
+    flip_stretch s;
+    for (flip_steps steps(w, threadIdx.x / lanes, FLIP_ROW_THREADS / lanes); steps.next(&s);) {
+        const int32_t j = (s.tile * lanes + lane) * 4, left = g.rows.p.dim - j;
+        if (left <= 0) continue;
+        const int32_t n = left < 4 ? left : 4;
+        const reader r(g.rows, table, j, n);
+        flip_real sum[4] = {};
+        const flip_real weights = sum_rows(g, r, s.first, s.last, sum);
+        put(g, w, s, j, n, sum, weights);
+    }
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+template <class reader>
+__global__ static void __launch_bounds__(FLIP_ROW_THREADS)
+    decode_kernel(const packed_rows s, int64_t n_rows, int32_t tiles, flip_real *out, int64_t ld) {
+    FLIP_SHARED(float, table);
+    reader::fill(s, table);
+    __syncthreads();
+    const int64_t group = threadIdx.x / s.lanes, groups = FLIP_ROW_THREADS / s.lanes;
+    for (int64_t at = blockIdx.x * groups + group; at < n_rows * tiles; at += gridDim.x * groups) {
+        const int64_t i = tiles == 1 ? at : at / tiles, row = s.index ? s.index[i] : i;
+        const int32_t j = ((int32_t)(at - i * tiles) * s.lanes + (threadIdx.x & (s.lanes - 1))) * 4;
+        const int32_t left = s.p.dim - j;
+        if (left <= 0) continue;
+        const reader r(s, table, j, left < 4 ? left : 4);
+        uint32_t dither = 0;
+        if (reader::dithers && s.p.dither)
+            dither = dither_row(s.p.dither_seed, s.key ? s.key[row] : row);
+        float x[4];
+        r.decode(r.load(s.codes + (size_t)row * s.p.stride), dither, x);
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            if (c < left)
+                out[i * ld + j + c] = (s.p.offset ? s.p.offset[j + c] : 0) +
+                                      (s.p.scale ? s.p.scale[j + c] : 1) * x[c];
+    }
+}
+
+/* ---- which reader ---------------------------------------------------------------------------- */
+
+/* A task is called with the packing's reader: task.template run<reader>(). */
+template <class job, int BITS> static void with_scalar(job &task, const packed_rows &s) {
+    const bool small = BITS <= 4 && s.p.dim <= 4 * s.lanes;
+    if (!s.p.level)
+        task.template run<scalar_reader<BITS, AFFINE>>();
+    else if (BITS <= 8 && !s.p.column_levels)
+        task.template run<scalar_reader<BITS <= 8 ? BITS : 8, SHARED>>();
+    else if (small)
+        task.template run<scalar_reader<BITS <= 4 ? BITS : 4, COLUMN>>();
+    else
+        task.template run<scalar_reader<BITS, FAR>>();
+}
+
+template <class job> static void with_reader(job &task, const packed_rows &s) {
+    const flip_packing &p = s.p;
+    if (p.kind == FLIP_PACKING_FLOAT) task.template run<float_reader>();
+    if (p.kind == FLIP_PACKING_HALF) task.template run<half_reader<false>>();
+    if (p.kind == FLIP_PACKING_BFLOAT) task.template run<half_reader<true>>();
+    if (p.kind == FLIP_PACKING_MIXED) task.template run<mixed_reader>();
+    if (p.kind == FLIP_PACKING_PRODUCT && p.width % 4 == 0 && (uintptr_t)p.codebook % 16 == 0)
+        task.template run<wide_product_reader>();
+    else if (p.kind == FLIP_PACKING_PRODUCT)
+        task.template run<product_reader>();
+    if (p.kind != FLIP_PACKING_SCALAR) return;
+    if (p.bits == 1) with_scalar<job, 1>(task, s);
+    if (p.bits == 2) with_scalar<job, 2>(task, s);
+    if (p.bits == 4) with_scalar<job, 4>(task, s);
+    if (p.bits == 8) with_scalar<job, 8>(task, s);
+    if (p.bits == 16) with_scalar<job, 16>(task, s);
+}
+
+static packed_rows packed_rows_of(const flip_packing *packing, const uint8_t *codes,
+                                  const int64_t *key, const int32_t *index) {
+    packed_rows s = {*packing, codes, key, index, 16, 1};
+    while (s.grain > 1 && ((uintptr_t)codes | packing->stride) % (uintptr_t)s.grain != 0)
+        s.grain /= 2;
+    while (s.lanes < 32 && s.lanes * 4 < packing->dim)
+        s.lanes *= 2;
+    return s;
+}
+
+struct sum_job {
+    packed_sums g;
+    flip_walk w;
+    template <class reader> void run() {
+        auto kernel = sum_kernel<reader>;
+        FLIP_LAUNCH(kernel, w.blocks, FLIP_ROW_THREADS, reader::table_bytes(g.rows), g, w);
+    }
+};
+
+static int64_t tiles_of(const packed_rows &s) {
+    return (s.p.dim + 4 * s.lanes - 1) / (4 * s.lanes);
+}
+
+static void spmm_packed(const flip_csr *a, const flip_packing *packing, const uint8_t *codes,
+                        const int64_t *key, const int32_t *index, flip_real *y, int64_t ld,
+                        bool accumulate) {
+    if (a->n_rows == 0 || packing->dim == 0) return;
+    const size_t four = sizeof(flip_pack<4>);
+    const packed_rows rows = packed_rows_of(packing, codes, key, index);
+    if (packing->kind == FLIP_PACKING_SPARSE) {
+        const sparse_sums sums = {rows,         a->col, a->value, a->row_scale,
+                                  a->col_scale, y,      ld,       accumulate};
+        flip_sparse_sum(&sums, a);
+        return;
+    }
+    const bool fours = packing->dim % 4 == 0 && ld % 4 == 0 && (uintptr_t)y % four == 0;
+    sum_job job = {{rows, a->col, a->value, a->row_scale, a->col_scale, y, ld, accumulate, fours},
+                   flip_walk_begin(a, NULL, a->n_rows, packing->dim, tiles_of(rows),
+                                   FLIP_ROW_THREADS / rows.lanes)};
+    with_reader(job, rows);
+    flip_segments_combine(&job.w.segments, a->row_scale, packing->dim, y, ld, accumulate);
+}
+
+struct decode_job {
+    packed_rows s;
+    int64_t n;
+    flip_real *out;
+    int64_t ld;
+    template <class reader> void run() {
+        auto kernel = decode_kernel<reader>;
+        const int64_t tiles = tiles_of(s);
+        FLIP_LAUNCH(kernel, flip_cuda_blocks(n * tiles * s.lanes, FLIP_ROW_THREADS),
+                    FLIP_ROW_THREADS, reader::table_bytes(s), s, n, (int32_t)tiles, out, ld);
+    }
+};
+
+static void decode_rows(const flip_packing *packing, const uint8_t *codes, const int64_t *key,
+                        int64_t n, const int32_t *index, flip_real *out, int64_t ld) {
+    decode_job job = {packed_rows_of(packing, codes, key, index), n, out, ld};
+    if (packing->kind == FLIP_PACKING_SPARSE)
+        flip_sparse_decode(&job.s, n, out, ld);
+    else
+        with_reader(job, job.s);
+}
+
+void flip_use_cuda_packed(flip_kernels *table) {
+    table->decode_rows = decode_rows;
+    table->spmm_packed = spmm_packed;
+}

@@ -1,0 +1,223 @@
+/* Sparse times dense on the GPU (definition: reference.c). What costs is gathering rows of x: one
+ * group of lanes sums a row of y, each lane its own columns in registers, with the loads of BATCH
+ * entries under way at once and the column numbers of the next BATCH asked for meanwhile. Long rows
+ * are cut (cuda_rows.h). Lanes of a group read the same column number and value: one access, and
+ * the next ones of its sector hit the first-level cache. */
+#include "kernels/cuda_rows.h"
+
+typedef struct gather {
+    const int32_t *col;
+    const uint32_t *run_ptr, *value_ptr;
+    const int32_t *run_first;
+    const flip_real *value, *row_scale, *col_scale;
+    const flip_real *own, *halo;
+    flip_real *y;
+    int64_t width; /* values in a row of x and y */
+    int32_t n_own, dim;
+    bool accumulate;
+} gather;
+
+static __device__ __forceinline__ const flip_real *row_of(const gather &g, int32_t col) {
+    const bool own = col < g.n_own;
+    return (own ? g.own : g.halo) + (int64_t)(own ? col : col - g.n_own) * g.width;
+}
+
+/* ---- one step ------------------------------------------------------------------------------- */
+
+/* Column numbers and values of up to BATCH entries from e on; -1 behind the last. */
+template <int BATCH>
+static __device__ __forceinline__ void read_entries(const gather &g, int64_t e, int64_t last,
+                                                    int32_t *col, flip_real *weight) {
+#pragma unroll
+    for (int b = 0; b < BATCH; b++)
+        col[b] = e + b < last ? g.col[e + b] : -1;
+#pragma unroll
+    for (int b = 0; b < BATCH; b++)
+        weight[b] = g.value && e + b < last ? g.value[e + b] : 1;
+}
+
+/* sum = sum over entries first … last-1 of value * col_scale * x[col, j], for the PARTS vectors of
+ * V columns that stand `apart` from j on, where they are below dim. */
+template <int V, int PARTS, int BATCH>
+static __device__ __forceinline__ void sum_entries_of(const gather &g, int64_t first, int64_t last,
+                                                      int32_t j, int32_t apart, flip_pack<V> *sum) {
+    int32_t col[BATCH], next_col[BATCH];
+    flip_real weight[BATCH], next_weight[BATCH];
+    flip_pack<V> x[BATCH][PARTS];
+    read_entries<BATCH>(g, first, last, col, weight);
+    for (int64_t e = first; e < last; e += BATCH) {
+#pragma unroll
+        for (int b = 0; b < BATCH; b++) {
+            const flip_real *from = row_of(g, col[b]) + j;
+#pragma unroll
+            for (int p = 0; p < PARTS; p++) {
+                x[b][p] = flip_pack<V>{};
+                if (col[b] >= 0 && j + p * apart < g.dim)
+                    x[b][p] = *reinterpret_cast<const flip_pack<V> *>(from + p * apart);
+            }
+            if (g.col_scale && col[b] >= 0) weight[b] *= g.col_scale[col[b]];
+        }
+        read_entries<BATCH>(g, e + BATCH, last, next_col, next_weight);
+#pragma unroll
+        for (int b = 0; b < BATCH; b++) {
+#pragma unroll
+            for (int p = 0; p < PARTS; p++)
+#pragma unroll
+                for (int v = 0; v < V; v++)
+                    sum[p].v[v] += weight[b] * x[b][p].v[v];
+            col[b] = next_col[b];
+            weight[b] = next_weight[b];
+        }
+    }
+}
+
+/* Where column j of a stretch's sum goes. */
+static __device__ __forceinline__ flip_real *target(const gather &g, const flip_walk &w,
+                                                    const flip_stretch &s, int64_t j) {
+    return s.segment < 0 ? g.y + s.v * g.width + j : w.segments.partial + s.segment * g.width + j;
+}
+
+/* y (+)= scale * sum; segments are scaled when they are combined. */
+template <int V>
+static __device__ __forceinline__ void put(const gather &g, const flip_walk &w,
+                                           const flip_stretch &s, int64_t j,
+                                           const flip_pack<V> &sum) {
+    flip_pack<V> *to = reinterpret_cast<flip_pack<V> *>(target(g, w, s, j)), out = {};
+    const bool whole = s.segment < 0;
+    const flip_real scale = whole && g.row_scale ? g.row_scale[s.v] : 1;
+    if (whole && g.accumulate) out = *to;
+#pragma unroll
+    for (int v = 0; v < V; v++)
+        out.v[v] += scale * sum.v[v];
+    *to = out;
+}
+
+/* LANES lanes a row. */
+template <int LANES, int V, int PARTS, int BATCH>
+__global__ static void __launch_bounds__(FLIP_ROW_THREADS)
+    static_kernel(const gather g, const flip_walk w) {
+    const int lane = threadIdx.x % LANES;
+    flip_stretch s;
+    for (flip_steps steps(w, threadIdx.x / LANES, FLIP_ROW_THREADS / LANES); steps.next(&s);) {
+        const int32_t j = (s.tile * PARTS * LANES + lane) * V;
+        flip_pack<V> sum[PARTS] = {};
+        sum_entries_of<V, PARTS, BATCH>(g, s.first, s.last, j, LANES * V, sum);
+#pragma unroll
+        for (int p = 0; p < PARTS; p++)
+            if (j + p * LANES * V < g.dim) put<V>(g, w, s, j + p * LANES * V, sum[p]);
+    }
+}
+
+template <int LANES, int V, int PARTS, int BATCH>
+static flip_segments run_static(const gather &g, const flip_csr *a, const int32_t *rows,
+                                int32_t n_rows) {
+    const int64_t tile = LANES * V * PARTS, tiles = (g.width + tile - 1) / tile;
+    const flip_walk w = flip_walk_begin(a, rows, n_rows, g.width, tiles, FLIP_ROW_THREADS / LANES);
+    auto run = static_kernel<LANES, V, PARTS, BATCH>;
+    FLIP_LAUNCH(run, w.blocks, FLIP_ROW_THREADS, 0, g, w);
+    return w.segments;
+}
+
+/* Values that every row's pointers allow to be read at once: 16 bytes at most. */
+static int pack_of(const gather &g, int64_t values) {
+    uintptr_t at = (uintptr_t)g.own | (uintptr_t)g.halo | (uintptr_t)g.y;
+    int most = (int)(16 / sizeof(flip_real));
+    for (; most > 1; most /= 2)
+        if (values % most == 0 && at % (most * sizeof(flip_real)) == 0) break;
+    return most;
+}
+
+/* The narrowest vectors with which a warp covers a row: more rows' loads are then under way. */
+static flip_segments spmm_static(const gather &g, const flip_csr *a, const int32_t *rows,
+                                 int32_t n) {
+    const int64_t dim = g.dim;
+    const int pack = pack_of(g, dim);
+    if (dim <= 4) return run_static<4, 1, 1, 8>(g, a, rows, n);
+    if (dim <= 8) return run_static<8, 1, 1, 8>(g, a, rows, n);
+    if (dim <= 16) return run_static<16, 1, 1, 8>(g, a, rows, n);
+    if (dim <= 32) return run_static<32, 1, 1, 8>(g, a, rows, n);
+    if (dim <= 64 && pack == 1) return run_static<32, 1, 2, 8>(g, a, rows, n);
+    if (dim <= 64) return run_static<32, 2, 1, 8>(g, a, rows, n);
+    if (pack == 1) return run_static<32, 1, 4, 4>(g, a, rows, n);
+    if (pack == 2) return run_static<32, 2, 2, 4>(g, a, rows, n);
+    if (dim <= 128) return run_static<32, 4, 1, 4>(g, a, rows, n);
+    return run_static<32, 4, 2, 4>(g, a, rows, n);
+}
+
+/* ---- several steps -------------------------------------------------------------------------- */
+
+/* A lane's V values of a row are columns of one step t: it adds the entries whose runs hold t. One
+ * warp a tile of 32 V values. */
+template <int V>
+static __device__ __forceinline__ void sum_runs(const gather &g, int64_t first, int64_t last,
+                                                int64_t j, flip_pack<V> *sum) {
+    const int32_t t = (int32_t)(j / g.dim);
+    for (int64_t e = first; e < last; e++) {
+        const flip_real *x = row_of(g, g.col[e]) + j;
+        for (uint32_t r = g.run_ptr[e]; r < g.run_ptr[e + 1]; r++) {
+            const uint32_t at = g.value_ptr[r], inside = (uint32_t)(t - g.run_first[r]);
+            if (inside >= g.value_ptr[r + 1] - at || j >= g.width) continue;
+            const flip_real weight = g.value ? g.value[(int64_t)at + inside] : 1;
+            const flip_pack<V> from = *reinterpret_cast<const flip_pack<V> *>(x);
+#pragma unroll
+            for (int v = 0; v < V; v++)
+                sum->v[v] += weight * from.v[v];
+        }
+    }
+}
+
+template <int V>
+__global__ static void __launch_bounds__(FLIP_ROW_THREADS)
+    steps_kernel(const gather g, const flip_walk w) {
+    flip_stretch s;
+    for (flip_steps steps(w, threadIdx.x / 32, FLIP_ROW_THREADS / 32); steps.next(&s);) {
+        const int64_t j = ((int64_t)s.tile * 32 + threadIdx.x % 32) * V;
+        flip_pack<V> sum = {};
+        sum_runs<V>(g, s.first, s.last, j, &sum);
+        if (j < g.width) put<V>(g, w, s, j, sum);
+    }
+}
+
+template <int V>
+static flip_segments run_steps(const gather &g, const flip_csr *a, const int32_t *rows,
+                               int32_t n_rows) {
+    const int64_t tiles = (g.width + 32 * V - 1) / (32 * V);
+    const flip_walk w = flip_walk_begin(a, rows, n_rows, g.width, tiles, FLIP_ROW_THREADS / 32);
+    auto run = steps_kernel<V>;
+    FLIP_LAUNCH(run, w.blocks, FLIP_ROW_THREADS, 0, g, w);
+    return w.segments;
+}
+
+static flip_segments spmm_steps(const gather &g, const flip_csr *a, const int32_t *rows,
+                                int32_t n) {
+    const int pack = pack_of(g, g.dim);
+    return pack == 1   ? run_steps<1>(g, a, rows, n)
+           : pack == 2 ? run_steps<2>(g, a, rows, n)
+                       : run_steps<4>(g, a, rows, n);
+}
+
+static void spmm(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t dim, flip_real *y,
+                 const flip_real *x_own, const flip_real *x_halo, bool accumulate) {
+    const gather g = {a->col,
+                      a->run_ptr,
+                      a->value_ptr,
+                      a->run_first,
+                      a->value,
+                      a->row_scale,
+                      a->col_scale,
+                      x_own,
+                      x_halo,
+                      y,
+                      (int64_t)a->n_steps * dim,
+                      a->n_own,
+                      dim,
+                      accumulate};
+    if (n_rows == 0 || dim == 0) return;
+    const flip_segments s =
+        a->run_ptr ? spmm_steps(g, a, rows, n_rows) : spmm_static(g, a, rows, n_rows);
+    flip_segments_combine(&s, a->row_scale, g.width, y, g.width, accumulate);
+}
+
+void flip_use_cuda_spmm(flip_kernels *table) {
+    table->spmm = spmm;
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Makes a folder that checks Flipbook on a machine with a GPU and nothing else: the program, the
+# kernel checkers, every library they need but glibc's and CUDA's, Open MPI's parts, the peers'
+# script, and one command to run there, in under 8 minutes:
+#
+#   experiments/gpu-check.sh          # here: build/gpu-check, under 60 MB
+#   build/gpu-check/run.sh            # there; its report.jsonl and table.txt are the results
+#
+# OUT       the folder (default build/gpu-check)
+# BUILD     a build with CUDA (default build/cuda; made with -Dcuda=enabled where it is not there)
+# GPU_ARCHS compute capabilities for that build (default the project's)
+# PEERS     folder with gen_graph.py (default ../shared/peers): there it makes the graph that
+#           PyTorch and Flipbook train on; without it gpu-peers.py makes one alike
+#
+# A build with -Dcuda=emulated may be given too: the same run without a GPU, with SIZE=small.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+OUT=${OUT:-build/gpu-check}
+BUILD=${BUILD:-build/cuda}
+PEERS=${PEERS:-../shared/peers}
+tests="t200_kernels t205_products t210_cells t225_packed t500_tape t505_packed t520_recurrent t522_band"
+
+# ---- the programs ----
+[ -f "$BUILD/build.ninja" ] || meson setup "$BUILD" . -Dcuda=enabled ${GPU_ARCHS:+-Dgpu_archs="$GPU_ARCHS"} >/dev/null
+targets=(flipbook)
+for t in $tests; do
+    if [ -f "tests/$t.c" ]; then targets+=("tests/$t"); fi
+done
+nice ninja -C "$BUILD" "${targets[@]}" >/dev/null
+rm -rf "$OUT"
+parts=$OUT/parts
+mkdir -p "$parts"/bin "$parts"/lib "$parts"/mpi/{bin,lib,share,etc}
+for t in "${targets[@]}"; do
+    install -s -m 755 "$BUILD/$t" "$parts/bin/"
+done
+
+# ---- Open MPI: programs, plugins but those for networks that are not there, help files ----
+where() { ompi_info --path "$1" --parsable | awk -F: '{ print $NF }'; }
+plugins=$(where pkglibdir)
+install -s -m 755 "$(readlink -f "$(command -v mpirun)")" "$parts/mpi/bin/mpirun"
+install -s -m 755 "$(where bindir)/orted" "$parts/mpi/bin/orted"
+for plugin in "$plugins"/mca_*.so; do
+    case $(basename "$plugin" .so) in
+    *_ucx | *_ofi | *_psm | *_psm2 | *_openib | *_monitoring | *spml* | *scoll* | *memheap* | *sshmem* | *_flux | *_jsm) ;;
+    *) install -m 644 "$plugin" "$parts/mpi/lib/" ;;
+    esac
+done
+cp -r "$(where pkgdatadir)/." "$parts/mpi/share/"
+cp "$(where sysconfdir)"/openmpi-mca-params.conf "$parts/mpi/etc/"
+pmix=$(ldd "$plugins/mca_pmix_ext3x.so" 2>/dev/null | awk '/libpmix/ { print $3 }')
+if [ -n "$pmix" ]; then # PMIx has plugins of its own, beside its library
+    mkdir -p "$parts/mpi/pmix"
+    cp "$(dirname "$(readlink -f "$pmix")")"/pmix/*.so "$parts/mpi/pmix/"
+fi
+
+# ---- the libraries, but those that come with the system or with CUDA ----
+find "$parts" -type f \( -name '*.so' -o -perm -100 \) -print0 | xargs -0 -n 1 ldd 2>/dev/null |
+    awk '/=> \// { print $3 }' | sort -u |
+    grep -Ev '/(libc|libm|libpthread|libdl|librt|libresolv|libutil|ld-linux[^/]*)\.so|/lib(cuda|cudart|cublas|cublasLt|cusparse|nvidia|nccl|nvrtc)[^/]*\.so' |
+    while read -r library; do
+        cp -L "$library" "$parts/lib/$(basename "$library")"
+    done
+
+# ---- what runs there ----
+tar -C "$parts" -czf "$OUT/parts.tar.gz" .
+rm -r "$parts"
+cp experiments/gpu-run.sh "$OUT/run.sh"
+cp experiments/gpu-peers.py "$OUT/"
+if [ -f "$PEERS/gen_graph.py" ]; then cp "$PEERS/gen_graph.py" "$OUT/"; fi
+"$BUILD/flipbook" info --build >"$OUT/build.txt"
+git rev-parse HEAD >"$OUT/commit.txt" 2>/dev/null || true
+du -sm "$OUT" | awk '{ printf "%s MB\n", $1; exit $1 >= 60 }'

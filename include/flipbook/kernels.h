@@ -22,6 +22,8 @@
 
 #include <flipbook/codec.h>
 
+#include <string.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -92,6 +94,65 @@ typedef struct flip_loss_rows {
     const double *class_weight; /* by label; NULL = 1 */
     bool sample_mean;           /* a row's share of the denominator is 1, else its weight */
 } flip_loss_rows;
+
+/* ---- graph differences (snapshots.h, which says what is sent) ----
+ *
+ *     key    row << 32 | place of the column among all columns: entries ascend by it
+ *     word   row, place and, in the bits that these leave, an added entry's value: its float's bits
+ *            or, where they are fewer than 32, a small whole number; all ones: the value follows */
+typedef struct flip_word_form {
+    int place_bits, value_bits; /* value_bits 2 … 32 */
+} flip_word_form;
+
+uint64_t flip_word_key(const flip_word_form *form, uint64_t word);
+/* false: the value follows. */
+bool flip_word_value(const flip_word_form *form, uint64_t word, flip_real *value);
+
+/* What is sent of a difference. */
+typedef struct flip_graph_words {
+    flip_word_form form;
+    int64_t n_removed, n_added, n_changed, n_extra;
+    const uint64_t *word;   /* removed, added, changed; each ascending */
+    const flip_real *value; /* [n_extra + n_changed] of those added that do not fit; new ones */
+} flip_graph_words;
+
+/* A snapshot: [n], keys ascending. */
+typedef struct flip_entries {
+    int64_t n;
+    uint64_t *key;
+    flip_real *value;
+} flip_entries;
+
+/* What differs between two snapshots: [n], keys ascending; a value may be flip_absent. */
+typedef struct flip_changes {
+    int64_t n;
+    uint64_t *key;
+    flip_real *was, *is;
+} flip_changes;
+
+/* The value of an entry that is not there: a NaN that no sum makes. */
+static inline flip_real flip_absent(void) {
+    flip_real x;
+#ifdef FLIP_REAL_DOUBLE
+    const uint64_t bits = 0x7ffca5a5a5a5a5a5;
+#else
+    const uint32_t bits = 0x7fe5a5a5;
+#endif
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+static inline bool flip_same_bits(flip_real a, flip_real b) {
+    return memcmp(&a, &b, sizeof a) == 0;
+}
+static inline bool flip_is_absent(flip_real x) {
+    return flip_same_bits(x, flip_absent());
+}
+
+/* Bytes of `work` for a snapshot of n entries and so many changes (find_changes: of both snapshots'
+ * entries). */
+static inline size_t flip_changes_work(int64_t n, int64_t changes) {
+    return 16 * (size_t)(changes + 64) + (size_t)n / 64 + 4096;
+}
 
 /* Columns of sum_entries' table: one of 16 x 256 entries is half a megabyte. */
 enum { FLIP_TABLE_COLUMNS = 32 };
@@ -281,6 +342,27 @@ typedef struct flip_kernels {
     /* p[i] -= Adam step; one pass over a parameter slab. decay is L2 (added to g) or decoupled. */
     void (*adam)(int64_t n, flip_real *p, const double *g, flip_real *m, flip_real *v,
                  const flip_adam_step *step);
+
+    /* Graph differences. work: flip_changes_work bytes of the table's memory, whose CPU entries do
+     * not look at it. *fault: in UINT64_MAX; out the least key that does not fit, if any.
+     * unpack_words: the three lists as one, ascending; was: flip_absent of those added, of others 0
+     * (not known yet). A key that two lists name does not fit. changes->n is the words' number. */
+    void (*unpack_words)(const flip_changes *changes, const flip_graph_words *words, void *work,
+                         uint64_t *fault);
+    /* `to` = `from` with the changes made; to has room for from->n + changes->n, and its n is what
+     * must come out. was: what is found, where `learn` (it must be flip_absent already where
+     * nothing is), else it must be what is found. Walking back: was and is exchanged. */
+    void (*merge_changes)(const flip_entries *to, const flip_entries *from,
+                          const flip_changes *changes, bool learn, void *work, uint64_t *fault);
+    /* The changes that lead from one snapshot to the other, room for both's n; *n of them. */
+    void (*find_changes)(const flip_changes *changes, int64_t *n, const flip_entries *from,
+                         const flip_entries *to, void *work);
+    /* row_ptr [n_rows + 1], col [entries->n] = order[place], order NULL = place */
+    void (*keys_to_csr)(const flip_entries *entries, const int32_t *order, int32_t n_rows,
+                        int64_t *row_ptr, int32_t *col);
+    /* scale[v] = 1 / sqrt(1 + sum of row v's values), or, mean, 1 / sum (0 of 0); sums in double */
+    void (*degree_scales)(int32_t n_rows, const int64_t *row_ptr, const flip_real *value, bool mean,
+                          flip_real *scale);
 } flip_kernels;
 
 /* Is element (row key, column j of n) kept by dropout p? The definition every implementation

@@ -1,59 +1,133 @@
 /* Patching: the device's snapshot is merged with a record of changes into another buffer, forward
- * or back. Nothing here knows events. */
+ * or back, by the kernels of the table in whose memory it lies. Nothing here knows events. */
 #include "graph/device.h"
 
 static const uint64_t NO_KEY = UINT64_MAX;
 
-flip_status flip_device_init(flip_device *d, int32_t n_steps, flip_word_form form) {
-    *d = (flip_device){.form = form, .n_steps = n_steps, .low = -1, .now = -1, .high = -1};
-    return flip_alloc_zero(&d->record, (size_t)n_steps, sizeof *d->record, "records of changes");
+flip_status flip_device_init(flip_device *d, const flip_kernels *kernels, int32_t n_steps,
+                             flip_word_form form) {
+    *d = (flip_device){
+        .kernels = kernels, .form = form, .n_steps = n_steps, .low = -1, .now = -1, .high = -1};
+    FLIP_TRY(flip_alloc_zero(&d->record, (size_t)n_steps, sizeof *d->record, "records of changes"));
+    FLIP_TRY(kernels->take(&d->found, 2 * sizeof *d->found, "records of changes"));
+    kernels->send(d->found, &NO_KEY, sizeof NO_KEY);
+    return FLIP_OK;
 }
 
-static void free_record(flip_record *r) {
-    flip_free(r->key);
-    flip_free(r->before);
-    flip_free(r->after);
+/* ---- memory ---- */
+
+/* A GPU's memory is slow to take and to give back: a few records wait for the next. */
+static void free_record(flip_device *d, flip_record *r) {
+    if (!r->key) return;
+    for (int i = 0; d->kernels->on_device && i < FLIP_SPARE_RECORDS && r->key; i++)
+        if (!d->spare[i].key) {
+            d->spare[i] = *r;
+            r->key = NULL;
+        }
+    d->kernels->give_back(r->key);
     *r = (flip_record){0};
 }
 
+static flip_status make_record(flip_device *d, flip_record *r, int64_t n) {
+    free_record(d, r);
+    for (int i = 0; i < FLIP_SPARE_RECORDS; i++)
+        if (d->spare[i].key && d->spare[i].room >= n) {
+            *r = d->spare[i];
+            d->spare[i] = (flip_record){0};
+            return FLIP_OK;
+        }
+    const int64_t room = n < d->most_changes ? d->most_changes : n;
+    FLIP_TRY(d->kernels->take(&r->key, (size_t)room * (sizeof *r->key + 2 * sizeof *r->before),
+                              "record of changes"));
+    r->before = (flip_real *)(r->key + room);
+    r->after = r->before + room;
+    r->room = room;
+    return FLIP_OK;
+}
+
+/* A record found by comparing was sized for the worst: what it did not take is given back. */
+static flip_status trim_record(flip_device *d, flip_record *r) {
+    flip_record less = {0};
+    if (r->room - r->n < r->n / 4 + 64 || r->room <= d->most_changes) return FLIP_OK;
+    FLIP_TRY(make_record(d, &less, r->n));
+    d->kernels->copy(less.key, r->key, (size_t)r->n * sizeof *r->key);
+    d->kernels->copy(less.before, r->before, (size_t)r->n * sizeof *r->before);
+    d->kernels->copy(less.after, r->after, (size_t)r->n * sizeof *r->after);
+    less.n = r->n;
+    less.more = r->more;
+    d->kernels->give_back(r->key);
+    *r = less;
+    return FLIP_OK;
+}
+
 void flip_device_finish(flip_device *d) {
+    if (!d->kernels) return;
+    const flip_kernels *kernels = d->kernels;
     for (int i = 0; i < 2; i++) {
-        flip_free(d->key[i]);
-        flip_free(d->value[i]);
+        kernels->give_back(d->key[i]);
+        kernels->give_back(d->value[i]);
     }
     for (int32_t t = 0; d->record && t < d->n_steps; t++)
-        free_record(&d->record[t]);
+        kernels->give_back(d->record[t].key);
+    for (int i = 0; i < FLIP_SPARE_RECORDS; i++)
+        kernels->give_back(d->spare[i].key);
+    kernels->give_back(d->word);
+    kernels->give_back(d->extra);
+    kernels->give_back(d->work);
+    kernels->give_back(d->found);
     flip_free(d->record);
     *d = (flip_device){0};
 }
 
 void flip_device_forget(flip_device *d) {
     for (int32_t t = 0; t < d->n_steps; t++)
-        free_record(&d->record[t]);
+        free_record(d, &d->record[t]);
     d->low = d->now = d->high = -1;
     d->n = 0;
 }
 
 static flip_status make_room(flip_device *d, int buffer, int64_t n) {
     if (n <= d->room[buffer]) return FLIP_OK;
-    flip_free(d->key[buffer]);
-    flip_free(d->value[buffer]);
+    d->kernels->give_back(d->key[buffer]);
+    d->kernels->give_back(d->value[buffer]);
     d->key[buffer] = NULL;
     d->value[buffer] = NULL;
     d->room[buffer] = 0;
     n += n / 8;
-    FLIP_TRY(flip_alloc(&d->key[buffer], (size_t)n, sizeof **d->key, "snapshot on the device"));
-    FLIP_TRY(flip_alloc(&d->value[buffer], (size_t)n, sizeof **d->value, "snapshot on the device"));
+    if (n < d->most_entries) n = d->most_entries;
+    FLIP_TRY(
+        d->kernels->take(&d->key[buffer], (size_t)n * sizeof **d->key, "snapshot on the device"));
+    FLIP_TRY(d->kernels->take(&d->value[buffer], (size_t)n * sizeof **d->value,
+                              "snapshot on the device"));
     d->room[buffer] = n;
     return FLIP_OK;
 }
 
-static flip_status make_record(flip_record *r, int64_t n) {
-    free_record(r);
-    FLIP_TRY(flip_alloc(&r->key, (size_t)n, sizeof *r->key, "record of changes"));
-    FLIP_TRY(flip_alloc(&r->before, (size_t)n, sizeof *r->before, "record of changes"));
-    FLIP_TRY(flip_alloc(&r->after, (size_t)n, sizeof *r->after, "record of changes"));
-    r->room = n;
+/* Room for a difference that arrives; a CPU reads it where it is. */
+static flip_status make_words(flip_device *d, int64_t n) {
+    if (n <= d->room_words) return FLIP_OK;
+    d->kernels->give_back(d->word);
+    d->kernels->give_back(d->extra);
+    d->word = NULL;
+    d->extra = NULL;
+    d->room_words = 0;
+    n += n / 8;
+    if (n < d->most_changes) n = d->most_changes;
+    FLIP_TRY(d->kernels->take(&d->word, (size_t)n * sizeof *d->word, "difference that arrives"));
+    FLIP_TRY(d->kernels->take(&d->extra, (size_t)n * sizeof *d->extra, "difference that arrives"));
+    d->room_words = n;
+    return FLIP_OK;
+}
+
+static flip_status make_work(flip_device *d, int64_t n, int64_t changes) {
+    const int64_t most = d->most_changes < changes ? changes : d->most_changes;
+    const size_t bytes = flip_changes_work(n < d->most_entries ? d->most_entries : n, most);
+    if (!d->kernels->on_device || flip_changes_work(n, changes) <= d->room_work) return FLIP_OK;
+    d->kernels->give_back(d->work);
+    d->work = NULL;
+    d->room_work = 0;
+    FLIP_TRY(d->kernels->take(&d->work, bytes, "work of a merge"));
+    d->room_work = bytes;
     return FLIP_OK;
 }
 
@@ -70,165 +144,128 @@ static void swap_buffers(flip_device *d, int64_t n) {
     d->n = n;
 }
 
-/* Entries i … of the snapshot below `key` are copied; returns the first that is not. */
-static int64_t copy_below(const flip_device *d, int64_t i, uint64_t key, int64_t *to) {
-    const uint64_t *from = d->key[0];
-    const int64_t begin = i;
-    while (i < d->n && from[i] < key)
-        i++;
-    if (i == begin) return i;
-    memcpy(d->key[1] + *to, from + begin, (size_t)(i - begin) * sizeof *from);
-    memcpy(d->value[1] + *to, d->value[0] + begin, (size_t)(i - begin) * sizeof **d->value);
-    *to += i - begin;
-    return i;
+/* ---- patching ---- */
+
+static flip_changes changes_of(const flip_record *r, bool backward) {
+    return (flip_changes){.n = r->n,
+                          .key = r->key,
+                          .was = backward ? r->after : r->before,
+                          .is = backward ? r->before : r->after};
 }
 
-/* The snapshot after a record's changes; what they replace goes to `old`, or, where the record has
- * it already, must be what is found. */
-static flip_status patch(flip_device *d, const flip_record *r, flip_real *old, const flip_real *new,
-                         bool fill) {
-    int64_t i = 0, n = 0;
+/* The snapshot after a record's changes; what they replace goes to the record, or, where the record
+ * has it already, must be what is found. */
+static flip_status patch(flip_device *d, const flip_record *r, bool backward, bool learn) {
+    const flip_changes c = changes_of(r, backward);
+    const int64_t n = backward ? d->n - r->more : d->n + r->more;
     FLIP_TRY(make_room(d, 1, d->n + r->n));
-    for (int64_t c = 0; c < r->n; c++) {
-        i = copy_below(d, i, r->key[c], &n);
-        const bool found = i < d->n && d->key[0][i] == r->key[c];
-        const flip_real is = found ? d->value[0][i++] : flip_absent();
-        if (fill && found != flip_is_absent(old[c]))
-            old[c] = is;
-        else if (fill || !flip_same_bits(old[c], is))
-            return FLIP_FAIL(FLIP_ERROR_INTERNAL,
-                             "a change of row %d, column %d does not fit the device's snapshot",
-                             flip_key_row(r->key[c]), flip_key_place(r->key[c]));
-        if (flip_is_absent(new[c])) continue;
-        d->key[1][n] = r->key[c];
-        d->value[1][n++] = new[c];
-    }
-    copy_below(d, i, NO_KEY, &n);
+    FLIP_TRY(make_work(d, d->n, r->n));
+    const flip_entries from = {.n = d->n, .key = d->key[0], .value = d->value[0]},
+                       to = {.n = n, .key = d->key[1], .value = d->value[1]};
+    d->kernels->merge_changes(&to, &from, &c, learn, d->work, d->found);
     swap_buffers(d, n);
     return FLIP_OK;
 }
 
+/* All is done that was called, and every change was one of the snapshot's. */
+static flip_status settle(flip_device *d) {
+    uint64_t key;
+    d->kernels->receive(&key, d->found, sizeof key);
+    FLIP_TRY(d->kernels->wait());
+    if (key == NO_KEY) return FLIP_OK;
+    return FLIP_FAIL(FLIP_ERROR_INTERNAL,
+                     "a change of row %d, column %d does not fit the device's snapshot",
+                     flip_key_row(key), flip_key_place(key));
+}
+
+static flip_status walk(flip_device *d, int32_t t) {
+    for (; d->now < t; d->now++)
+        FLIP_TRY(patch(d, &d->record[d->now + 1], false, false));
+    for (; d->now > t; d->now--)
+        FLIP_TRY(patch(d, &d->record[d->now], true, false));
+    return FLIP_OK;
+}
+
 flip_status flip_device_move(flip_device *d, int32_t t) {
-    for (; d->now < t; d->now++) {
-        flip_record *r = &d->record[d->now + 1];
-        FLIP_TRY(patch(d, r, r->before, r->after, false));
-    }
-    for (; d->now > t; d->now--) {
-        flip_record *r = &d->record[d->now];
-        FLIP_TRY(patch(d, r, r->after, r->before, false));
+    if (t == d->now) return FLIP_OK;
+    FLIP_TRY(walk(d, t));
+    return settle(d);
+}
+
+/* ---- what arrives ---- */
+
+/* A snapshot goes to the other buffer at once; a difference waits apart. */
+flip_status flip_device_send(flip_device *d, int32_t t, const flip_packet *p, bool whole) {
+    const flip_kernels *kernels = d->kernels;
+    if (d->low >= 0) FLIP_TRY(walk(d, t < d->low ? d->low : d->high));
+    d->whole = whole;
+    d->words = (flip_graph_words){.form = d->form,
+                                  .n_removed = p->n_removed,
+                                  .n_added = p->n_added,
+                                  .n_changed = p->n_changed,
+                                  .n_extra = p->n_extra,
+                                  .word = p->word,
+                                  .value = p->value};
+    const int64_t words = p->n_removed + p->n_added + p->n_changed;
+    if (whole) {
+        FLIP_TRY(make_room(d, 1, p->n_added));
+        kernels->send(d->key[1], p->word, (size_t)p->n_added * sizeof *p->word);
+        kernels->send(d->value[1], p->value, (size_t)p->n_added * sizeof *p->value);
+    } else if (kernels->on_device) {
+        FLIP_TRY(make_words(d, words));
+        kernels->send(d->word, p->word, (size_t)words * sizeof *p->word);
+        kernels->send(d->extra, p->value, (size_t)(p->n_extra + p->n_changed) * sizeof *p->value);
+        d->words.word = d->word;
+        d->words.value = d->extra;
     }
     return FLIP_OK;
 }
 
-/* The record that leads to step t, on whichever side of what is held it lies. */
-static flip_record *record_towards(flip_device *d, int32_t t) {
-    return &d->record[t > d->high ? t : t + 1];
+/* Beside what is held: the record tells the way between the two. */
+static flip_status take_whole(flip_device *d, flip_record *r, bool backward) {
+    const int64_t n = d->words.n_added;
+    const flip_entries from = {.n = d->n, .key = d->key[0], .value = d->value[0]},
+                       to = {.n = n, .key = d->key[1], .value = d->value[1]};
+    FLIP_TRY(make_record(d, r, d->n + n));
+    FLIP_TRY(make_work(d, 0, d->n + n));
+    const flip_changes c = changes_of(r, backward);
+    int64_t *count = (int64_t *)(d->found + 1);
+    d->kernels->find_changes(&c, count, &from, &to, d->work);
+    d->kernels->receive(&r->n, count, sizeof r->n);
+    r->more = backward ? d->n - n : n - d->n;
+    return trim_record(d, r);
 }
 
-static flip_status arrive(flip_device *d, int32_t t) {
-    if (t > d->high)
-        d->high = t;
-    else
-        d->low = t;
-    d->now = t;
-    return FLIP_OK;
-}
-
-/* Difference of two snapshots that are there. */
-static flip_status compare(flip_record *r, const flip_device *d, const flip_packet *p,
-                           bool backward) {
-    FLIP_TRY(make_record(r, d->n + p->n_added));
-    int64_t i = 0, j = 0, n = 0;
-    while (i < d->n || j < p->n_added) {
-        const uint64_t a = i < d->n ? d->key[0][i] : NO_KEY,
-                       b = j < p->n_added ? p->word[j] : NO_KEY;
-        const flip_real was = a <= b ? d->value[0][i] : flip_absent(),
-                        is = b <= a ? p->value[j] : flip_absent();
-        i += a <= b;
-        j += b <= a;
-        if (flip_same_bits(was, is)) continue;
-        r->key[n] = a < b ? a : b;
-        r->before[n] = backward ? is : was;
-        r->after[n++] = backward ? was : is;
-    }
+/* The three lists as one record; what the changes replace is not known yet. */
+static flip_status take_words(flip_device *d, flip_record *r, bool backward) {
+    const flip_graph_words *w = &d->words;
+    const int64_t n = w->n_removed + w->n_added + w->n_changed, more = w->n_added - w->n_removed;
+    FLIP_TRY(make_record(d, r, n));
+    FLIP_TRY(make_work(d, d->n, n));
     r->n = n;
-    return FLIP_OK;
+    r->more = backward ? -more : more;
+    const flip_changes c = changes_of(r, backward);
+    d->kernels->unpack_words(&c, w, d->work, d->found);
+    return patch(d, r, backward, true);
 }
 
-/* compare sizes a record for the worst; give back what it did not take. */
-static flip_status trim_record(flip_record *r) {
-    if (r->room - r->n < r->n / 4 + 64) return FLIP_OK;
-    const size_t n = (size_t)r->n;
-    FLIP_TRY(flip_grow(&r->key, n, n, sizeof *r->key, "record of changes"));
-    FLIP_TRY(flip_grow(&r->before, n, n, sizeof *r->before, "record of changes"));
-    FLIP_TRY(flip_grow(&r->after, n, n, sizeof *r->after, "record of changes"));
-    r->room = r->n;
-    return FLIP_OK;
-}
-
-flip_status flip_device_receive_full(flip_device *d, int32_t t, const flip_packet *p) {
-    if (d->low >= 0) {
-        const bool backward = t < d->low;
-        flip_record *r = record_towards(d, t);
-        FLIP_TRY(flip_device_move(d, backward ? d->low : d->high));
-        FLIP_TRY(compare(r, d, p, backward));
-        FLIP_TRY(trim_record(r));
-    } else {
-        d->low = d->high = t;
-    }
-    FLIP_TRY(make_room(d, 1, p->n_added));
-    if (p->n_added > 0) {
-        memcpy(d->key[1], p->word, (size_t)p->n_added * sizeof *p->word);
-        memcpy(d->value[1], p->value, (size_t)p->n_added * sizeof *p->value);
-    }
-    swap_buffers(d, p->n_added);
-    return arrive(d, t);
-}
-
-/* The three ascending lists of words as one record; what the changes replace is not known yet. */
-static flip_status unpack(flip_record *r, const flip_packet *p, const flip_word_form *form,
-                          bool backward) {
-    FLIP_TRY(make_record(r, p->n_removed + p->n_added + p->n_changed));
-    flip_real *old = backward ? r->after : r->before, *new = backward ? r->before : r->after;
-    const uint64_t *word[3] = {p->word, p->word + p->n_removed,
-                               p->word + p->n_removed + p->n_added};
-    const int64_t count[3] = {p->n_removed, p->n_added, p->n_changed};
-    const flip_real *extra = p->value, *value = p->value + p->n_extra;
-    int64_t at[3] = {0};
-    for (r->n = 0; r->n < r->room; r->n++) {
-        int which = -1;
-        uint64_t least = NO_KEY;
-        for (int k = 0; k < 3; k++) {
-            if (at[k] == count[k]) continue;
-            const uint64_t key = flip_word_key(form, word[k][at[k]]);
-            if (key < least) {
-                least = key;
-                which = k;
-            }
-        }
-        if (which < 0) return FLIP_FAIL(FLIP_ERROR_INTERNAL, "a difference names an entry twice");
-        r->key[r->n] = least;
-        old[r->n] = which == 1 ? flip_absent() : 0;
-        new[r->n] = flip_absent();
-        if (which == 1 && !flip_word_value(form, word[1][at[1]], &new[r->n])) new[r->n] = *extra++;
-        if (which == 2) new[r->n] = *value++;
-        at[which]++;
-    }
-    return FLIP_OK;
-}
-
-flip_status flip_device_receive_delta(flip_device *d, int32_t t, const flip_packet *p) {
-    const bool backward = t < d->low;
-    flip_record *r = record_towards(d, t);
-    FLIP_TRY(flip_device_move(d, backward ? d->low : d->high));
-    FLIP_TRY(unpack(r, p, &d->form, backward));
-    FLIP_TRY(patch(d, r, backward ? r->after : r->before, backward ? r->before : r->after, true));
-    return arrive(d, t);
+flip_status flip_device_take(flip_device *d, int32_t t) {
+    const bool first = d->low < 0, backward = !first && t < d->low;
+    flip_record *r = first ? NULL : &d->record[backward ? t + 1 : t];
+    if (d->whole && !first) FLIP_TRY(take_whole(d, r, backward));
+    if (d->whole)
+        swap_buffers(d, d->words.n_added);
+    else
+        FLIP_TRY(take_words(d, r, backward));
+    if (first || backward) d->low = t;
+    if (first || !backward) d->high = t;
+    d->now = t;
+    return settle(d);
 }
 
 void flip_device_keep(flip_device *d, int32_t low, int32_t high) {
     for (int32_t t = d->low + 1; t <= d->high; t++)
-        if (t <= low || t > high) free_record(&d->record[t]);
+        if (t <= low || t > high) free_record(d, &d->record[t]);
     d->low = low;
     d->high = high;
 }

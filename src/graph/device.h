@@ -10,30 +10,49 @@
 
 #include "graph/timeline.h"
 
-/* What differs between t-1 and t, ascending by key; a value may be flip_absent. */
+/* What differs between t-1 and t, ascending by key; a value may be flip_absent. One piece of
+ * memory, which begins at key. */
 typedef struct flip_record {
-    int64_t n, room;
+    int64_t n, room, more; /* more: entries that t has beyond those of t-1 */
     uint64_t *key;
     flip_real *before, *after;
 } flip_record;
 
+enum { FLIP_SPARE_RECORDS = 4 };
+
+/* All arrays lie in the table's memory. */
 typedef struct flip_device {
+    const flip_kernels *kernels;
     flip_word_form form;
+    int64_t most_entries, most_changes; /* a GPU's memory is taken for so many at once; 0 = as they
+                                           come */
     int32_t n_steps;
     int32_t low, now, high; /* -1: nothing held */
     int64_t n, room[2];     /* entries of the snapshot; room of the two buffers */
     uint64_t *key[2];       /* [0] the snapshot, [1] the one that is being made */
     flip_real *value[2];
     flip_record *record; /* [n_steps] of t-1 to t */
+    /* on its way */
+    bool whole;
+    flip_graph_words words; /* a difference; of a snapshot, n_added alone */
+    uint64_t *word;         /* where a difference arrives, other than on a CPU */
+    flip_real *extra;       /* … */
+    int64_t room_words;     /* of word and extra */
+    void *work;             /* the kernels' */
+    size_t room_work;       /* bytes */
+    uint64_t *found;        /* [2] a change that does not fit, or all ones; number of changes */
+    flip_record spare[FLIP_SPARE_RECORDS]; /* of a GPU, whose memory is slow to take */
 } flip_device;
 
-flip_status flip_device_init(flip_device *device, int32_t n_steps, flip_word_form form);
+flip_status flip_device_init(flip_device *device, const flip_kernels *kernels, int32_t n_steps,
+                             flip_word_form form);
 void flip_device_finish(flip_device *device);
 void flip_device_forget(flip_device *device);
-/* A snapshot is sent: the first one (nothing held), or the next on either side of what is held. */
-flip_status flip_device_receive_full(flip_device *device, int32_t t, const flip_packet *packet);
-/* A difference is sent that leads to the next step on either side. */
-flip_status flip_device_receive_delta(flip_device *device, int32_t t, const flip_packet *packet);
+/* Step t is sent, as a snapshot or a difference: the first one (nothing held; a snapshot), or the
+ * next on either side of what is held. The packet must stay until it is taken: it is patched in,
+ * and the snapshot is that of step t. */
+flip_status flip_device_send(flip_device *device, int32_t t, const flip_packet *packet, bool whole);
+flip_status flip_device_take(flip_device *device, int32_t t);
 /* The snapshot becomes that of step t, low <= t <= high. */
 flip_status flip_device_move(flip_device *device, int32_t t);
 /* Only steps low … high are needed from now on; the snapshot is one of them. */

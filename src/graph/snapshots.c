@@ -44,11 +44,12 @@ static flip_status allocate(flip_snapshots **snapshots, flip_layout *layout,
 static flip_status build(flip_snapshots *s, const flip_events *events) {
     const flip_layout *l = s->layout;
     if (s->transfer == FLIP_TRANSFER_RESIDENT) return flip_resident_build(s, events);
+    s->packet.kernels = flip_kernels_get();
     s->is_static = s->params.n_steps == 1 && !events->step;
     FLIP_TRY(
         flip_timeline_init(&s->timeline, l->space, l->part_first, l->original, events, &s->params));
-    return flip_comm_agree(l->space,
-                           flip_device_init(&s->device, s->params.n_steps, s->timeline.form));
+    return flip_comm_agree(l->space, flip_device_init(&s->device, flip_kernels_get(),
+                                                      s->params.n_steps, s->timeline.form));
 }
 
 flip_status flip_snapshots_create(flip_snapshots **snapshots, flip_layout *layout,

@@ -15,11 +15,11 @@ static flip_status send_step(flip_snapshots *s, int32_t t, bool backward) {
     }
     if (whole) {
         FLIP_TRY(flip_timeline_snapshot(&s->timeline, t, &s->packet));
-        FLIP_TRY(flip_device_receive_full(d, t, &s->packet));
     } else {
         FLIP_TRY(flip_timeline_difference(&s->timeline, record, down, &s->packet));
-        FLIP_TRY(flip_device_receive_delta(d, t, &s->packet));
     }
+    FLIP_TRY(flip_device_send(d, t, &s->packet, whole));
+    FLIP_TRY(flip_device_take(d, t));
     flip_snapshots_count(s, bytes, backward);
     return FLIP_OK;
 }

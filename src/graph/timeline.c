@@ -85,16 +85,19 @@ uint64_t flip_timeline_delta_bytes(const flip_timeline *x, int32_t t, bool backw
 static flip_status make_room(flip_packet *p, int64_t n) {
     if (n <= p->room) return FLIP_OK;
     flip_packet_finish(p);
-    FLIP_TRY(flip_alloc(&p->word, (size_t)n, sizeof *p->word, "snapshots on their way"));
-    FLIP_TRY(flip_alloc(&p->value, (size_t)n, sizeof *p->value, "snapshots on their way"));
+    FLIP_TRY(
+        p->kernels->take_pinned(&p->word, (size_t)n * sizeof *p->word, "snapshots on their way"));
+    FLIP_TRY(
+        p->kernels->take_pinned(&p->value, (size_t)n * sizeof *p->value, "snapshots on their way"));
     p->room = n;
     return FLIP_OK;
 }
 
 void flip_packet_finish(flip_packet *p) {
-    flip_free(p->word);
-    flip_free(p->value);
-    *p = (flip_packet){0};
+    if (!p->kernels) return;
+    p->kernels->give_back_pinned(p->word);
+    p->kernels->give_back_pinned(p->value);
+    *p = (flip_packet){.kernels = p->kernels};
 }
 
 flip_status flip_timeline_snapshot(flip_timeline *x, int32_t t, flip_packet *p) {

@@ -17,38 +17,12 @@ static inline int32_t flip_key_place(uint64_t key) {
     return (int32_t)(key & 0xffffffff);
 }
 
-/* The value of an entry that is not there: a NaN that no sum makes. */
-static inline flip_real flip_absent(void) {
-    flip_real x;
-#ifdef FLIP_REAL_DOUBLE
-    const uint64_t bits = 0x7ffca5a5a5a5a5a5;
-#else
-    const uint32_t bits = 0x7fe5a5a5;
-#endif
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-static inline bool flip_same_bits(flip_real a, flip_real b) {
-    return memcmp(&a, &b, sizeof a) == 0;
-}
-static inline bool flip_is_absent(flip_real x) {
-    return flip_same_bits(x, flip_absent());
-}
-
-/* How an added entry is one word: row, place and, in the bits that these leave, the value: its
- * float's bits, or, where they are fewer than 32, a small whole number. All ones: the value follows
- * apart. */
-typedef struct flip_word_form {
-    int place_bits, value_bits; /* 2 … 32 */
-} flip_word_form;
 flip_word_form flip_word_form_of(int32_t n_rows, int32_t n_cols);
 /* Does the value fit? What is counted: values of the product, floats; those of the oracle build may
  * need more and count the same. */
 bool flip_word_fits(const flip_word_form *form, flip_real value);
 /* false: the value must follow. */
 bool flip_word_pack(const flip_word_form *form, uint64_t key, flip_real value, uint64_t *word);
-uint64_t flip_word_key(const flip_word_form *form, uint64_t word);
-bool flip_word_value(const flip_word_form *form, uint64_t word, flip_real *value);
 
 typedef struct flip_timeline {
     int32_t n_rows, n_cols, n_steps, life;
@@ -91,6 +65,7 @@ typedef struct flip_packet {
     uint64_t *word;   /* removed, added, changed, each ascending; or a snapshot's keys, n_added */
     flip_real *value; /* of those added that do not fit, then of those changed; or a snapshot's */
     int64_t room;     /* of word and value */
+    const flip_kernels *kernels; /* word and value lie in this table's pinned memory */
 } flip_packet;
 void flip_packet_finish(flip_packet *packet);
 flip_status flip_timeline_snapshot(flip_timeline *timeline, int32_t t, flip_packet *packet);

@@ -1,4 +1,4 @@
-/* The 64-bit words of a graph difference. */
+/* The 64-bit words of a graph difference, packed; kernels/changes.c takes them apart. */
 #include "graph/timeline.h"
 
 enum { FLOAT_BITS = 32 };
@@ -45,24 +45,4 @@ bool flip_word_pack(const flip_word_form *form, uint64_t key, flip_real value, u
              << form->value_bits) |
             bits;
     return fits;
-}
-
-uint64_t flip_word_key(const flip_word_form *form, uint64_t word) {
-    const uint64_t entry = word >> form->value_bits;
-    const uint64_t place = entry & (((uint64_t)1 << form->place_bits) - 1);
-    return entry >> form->place_bits << 32 | place;
-}
-
-bool flip_word_value(const flip_word_form *form, uint64_t word, flip_real *value) {
-    const uint64_t bits = word & follows(form);
-    if (bits == follows(form)) return false;
-    if (form->value_bits == FLOAT_BITS) {
-        const uint32_t pattern = (uint32_t)bits;
-        float narrow;
-        memcpy(&narrow, &pattern, sizeof narrow);
-        *value = (flip_real)narrow;
-    } else {
-        *value = (flip_real)bits;
-    }
-    return true;
 }

@@ -14,11 +14,12 @@ extern "C" {
 
 /* Each overrides entries of the table it is given. The simd ones exist in the float build. */
 void flip_kernels_use_blas(flip_kernels *table);
-void flip_kernels_use_cells(flip_kernels *table);  /* the reference's own */
-void flip_kernels_use_packed(flip_kernels *table); /* likewise */
-void flip_kernels_use_memory(flip_kernels *table); /* likewise */
-void flip_kernels_use_steps(flip_kernels *table);  /* likewise */
-void flip_kernels_use_losses(flip_kernels *table); /* likewise */
+void flip_kernels_use_cells(flip_kernels *table);   /* the reference's own */
+void flip_kernels_use_packed(flip_kernels *table);  /* likewise */
+void flip_kernels_use_memory(flip_kernels *table);  /* likewise */
+void flip_kernels_use_steps(flip_kernels *table);   /* likewise */
+void flip_kernels_use_losses(flip_kernels *table);  /* likewise */
+void flip_kernels_use_changes(flip_kernels *table); /* likewise */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_cells_##isa(flip_kernels *table);                                                \
@@ -42,6 +43,7 @@ void flip_use_cuda_losses(flip_kernels *table);
 void flip_use_cuda_spmm(flip_kernels *table);
 void flip_use_cuda_packed(flip_kernels *table);
 void flip_use_cuda_tables(flip_kernels *table);
+void flip_use_cuda_changes(flip_kernels *table);
 
 /* Rows of C = A B finished in one go by the epilogue below; C holds the sums already. */
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,

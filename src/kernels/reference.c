@@ -338,6 +338,7 @@ static void add_cells(void) {
     flip_kernels_use_cells(&reference);
     flip_kernels_use_packed(&reference);
     flip_kernels_use_steps(&reference);
+    flip_kernels_use_changes(&reference);
 }
 
 const flip_kernels *flip_kernels_reference(void) {

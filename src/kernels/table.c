@@ -98,6 +98,7 @@ static void open_cuda(void) {
     flip_use_cuda_spmm(&cuda);
     flip_use_cuda_packed(&cuda);
     flip_use_cuda_tables(&cuda);
+    flip_use_cuda_changes(&cuda);
     fill_missing(&cuda);
 }
 

@@ -1,0 +1,361 @@
+/* Graph differences on the GPU (SC'21 section 3.2, "graph difference"). Sorted lists are merged by
+ * place: where an entry goes is told by its own number and by how many of the other list lie below
+ * it, so that every entry is written on its own and every run makes the same bits. */
+#include "kernels/cuda.h"
+
+#include <type_traits>
+
+/* TILE: entries of a snapshot that a block carries over. SCAN: numbers that a block sums up. */
+enum { THREADS = 256, TILE = 2048, SCAN_EACH = 8, SCAN = THREADS * SCAN_EACH };
+
+using pattern = std::conditional<sizeof(flip_real) == 4, uint32_t, uint64_t>::type;
+
+__device__ static inline pattern bits_of(flip_real x) {
+    pattern bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static pattern absent_bits() {
+    const flip_real x = flip_absent();
+    pattern bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+__device__ static inline flip_real real_of(pattern bits) {
+    flip_real x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+__device__ static void note(uint64_t *fault, uint64_t key) {
+    atomicMin(reinterpret_cast<unsigned long long *>(fault), (unsigned long long)key);
+}
+
+/* First of list[low … high-1] whose upper bits are not below key (or, above: that is above it). */
+__device__ static int64_t find(const uint64_t *list, int64_t low, int64_t high, uint64_t key,
+                               int shift, bool above) {
+    while (low < high) {
+        const int64_t mid = low + (high - low) / 2;
+        const uint64_t x = list[mid] >> shift;
+        if (x < key || (above && x == key))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* ---- sums of all before: x[i] becomes x[0] + … + x[i-1], x[n] the sum of all ---- */
+
+/* Inclusive, over a block's threads. */
+__device__ static int32_t sum_up(int32_t mine) {
+    __shared__ int32_t sums[THREADS];
+    const int me = (int)threadIdx.x;
+    sums[me] = mine;
+    __syncthreads();
+    for (int apart = 1; apart < THREADS; apart *= 2) {
+        const int32_t other = me >= apart ? sums[me - apart] : 0;
+        __syncthreads();
+        sums[me] += other;
+        __syncthreads();
+    }
+    const int32_t sum = sums[me];
+    __syncthreads();
+    return sum;
+}
+
+__global__ static void tile_sums_kernel(int64_t n, const int32_t *x, int32_t *sums) {
+    const int64_t first = (int64_t)blockIdx.x * SCAN + (int64_t)threadIdx.x * SCAN_EACH;
+    int32_t sum = 0;
+    for (int i = 0; i < SCAN_EACH; i++)
+        if (first + i < n) sum += x[first + i];
+    sum = sum_up(sum);
+    if (threadIdx.x == THREADS - 1) sums[blockIdx.x] = sum;
+}
+
+/* One block: the tiles' sums. */
+__global__ static void tiles_before_kernel(int64_t n, int32_t *sums) {
+    int32_t before = 0;
+    __shared__ int32_t all;
+    for (int64_t at = 0; at < n; at += THREADS) {
+        const int64_t i = at + threadIdx.x;
+        const int32_t mine = i < n ? sums[i] : 0, sum = sum_up(mine);
+        if (i < n) sums[i] = before + sum - mine;
+        if (threadIdx.x == THREADS - 1) all = sum;
+        __syncthreads();
+        before += all;
+        __syncthreads();
+    }
+}
+
+__global__ static void sums_before_kernel(int64_t n, int32_t *x, const int32_t *sums) {
+    const int64_t first = (int64_t)blockIdx.x * SCAN + (int64_t)threadIdx.x * SCAN_EACH;
+    int32_t mine[SCAN_EACH], sum = 0;
+    for (int i = 0; i < SCAN_EACH; i++) {
+        mine[i] = first + i < n ? x[first + i] : 0;
+        sum += mine[i];
+    }
+    int32_t at = sums[blockIdx.x] + sum_up(sum) - sum;
+    for (int i = 0; i < SCAN_EACH; i++) {
+        if (first + i <= n) x[first + i] = at;
+        at += mine[i];
+    }
+}
+
+static int64_t tiles_of(int64_t n, int64_t tile) {
+    return (n + tile - 1) / tile;
+}
+
+/* x has room for n + 1, sums for one a tile. */
+static void sum_all_before(int64_t n, int32_t *x, int32_t *sums) {
+    const int64_t tiles = tiles_of(n + 1, SCAN);
+    FLIP_LAUNCH(tile_sums_kernel, tiles, THREADS, 0, n, x, sums);
+    FLIP_LAUNCH(tiles_before_kernel, 1, THREADS, 0, tiles, sums);
+    FLIP_LAUNCH(sums_before_kernel, tiles, THREADS, 0, n, x, sums);
+}
+
+/* The caller's work, dealt out. */
+template <typename type> static type *deal(char **work, int64_t n) {
+    type *memory = reinterpret_cast<type *>(*work);
+    *work += ((size_t)n * sizeof(type) + 15) / 16 * 16;
+    return memory;
+}
+
+/* ---- words ---- */
+
+__global__ static void mark_extra_kernel(flip_graph_words w, int32_t *rank) {
+    const uint64_t follows = ((uint64_t)1 << w.form.value_bits) - 1;
+    FLIP_EACH(i, w.n_added) {
+        rank[i] = (w.word[w.n_removed + i] & follows) == follows;
+    }
+}
+
+/* The value in a word; `extra` where it follows. */
+__device__ static flip_real word_value(const flip_graph_words &w, uint64_t word,
+                                       const int32_t *extra) {
+    const uint64_t follows = ((uint64_t)1 << w.form.value_bits) - 1, bits = word & follows;
+    if (bits == follows) return w.value[*extra];
+    if (w.form.value_bits < 32) return (flip_real)bits;
+    const uint32_t narrow_bits = (uint32_t)bits;
+    float narrow;
+    memcpy(&narrow, &narrow_bits, sizeof narrow);
+    return (flip_real)narrow;
+}
+
+/* An entry's place in the record: how many of its own list lie below it, and of the two others;
+ * where two lists name it, the earlier list's comes first. */
+__global__ static void unpack_kernel(flip_changes c, flip_graph_words w, const int32_t *rank,
+                                     pattern absent, uint64_t *fault) {
+    const int shift = w.form.value_bits;
+    const uint64_t places = ((uint64_t)1 << w.form.place_bits) - 1;
+    const int64_t end[4] = {0, w.n_removed, w.n_removed + w.n_added, c.n};
+    FLIP_EACH(i, c.n) {
+        const int list = i < end[1] ? 0 : i < end[2] ? 1 : 2;
+        const uint64_t entry = w.word[i] >> shift;
+        int64_t at = i - end[list];
+        for (int k = 0; k < 3; k++) {
+            if (k == list) continue;
+            const int64_t p = find(w.word, end[k], end[k + 1], entry, shift, k < list);
+            at += p - end[k];
+            const int64_t same = k < list ? p - 1 : p;
+            if (same >= end[k] && same < end[k + 1] && w.word[same] >> shift == entry)
+                note(fault, entry >> w.form.place_bits << 32 | (entry & places));
+        }
+        c.key[at] = entry >> w.form.place_bits << 32 | (entry & places);
+        c.was[at] = list == 1 ? real_of(absent) : 0;
+        c.is[at] = list == 0   ? real_of(absent)
+                   : list == 1 ? word_value(w, w.word[i], rank + (i - end[1]))
+                               : w.value[w.n_extra + i - end[2]];
+    }
+}
+
+static void unpack_words(const flip_changes *c, const flip_graph_words *w, void *work,
+                         uint64_t *fault) {
+    char *rest = static_cast<char *>(work);
+    int32_t *rank = deal<int32_t>(&rest, w->n_added + 1);
+    int32_t *sums = deal<int32_t>(&rest, tiles_of(w->n_added + 1, SCAN));
+    if (w->n_added > 0) {
+        FLIP_LAUNCH(mark_extra_kernel, flip_cuda_blocks(w->n_added, THREADS), THREADS, 0, *w, rank);
+        sum_all_before(w->n_added, rank, sums);
+    }
+    FLIP_LAUNCH(unpack_kernel, flip_cuda_blocks(c->n, THREADS), THREADS, 0, *c, *w, rank,
+                absent_bits(), fault);
+}
+
+/* ---- snapshots ---- */
+
+/* Where each change meets the snapshot, and by how much it shifts what lies behind it. A block's
+ * changes search between where its first and its last belong. */
+__global__ static void meet_kernel(flip_entries from, flip_changes c, bool learn, pattern absent,
+                                   int64_t *place, int32_t *shift, uint64_t *fault) {
+    __shared__ int64_t bound[2];
+    const int64_t first = (int64_t)blockIdx.x * THREADS,
+                  last = first + THREADS < c.n ? first + THREADS - 1 : c.n - 1;
+    if (threadIdx.x < 2)
+        bound[threadIdx.x] = find(from.key, 0, from.n, c.key[threadIdx.x ? last : first], 0, false);
+    __syncthreads();
+    const int64_t k = first + threadIdx.x;
+    if (k > last) return;
+    const uint64_t key = c.key[k];
+    const int64_t p = find(from.key, bound[0], bound[1], key, 0, false);
+    const bool found = p < from.n && from.key[p] == key;
+    const pattern is = found ? bits_of(from.value[p]) : absent, told = bits_of(c.was[k]);
+    if (learn && found != (told == absent))
+        c.was[k] = real_of(is);
+    else if (learn || told != is)
+        note(fault, key);
+    place[k] = p;
+    shift[k] = (int)(bits_of(c.is[k]) != absent) - (int)found;
+}
+
+/* The first change that is not below each tile of the snapshot. */
+__global__ static void tile_changes_kernel(flip_entries from, flip_changes c, int64_t tiles,
+                                           int64_t *first) {
+    FLIP_EACH(i, tiles + 1) {
+        first[i] = i == tiles ? c.n : find(c.key, 0, c.n, from.key[i * TILE], 0, false);
+    }
+}
+
+__global__ static void put_changes_kernel(flip_entries to, flip_changes c, const int64_t *place,
+                                          const int32_t *shift, int64_t room, pattern absent) {
+    FLIP_EACH(k, c.n) {
+        const int64_t at = place[k] + shift[k];
+        if (bits_of(c.is[k]) == absent || at < 0 || at >= room) continue;
+        to.key[at] = c.key[k];
+        to.value[at] = c.is[k];
+    }
+}
+
+/* What no change names is carried over, so many places further as the changes below it say. */
+__global__ static void carry_kernel(flip_entries to, flip_entries from, flip_changes c,
+                                    const int64_t *first_change, const int32_t *shift,
+                                    int64_t room) {
+    const int64_t begin = (int64_t)blockIdx.x * TILE,
+                  end = begin + TILE < from.n ? begin + TILE : from.n;
+    const int64_t low = first_change[blockIdx.x], high = first_change[blockIdx.x + 1];
+    for (int64_t i = begin + threadIdx.x; i < end; i += THREADS) {
+        const uint64_t key = from.key[i];
+        const int64_t k = find(c.key, low, high, key, 0, false), at = i + shift[k];
+        if ((k < c.n && c.key[k] == key) || at < 0 || at >= room) continue;
+        to.key[at] = key;
+        to.value[at] = from.value[i];
+    }
+}
+
+static void merge_changes(const flip_entries *to, const flip_entries *from, const flip_changes *c,
+                          bool learn, void *work, uint64_t *fault) {
+    char *rest = static_cast<char *>(work);
+    const int64_t tiles = tiles_of(from->n, TILE), room = from->n + c->n;
+    int64_t *place = deal<int64_t>(&rest, c->n + 1);
+    int32_t *shift = deal<int32_t>(&rest, c->n + 1);
+    int32_t *sums = deal<int32_t>(&rest, tiles_of(c->n + 1, SCAN));
+    int64_t *first = deal<int64_t>(&rest, tiles + 1);
+    const pattern absent = absent_bits();
+    FLIP_LAUNCH(meet_kernel, tiles_of(c->n, THREADS), THREADS, 0, *from, *c, learn, absent, place,
+                shift, fault);
+    sum_all_before(c->n, shift, sums);
+    FLIP_LAUNCH(put_changes_kernel, flip_cuda_blocks(c->n, THREADS), THREADS, 0, *to, *c, place,
+                shift, room, absent);
+    if (from->n == 0) return;
+    FLIP_LAUNCH(tile_changes_kernel, flip_cuda_blocks(tiles + 1, THREADS), THREADS, 0, *from, *c,
+                tiles, first);
+    FLIP_LAUNCH(carry_kernel, tiles, THREADS, 0, *to, *from, *c, first, shift, room);
+}
+
+/* Marks entries of a that b lacks or, `values`, has with another value. */
+__global__ static void mark_changes_kernel(flip_entries a, flip_entries b, bool values,
+                                           int32_t *rank) {
+    FLIP_EACH(i, a.n) {
+        const int64_t p = find(b.key, 0, b.n, a.key[i], 0, false);
+        const bool found = p < b.n && b.key[p] == a.key[i];
+        rank[i] = !found || (values && bits_of(a.value[i]) != bits_of(b.value[p]));
+    }
+}
+
+/* Marked entries of a: behind those marked before them in a, and in b below them. */
+__global__ static void put_found_kernel(flip_changes c, flip_entries a, flip_entries b, bool added,
+                                        const int32_t *rank_a, const int32_t *rank_b,
+                                        pattern absent, int64_t *n) {
+    FLIP_EACH(i, a.n + 1) {
+        if (i == a.n) {
+            if (!added) *n = (int64_t)rank_a[a.n] + rank_b[b.n];
+            continue;
+        }
+        if (rank_a[i] == rank_a[i + 1]) continue;
+        const int64_t p = find(b.key, 0, b.n, a.key[i], 0, false), at = rank_a[i] + rank_b[p];
+        const bool both = p < b.n && b.key[p] == a.key[i];
+        c.key[at] = a.key[i];
+        c.was[at] = added ? real_of(absent) : a.value[i];
+        c.is[at] = added ? a.value[i] : both ? b.value[p] : real_of(absent);
+    }
+}
+
+static void find_changes(const flip_changes *c, int64_t *n, const flip_entries *from,
+                         const flip_entries *to, void *work) {
+    char *rest = static_cast<char *>(work);
+    int32_t *old_rank = deal<int32_t>(&rest, from->n + 1), *rank = deal<int32_t>(&rest, to->n + 1);
+    int32_t *sums = deal<int32_t>(&rest, tiles_of(from->n + to->n + 1, SCAN) + 1);
+    const pattern absent = absent_bits();
+    FLIP_LAUNCH(mark_changes_kernel, flip_cuda_blocks(from->n, THREADS), THREADS, 0, *from, *to,
+                true, old_rank);
+    FLIP_LAUNCH(mark_changes_kernel, flip_cuda_blocks(to->n, THREADS), THREADS, 0, *to, *from,
+                false, rank);
+    sum_all_before(from->n, old_rank, sums);
+    sum_all_before(to->n, rank, sums);
+    FLIP_LAUNCH(put_found_kernel, flip_cuda_blocks(from->n + 1, THREADS), THREADS, 0, *c, *from,
+                *to, false, old_rank, rank, absent, n);
+    FLIP_LAUNCH(put_found_kernel, flip_cuda_blocks(to->n + 1, THREADS), THREADS, 0, *c, *to, *from,
+                true, rank, old_rank, absent, n);
+}
+
+/* ---- a snapshot as a matrix ---- */
+
+__global__ static void row_ptr_kernel(flip_entries e, int32_t n_rows, int64_t *row_ptr) {
+    FLIP_EACH(v, (int64_t)n_rows + 1) {
+        row_ptr[v] = find(e.key, 0, e.n, (uint64_t)v << 32, 0, false);
+    }
+}
+
+__global__ static void col_kernel(flip_entries e, const int32_t *order, int32_t *col) {
+    FLIP_EACH(i, e.n) {
+        const uint32_t place = (uint32_t)e.key[i];
+        col[i] = order ? order[place] : (int32_t)place;
+    }
+}
+
+static void keys_to_csr(const flip_entries *e, const int32_t *order, int32_t n_rows,
+                        int64_t *row_ptr, int32_t *col) {
+    FLIP_LAUNCH(row_ptr_kernel, flip_cuda_blocks((int64_t)n_rows + 1, THREADS), THREADS, 0, *e,
+                n_rows, row_ptr);
+    FLIP_LAUNCH(col_kernel, flip_cuda_blocks(e->n, THREADS), THREADS, 0, *e, order, col);
+}
+
+/* A warp a row: lane l sums entries l, l + 32 …, the lanes' sums by halves. */
+__global__ static void degree_scales_kernel(int32_t n_rows, const int64_t *row_ptr,
+                                            const flip_real *value, bool mean, flip_real *scale) {
+    const int lane = (int)threadIdx.x % 32;
+    const int64_t v = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / 32;
+    if (v >= n_rows) return;
+    double sum = 0;
+    for (int64_t e = row_ptr[v] + lane; e < row_ptr[v + 1]; e += 32)
+        sum += (double)value[e];
+    for (int apart = 16; apart > 0; apart /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, apart);
+    if (lane == 0) scale[v] = (flip_real)(!mean ? 1.0 / sqrt(1.0 + sum) : sum != 0 ? 1.0 / sum : 0);
+}
+
+static void degree_scales(int32_t n_rows, const int64_t *row_ptr, const flip_real *value, bool mean,
+                          flip_real *scale) {
+    FLIP_LAUNCH(degree_scales_kernel, tiles_of(n_rows, THREADS / 32), THREADS, 0, n_rows, row_ptr,
+                value, mean, scale);
+}
+
+void flip_use_cuda_changes(flip_kernels *table) {
+    table->unpack_words = unpack_words;
+    table->merge_changes = merge_changes;
+    table->find_changes = find_changes;
+    table->keys_to_csr = keys_to_csr;
+    table->degree_scales = degree_scales;
+}

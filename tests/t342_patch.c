@@ -1,0 +1,335 @@
+/* Snapshots patched by every kernel table, in its own memory: random streams of events walked
+ * forward, back and into the middle, held against snapshots that are summed up afresh. */
+#include "graph/device.h"
+#include "kernels_check.h"
+
+/* ---- a stream, and what each step holds of it ---- */
+
+typedef struct stream {
+    int32_t n, steps, life;
+    int64_t n_events;
+    flip_gid *dst, *src;
+    int32_t *step;
+    double *weight; /* or NULL */
+    uint64_t seed;
+} stream;
+
+enum { ONES, FRACTIONS, CANCELLING };
+
+/* Few pairs, so that edges come back while they live and after; doubled ones within a step; a step
+ * without any event, and an account that everybody pays. */
+static stream make_stream(uint64_t seed, int32_t n, int32_t steps, int32_t life, int64_t events,
+                          int weights) {
+    stream g = {.n = n, .steps = steps, .life = life, .n_events = events, .seed = seed};
+    const size_t e = (size_t)events + 1;
+    g.dst = calloc(e, sizeof *g.dst);
+    g.src = calloc(e, sizeof *g.src);
+    g.step = calloc(e, sizeof *g.step);
+    g.weight = weights != ONES ? calloc(e, sizeof *g.weight) : NULL;
+    const int32_t quiet = (int32_t)chance(seed, 1, 0, (uint64_t)steps);
+    for (int64_t i = 0; i < events; i++) {
+        const uint64_t k = (uint64_t)i, pair = chance(seed, 2, k, 3 * (uint64_t)n);
+        g.dst[i] = (flip_gid)chance(seed, 3, pair, (uint64_t)n);
+        g.src[i] = (flip_gid)chance(seed, 4, pair, (uint64_t)n);
+        if (chance(seed, 5, pair, 9) == 0) g.dst[i] = n / 2;
+        g.step[i] = (int32_t)chance(seed, 6, k, (uint64_t)steps);
+        if (g.step[i] == quiet) g.step[i] = (quiet + 1) % steps;
+        if (i > 0 && chance(seed, 7, k, 5) == 0) {
+            g.dst[i] = g.dst[i - 1];
+            g.src[i] = g.src[i - 1];
+            if (chance(seed, 8, k, 2)) g.step[i] = g.step[i - 1];
+        }
+        if (!g.weight) continue;
+        g.weight[i] =
+            chance(seed, 9, k, 3) ? flip_random_uniform(seed, FLIP_STREAM_TEST, 10, k) : 1;
+        if (weights == CANCELLING && chance(seed, 11, k, 3) == 0) g.weight[i] = -1;
+    }
+    return g;
+}
+
+static void free_stream(stream *g) {
+    free(g->dst);
+    free(g->src);
+    free(g->step);
+    free(g->weight);
+}
+
+static const stream *sorted_stream;
+
+static int by_pair(const void *a, const void *b) {
+    const stream *g = sorted_stream;
+    const int64_t i = *(const int64_t *)a, j = *(const int64_t *)b;
+    if (g->dst[i] != g->dst[j]) return g->dst[i] < g->dst[j] ? -1 : 1;
+    if (g->src[i] != g->src[j]) return g->src[i] < g->src[j] ? -1 : 1;
+    if (g->step[i] != g->step[j]) return g->step[i] < g->step[j] ? -1 : 1;
+    return i < j ? -1 : 1;
+}
+
+/* Events t-life+1 … t, sorted and summed. */
+static flip_entries snapshot_of(const stream *g, int32_t t) {
+    int64_t *event = calloc((size_t)g->n_events + 1, sizeof *event), n = 0;
+    for (int64_t i = 0; i < g->n_events; i++)
+        if (g->step[i] <= t && g->step[i] > t - g->life) event[n++] = i;
+    sorted_stream = g;
+    qsort(event, (size_t)n, sizeof *event, by_pair);
+    flip_entries s = {.key = calloc((size_t)n + 1, sizeof *s.key),
+                      .value = calloc((size_t)n + 1, sizeof *s.value)};
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const uint64_t key = (uint64_t)g->dst[event[i]] << 32 | (uint64_t)g->src[event[i]];
+        if (s.n == 0 || s.key[s.n - 1] != key) {
+            s.key[s.n++] = key;
+            sum = 0;
+        }
+        sum += g->weight ? (double)(flip_real)g->weight[event[i]] : 1;
+        s.value[s.n - 1] = (flip_real)sum;
+    }
+    free(event);
+    return s;
+}
+
+/* ---- the device's snapshot ---- */
+
+static void expect_ok(flip_status status) {
+    if (status != FLIP_OK) fail_msg("%s", flip_error_message());
+}
+
+static void *received(const flip_kernels *k, const void *from, size_t bytes) {
+    void *host = malloc(bytes + 1);
+    k->receive(host, from, bytes);
+    return host;
+}
+
+static void check_entries(const flip_device *d, const flip_entries *want, int32_t t) {
+    const char *name = d->kernels->name;
+    if (d->now != t || d->n != want->n)
+        fail_msg("%s: step %d with %lld entries, want step %d with %lld", name, d->now,
+                 (long long)d->n, t, (long long)want->n);
+    const size_t n = (size_t)d->n;
+    uint64_t *key = received(d->kernels, d->key[0], n * sizeof *key);
+    flip_real *value = received(d->kernels, d->value[0], n * sizeof *value);
+    for (size_t i = 0; i < n; i++)
+        if (key[i] != want->key[i] || !flip_same_bits(value[i], want->value[i]))
+            fail_msg("%s: step %d, entry %zu is [%d, %d] %.9g, want [%d, %d] %.9g", name, t, i,
+                     flip_key_row(key[i]), flip_key_place(key[i]), (double)value[i],
+                     flip_key_row(want->key[i]), flip_key_place(want->key[i]),
+                     (double)want->value[i]);
+    free(key);
+    free(value);
+}
+
+/* Rows, columns and scales of the snapshot the device has. */
+static void check_matrix(const flip_device *d, const flip_entries *want, int32_t n,
+                         const int32_t *order) {
+    const flip_kernels *k = d->kernels;
+    int64_t *row_ptr = get((size_t)n + 1, sizeof *row_ptr);
+    int32_t *col = get((size_t)want->n + 1, sizeof *col);
+    flip_real *scale = get((size_t)n, sizeof *scale);
+    const flip_entries e = {.n = d->n, .key = d->key[0], .value = d->value[0]};
+    for (int mean = 0; mean < 2; mean++) {
+        CALL(k, keys_to_csr, &e, mean ? order : NULL, n, row_ptr, col);
+        CALL(k, degree_scales, n, row_ptr, d->value[0], mean, scale);
+        int64_t i = 0;
+        for (int32_t v = 0; v < n; v++) {
+            assert_int_equal(row_ptr[v], i);
+            double sum = 0;
+            for (; i < want->n && flip_key_row(want->key[i]) == v; i++) {
+                const int32_t place = flip_key_place(want->key[i]);
+                assert_int_equal(col[i], mean ? order[place] : place);
+                sum += (double)want->value[i];
+            }
+            const flip_real expected =
+                (flip_real)(mean ? (fabs(sum) > 1e-9 ? 1 / sum : 0) : 1 / sqrt(1 + sum));
+            if (1 + sum <= 1e-9 || (mean && fabs(sum) <= 1e-9)) continue; /* weights that cancel */
+            near(k->name, &scale[v], &expected, 1,
+                 4 * ROUNDING * (double)(fabs(expected) + fabs(expected * expected * 20)));
+        }
+        assert_int_equal(row_ptr[n], want->n);
+    }
+    release(row_ptr);
+    release(col);
+    release(scale);
+}
+
+/* ---- walks ---- */
+
+typedef struct world {
+    stream g;
+    flip_timeline timeline;
+    flip_entries *want; /* [steps] */
+    int32_t *order;     /* [n] reversed, reached by every table */
+} world;
+
+/* value_bits 0: as the sizes say. */
+static world make_world(const stream *g, int value_bits) {
+    world w = {.g = *g, .want = calloc((size_t)g->steps, sizeof *w.want)};
+    const flip_events events = {
+        .n = g->n_events, .dst = g->dst, .src = g->src, .step = g->step, .weight = g->weight};
+    const flip_gid range[2] = {0, g->n};
+    const flip_adjacency_params params = {
+        .kind = FLIP_ADJACENCY_WSUM, .n_steps = g->steps, .edge_life = g->life};
+    expect_ok(flip_timeline_init(&w.timeline, NULL, range, NULL, &events, &params));
+    if (value_bits > 0) {
+        w.timeline.form.value_bits = value_bits;
+        flip_timeline_count(&w.timeline);
+    }
+    for (int32_t t = 0; t < g->steps; t++)
+        w.want[t] = snapshot_of(g, t);
+    w.order = get((size_t)g->n, sizeof *w.order);
+    for (int32_t v = 0; v < g->n; v++)
+        w.order[v] = g->n - 1 - v;
+    return w;
+}
+
+static void free_world(world *w) {
+    for (int32_t t = 0; t < w->g.steps; t++) {
+        free(w->want[t].key);
+        free(w->want[t].value);
+    }
+    free(w->want);
+    release(w->order);
+    flip_timeline_finish(&w->timeline);
+}
+
+/* Step t arrives beside what is held, as a snapshot or a difference. */
+static void send(world *w, flip_device *d, flip_packet *p, int32_t t, bool whole) {
+    const bool backward = d->low >= 0 && t < d->low;
+    if (whole)
+        expect_ok(flip_timeline_snapshot(&w->timeline, t, p));
+    else
+        expect_ok(flip_timeline_difference(&w->timeline, backward ? t + 1 : t, backward, p));
+    expect_ok(flip_device_send(d, t, p, whole));
+    expect_ok(flip_device_take(d, t));
+    check_entries(d, &w->want[t], t);
+    check_matrix(d, &w->want[t], w->g.n, w->order);
+}
+
+static void move(const world *w, flip_device *d, int32_t t) {
+    expect_ok(flip_device_move(d, t));
+    check_entries(d, &w->want[t], t);
+}
+
+static void walk(world *w, const flip_kernels *k, bool ahead) {
+    const int32_t last = w->g.steps - 1, middle = w->g.steps / 2;
+    flip_packet p = {.kernels = k};
+    flip_device d;
+    expect_ok(flip_device_init(&d, k, w->g.steps, w->timeline.form));
+    if (ahead) {
+        d.most_entries = w->g.n_events;
+        d.most_changes = w->g.n_events / w->g.steps * 4;
+    }
+    for (int32_t t = 0; t <= last; t++) /* forward by differences, each walked back and again */
+        send(w, &d, &p, t, t == 0);
+    for (int32_t t = last; t >= 0; t--)
+        move(w, &d, t);
+    move(w, &d, last);
+    flip_device_keep(&d, middle, last);
+    for (int32_t t = middle - 1; t >= 0; t--) /* what was dropped, towards earlier steps */
+        send(w, &d, &p, t, false);
+    move(w, &d, middle);
+    flip_device_forget(&d);
+    send(w, &d, &p, middle, true); /* both ways from the middle, snapshots among differences */
+    for (int32_t t = 1; middle - t >= 0 || middle + t <= last; t++) {
+        if (middle + t <= last) send(w, &d, &p, middle + t, t % 2 == 0);
+        if (middle - t >= 0) send(w, &d, &p, middle - t, t % 2);
+    }
+    for (int32_t t = 0; t <= last; t++)
+        move(w, &d, t);
+    move(w, &d, 0);
+    flip_device_finish(&d);
+    flip_packet_finish(&p);
+}
+
+static void check_stream(uint64_t seed, int32_t n, int32_t steps, int32_t life, int64_t events,
+                         int weights, int value_bits) {
+    stream g = make_stream(seed, n, steps, life, events, weights);
+    world w = make_world(&g, value_bits);
+    for (int t = 0; t < n_tables; t++) {
+        walk(&w, list[t], false);
+        if (list[t]->on_device) walk(&w, list[t], true);
+    }
+    free_world(&w);
+    free_stream(&g);
+}
+
+static void small_streams(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 6; seed++)
+        for (int weights = ONES; weights <= CANCELLING; weights++)
+            check_stream(seed, 3 + (int32_t)seed * 5, 9, 1 + (int32_t)seed % 4,
+                         (int64_t)seed * 40 - 40, weights, seed % 3 ? 0 : 2);
+}
+
+/* Beyond a block's and a tile's entries and changes. */
+static void large_streams(void **state) {
+    (void)state;
+    check_stream(11, 1500, 5, 2, 22000, FRACTIONS, 20);
+    check_stream(12, 2500, 4, 1, 30000, CANCELLING, 0);
+}
+
+/* ---- changes that do not fit ---- */
+
+enum { ROWS = 5 };
+
+typedef struct wrong {
+    const char *what;
+    int64_t removed, added, changed;
+    uint64_t keys[3];
+} wrong;
+
+/* The snapshot holds [1, 1] and [3, 2]. */
+static const wrong wrongs[] = {
+    {"removed, not there", 1, 0, 0, {(uint64_t)2 << 32 | 4}},
+    {"added, there", 0, 1, 0, {(uint64_t)1 << 32 | 1}},
+    {"changed, not there", 0, 0, 1, {(uint64_t)4 << 32 | 4}},
+    {"removed and added", 1, 1, 0, {(uint64_t)3 << 32 | 2, (uint64_t)3 << 32 | 2}},
+    {"added and changed", 0, 1, 1, {(uint64_t)0 << 32 | 2, (uint64_t)0 << 32 | 2}},
+};
+
+static void check_wrong(const flip_kernels *k, const wrong *w) {
+    const flip_word_form form = flip_word_form_of(ROWS, ROWS);
+    flip_device d;
+    flip_packet p = {.kernels = k, .room = 8};
+    char told[64];
+    expect_ok(flip_device_init(&d, k, 2, form));
+    expect_ok(k->take_pinned(&p.word, 8 * sizeof *p.word, "test"));
+    expect_ok(k->take_pinned(&p.value, 8 * sizeof *p.value, "test"));
+    p.word[0] = (uint64_t)1 << 32 | 1;
+    p.word[1] = (uint64_t)3 << 32 | 2;
+    p.value[0] = p.value[1] = 1;
+    p.n_added = 2;
+    expect_ok(flip_device_send(&d, 0, &p, true));
+    expect_ok(flip_device_take(&d, 0));
+    p.n_removed = w->removed;
+    p.n_added = w->added;
+    p.n_changed = w->changed;
+    for (int64_t i = 0; i < w->removed + w->added + w->changed; i++)
+        flip_word_pack(&form, w->keys[i], 7, &p.word[i]);
+    p.value[0] = 9;
+    expect_ok(flip_device_send(&d, 1, &p, false));
+    const flip_status status = flip_device_take(&d, 1);
+    snprintf(told, sizeof told, "row %d, column %d", flip_key_row(w->keys[0]),
+             flip_key_place(w->keys[0]));
+    if (status != FLIP_ERROR_INTERNAL || !strstr(flip_error_message(), told))
+        fail_msg("%s, %s: status %d, '%s'", k->name, w->what, (int)status, flip_error_message());
+    flip_error_clear();
+    flip_device_finish(&d);
+    flip_packet_finish(&p);
+}
+
+static void wrong_changes(void **state) {
+    (void)state;
+    for (int t = 0; t < n_tables; t++)
+        for (size_t i = 0; i < sizeof wrongs / sizeof *wrongs; i++)
+            check_wrong(list[t], &wrongs[i]);
+}
+
+int main(int argc, char **argv) {
+    check_begin(argc, argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_streams),
+        cmocka_unit_test(large_streams),
+        cmocka_unit_test(wrong_changes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -168,6 +168,7 @@ enum { FLIP_TABLE_COLUMNS = 32 };
 typedef struct flip_kernels {
     const char *name; /* "reference", "c", "avx2", "avx512", "avx512+bf16", "cuda" */
     bool on_device;   /* host code may not read what the entries read and write */
+    char device[96];  /* its name and where it is; "" on a CPU */
 
     /* Memory, 256-byte aligned, not cleared; zero bytes give a valid pointer; NULL is given back in
      * peace. Pinned memory is the host's own, which a device reaches too. */

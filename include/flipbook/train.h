@@ -67,6 +67,12 @@ typedef enum flip_distribute {
     FLIP_DISTRIBUTE_GRID
 } flip_distribute;
 /* What one training sample is. */
+enum {
+    FLIP_DEVICE_AUTO, /* a GPU where every rank sees one, else the CPU */
+    FLIP_DEVICE_CPU,
+    FLIP_DEVICE_CUDA,       /* a rank a GPU */
+    FLIP_DEVICE_CUDA_SHARED /* ranks may share one */
+};
 typedef enum flip_protocol {
     FLIP_PROTOCOL_AUTO,
     FLIP_PROTOCOL_WHOLE,   /* the timeline */
@@ -134,7 +140,7 @@ typedef struct flip_settings {
     int32_t gcn_norm;  /* 0 row, 1 inout */
     int32_t direction; /* 0 in, 1 out */
     /* running */
-    int32_t device;
+    int32_t device; /* FLIP_DEVICE_… */
     int64_t threads;
     char batch[FLIP_WORD_SIZE], fanout[FLIP_WORD_SIZE];
     int32_t sampling; /* flip_sample_kind, or FLIP_SAMPLING_RECENT */

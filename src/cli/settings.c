@@ -199,7 +199,9 @@ static const flip_key keys[] = {
            "a node gathers from the sources of its events, or (out) from their destinations"),
 
     HEADING("Running", T | E | P),
-    CHOICE("device", device, "auto", "auto|cpu|cuda", "|auto|cpu|", false, "where to compute"),
+    CHOICE("device", device, "auto", "auto|cpu|cuda|cuda-shared", NULL, false,
+           "where to compute; cuda: a rank a GPU, cuda-shared: ranks may share one; auto: a GPU "
+           "where every rank sees one"),
     INT_AUTO("threads", threads, 1, 4096, T | E | P, false,
              "a rank, BLAS included; auto: OMP_NUM_THREADS, or cores of the node / ranks on it"),
     WORD("batch", batch, "full", "full|N", NULL, is_batch, T, true,

@@ -1,6 +1,8 @@
 /* The CUDA device of this process: its stream, its memory, its errors. */
 #include "kernels/cuda.h"
 
+#include <stdio.h>
+
 cudaStream_t flip_cuda_stream;
 static cudaError_t first_error = cudaSuccess;
 static const char *first_what = "";
@@ -16,12 +18,23 @@ int flip_cuda_devices(void) {
     return cudaGetDeviceCount(&n) == cudaSuccess ? n : 0;
 }
 
-flip_status flip_cuda_open(int device) {
+/* "NVIDIA H100, 0000:01:00.0" */
+static cudaError_t describe(int device, char *name, size_t size) {
+    cudaDeviceProp properties;
+    char address[32] = "";
+    cudaError_t error = cudaGetDeviceProperties(&properties, device);
+    if (error == cudaSuccess) error = cudaDeviceGetPCIBusId(address, sizeof address, device);
+    if (error == cudaSuccess) snprintf(name, size, "%.60s, %s", properties.name, address);
+    return error;
+}
+
+flip_status flip_cuda_open(int device, char *name, size_t size) {
     int n = flip_cuda_devices();
     if (device < 0 || device >= n)
         return FLIP_FAIL(FLIP_ERROR_LIBRARY, "CUDA device %d was asked for; this process sees %d",
                          device, n);
     cudaError_t error = cudaSetDevice(device);
+    if (error == cudaSuccess) error = describe(device, name, size);
     if (error == cudaSuccess)
         error = cudaStreamCreateWithFlags(&flip_cuda_stream, cudaStreamNonBlocking);
     if (error != cudaSuccess)

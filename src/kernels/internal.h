@@ -34,7 +34,8 @@ FLIP_SIMD_USES(avx512)
 FLIP_SIMD_USES(bf16) /* gemm and gradient only: AVX512_BF16's own products */
 
 /* Each sets entries of the CUDA table; a table with an entry unset is refused. */
-flip_status flip_cuda_open(int device); /* the device and its libraries */
+/* The device and its libraries; its name goes to `name`. */
+flip_status flip_cuda_open(int device, char *name, size_t size);
 int flip_cuda_devices(void);
 void flip_use_cuda_memory(flip_kernels *table);
 void flip_use_cuda_pointwise(flip_kernels *table);

@@ -89,7 +89,7 @@ static void fill_missing(flip_kernels *table) {
 }
 
 static void open_cuda(void) {
-    cuda_status = flip_cuda_open(cuda_device);
+    cuda_status = flip_cuda_open(cuda_device, cuda.device, sizeof cuda.device);
     if (cuda_status != FLIP_OK) return;
     flip_use_cuda_memory(&cuda);
     flip_use_cuda_pointwise(&cuda);

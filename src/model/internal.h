@@ -54,6 +54,7 @@ typedef struct kept_aggregation {
     const flip_real *features;
     int32_t steps;
     flip_real *aggregated;
+    flip_tape *tape; /* whose device holds them too */
 } kept_aggregation;
 
 struct flip_model {

@@ -216,9 +216,16 @@ bool model_multiply_first(const pass *p) {
 
 /* ---- the first aggregation of constant features ---- */
 
+static void drop_kept(kept_aggregation *kept) {
+    if (kept->tape) flip_tape_let_go(kept->tape, kept->aggregated);
+    flip_free(kept->aggregated);
+    kept->aggregated = NULL;
+    kept->tape = NULL;
+}
+
 void flip_model_forget(flip_model *model) {
     for (int32_t k = 0; k < model->n_kept; k++)
-        flip_free(model->kept[k].aggregated);
+        drop_kept(&model->kept[k]);
     flip_free(model->kept);
     model->kept = NULL;
     model->n_kept = 0;
@@ -273,13 +280,14 @@ static flip_status keep_aggregation(flip_model *model, flip_tape *tape, const fl
     if (!block->features)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "block %d has no features, nor their aggregation",
                          block->index);
-    flip_free(kept->aggregated);
-    kept->aggregated = NULL;
+    drop_kept(kept);
     flip_var z = aggregate_features(model, tape, block->adjacency, &x, !model->p.residual);
     if (flip_tape_status(tape) != FLIP_OK) return flip_tape_status(tape);
     size_t n = (size_t)rows * (size_t)steps * (size_t)dim;
     FLIP_TRY(flip_alloc(&kept->aggregated, n, sizeof(flip_real), "aggregated features"));
     memcpy(kept->aggregated, flip_tape_value(tape, z), n * sizeof(flip_real));
+    kept->tape = tape;
+    FLIP_TRY(flip_tape_hold(tape, kept->aggregated, n * sizeof(flip_real)));
     flip_tape_release(tape, z);
     kept->features = block->features;
     kept->steps = steps;

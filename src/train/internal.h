@@ -285,7 +285,10 @@ typedef struct flip_trainer {
     flip_carry *carry;  /* states between blocks; NULL with one block */
     flip_passes passes; /* of training, so far */
     flip_optimiser *optimiser;
-    flip_batching *batching; /* NULL unless training is on sampled batches */
+    flip_batching *batching;         /* NULL unless training is on sampled batches */
+    const flip_kernels *kernels;     /* of the device that computes */
+    const flip_adjacency *on_device; /* held there; or NULL */
+    const flip_real *features;       /* likewise */
     /* state */
     int64_t epoch, best_epoch; /* done; 0 = none */
     double loss;               /* of the last epoch */
@@ -308,6 +311,15 @@ void flip_shares_finish(flip_shares *shares);
 /* placed, adjacency, building and training with so many blocks. Local. */
 void flip_estimate_blocks(flip_estimate *estimate, const flip_trainer *trainer,
                           const flip_shares *shares, int32_t n_blocks);
+
+/* ---- the device (device.c) ---- */
+/* The kernels of --device. Collective. */
+flip_status flip_device_choose(const flip_data *data, const flip_kernels **kernels);
+/* What stays on the GPU for the whole run: keys, labels, masks. */
+flip_status flip_device_hold(flip_trainer *trainer);
+/* Before a block's adjacency is made, and after: the GPU has the one that is there. */
+void flip_device_leave(flip_trainer *trainer);
+flip_status flip_device_enter(flip_trainer *trainer, const flip_adjacency *adjacency);
 
 /* The parameters' names and shapes: nothing large is allocated yet. */
 flip_status flip_trainer_declare(flip_trainer *trainer);

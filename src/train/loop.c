@@ -133,7 +133,10 @@ static void say_model(const run *r) {
     if (!r->out) return;
     fprintf(r->out, "model    %lld parameters in %d arrays, %s, %s kernels\n",
             (long long)flip_params_trainable(params), flip_params_count(params), FLIP_REAL_NAME,
-            flip_kernels_get()->name);
+            r->trainer.kernels->name);
+    if (r->trainer.kernels->on_device)
+        fprintf(r->out, "device   %s, %.0f MiB free\n", r->trainer.kernels->device,
+                (double)r->trainer.kernels->available() / (1 << 20));
     fprintf(r->out, "\n(* = best validation so far)\n");
     fflush(r->out);
 }

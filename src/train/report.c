@@ -88,7 +88,7 @@ flip_status flip_report_settings(flip_report *report, const char *settings_json,
     json_object_set_new(object, "parameters", json_integer(flip_params_trainable(trainer->params)));
     json_object_set_new(object, "in_dim", json_integer(trainer->data.in_dim));
     json_object_set_new(object, "real", json_string(FLIP_REAL_NAME));
-    json_object_set_new(object, "kernels", json_string(flip_kernels_get()->name));
+    json_object_set_new(object, "kernels", json_string(trainer->kernels->name));
     json_object_set_new(object, "version", json_string(FLIP_VERSION));
     FLIP_TRY(write_line(report, object));
     if (report && report->pending && fputs(report->pending, report->file) == EOF)

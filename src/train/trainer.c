@@ -58,15 +58,18 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
     const flip_settings *s = &data->s;
     FLIP_TRY(flip_trainer_declare(trainer));
     FLIP_TRY(flip_params_finish(trainer->params, (uint64_t)s->seed));
+    FLIP_TRY(flip_device_choose(data, &trainer->kernels));
     flip_tape_params tape = {.comm = data->comm,
                              .params = trainer->params,
                              .key = data->layout->original,
                              .n_own = data->layout->n_rows,
                              .seed = (uint64_t)s->seed,
                              .bf16 = s->precision == 1,
+                             .kernels = trainer->kernels,
                              .saved = (flip_saved)s->activations};
     FLIP_TRY(flip_tape_create(&trainer->tape, &tape));
     FLIP_TRY(flip_trainer_restart(trainer));
+    FLIP_TRY(flip_device_hold(trainer));
     if (s->features == FLIP_FEATURES_LEARNED)
         FLIP_TRY(flip_learned_create(&trainer->learned, data));
     if (data->layout->n_blocks > 1)
@@ -84,9 +87,9 @@ void flip_trainer_close(flip_trainer *trainer) {
     flip_learned_destroy(&trainer->learned);
     flip_optimiser_destroy(&trainer->optimiser);
     flip_carry_destroy(&trainer->carry);
-    flip_tape_destroy(&trainer->tape);
     flip_head_destroy(&trainer->head);
     flip_model_destroy(&trainer->model);
+    flip_tape_destroy(&trainer->tape);
     flip_params_destroy(&trainer->params);
     flip_data_close(&trainer->data);
     memset(trainer, 0, sizeof *trainer);
@@ -158,6 +161,17 @@ static flip_status prepare(flip_trainer *trainer, flip_block *b) {
     return FLIP_OK;
 }
 
+/* Features that every pass reads as they are stay on the device. */
+static flip_status hold_features(flip_trainer *trainer, const flip_block *b) {
+    const flip_data *data = &trainer->data;
+    if (!b->features || data->layout->n_blocks > 1 || trainer->features == b->features)
+        return FLIP_OK;
+    trainer->features = b->features;
+    return flip_tape_hold(trainer->tape, b->features,
+                          (size_t)data->layout->n_rows * (size_t)b->steps * (size_t)data->in_dim *
+                              sizeof *b->features);
+}
+
 /* The model on a block. x: the learned features' variable. */
 static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_var *x,
                            flip_var *y) {
@@ -165,7 +179,9 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
     const flip_adjacency *adjacency;
     int32_t steps = flip_layout_steps(data->layout, block);
     *x = FLIP_VAR_NONE;
+    flip_device_leave(trainer);
     FLIP_TRY(flip_data_block(data, block, &adjacency));
+    FLIP_TRY(flip_device_enter(trainer, adjacency));
     begin_block(trainer, block, walk);
     flip_block b = {.adjacency = adjacency,
                     .packed = data->packed.packing ? &data->packed : NULL,
@@ -181,6 +197,7 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
         FLIP_TRY(flip_data_inputs(data, block, &b.features));
         FLIP_TRY(prepare(trainer, &b));
         begin_block(trainer, block, walk);
+        FLIP_TRY(hold_features(trainer, &b));
         *y = flip_model_forward(trainer->model, trainer->tape, &b);
     }
     return flip_tape_status(trainer->tape);

@@ -1,0 +1,95 @@
+/* Where a run computes: this CPU or a GPU, and what of the host's arrays the GPU keeps. */
+#include "train/internal.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* Which GPU of those that this process sees: Slurm shows a rank its own, or all of the node's. A
+ * GPU serves one rank unless the settings share it. */
+static flip_status choose_device(const flip_data *data, const flip_kernels **kernels) {
+    const int seen = flip_kernels_cuda_devices(), rank = flip_comm_node_rank(data->comm);
+    const int ranks = flip_comm_node_size(data->comm);
+    const bool shared = data->s.device == FLIP_DEVICE_CUDA_SHARED;
+    if (seen > 1 && seen < ranks && !shared)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "%d ranks on this node see %d GPUs; use a rank a GPU, or --device "
+                         "cuda-shared",
+                         ranks, seen);
+    return flip_kernels_cuda(kernels, seen > 0 ? rank % seen : 0);
+}
+
+/* Do two ranks of a node compute on one GPU? Told by its bus address, since each may see another
+ * numbering. */
+static flip_status check_sharing(const flip_data *data, const flip_kernels *kernels) {
+    enum { SIZE = 64 + sizeof kernels->device };
+    const int ranks = flip_comm_size(data->comm), mine = flip_comm_rank(data->comm);
+    char *all, me[SIZE] = "";
+    gethostname(me, 63);
+    memcpy(me + 64, kernels->device, sizeof kernels->device);
+    FLIP_TRY(flip_alloc(&all, (size_t)ranks, SIZE, "devices of ranks"));
+    flip_status status = flip_comm_gather_all(data->comm, all, me, SIZE);
+    for (int r = 0; r < mine && status == FLIP_OK; r++)
+        if (memcmp(all + (size_t)r * SIZE, me, SIZE) == 0)
+            status = FLIP_FAIL(FLIP_ERROR_USAGE,
+                               "ranks %d and %d would share one GPU (%s); use a rank a GPU, or "
+                               "--device cuda-shared",
+                               r, mine, kernels->device);
+    flip_free(all);
+    return status;
+}
+
+flip_status flip_device_choose(const flip_data *data, const flip_kernels **kernels) {
+    const int32_t device = data->s.device;
+    flip_status status = FLIP_OK;
+    *kernels = flip_kernels_get();
+    int64_t without = flip_kernels_cuda_devices() == 0;
+    if (device == FLIP_DEVICE_AUTO) FLIP_TRY(flip_comm_max_i64(data->comm, &without, 1));
+    if (device == FLIP_DEVICE_CPU || (device == FLIP_DEVICE_AUTO && without)) return FLIP_OK;
+    status = choose_device(data, kernels);
+    FLIP_TRY(flip_comm_agree(data->comm, status));
+    if (device != FLIP_DEVICE_CUDA_SHARED) status = check_sharing(data, *kernels);
+    return flip_comm_agree(data->comm, status);
+}
+
+/* ---- what stays on the GPU ---- */
+
+static flip_status hold_block_labels(flip_trainer *trainer, int32_t block) {
+    const flip_data *data = &trainer->data;
+    flip_tape *tape = trainer->tape;
+    const int64_t row = flip_data_block_row(data, block);
+    const size_t n = (size_t)(flip_data_block_row(data, block + 1) - row);
+    if (data->s.task == FLIP_TASK_NODE) {
+        FLIP_TRY(flip_tape_hold(tape, data->label + row, n * sizeof *data->label));
+        return flip_tape_hold(tape, data->mask[FLIP_PART_TRAIN] + row, n);
+    }
+    if (data->s.task != FLIP_TASK_REGRESSION) return FLIP_OK;
+    const size_t dim = (size_t)data->n_classes;
+    FLIP_TRY(
+        flip_tape_hold(tape, data->target + row * data->n_classes, n * dim * sizeof *data->target));
+    return flip_tape_hold(tape, data->mask[FLIP_PART_TRAIN] + row, n);
+}
+
+flip_status flip_device_hold(flip_trainer *trainer) {
+    const flip_data *data = &trainer->data;
+    const flip_layout *layout = data->layout;
+    if (!trainer->kernels->on_device || trainer->batching) return FLIP_OK;
+    FLIP_TRY(flip_tape_hold(trainer->tape, layout->original,
+                            (size_t)layout->n_rows * sizeof *layout->original));
+    for (int32_t k = 0; k < data->train_blocks; k++)
+        FLIP_TRY(hold_block_labels(trainer, k));
+    return FLIP_OK;
+}
+
+/* The adjacency of a block is about to be made, perhaps in the memory of another. */
+void flip_device_leave(flip_trainer *trainer) {
+    if (trainer->on_device && trainer->data.snapshots) {
+        flip_tape_let_adjacency_go(trainer->tape, trainer->on_device);
+        trainer->on_device = NULL;
+    }
+}
+
+flip_status flip_device_enter(flip_trainer *trainer, const flip_adjacency *adjacency) {
+    if (!trainer->kernels->on_device || trainer->on_device == adjacency) return FLIP_OK;
+    trainer->on_device = adjacency;
+    return flip_tape_hold_adjacency(trainer->tape, adjacency);
+}

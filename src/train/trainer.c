@@ -73,7 +73,7 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
     if (s->features == FLIP_FEATURES_LEARNED)
         FLIP_TRY(flip_learned_create(&trainer->learned, data));
     if (data->layout->n_blocks > 1)
-        FLIP_TRY(flip_carry_create(&trainer->carry, NULL, data->layout->n_blocks));
+        FLIP_TRY(flip_carry_create(&trainer->carry, trainer->kernels, data->layout->n_blocks));
     size_t n = (size_t)flip_params_size(trainer->params);
     FLIP_TRY(flip_alloc(&trainer->best, n, sizeof *trainer->best, "best parameters"));
     memcpy(trainer->best, flip_params_values(trainer->params), n * sizeof *trainer->best);

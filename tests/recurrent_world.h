@@ -3,12 +3,14 @@
 #ifndef FLIPBOOK_TESTS_RECURRENT_WORLD_H
 #define FLIPBOOK_TESTS_RECURRENT_WORLD_H
 
+#include "device.h"
 #include "ranks.h"
 
 #include <flipbook/tape.h>
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef FLIP_REAL_DOUBLE
 static const double tolerance = 1e-12;
@@ -128,10 +130,23 @@ static run open_run(const plain *p, variant v) {
                                  .params = r.params,
                                  .key = r.layout->original,
                                  .n_own = r.layout->n_rows,
+                                 .kernels = test_kernels(),
                                  .saved = v.recompute ? FLIP_SAVED_RECOMPUTE : FLIP_SAVED_KEEP};
     CHECK_OK(flip_tape_create(&r.tape, &settings));
-    CHECK_OK(flip_carry_create(&r.carry, NULL, v.n_blocks));
+    CHECK_OK(flip_carry_create(&r.carry, test_kernels(), v.n_blocks));
     return r;
+}
+
+/* On a device the steps of a node lie on one rank; other distributions are refused. */
+static bool is_refused(variant v) {
+    return v.n_time > 1 && test_kernels();
+}
+
+static void check_refused(const run *r) {
+    CHECK(flip_tape_status(r->tape) == FLIP_ERROR_USAGE &&
+              strstr(flip_error_message(), "on one rank; use --distribute nodes"),
+          "%s", flip_error_message());
+    flip_error_clear();
 }
 
 static void close_run(run *r) {

@@ -1,6 +1,7 @@
 /* LSTM and GRU give the same bits whatever they are cut into: blocks of many groups of steps or of
  * one, one thread or three, gates kept or made anew; and a layer that reads a layer. One rank does
  * it all. */
+#include "device.h"
 #include "ranks.h"
 
 #include <flipbook/tape.h>
@@ -33,9 +34,10 @@ static void long_pass(bool gru, bool recompute, int blocks, flip_real *y, flip_r
     CHECK_OK(flip_params_finish(params, 1));
     flip_tape_params settings = {.params = params,
                                  .n_own = HELD_ROWS,
+                                 .kernels = test_kernels(),
                                  .saved = recompute ? FLIP_SAVED_RECOMPUTE : FLIP_SAVED_KEEP};
     CHECK_OK(flip_tape_create(&tape, &settings));
-    CHECK_OK(flip_carry_create(&carry, NULL, blocks));
+    CHECK_OK(flip_carry_create(&carry, test_kernels(), blocks));
     flip_real *x = malloc((size_t)(HELD_ROWS * steps * DIM) * sizeof *x),
               *up = malloc((size_t)(HELD_ROWS * steps * HIDDEN) * sizeof *up);
     flip_carry_clear(carry);
@@ -115,6 +117,7 @@ static void deep(int threads, bool recompute, double *out, int64_t n_out) {
     CHECK_OK(flip_params_finish(params, 3));
     flip_tape_params settings = {.params = params,
                                  .n_own = ROWS,
+                                 .kernels = test_kernels(),
                                  .saved = recompute ? FLIP_SAVED_RECOMPUTE : FLIP_SAVED_KEEP};
     CHECK_OK(flip_tape_create(&tape, &settings));
     flip_tape_reset(tape, true, 1);

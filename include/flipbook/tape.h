@@ -177,11 +177,10 @@ size_t flip_carry_bytes(const flip_carry *carry);
 flip_status flip_carry_begin_with(flip_carry *carry, int32_t slot, const flip_real *state,
                                   size_t n);
 /* The state at the beginning of a block (n_blocks: at the timeline's end), NULL before it is known;
- * and its gradient once that block was walked back (until the one before is). In the kernels'
- * memory. */
-const flip_real *flip_carry_state(const flip_carry *carry, int32_t slot, int32_t block, size_t *n);
-const flip_real *flip_carry_gradient(const flip_carry *carry, int32_t slot, int32_t block,
-                                     size_t *n);
+ * and its gradient once that block was walked back (until the one before is). For the host: from a
+ * device the values are received, and stand until the next of these calls. */
+const flip_real *flip_carry_state(flip_carry *carry, int32_t slot, int32_t block, size_t *n);
+const flip_real *flip_carry_gradient(flip_carry *carry, int32_t slot, int32_t block, size_t *n);
 /* After flip_tape_reset: the pass is of block `block` of layout (borrowed; NULL = one block, one
  * rank's time). carry NULL: states begin at 0 and end here. recorded = false: nothing is kept for
  * backward, though dropout and batch statistics are those of training (running statistics are left

@@ -20,6 +20,7 @@ struct flip_carry {
     int32_t n_blocks, n_slots;
     int32_t first; /* block at which the pass begins */
     slot *slots;
+    flip_real *seen; /* what the host asked for last, of states on a device */
 };
 
 flip_status flip_carry_create(flip_carry **out, const flip_kernels *kernels, int32_t n_blocks) {
@@ -43,6 +44,7 @@ void flip_carry_destroy(flip_carry **out) {
     for (int32_t i = 0; i < (*out)->n_slots; i++)
         finish_slot(*out, &(*out)->slots[i]);
     flip_free((*out)->slots);
+    flip_free((*out)->seen);
     flip_free(*out);
     *out = NULL;
 }
@@ -108,16 +110,36 @@ flip_status flip_carry_begin_with(flip_carry *carry, int32_t i, const flip_real 
     return FLIP_OK;
 }
 
-const flip_real *flip_carry_state(const flip_carry *carry, int32_t i, int32_t block, size_t *n) {
+/* The state at a block's beginning, and its gradient, where the kernels have them; or NULL. */
+static flip_real *state_at(const flip_carry *carry, int32_t i, int32_t block) {
     bool there = i < carry->n_slots && carry->slots[i].known && carry->slots[i].known[block];
-    if (n) *n = there ? carry->slots[i].n : 0;
     return there ? carry->slots[i].state[block] : NULL;
 }
-
-const flip_real *flip_carry_gradient(const flip_carry *carry, int32_t i, int32_t block, size_t *n) {
+static flip_real *gradient_at(const flip_carry *carry, int32_t i, int32_t block) {
     bool there = i < carry->n_slots && carry->slots[i].gradient_of == block;
-    if (n) *n = there ? carry->slots[i].n : 0;
     return there ? carry->slots[i].gradient : NULL;
+}
+
+/* n values for the host to read. */
+static const flip_real *show(flip_carry *carry, const flip_real *values, size_t n) {
+    if (!values || !carry->kernels->on_device) return values;
+    flip_free(carry->seen);
+    carry->seen = NULL;
+    if (flip_alloc(&carry->seen, n, sizeof *values, "a state to look at") != FLIP_OK) return NULL;
+    carry->kernels->receive(carry->seen, values, n * sizeof *values);
+    return carry->seen;
+}
+
+const flip_real *flip_carry_state(flip_carry *carry, int32_t i, int32_t block, size_t *n) {
+    const flip_real *state = state_at(carry, i, block);
+    if (n) *n = state ? carry->slots[i].n : 0;
+    return show(carry, state, state ? carry->slots[i].n : 0);
+}
+
+const flip_real *flip_carry_gradient(flip_carry *carry, int32_t i, int32_t block, size_t *n) {
+    const flip_real *gradient = gradient_at(carry, i, block);
+    if (n) *n = gradient ? carry->slots[i].n : 0;
+    return show(carry, gradient, gradient ? carry->slots[i].n : 0);
 }
 
 static void drop_state(const flip_carry *carry, slot *s, int32_t block) {
@@ -156,7 +178,7 @@ flip_status tape_carry(flip_tape *tape, record *r, size_t n) {
 }
 
 const flip_real *tape_carry_state(const flip_tape *tape, const record *r) {
-    return tape->carry ? flip_carry_state(tape->carry, r->slot, tape->block, NULL) : NULL;
+    return tape->carry ? state_at(tape->carry, r->slot, tape->block) : NULL;
 }
 
 flip_real *tape_carry_next(flip_tape *tape, const record *r) {
@@ -168,7 +190,7 @@ flip_real *tape_carry_next(flip_tape *tape, const record *r) {
 }
 
 const flip_real *tape_carry_gradient(const flip_tape *tape, const record *r) {
-    return tape->carry ? flip_carry_gradient(tape->carry, r->slot, tape->block + 1, NULL) : NULL;
+    return tape->carry ? gradient_at(tape->carry, r->slot, tape->block + 1) : NULL;
 }
 
 flip_real *tape_carry_give(flip_tape *tape, const record *r) {

@@ -145,12 +145,12 @@ static void take_back(const band *b, const flip_real *dnext, flip_real *dkept, f
 static flip_status band_shape(const flip_tape *tape, const record *r, shape *out) {
     const flip_layout *l = tape->layout;
     FLIP_TRY(shape_same(tape, r, out));
-    if (l && l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "TM-GCN's band has no state to hand over; use "
-                                           "--distribute window, time, grid or nodes");
     if (l && l->n_time > 1 && tape->kernels->on_device)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "on a GPU TM-GCN's band wants all steps of a node on "
                                            "one rank; use --distribute nodes");
+    if (l && l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "TM-GCN's band has no state to hand over; use "
+                                           "--distribute window, time, grid or nodes");
     if (l && (out->rows != l->n_rows || out->steps != flip_layout_steps(l, tape->block)))
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "[%d, %d] is not this block's [%d, %d]", out->rows,
                          out->steps, l->n_rows, flip_layout_steps(l, tape->block));

@@ -14,13 +14,18 @@ const char flip_help_bench[] =
     "kernels    sparse and dense products, dropout, masks and Adam for every instruction set of\n"
     "           this machine, beside its copy and multiply limits; then neighbours' rows gathered\n"
     "           from tables of fp32 and of packed rows\n"
-    "transfer   copies of blocks of several sizes, as a device's memory would receive them\n"
+    "transfer   copies of blocks of several sizes to the device's memory; then the snapshots of a\n"
+    "           payment network, each sent whole and as the difference from the one before\n"
     "exchange   rows between ranks by the exchange plan, forward and backward (under mpirun)\n"
     "\n"
     "  --threads N   default: OMP_NUM_THREADS, or one a core\n"
     "  --rows N      rows of the tall matrices (kernels: 200000) or of a rank (exchange: 100000)\n"
     "  --table N     rows of the gathered table (kernels: 4000000, 3 GB; 0 = leave it out)\n"
-    "  --device D    kernels: cpu, or cuda (cuda:1 …): tall matrices of 2,000,000 rows and graphs\n"
+    "  --accounts N --steps T --life L   transfer: of the network; 20000 (0 = leave it out), 16, "
+    "10\n"
+    "  --payments X  transfer: an account and step; 0.25\n"
+    "  --device D    transfer: cpu, or cuda (cuda:1 …)\n"
+    "                kernels: cpu, or cuda (cuda:1 …): tall matrices of 2,000,000 rows and graphs\n"
     "                of 30 to 50 million entries in its memory, every result beside the CPU's\n"
     "  --seconds X   least time a measurement takes; 0.2\n"
     "  --json        one JSON object a line\n"
@@ -47,51 +52,6 @@ double flip_bench_time(const flip_bench *b, void (*run)(void *), void *argument)
         if (spent > 10 * b->seconds && runs > 0) break; /* a slow one: two runs will do */
     }
     return best > 1e-9 ? best : 1e-9;
-}
-
-/* ---- transfer ---------------------------------------------------------------------------------
- */
-
-typedef struct copy {
-    char *to;
-    const char *from;
-    size_t bytes;
-} copy;
-
-static void copy_run(void *argument) {
-    copy *c = argument;
-#pragma omp parallel
-    {
-        size_t n = (size_t)omp_get_num_threads(), i = (size_t)omp_get_thread_num();
-        size_t first = c->bytes * i / n, last = c->bytes * (i + 1) / n;
-        memcpy(c->to + first, c->from + first, last - first);
-    }
-}
-
-/* On the CPU the device's memory is a separate allocation: a transfer is a copy. */
-static flip_status bench_transfer(const flip_bench *b) {
-    enum { LARGEST = 256 << 20 };
-    copy c = {0};
-    flip_status status = FLIP_OK;
-    char *from = NULL;
-    FLIP_TRY_GOTO(flip_alloc_zero(&from, LARGEST, 1, "transfer source"));
-    FLIP_TRY_GOTO(flip_alloc_zero(&c.to, LARGEST, 1, "transfer destination"));
-    c.from = from;
-    if (!b->json)
-        printf("device: this machine's memory (no GPU in this build); %d threads, copy limit "
-               "%.1f GB/s\n%12s %12s %14s\n",
-               b->threads, b->limits.copy_gbs, "bytes", "seconds", "GB/s moved");
-    for (c.bytes = 4096; c.bytes <= LARGEST; c.bytes *= 4) {
-        double seconds = flip_bench_time(b, copy_run, &c), rate = (double)c.bytes / seconds * 1e-9;
-        printf(b->json ? "{\"bench\": \"transfer\", \"bytes\": %zu, \"seconds\": %.3e, "
-                         "\"gb_per_second\": %.3f}\n"
-                       : "%12zu %12.3e %14.2f\n",
-               c.bytes, seconds, rate);
-    }
-done:
-    flip_free(from);
-    flip_free(c.to);
-    return status;
 }
 
 /* ---- exchange ---------------------------------------------------------------------------------
@@ -200,7 +160,7 @@ static flip_status run_kind(const flip_bench *b, const char *kind, flip_comm *co
     bool kernels = strcmp(kind, "kernels") == 0;
     if (kernels || strcmp(kind, "transfer") == 0) {
         if (flip_comm_rank(comm) != 0) return FLIP_OK;
-        if (!kernels) return bench_transfer(b);
+        if (!kernels) return flip_bench_transfer(b);
         if (b->device) return flip_bench_device(b);
         FLIP_TRY(flip_bench_kernels(b));
         return b->table_rows > 0 ? flip_bench_packed(b) : FLIP_OK;
@@ -212,6 +172,19 @@ static flip_status run_kind(const flip_bench *b, const char *kind, flip_comm *co
     return FLIP_FAIL(
         FLIP_ERROR_USAGE,
         "flipbook bench does not know '%s'; it measures kernels, transfer and exchange", kind);
+}
+
+static flip_status check_network(const flip_bench *b) {
+    const double payments = (double)b->accounts * b->payments * b->steps;
+    if (b->accounts >= 0 && b->accounts <= 100000000 && b->steps >= 1 && b->steps <= 100000 &&
+        b->life >= 1 && b->payments >= 0 && payments < 0x1p31)
+        return FLIP_OK;
+    return FLIP_FAIL(
+        FLIP_ERROR_USAGE,
+        "--accounts %lld, --steps %d, --life %d, --payments %g: accounts must lie in 0 "
+        "… 100000000, steps in 1 … 100000, life be at least 1, and all payments fewer "
+        "than 2^31",
+        (long long)b->accounts, b->steps, b->life, b->payments);
 }
 
 /* cpu, cuda or cuda:N */
@@ -227,7 +200,13 @@ static flip_status choose_device(const flip_kernels **device, const char *word) 
 
 int flip_command_bench(int argc, char **argv) {
     static const char *const what[] = {"what to measure: kernels, transfer or exchange"};
-    flip_bench b = {.threads = omp_get_max_threads(), .table_rows = 4000000, .seconds = 0.2};
+    flip_bench b = {.threads = omp_get_max_threads(),
+                    .table_rows = 4000000,
+                    .seconds = 0.2,
+                    .accounts = 20000,
+                    .steps = 16,
+                    .life = 10,
+                    .payments = 0.25};
     flip_comm *comm = NULL;
     const char *kind = NULL, *device = NULL;
     const flip_option table[] = {{"--json", FLIP_OPTION_FLAG, &b.json},
@@ -235,6 +214,10 @@ int flip_command_bench(int argc, char **argv) {
                                  {"--rows", FLIP_OPTION_I64, &b.rows},
                                  {"--table", FLIP_OPTION_I64, &b.table_rows},
                                  {"--seconds", FLIP_OPTION_REAL, &b.seconds},
+                                 {"--accounts", FLIP_OPTION_I64, &b.accounts},
+                                 {"--steps", FLIP_OPTION_I32, &b.steps},
+                                 {"--life", FLIP_OPTION_I32, &b.life},
+                                 {"--payments", FLIP_OPTION_REAL, &b.payments},
                                  {"--device", FLIP_OPTION_TEXT, &device},
                                  {NULL, FLIP_OPTION_END, NULL}};
     flip_status status = FLIP_OK;
@@ -252,6 +235,7 @@ int flip_command_bench(int argc, char **argv) {
                            (long long)b.table_rows);
         goto done;
     }
+    FLIP_TRY_GOTO(check_network(&b));
     omp_set_num_threads(b.threads);
     FLIP_TRY_GOTO(flip_comm_create(&comm, MPI_COMM_WORLD));
     FLIP_TRY_GOTO(choose_device(&b.device, device));

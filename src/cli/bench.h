@@ -9,7 +9,10 @@ typedef struct flip_bench {
     bool json; /* one object a line instead of a table */
     int32_t threads;
     int64_t rows, table_rows;
-    double seconds; /* a measurement takes at least this long, and three runs */
+    int64_t accounts; /* transfer: of the payment network, with steps, life and payments */
+    int32_t steps, life;
+    double payments; /* an account and step */
+    double seconds;  /* a measurement takes at least this long, and three runs */
     flip_limits limits;
     const flip_kernels *device; /* NULL: this machine's CPU */
 } flip_bench;
@@ -21,6 +24,8 @@ double flip_bench_time(const flip_bench *b, void (*run)(void *), void *argument)
 flip_status flip_bench_kernels(const flip_bench *b);
 /* The same on b->device, held against the CPU (bench_device.c). */
 flip_status flip_bench_device(const flip_bench *b);
+/* Blocks and snapshots to the device (bench_transfer.c). */
+flip_status flip_bench_transfer(const flip_bench *b);
 /* Rows gathered from fp32 and from packed tables (bench_packed.c). */
 flip_status flip_bench_packed(const flip_bench *b);
 

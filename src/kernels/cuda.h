@@ -17,6 +17,28 @@ extern cudaStream_t flip_cuda_stream;
 void flip_cuda_note(cudaError_t error, const char *what);
 #define FLIP_CUDA_DO(call) flip_cuda_note((call), #call)
 
+/* Memory of the device for what lives inside one call, the same memory for every call: kernels of
+ * one stream follow each other. Grows when asked for more; NULL, noted, where nothing is left. */
+enum { FLIP_CUDA_SCRATCH = 32 << 20 }; /* bytes that are there without growing: L2 holds them */
+void *flip_cuda_scratch(size_t bytes);
+
+/* Rows first … first + m - 1 of C finished: what flip_epilogue_apply does. `c` is row `first`'s;
+ * empty: C holds nothing yet and is taken as 0. Also what must be launched for it. */
+void flip_cuda_epilogue(const flip_epilogue *e, int64_t first, int64_t m, int64_t n, flip_real *c,
+                        int64_t ldc, bool empty);
+bool flip_cuda_epilogue_needed(const flip_epilogue *e);
+
+/* g[l, j] += sum over b < count of part[b, l, j] in double, in an order that the shape fixes. */
+void flip_cuda_sum_parts(int64_t count, int64_t k, int64_t n, const flip_real *part, double *g,
+                         int64_t ldg);
+
+/* Rows of a weight gradient's block on a device: enough blocks to fill it, from fewer rows on than
+ * flip_gradient_block's, and a function of the shape alone like that. */
+static inline int64_t flip_cuda_gradient_block(int64_t m) {
+    int64_t rows = (m / 512 + 31) / 32 * 32;
+    return rows < 128 ? 128 : rows > 1024 ? 1024 : rows;
+}
+
 #ifndef FLIP_LAUNCH
 /* kernel<<<blocks, threads, shared bytes>>>(...); nothing where there are no blocks */
 #define FLIP_LAUNCH(kernel, blocks, threads, shared, ...)                                          \

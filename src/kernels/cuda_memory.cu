@@ -43,6 +43,21 @@ flip_status flip_cuda_open(int device, char *name, size_t size) {
     return FLIP_OK;
 }
 
+static void *scratch;
+static size_t scratch_bytes;
+
+/* cudaFree waits for the kernels that still read the old one. */
+void *flip_cuda_scratch(size_t bytes) {
+    if (bytes <= scratch_bytes) return scratch;
+    size_t wanted = bytes < FLIP_CUDA_SCRATCH ? (size_t)FLIP_CUDA_SCRATCH : bytes;
+    if (scratch) FLIP_CUDA_DO(cudaFree(scratch));
+    cudaError_t error = cudaMalloc(&scratch, wanted);
+    scratch_bytes = error == cudaSuccess ? wanted : 0;
+    if (error != cudaSuccess) scratch = NULL;
+    flip_cuda_note(error, "taking scratch memory");
+    return scratch;
+}
+
 static size_t available(void) {
     size_t free_bytes = 0, total = 0;
     FLIP_CUDA_DO(cudaMemGetInfo(&free_bytes, &total));

@@ -45,6 +45,19 @@ void flip_use_cuda_spmm(flip_kernels *table);
 void flip_use_cuda_packed(flip_kernels *table);
 void flip_use_cuda_tables(flip_kernels *table);
 void flip_use_cuda_changes(flip_kernels *table);
+flip_status flip_use_cuda_gemm(flip_kernels *table); /* opens cuBLAS */
+void flip_use_cuda_epilogue(flip_kernels *table);
+void flip_use_cuda_sums(flip_kernels *table);
+void flip_use_cuda_cells(flip_kernels *table);
+
+/* Functions of a library that is not linked. `files` ends with a name NULL and is tried in order:
+ * in the folders of FLIP_CUDA_LIBRARIES, $CUDA_HOME/lib64, the loader's own, /usr/local/cuda.
+ * symbols ends with NULL; functions [symbols] out. */
+typedef struct flip_cuda_file {
+    const char *name, *companion; /* companion: loaded from the same folder before it, or NULL */
+} flip_cuda_file;
+flip_status flip_cuda_library(const char *name, const flip_cuda_file *files,
+                              const char *const *symbols, void **functions);
 
 /* Rows of C = A B finished in one go by the epilogue below; C holds the sums already. */
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,

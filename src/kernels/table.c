@@ -99,6 +99,11 @@ static void open_cuda(void) {
     flip_use_cuda_packed(&cuda);
     flip_use_cuda_tables(&cuda);
     flip_use_cuda_changes(&cuda);
+    flip_use_cuda_epilogue(&cuda);
+    flip_use_cuda_sums(&cuda);
+    flip_use_cuda_cells(&cuda);
+    cuda_status = flip_use_cuda_gemm(&cuda);
+    if (cuda_status != FLIP_OK) return;
     fill_missing(&cuda);
 }
 

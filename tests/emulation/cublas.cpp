@@ -1,0 +1,140 @@
+/* Products on the emulated device, by columns as cuBLAS has them; its functions are given out by
+ * name, in the place of the library that is opened on a real device. */
+#include "kernels/cuda.h"
+
+#include <cublas_v2.h>
+
+/* ---- the product ---------------------------------------------------------------------------- */
+
+typedef struct matrix {
+    const void *at;
+    cudaDataType type;
+    int64_t down, right; /* steps from row to row, from column to column */
+    bool turned;
+} matrix;
+
+static matrix seen(const void *at, cudaDataType type, int64_t ld, cublasOperation_t turned) {
+    return turned == CUBLAS_OP_T ? matrix{at, type, ld, 1, true} : matrix{at, type, 1, ld, false};
+}
+
+template <typename real> static real number(const matrix &x, int64_t i, int64_t j) {
+    const int64_t at = i * x.down + j * x.right;
+    if (x.type != CUDA_R_16BF) return static_cast<const real *>(x.at)[at];
+    const uint32_t u = (uint32_t) static_cast<const uint16_t *>(x.at)[at] << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return (real)f;
+}
+
+/* C = alpha A B + beta C; where beta is 0 C is not read. */
+template <typename real>
+static void multiply(int m, int n, int k, real alpha, matrix a, matrix b, real beta, real *c,
+                     int ldc) {
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t i = 0; i < m; i++) {
+            real sum = 0;
+            for (int64_t l = 0; l < k; l++)
+                sum += number<real>(a, i, l) * number<real>(b, l, j);
+            real *out = c + j * ldc + i;
+            *out = alpha * sum + (beta != 0 ? beta * *out : 0);
+        }
+}
+
+/* Inside a launch, where the device's memory can be reached; scalars are the host's. */
+template <typename real>
+static void launch(int m, int n, int k, const void *alpha, matrix a, matrix b, const void *beta,
+                   void *c, int ldc) {
+    const real one = *static_cast<const real *>(alpha), more = *static_cast<const real *>(beta);
+    auto cublas_product = multiply<real>;
+    FLIP_LAUNCH(cublas_product, 1, 1, 0, m, n, k, one, a, b, more, static_cast<real *>(c), ldc);
+}
+
+/* What cuBLAS refuses: shapes below 0, leading dimensions below the rows of a column, types that
+ * do not go together. */
+static bool refused(int m, int n, int k, matrix a, int lda, matrix b, int ldb, cudaDataType c_type,
+                    int ldc, cublasComputeType_t compute) {
+    const int a_rows = a.turned ? k : m, b_rows = b.turned ? n : k;
+    const bool in_double = compute == CUBLAS_COMPUTE_64F;
+    const cudaDataType real = in_double ? CUDA_R_64F : CUDA_R_32F;
+    return m < 0 || n < 0 || k < 0 || lda < (a_rows > 1 ? a_rows : 1) ||
+           ldb < (b_rows > 1 ? b_rows : 1) || ldc < (m > 1 ? m : 1) || a.type != b.type ||
+           c_type != real || (a.type != real && (in_double || a.type != CUDA_R_16BF));
+}
+
+/* ---- its functions -------------------------------------------------------------------------- */
+
+cublasStatus_t cublasCreate(cublasHandle_t *handle) {
+    *handle = nullptr;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetStream(cublasHandle_t, cudaStream_t) {
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetWorkspace(cublasHandle_t, void *, size_t) {
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t transa, cublasOperation_t transb,
+                            int m, int n, int k, const void *alpha, const void *a,
+                            cudaDataType a_type, int lda, const void *b, cudaDataType b_type,
+                            int ldb, const void *beta, void *c, cudaDataType c_type, int ldc,
+                            cublasComputeType_t compute, cublasGemmAlgo_t) {
+    const matrix x = seen(a, a_type, lda, transa), y = seen(b, b_type, ldb, transb);
+    if (refused(m, n, k, x, lda, y, ldb, c_type, ldc, compute)) return CUBLAS_STATUS_INVALID_VALUE;
+    if (c_type == CUDA_R_64F)
+        launch<double>(m, n, k, alpha, x, y, beta, c, ldc);
+    else
+        launch<float>(m, n, k, alpha, x, y, beta, c, ldc);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static int64_t bytes_of(cudaDataType type) {
+    return type == CUDA_R_64F ? 8 : type == CUDA_R_32F ? 4 : 2;
+}
+
+cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t transa,
+                                          cublasOperation_t transb, int m, int n, int k,
+                                          const void *alpha, const void *a, cudaDataType a_type,
+                                          int lda, long long stride_a, const void *b,
+                                          cudaDataType b_type, int ldb, long long stride_b,
+                                          const void *beta, void *c, cudaDataType c_type, int ldc,
+                                          long long stride_c, int batches,
+                                          cublasComputeType_t compute, cublasGemmAlgo_t algorithm) {
+    for (int64_t i = 0; i < batches; i++) {
+        const char *x = static_cast<const char *>(a) + i * stride_a * bytes_of(a_type);
+        const char *y = static_cast<const char *>(b) + i * stride_b * bytes_of(b_type);
+        char *z = static_cast<char *>(c) + i * stride_c * bytes_of(c_type);
+        const cublasStatus_t status =
+            cublasGemmEx(handle, transa, transb, m, n, k, alpha, x, a_type, lda, y, b_type, ldb,
+                         beta, z, c_type, ldc, compute, algorithm);
+        if (status != CUBLAS_STATUS_SUCCESS) return status;
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* ---- in the library's place ----------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    void *function;
+} functions_here[] = {
+    {"cublasCreate_v2", (void *)cublasCreate},
+    {"cublasSetStream_v2", (void *)cublasSetStream},
+    {"cublasSetWorkspace_v2", (void *)cublasSetWorkspace},
+    {"cublasGemmEx", (void *)cublasGemmEx},
+    {"cublasGemmStridedBatchedEx", (void *)cublasGemmStridedBatchedEx},
+};
+
+flip_status flip_cuda_library(const char *name, const flip_cuda_file *, const char *const *symbols,
+                              void **functions) {
+    for (; *symbols; symbols++, functions++) {
+        *functions = nullptr;
+        for (const auto &here : functions_here)
+            if (strcmp(here.name, *symbols) == 0) *functions = here.function;
+        if (!*functions)
+            return FLIP_FAIL(FLIP_ERROR_LIBRARY, "the emulated %s has no %s", name, *symbols);
+    }
+    return FLIP_OK;
+}

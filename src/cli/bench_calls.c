@@ -11,6 +11,23 @@ static void run_spmm(void *argument) {
     c->table->spmm(&c->graph, NULL, (int32_t)c->m, (int32_t)c->n, c->c, c->a, NULL, false);
 }
 
+/* k steps of n / k columns. */
+static void run_spmm_steps(void *argument) {
+    flip_bench_case *c = argument;
+    c->table->spmm(&c->graph, NULL, (int32_t)c->m, (int32_t)(c->n / c->k), c->c, c->a, NULL, false);
+}
+
+static void run_spmm_packed(void *argument) {
+    flip_bench_case *c = argument;
+    c->table->spmm_packed(&c->graph, &c->packing, (const uint8_t *)c->a, NULL, NULL, c->c, c->n,
+                          false);
+}
+
+static void run_decode(void *argument) {
+    flip_bench_case *c = argument;
+    c->table->decode_rows(&c->packing, (const uint8_t *)c->a, NULL, c->m, NULL, c->c, c->n);
+}
+
 static void run_nn(void *argument) {
     flip_bench_case *c = argument;
     c->table->gemm_nn(c->m, c->n, c->k, c->a, c->k, c->b, c->n, c->c, c->n, NULL);
@@ -122,6 +139,28 @@ static double spmm_bytes(const flip_bench_case *c) {
     return e * entry + (double)c->m * (row + sizeof(int64_t));
 }
 
+/* Every value reads its step of a row; an entry has one run. */
+static double spmm_steps_flops(const flip_bench_case *c) {
+    return 2.0 * (double)c->graph.n_values * (double)(c->n / c->k);
+}
+
+static double spmm_steps_bytes(const flip_bench_case *c) {
+    double step = (double)(c->n / c->k) * sizeof(flip_real);
+    return (double)c->graph.n_entries * 4 * sizeof(int32_t) +
+           (double)c->graph.n_values * (step + sizeof(flip_real)) +
+           (double)c->m * ((double)c->n * sizeof(flip_real) + sizeof(int64_t));
+}
+
+static double spmm_packed_bytes(const flip_bench_case *c) {
+    double e = (double)c->graph.n_entries, row = (double)c->n * sizeof(flip_real);
+    double entry = (double)c->packing.stride + sizeof(int32_t) + sizeof(flip_real);
+    return e * entry + (double)c->m * (row + sizeof(int64_t));
+}
+
+static double decode_bytes(const flip_bench_case *c) {
+    return (double)c->m * ((double)c->packing.stride + (double)c->n * sizeof(flip_real));
+}
+
 static double product_flops(const flip_bench_case *c) {
     return 2.0 * (double)c->m * (double)c->n * (double)c->k;
 }
@@ -175,6 +214,9 @@ gru_back_bytes(const flip_bench_case *c) { /* gates and hidden twice, h before, 
 
 static const flip_bench_call calls[] = {
     {"spmm", run_spmm, spmm_flops, spmm_bytes, .parts = {1}},
+    {"spmm_steps", run_spmm_steps, spmm_steps_flops, spmm_steps_bytes, .parts = {1}},
+    {"spmm_packed", run_spmm_packed, spmm_flops, spmm_packed_bytes, .parts = {1}, .packed = true},
+    {"decode_rows", run_decode, no_flops, decode_bytes, .a_n = 1, .parts = {1}, .packed = true},
     {"gemm_nn", run_nn, product_flops, product_bytes, .a_k = 1, .parts = {1}, .product = true},
     {"gemm_nn+relu", run_nn_relu, product_flops, product_bytes, .a_k = 1, .parts = {1},
      .product = true, .bits = true},
@@ -197,6 +239,26 @@ static const flip_bench_call calls[] = {
     {"gru_forward", run_gru, no_flops, gru_bytes, .a_n = 3, .parts = {3, 1, 1}},
     {"gru_backward", run_gru_back, no_flops, gru_back_bytes, .a_n = 3, .parts = {3, 1, 1}},
 };
+
+void flip_bench_pack(flip_bench_case *c, int bits) {
+    enum { WIDTH = 8, LENGTH = 256 };
+    int32_t n = (int32_t)c->n;
+    c->packing = (flip_packing){.kind = FLIP_PACKING_SCALAR,
+                                .dim = n,
+                                .bits = bits,
+                                .stride = (size_t)(n * bits / 8),
+                                .offset = c->numbers,
+                                .scale = c->numbers + n};
+    if (bits == 0)
+        c->packing = (flip_packing){.kind = FLIP_PACKING_PRODUCT,
+                                    .dim = n,
+                                    .bits = 8,
+                                    .stride = (size_t)(n / WIDTH),
+                                    .width = WIDTH,
+                                    .length = LENGTH,
+                                    .blocks = n / WIDTH,
+                                    .codebook = c->numbers + 2 * n};
+}
 
 const flip_bench_call *flip_bench_call_find(const char *kernel) {
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)

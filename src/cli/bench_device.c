@@ -15,32 +15,55 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDEST = 256, SAMPLE = 64, ROUNDS = 3, MOST_RUNS = 200, LARGEST_SIDE = 8192 };
-enum { RMAT = 1, COMMUNITIES, N_GRAPHS = COMMUNITIES };
-static const char *const graph_names[] = {"", "rmat", "sbm"};
+enum { WIDEST = 256, ROUNDS = 3, MOST_RUNS = 200, LARGEST_SIDE = 8192 };
+enum { RMAT = 1, COMMUNITIES, LIVES, N_GRAPHS = LIVES, STEPS = 8 };
+static const char *const graph_names[] = {"", "rmat", "sbm", "lives"};
 
 typedef struct device_row {
     const char *kernel;
     int64_t n, k;
     int graph;
+    int bits; /* of packed rows; 0 = a codebook */
 } device_row;
 
 static const device_row rows[] = {
-    {"spmm", 64, 0, RMAT},         {"spmm", 128, 0, RMAT},
-    {"spmm", 256, 0, RMAT},        {"spmm", 64, 0, COMMUNITIES},
-    {"spmm", 128, 0, COMMUNITIES}, {"spmm", 256, 0, COMMUNITIES},
-    {"gemm_nn", 64, 64, 0},        {"gemm_nn", 32, 128, 0},
-    {"gemm_nn", 128, 128, 0},      {"gemm_nn", 256, 256, 0},
-    {"gemm_nn+relu", 128, 128, 0}, {"gemm_nn+relu", 256, 256, 0},
-    {"gemm_nt+mask", 128, 128, 0}, {"gemm_nt+mask", 256, 256, 0},
-    {"gemm_tn", 64, 64, 0},        {"gemm_tn", 128, 128, 0},
-    {"gemm_tn", 256, 256, 0},      {"gemm_nn_bf16", 128, 128, 0},
-    {"gemm_nn_bf16", 256, 256, 0}, {"gemm_tn_bf16", 128, 128, 0},
-    {"column_sums", 128, 0, 0},    {"softmax", 32, 0, 0},
-    {"scaled", 128, 0, 0},         {"dropout", 128, 0, 0},
-    {"mask_bits", 128, 0, 0},      {"adam", 1, 0, 0},
-    {"lstm_forward", 64, 0, 0},    {"lstm_backward", 64, 0, 0},
-    {"gru_forward", 64, 0, 0},     {"gru_backward", 64, 0, 0},
+    {"spmm", .n = 64, .graph = RMAT},
+    {"spmm", .n = 128, .graph = RMAT},
+    {"spmm", .n = 256, .graph = RMAT},
+    {"spmm", .n = 64, .graph = COMMUNITIES},
+    {"spmm", .n = 128, .graph = COMMUNITIES},
+    {"spmm", .n = 256, .graph = COMMUNITIES},
+    {"spmm_steps", .n = 256, .k = STEPS, .graph = LIVES},
+    {"spmm_packed", .n = 128, .graph = RMAT, .bits = 8},
+    {"spmm_packed", .n = 128, .graph = RMAT, .bits = 4},
+    {"spmm_packed", .n = 128, .graph = RMAT, .bits = 2},
+    {"spmm_packed", .n = 128, .graph = RMAT},
+    {"decode_rows", .n = 128, .bits = 8},
+    {"decode_rows", .n = 128, .bits = 2},
+    {"gemm_nn", .n = 64, .k = 64},
+    {"gemm_nn", .n = 32, .k = 128},
+    {"gemm_nn", .n = 128, .k = 128},
+    {"gemm_nn", .n = 256, .k = 256},
+    {"gemm_nn+relu", .n = 128, .k = 128},
+    {"gemm_nn+relu", .n = 256, .k = 256},
+    {"gemm_nt+mask", .n = 128, .k = 128},
+    {"gemm_nt+mask", .n = 256, .k = 256},
+    {"gemm_tn", .n = 64, .k = 64},
+    {"gemm_tn", .n = 128, .k = 128},
+    {"gemm_tn", .n = 256, .k = 256},
+    {"gemm_nn_bf16", .n = 128, .k = 128},
+    {"gemm_nn_bf16", .n = 256, .k = 256},
+    {"gemm_tn_bf16", .n = 128, .k = 128},
+    {"column_sums", .n = 128},
+    {"softmax", .n = 32},
+    {"scaled", .n = 128},
+    {"dropout", .n = 128},
+    {"mask_bits", .n = 128},
+    {"adam", .n = 1},
+    {"lstm_forward", .n = 64},
+    {"lstm_backward", .n = 64},
+    {"gru_forward", .n = 64},
+    {"gru_backward", .n = 64},
 };
 
 typedef struct device_bench {
@@ -88,8 +111,12 @@ static flip_status host_operands(device_bench *d, int64_t m) {
     FLIP_TRY(flip_alloc(&h->g, (size_t)n_sums, sizeof *h->g, "gradient"));
     for (int64_t i = 0; i < n_sums; i++)
         h->g[i] = drawn((uint64_t)i, 6);
+    FLIP_TRY(flip_alloc(&h->numbers, FLIP_BENCH_NUMBERS, sizeof *h->numbers, "tables of codes"));
+    for (int64_t i = 0; i < FLIP_BENCH_NUMBERS; i++)
+        h->numbers[i] = (float)drawn((uint64_t)i, 7);
     FLIP_TRY(flip_bench_rmat(&d->graphs[RMAT], m, 30));
-    return flip_bench_communities(&d->graphs[COMMUNITIES], m, 25);
+    FLIP_TRY(flip_bench_communities(&d->graphs[COMMUNITIES], m, 25));
+    return flip_bench_lives(&d->graphs[LIVES], m / 4 + 1, 25, STEPS);
 }
 
 static flip_status send_copy(const flip_kernels *table, void *out_pointer, const void *from,
@@ -100,15 +127,37 @@ static flip_status send_copy(const flip_kernels *table, void *out_pointer, const
     return FLIP_OK;
 }
 
-static flip_status send_graph(const flip_kernels *table, flip_csr *to, const flip_csr *from) {
+/* Arrays that a graph has, their lengths and what they are; the pointers are those of `graph`. */
+enum { GRAPH_ARRAYS = 6 };
+typedef struct graph_array {
+    const void **at;
+    size_t bytes;
+    const char *what;
+} graph_array;
+
+static void arrays_of(flip_csr *g, graph_array list[GRAPH_ARRAYS]) {
+    size_t entries = (size_t)g->n_entries, values = (size_t)g->n_values;
+    const graph_array all[GRAPH_ARRAYS] = {
+        {(const void **)&g->row_ptr, ((size_t)g->n_rows + 1) * sizeof *g->row_ptr, "row starts"},
+        {(const void **)&g->col, entries * sizeof *g->col, "columns"},
+        {(const void **)&g->run_ptr, (entries + 1) * sizeof *g->run_ptr, "runs"},
+        {(const void **)&g->run_first, entries * sizeof *g->run_first, "first steps"},
+        {(const void **)&g->value_ptr, (entries + 1) * sizeof *g->value_ptr, "value starts"},
+        {(const void **)&g->value, values * sizeof *g->value, "values"}};
+    memcpy(list, all, sizeof all);
+}
+
+static flip_status send_graph(const flip_kernels *table, flip_csr *to, flip_csr *from) {
+    graph_array here[GRAPH_ARRAYS], there[GRAPH_ARRAYS];
     *to = *from;
-    to->row_ptr = NULL, to->col = NULL, to->value = NULL;
-    FLIP_TRY(send_copy(table, &to->row_ptr, from->row_ptr,
-                       ((size_t)from->n_rows + 1) * sizeof *from->row_ptr, "row starts"));
-    FLIP_TRY(send_copy(table, &to->col, from->col, (size_t)from->n_entries * sizeof *from->col,
-                       "columns"));
-    return send_copy(table, &to->value, from->value, (size_t)from->n_entries * sizeof *from->value,
-                     "values");
+    arrays_of(from, here);
+    arrays_of(to, there);
+    for (int i = 0; i < GRAPH_ARRAYS; i++)
+        *there[i].at = NULL;
+    for (int i = 0; i < GRAPH_ARRAYS; i++)
+        if (*here[i].at)
+            FLIP_TRY(send_copy(table, there[i].at, *here[i].at, here[i].bytes, here[i].what));
+    return FLIP_OK;
 }
 
 static flip_status operands(device_bench *d, int64_t m) {
@@ -121,6 +170,8 @@ static flip_status operands(device_bench *d, int64_t m) {
     FLIP_TRY(send_copy(table, &t->a, d->host.a, tall, "left operand"));
     FLIP_TRY(send_copy(table, &t->b, d->host.b, WIDEST * WIDEST * sizeof *t->b, "right operand"));
     FLIP_TRY(send_copy(table, &t->c, d->host.c, tall, "result"));
+    FLIP_TRY(send_copy(table, &t->numbers, d->host.numbers, FLIP_BENCH_NUMBERS * sizeof *t->numbers,
+                       "tables of codes"));
     FLIP_TRY(table->take(&t->v, (size_t)m * sizeof *t->v, "second moments"));
     FLIP_TRY(table->take(&t->bits, (size_t)d->tall / 8, "bits"));
     FLIP_TRY(table->take(&t->g, ((size_t)m + WIDEST * WIDEST) * sizeof *t->g, "gradient"));
@@ -129,180 +180,19 @@ static flip_status operands(device_bench *d, int64_t m) {
 
 static void free_operands(device_bench *d) {
     flip_bench_case *h = &d->host, *t = &d->there;
-    void *of_host[] = {h->a, h->b, h->c, h->v, h->bits, h->g};
-    void *of_device[] = {t->a, t->b, t->c, t->v, t->bits, t->g};
+    void *of_host[] = {h->a, h->b, h->c, h->v, h->bits, h->g, h->numbers};
+    void *of_device[] = {t->a, t->b, t->c, t->v, t->bits, t->g, t->numbers};
     for (size_t i = 0; i < sizeof of_host / sizeof *of_host; i++) {
         flip_free(of_host[i]);
         t->table->give_back(of_device[i]);
     }
     for (int g = 1; g <= N_GRAPHS; g++) {
         flip_bench_graph_free(&d->graphs[g]);
-        t->table->give_back((void *)d->sent[g].row_ptr);
-        t->table->give_back((void *)d->sent[g].col);
-        t->table->give_back((void *)d->sent[g].value);
+        graph_array there[GRAPH_ARRAYS];
+        arrays_of(&d->sent[g], there);
+        for (int i = 0; i < GRAPH_ARRAYS; i++)
+            t->table->give_back((void *)*there[i].at);
     }
-}
-
-/* ---- the result, beside the CPU's ---------------------------------------------------------------
- */
-
-static size_t width_of(const flip_bench_call *call, const flip_bench_case *c) {
-    return (size_t)(call->a_n * c->n + call->a_k * c->k);
-}
-
-static size_t bit_bytes(const flip_bench_case *c) {
-    return (size_t)(c->n + 7) / 8;
-}
-
-static size_t sums_of(const flip_bench_call *call, const flip_bench_case *c) {
-    return call->sums == FLIP_BENCH_ROW_SUMS     ? (size_t)c->m
-           : call->sums == FLIP_BENCH_WHOLE_SUMS ? (size_t)(c->k ? c->k * c->n : c->n)
-                                                 : 0;
-}
-
-/* The device's operands as they were drawn. */
-static void put_back(device_bench *d, const flip_bench_call *call) {
-    flip_bench_case *t = &d->there, *h = &d->host;
-    size_t m = (size_t)t->m, gathered = call->a_n + call->a_k ? 0 : (size_t)t->graph.n_cols;
-    size_t parts = 0;
-    for (int i = 0; call->parts[i]; i++)
-        parts += (size_t)call->parts[i];
-    t->table->send(t->a, h->a, (m * width_of(call, t) + gathered * (size_t)t->n) * sizeof *t->a);
-    t->table->send(t->c, h->c, m * parts * (size_t)t->n * sizeof *t->c);
-    t->table->send(t->v, h->v, m * sizeof *t->v);
-    if (call->bits) t->table->send(t->bits, h->bits, m * bit_bytes(t));
-    t->table->send(t->g, h->g, sums_of(call, t) * sizeof *t->g);
-}
-
-typedef struct piece { /* rows first … first + m - 1 of a case, in the host's memory */
-    flip_bench_case c;
-    int64_t key[SAMPLE];
-} piece;
-
-static flip_status make_piece(piece *p) {
-    size_t most = SAMPLE * 5 * WIDEST;
-    FLIP_TRY(flip_alloc_zero(&p->c.a, most, sizeof *p->c.a, "sampled rows"));
-    FLIP_TRY(flip_alloc_zero(&p->c.c, most, sizeof *p->c.c, "sampled rows"));
-    FLIP_TRY(flip_alloc_zero(&p->c.v, SAMPLE, sizeof *p->c.v, "sampled rows"));
-    FLIP_TRY(flip_alloc_zero(&p->c.bits, most / 8, 1, "sampled rows"));
-    return flip_alloc_zero(&p->c.g, SAMPLE, sizeof *p->c.g, "sampled rows");
-}
-
-static void free_piece(piece *p) {
-    flip_free(p->c.a);
-    flip_free(p->c.c);
-    flip_free(p->c.v);
-    flip_free(p->c.bits);
-    flip_free(p->c.g);
-}
-
-static void cut(piece *p, const flip_bench_call *call, const flip_bench_case *from, int64_t first,
-                int64_t m) {
-    void (*get)(void *, const void *, size_t) = from->table->receive;
-    size_t rows_cut = (size_t)m, width = width_of(call, from), at = (size_t)first,
-           n = (size_t)from->n;
-    flip_real *to = p->c.c;
-    p->c.m = m, p->c.n = from->n, p->c.k = from->k;
-    get(p->c.a, from->a + at * width, rows_cut * width * sizeof *from->a);
-    for (size_t i = 0, before = 0; call->parts[i]; i++) {
-        size_t wide = (size_t)call->parts[i] * n;
-        get(to, from->c + before * (size_t)from->m + at * wide, rows_cut * wide * sizeof *to);
-        before += wide;
-        to += rows_cut * wide;
-    }
-    get(p->c.v, from->v + at, rows_cut * sizeof *from->v);
-    if (call->bits) get(p->c.bits, from->bits + at * bit_bytes(from), rows_cut * bit_bytes(from));
-    if (call->sums == FLIP_BENCH_ROW_SUMS) get(p->c.g, from->g + at, rows_cut * sizeof *from->g);
-    for (int64_t i = 0; i < m; i++)
-        p->key[i] = first + i;
-}
-
-/* The largest difference over the largest value; infinite where one is no number. */
-static double difference(const flip_real *x, const flip_real *y, size_t n) {
-    double most = 1e-30, apart = 0;
-    for (size_t i = 0; i < n; i++) {
-        double value = fabs((double)y[i]), diff = fabs((double)x[i] - (double)y[i]);
-        if (!(diff <= 1e30)) return INFINITY;
-        if (value > most) most = value;
-        if (diff > apart) apart = diff;
-    }
-    return apart / most;
-}
-
-/* Rows first … of the device's result and of the CPU's on the same operands. */
-static double rows_differ(device_bench *d, const flip_bench_call *call, piece *got, piece *want,
-                          int64_t first, int64_t m) {
-    flip_bench_case *t = &d->there;
-    double error = 0;
-    cut(got, call, t, first, m);
-    flip_bench_case host = d->host;
-    host.m = t->m, host.n = t->n, host.k = t->k;
-    cut(want, call, &host, first, m);
-    flip_bench_case c = want->c;
-    c.table = d->host.table;
-    c.b = d->host.b;
-    c.key = want->key;
-    if (call->a_n + call->a_k == 0) {
-        c.a = d->host.a;
-        c.graph = d->host.graph;
-        c.graph.row_ptr += first;
-        c.graph.n_rows = (int32_t)m;
-    }
-    call->run(&c);
-    error = difference(got->c.a, want->c.a, (size_t)m * width_of(call, t));
-    flip_real *x = got->c.c, *y = want->c.c;
-    for (int i = 0; call->parts[i]; i++) {
-        size_t values = (size_t)m * (size_t)call->parts[i] * (size_t)t->n;
-        error = fmax(error, difference(x, y, values));
-        x += values, y += values;
-    }
-    return fmax(error, difference(got->c.v, want->c.v, (size_t)m));
-}
-
-static double sums_differ(device_bench *d, const flip_bench_call *call) {
-    size_t n = sums_of(call, &d->there);
-    double *got = NULL, *want = NULL, most = 1e-30, apart = 0;
-    if (flip_alloc(&got, n, sizeof *got, "sums") != FLIP_OK ||
-        flip_alloc(&want, n, sizeof *want, "sums") != FLIP_OK)
-        apart = INFINITY;
-    else {
-        d->there.table->receive(got, d->there.g, n * sizeof *got);
-        memcpy(want, d->host.g, n * sizeof *want);
-        flip_bench_case c = d->host;
-        c.m = d->there.m, c.n = d->there.n, c.k = d->there.k;
-        c.g = want;
-        call->run(&c);
-        for (size_t i = 0; i < n; i++) {
-            most = fmax(most, fabs(want[i]));
-            apart = got[i] == got[i] ? fmax(apart, fabs(got[i] - want[i])) : INFINITY;
-        }
-    }
-    flip_free(got);
-    flip_free(want);
-    return apart / most;
-}
-
-static flip_status check(device_bench *d, const flip_bench_call *call, double *error) {
-    int64_t m = d->there.m, n = m < SAMPLE ? m : SAMPLE;
-    int64_t first[] = {0, (m - n) / 2, m - n};
-    piece got = {0}, want = {0};
-    flip_status status;
-    *error = 0;
-    put_back(d, call);
-    call->run(&d->there);
-    FLIP_TRY(d->there.table->wait());
-    if (call->sums == FLIP_BENCH_WHOLE_SUMS) {
-        *error = sums_differ(d, call);
-        return FLIP_OK;
-    }
-    FLIP_TRY_GOTO(make_piece(&got));
-    FLIP_TRY_GOTO(make_piece(&want));
-    for (size_t i = 0; i < sizeof first / sizeof *first; i++)
-        *error = fmax(*error, rows_differ(d, call, &got, &want, first[i], n));
-done:
-    free_piece(&got);
-    free_piece(&want);
-    return status;
 }
 
 /* ---- time ---------------------------------------------------------------------------------------
@@ -362,7 +252,7 @@ static flip_status limits(device_bench *d) {
                d->gflops, d->gflops_bf16, FLIP_REAL_NAME);
     else
         printf("%s, %s: a copy of %.2f GB moves %.1f GB/s (read and written); a product of side "
-               "%.0f: %.1f GFLOP/s, bf16 %.1f\n%-13s %-22s %-5s %10s %10s %-8s %8s %10s\n",
+               "%.0f: %.1f GFLOP/s, bf16 %.1f\n%-14s %-22s %-5s %10s %10s %-8s %8s %10s\n",
                d->b->device->name, FLIP_REAL_NAME, (double)d->tall * sizeof(flip_real) * 1e-9,
                d->copy_gbs, side, d->gflops, d->gflops_bf16, "kernel", "shape", "graph", "seconds",
                "rate", "", "reached", "error");
@@ -376,6 +266,9 @@ static void tell(const device_bench *d, const device_row *row, const flip_bench_
                  double seconds, double error, bool differs) {
     const flip_bench_case *c = &d->there;
     double flops = call->flops(c), bytes = call->bytes(c);
+    char label[32], bits[16] = "";
+    if (call->packed) snprintf(bits, sizeof bits, row->bits ? ":%d" : ":pq", row->bits);
+    snprintf(label, sizeof label, "%s%s", row->kernel, bits);
     double least = fmax(flops / ((call->bf16 ? d->gflops_bf16 : d->gflops) * 1e9),
                         bytes / (d->copy_gbs * 1e9));
     if (d->b->json) {
@@ -384,9 +277,9 @@ static void tell(const device_bench *d, const device_row *row, const flip_bench_
                "%.4e, \"gflops\": %.2f, \"bytes\": %.0f, \"gb_per_second\": %.2f, "
                "\"of_copy_rate\": %.3f, \"limit_seconds\": %.4e, \"fraction\": %.3f, \"error\": "
                "%.2e, \"agrees\": %s}\n",
-               c->table->name, row->kernel, graph_names[row->graph], (long long)c->m,
-               (long long)c->n, (long long)c->k, row->graph ? (long long)c->graph.n_entries : 0LL,
-               seconds, flops / seconds * 1e-9, bytes, bytes / seconds * 1e-9,
+               c->table->name, label, graph_names[row->graph], (long long)c->m, (long long)c->n,
+               (long long)c->k, row->graph ? (long long)c->graph.n_entries : 0LL, seconds,
+               flops / seconds * 1e-9, bytes, bytes / seconds * 1e-9,
                bytes / seconds * 1e-9 / d->copy_gbs, least, least / seconds,
                isfinite(error) ? error : 1e30, differs ? "false" : "true");
         return;
@@ -394,7 +287,7 @@ static void tell(const device_bench *d, const device_row *row, const flip_bench_
     char shape[48];
     snprintf(shape, sizeof shape, call->product ? "%lld x %lld x %lld" : "%lld x %lld",
              (long long)c->m, (long long)c->n, (long long)c->k);
-    printf("%-13s %-22s %-5s %10.3e %10.1f %-8s %6.0f %% %10.1e%s\n", row->kernel, shape,
+    printf("%-14s %-22s %-5s %10.3e %10.1f %-8s %6.0f %% %10.1e%s\n", label, shape,
            graph_names[row->graph], seconds, (call->product ? flops : bytes) / seconds * 1e-9,
            call->product ? "GFLOP/s" : "GB/s", 100 * least / seconds, error,
            differs ? "  DIFFERS" : "");
@@ -414,9 +307,12 @@ static flip_status measure(device_bench *d, const device_row *row, int64_t m) {
     t->n = row->n, t->k = row->k;
     t->graph = d->sent[row->graph];
     d->host.graph = d->graphs[row->graph];
+    d->host.n = row->n;
+    flip_bench_pack(&d->host, row->bits);
+    flip_bench_pack(t, row->bits);
     t->m = at_most(at_most(row->graph ? t->graph.n_rows : m, d->tall, parts * t->n), d->tall,
-                   (int64_t)width_of(call, t));
-    FLIP_TRY(check(d, call, &error));
+                   (int64_t)flip_bench_width(call, t));
+    FLIP_TRY(flip_bench_agree(call, t, &d->host, &error));
     bool differs = !(error <= (call->bf16 ? 1e-2 : 1e-4));
     d->n_differ += differs;
     FLIP_TRY(time_runs(d->b, call->run, t, &seconds));

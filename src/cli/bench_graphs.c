@@ -152,7 +152,50 @@ done:
     return status;
 }
 
+flip_status flip_bench_lives(flip_csr *graph, int64_t rows, int64_t degree, int32_t steps) {
+    uint32_t *run_ptr = NULL, *value_ptr = NULL;
+    int32_t *run_first = NULL;
+    flip_real *value = NULL;
+    flip_status status;
+    FLIP_TRY(flip_bench_communities(graph, rows, degree));
+    int64_t n = graph->n_entries;
+    FLIP_TRY_GOTO(flip_alloc(&run_ptr, (size_t)n + 1, sizeof *run_ptr, "runs"));
+    graph->run_ptr = run_ptr;
+    FLIP_TRY_GOTO(flip_alloc(&run_first, (size_t)n + 1, sizeof *run_first, "first steps"));
+    graph->run_first = run_first;
+    FLIP_TRY_GOTO(flip_alloc(&value_ptr, (size_t)n + 1, sizeof *value_ptr, "value starts"));
+    graph->value_ptr = value_ptr;
+    graph->n_steps = steps;
+    graph->n_values = 0;
+    for (int64_t e = 0; e < n; e++) {
+        flip_random4 r = flip_random(SEED, FLIP_STREAM_TEST, 22, (uint64_t)e);
+        int32_t life = 1 + (int32_t)(r.v[0] % (uint32_t)steps);
+        run_ptr[e] = (uint32_t)e;
+        run_first[e] = (int32_t)(r.v[1] % (uint32_t)(steps - life + 1));
+        value_ptr[e] = (uint32_t)graph->n_values;
+        graph->n_values += life;
+    }
+    run_ptr[n] = (uint32_t)n;
+    value_ptr[n] = (uint32_t)graph->n_values;
+    if (graph->n_values > UINT32_MAX)
+        FLIP_TRY_GOTO(FLIP_FAIL(FLIP_ERROR_USAGE, "%lld values over %d steps are more than 2^32",
+                                (long long)graph->n_values, steps));
+    FLIP_TRY_GOTO(flip_alloc(&value, (size_t)graph->n_values + 1, sizeof *value, "values"));
+    flip_free((void *)graph->value);
+    graph->value = value;
+#pragma omp parallel for
+    for (int64_t i = 0; i < graph->n_values; i++)
+        value[i] = (flip_real)(flip_random_uniform(SEED, FLIP_STREAM_TEST, 23, (uint64_t)i) /
+                               (double)degree);
+done:
+    if (status != FLIP_OK) flip_bench_graph_free(graph);
+    return status;
+}
+
 void flip_bench_graph_free(flip_csr *graph) {
+    flip_free((void *)graph->run_ptr);
+    flip_free((void *)graph->run_first);
+    flip_free((void *)graph->value_ptr);
     flip_free((void *)graph->row_ptr);
     flip_free((void *)graph->col);
     flip_free((void *)graph->value);

@@ -12,6 +12,9 @@ flip_status flip_bench_rmat(flip_csr *graph, int64_t rows, int64_t degree);
 /* Communities of 1000 rows that stand together, as a partition leaves them: power-law degrees,
  * `degree` on average, four entries of five inside. */
 flip_status flip_bench_communities(flip_csr *graph, int64_t rows, int64_t degree);
+/* The same over `steps` steps: an entry lives a run of 1 … steps of them, half of them on average.
+ */
+flip_status flip_bench_lives(flip_csr *graph, int64_t rows, int64_t degree, int32_t steps);
 void flip_bench_graph_free(flip_csr *graph);
 
 #endif

@@ -220,7 +220,7 @@ static void spmm_packed(const flip_csr *a, const flip_packing *packing, const ui
                    flip_walk_begin(a, NULL, a->n_rows, packing->dim, tiles_of(rows),
                                    FLIP_ROW_THREADS / rows.lanes)};
     with_reader(job, rows);
-    flip_segments_combine(&job.w.segments, a->row_scale, packing->dim, y, ld, accumulate);
+    flip_segments_combine(&job.w.segments, a, packing->dim, y, ld, accumulate);
 }
 
 struct decode_job {

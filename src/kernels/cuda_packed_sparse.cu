@@ -90,7 +90,7 @@ void flip_sparse_sum(const sparse_sums *g, const flip_csr *a) {
     const flip_walk w = flip_walk_begin(a, NULL, a->n_rows, dim, tiles, 1);
     FLIP_LAUNCH(sum_kernel, w.blocks, LANES, (size_t)flip_min64(dim, TILE) * sizeof(flip_real), *g,
                 w);
-    flip_segments_combine(&w.segments, a->row_scale, dim, g->y, g->ld, g->accumulate);
+    flip_segments_combine(&w.segments, a, dim, g->y, g->ld, g->accumulate);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */

@@ -146,22 +146,79 @@ static flip_segments spmm_static(const gather &g, const flip_csr *a, const int32
 
 /* ---- several steps -------------------------------------------------------------------------- */
 
-/* A lane's V values of a row are columns of one step t: it adds the entries whose runs hold t. One
- * warp a tile of 32 V values. */
+/* One warp has 32 V values of a row, a lane's V being columns of one step t. Of 32 entries each
+ * lane looks at one: those whose run reaches into the warp's steps are voted for, and the warp adds
+ * these, RUNS at once. Further runs of the same entries follow after that. */
+enum { RUNS = 4 };
+static const unsigned ALL = ~0u; /* lanes */
+
+typedef struct run {
+    int32_t col, first, steps; /* steps 0: none */
+    uint32_t value;
+} run;
+
+/* The runs that `hits` names, RUNS of them, from the lanes that hold them; the rest of `hits`. */
+static __device__ __forceinline__ unsigned take_runs(unsigned hits, const run &mine, run *taken) {
+#pragma unroll
+    for (int i = 0; i < RUNS; i++) {
+        const int lane = hits ? __ffs((int)hits) - 1 : 0;
+        taken[i].col = __shfl_sync(ALL, mine.col, lane);
+        taken[i].first = __shfl_sync(ALL, mine.first, lane);
+        taken[i].steps = hits ? __shfl_sync(ALL, mine.steps, lane) : 0;
+        taken[i].value = __shfl_sync(ALL, mine.value, lane);
+        hits &= hits - 1;
+    }
+    return hits;
+}
+
+template <int V>
+static __device__ __forceinline__ void add_runs(const gather &g, const run *runs, int32_t t,
+                                                int64_t j, flip_pack<V> *sum) {
+    flip_pack<V> x[RUNS];
+    flip_real weight[RUNS];
+#pragma unroll
+    for (int i = 0; i < RUNS; i++) {
+        const uint32_t inside = (uint32_t)(t - runs[i].first);
+        x[i] = flip_pack<V>{};
+        weight[i] = 1;
+        if (inside >= (uint32_t)runs[i].steps || j >= g.width) continue;
+        x[i] = *reinterpret_cast<const flip_pack<V> *>(row_of(g, runs[i].col) + j);
+        if (g.value) weight[i] = g.value[(int64_t)runs[i].value + inside];
+    }
+#pragma unroll
+    for (int i = 0; i < RUNS; i++)
+#pragma unroll
+        for (int v = 0; v < V; v++)
+            sum->v[v] += weight[i] * x[i].v[v];
+}
+
 template <int V>
 static __device__ __forceinline__ void sum_runs(const gather &g, int64_t first, int64_t last,
                                                 int64_t j, flip_pack<V> *sum) {
-    const int32_t t = (int32_t)(j / g.dim);
-    for (int64_t e = first; e < last; e++) {
-        const flip_real *x = row_of(g, g.col[e]) + j;
-        for (uint32_t r = g.run_ptr[e]; r < g.run_ptr[e + 1]; r++) {
-            const uint32_t at = g.value_ptr[r], inside = (uint32_t)(t - g.run_first[r]);
-            if (inside >= g.value_ptr[r + 1] - at || j >= g.width) continue;
-            const flip_real weight = g.value ? g.value[(int64_t)at + inside] : 1;
-            const flip_pack<V> from = *reinterpret_cast<const flip_pack<V> *>(x);
-#pragma unroll
-            for (int v = 0; v < V; v++)
-                sum->v[v] += weight * from.v[v];
+    const int32_t lane = threadIdx.x % 32, t = (int32_t)(j / g.dim);
+    const int32_t from = __shfl_sync(ALL, t, 0), to = __shfl_sync(ALL, t, 31);
+    for (int64_t at = first; at < last; at += 32) {
+        const int64_t e = at + lane;
+        run mine = {0, 0, 0, 0};
+        uint32_t r = 0, end = 0;
+        if (e < last) {
+            mine.col = g.col[e];
+            r = g.run_ptr[e];
+            end = g.run_ptr[e + 1];
+        }
+        for (; __ballot_sync(ALL, r < end); r++) {
+            mine.steps = 0;
+            if (r < end) {
+                mine.first = g.run_first[r];
+                mine.value = g.value_ptr[r];
+                mine.steps = (int32_t)(g.value_ptr[r + 1] - mine.value);
+            }
+            const bool hit = mine.steps > 0 && mine.first <= to && mine.first + mine.steps > from;
+            for (unsigned hits = __ballot_sync(ALL, hit); hits;) {
+                run runs[RUNS];
+                hits = take_runs(hits, mine, runs);
+                add_runs<V>(g, runs, t, j, sum);
+            }
         }
     }
 }
@@ -215,7 +272,7 @@ static void spmm(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t
     if (n_rows == 0 || dim == 0) return;
     const flip_segments s =
         a->run_ptr ? spmm_steps(g, a, rows, n_rows) : spmm_static(g, a, rows, n_rows);
-    flip_segments_combine(&s, a->row_scale, g.width, y, g.width, accumulate);
+    flip_segments_combine(&s, a, g.width, y, g.width, accumulate);
 }
 
 void flip_use_cuda_spmm(flip_kernels *table) {

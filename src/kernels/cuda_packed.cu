@@ -101,7 +101,7 @@ static __device__ __forceinline__ void put(const packed_sums &g, const flip_walk
 }
 
 template <class reader>
-__global__ static void __launch_bounds__(FLIP_ROW_THREADS)
+__global__ static void __launch_bounds__(FLIP_ROW_THREADS, 3)
     sum_kernel(const packed_sums g, const flip_walk w) {
     FLIP_SHARED(float, table);
     reader::fill(g.rows, table);
@@ -122,7 +122,7 @@ __global__ static void __launch_bounds__(FLIP_ROW_THREADS)
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 template <class reader>
-__global__ static void __launch_bounds__(FLIP_ROW_THREADS)
+__global__ static void __launch_bounds__(FLIP_ROW_THREADS, 3)
     decode_kernel(const packed_rows s, int64_t n_rows, int32_t tiles, flip_real *out, int64_t ld) {
     FLIP_SHARED(float, table);
     reader::fill(s, table);

@@ -24,51 +24,94 @@ static __device__ __forceinline__ const flip_real *row_of(const gather &g, int32
 
 /* ---- one step ------------------------------------------------------------------------------- */
 
-/* Column numbers and values of up to BATCH entries from e on; -1 behind the last. */
-template <int BATCH>
-static __device__ __forceinline__ void read_entries(const gather &g, int64_t e, int64_t last,
-                                                    int32_t *col, flip_real *weight) {
+/* What a group of lanes sums: n entries, and where the lane's columns of rows of x lie. */
+template <int PARTS> struct lane {
+    const int32_t *col;
+    const flip_real *value, *col_scale; /* or NULL */
+    int32_t n, n_own, row_bytes;
+    const char *own, *halo; /* indexed by column number, both */
+    int32_t part[PARTS];    /* bytes to each vector */
+};
+
+/* Lanes behind the last column read the first, and put nothing. */
+template <int V, int PARTS>
+static __device__ __forceinline__ lane<PARTS> lane_of(const gather &g, const flip_stretch &s,
+                                                      int32_t j, int32_t apart) {
+    lane<PARTS> l;
+    l.col = g.col + s.first;
+    l.value = g.value ? g.value + s.first : NULL;
+    l.col_scale = g.col_scale;
+    l.n = (int32_t)(s.last - s.first);
+    l.n_own = g.n_own;
+    l.row_bytes = g.dim * (int32_t)sizeof(flip_real);
+    l.own = reinterpret_cast<const char *>(g.own);
+    l.halo = reinterpret_cast<const char *>(g.halo) - (int64_t)l.n_own * l.row_bytes;
 #pragma unroll
-    for (int b = 0; b < BATCH; b++)
-        col[b] = e + b < last ? g.col[e + b] : -1;
-#pragma unroll
-    for (int b = 0; b < BATCH; b++)
-        weight[b] = g.value && e + b < last ? g.value[e + b] : 1;
+    for (int p = 0; p < PARTS; p++)
+        l.part[p] = j + p * apart < g.dim ? (j + p * apart) * (int32_t)sizeof(flip_real) : 0;
+    return l;
 }
 
-/* sum = sum over entries first … last-1 of value * col_scale * x[col, j], for the PARTS vectors of
- * V columns that stand `apart` from j on, where they are below dim. */
-template <int V, int PARTS, int BATCH>
-static __device__ __forceinline__ void sum_entries_of(const gather &g, int64_t first, int64_t last,
-                                                      int32_t j, int32_t apart, flip_pack<V> *sum) {
-    int32_t col[BATCH], next_col[BATCH];
-    flip_real weight[BATCH], next_weight[BATCH];
+/* Column numbers and values of entries i … i+BATCH-1, where they are. */
+template <int PARTS, int BATCH>
+static __device__ __forceinline__ void read_entries(const lane<PARTS> &l, int32_t i, int32_t *col,
+                                                    flip_real *weight) {
+#pragma unroll
+    for (int b = 0; b < BATCH; b++)
+        if (i + b < l.n) col[b] = l.col[i + b];
+    if (l.value)
+#pragma unroll
+        for (int b = 0; b < BATCH; b++)
+            if (i + b < l.n) weight[b] = l.value[i + b];
+}
+
+/* sum += value * col_scale * x of entries i …, a whole batch or what is left; then the numbers of
+ * the next batch are there. */
+template <bool WHOLE, int V, int PARTS, int BATCH>
+static __device__ __forceinline__ void add_batch(const lane<PARTS> &l, int32_t i, int32_t *col,
+                                                 flip_real *weight, flip_pack<V> *sum) {
     flip_pack<V> x[BATCH][PARTS];
-    read_entries<BATCH>(g, first, last, col, weight);
-    for (int64_t e = first; e < last; e += BATCH) {
+    flip_real scale[BATCH];
 #pragma unroll
-        for (int b = 0; b < BATCH; b++) {
-            const flip_real *from = row_of(g, col[b]) + j;
+    for (int b = 0; b < BATCH; b++) {
+        const bool here = WHOLE || i + b < l.n;
+        const char *row = (col[b] < l.n_own ? l.own : l.halo) + (int64_t)col[b] * l.row_bytes;
 #pragma unroll
-            for (int p = 0; p < PARTS; p++) {
-                x[b][p] = flip_pack<V>{};
-                if (col[b] >= 0 && j + p * apart < g.dim)
-                    x[b][p] = *reinterpret_cast<const flip_pack<V> *>(from + p * apart);
-            }
-            if (g.col_scale && col[b] >= 0) weight[b] *= g.col_scale[col[b]];
-        }
-        read_entries<BATCH>(g, e + BATCH, last, next_col, next_weight);
-#pragma unroll
-        for (int b = 0; b < BATCH; b++) {
-#pragma unroll
-            for (int p = 0; p < PARTS; p++)
-#pragma unroll
-                for (int v = 0; v < V; v++)
-                    sum[p].v[v] += weight[b] * x[b][p].v[v];
-            col[b] = next_col[b];
-            weight[b] = next_weight[b];
-        }
+        for (int p = 0; p < PARTS; p++)
+            x[b][p] =
+                here ? *reinterpret_cast<const flip_pack<V> *>(row + l.part[p]) : flip_pack<V>{};
+        scale[b] = l.col_scale && here ? l.col_scale[col[b]] : 1;
     }
+    flip_real next[BATCH];
+#pragma unroll
+    for (int b = 0; b < BATCH; b++)
+        next[b] = 1;
+    if (WHOLE) read_entries<PARTS, BATCH>(l, i + BATCH, col, next);
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+        const flip_real w = weight[b] * scale[b];
+#pragma unroll
+        for (int p = 0; p < PARTS; p++)
+#pragma unroll
+            for (int v = 0; v < V; v++)
+                sum[p].v[v] += w * x[b][p].v[v];
+        weight[b] = next[b];
+    }
+}
+
+template <int V, int PARTS, int BATCH>
+static __device__ __forceinline__ void sum_row(const lane<PARTS> &l, flip_pack<V> *sum) {
+    int32_t col[BATCH], i = 0;
+    flip_real weight[BATCH];
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+        col[b] = 0;
+        weight[b] = 1;
+    }
+    read_entries<PARTS, BATCH>(l, 0, col, weight);
+    for (; i + BATCH <= l.n; i += BATCH)
+        add_batch<true, V, PARTS, BATCH>(l, i, col, weight, sum);
+    if (i < l.n) add_batch<false, V, PARTS, BATCH>(l, i, col, weight, sum);
 }
 
 /* Where column j of a stretch's sum goes. */
@@ -96,12 +139,12 @@ static __device__ __forceinline__ void put(const gather &g, const flip_walk &w,
 template <int LANES, int V, int PARTS, int BATCH>
 __global__ static void __launch_bounds__(FLIP_ROW_THREADS)
     static_kernel(const gather g, const flip_walk w) {
-    const int lane = threadIdx.x % LANES;
+    const int32_t place = threadIdx.x % LANES;
     flip_stretch s;
     for (flip_steps steps(w, threadIdx.x / LANES, FLIP_ROW_THREADS / LANES); steps.next(&s);) {
-        const int32_t j = (s.tile * PARTS * LANES + lane) * V;
+        const int32_t j = (s.tile * PARTS * LANES + place) * V;
         flip_pack<V> sum[PARTS] = {};
-        sum_entries_of<V, PARTS, BATCH>(g, s.first, s.last, j, LANES * V, sum);
+        sum_row<V, PARTS, BATCH>(lane_of<V, PARTS>(g, s, j, LANES * V), sum);
 #pragma unroll
         for (int p = 0; p < PARTS; p++)
             if (j + p * LANES * V < g.dim) put<V>(g, w, s, j + p * LANES * V, sum[p]);
@@ -127,21 +170,29 @@ static int pack_of(const gather &g, int64_t values) {
     return most;
 }
 
-/* The narrowest vectors with which a warp covers a row: more rows' loads are then under way. */
+/* Few lanes a row where vectors are wide: a load of a warp then brings about 512 bytes. */
 static flip_segments spmm_static(const gather &g, const flip_csr *a, const int32_t *rows,
                                  int32_t n) {
-    const int64_t dim = g.dim;
+    const int32_t dim = g.dim;
     const int pack = pack_of(g, dim);
+    if (pack == 4) {
+        if (dim <= 16) return run_static<4, 4, 1, 4>(g, a, rows, n);
+        if (dim <= 32) return run_static<8, 4, 1, 4>(g, a, rows, n);
+        if (dim <= 64) return run_static<16, 4, 1, 4>(g, a, rows, n);
+        if (dim <= 128) return run_static<32, 4, 1, 4>(g, a, rows, n);
+        return run_static<32, 4, 2, 4>(g, a, rows, n);
+    }
+    if (pack == 2) {
+        if (dim <= 32) return run_static<16, 2, 1, 8>(g, a, rows, n);
+        if (dim <= 64) return run_static<32, 2, 1, 8>(g, a, rows, n);
+        return run_static<32, 2, 2, 4>(g, a, rows, n);
+    }
     if (dim <= 4) return run_static<4, 1, 1, 8>(g, a, rows, n);
     if (dim <= 8) return run_static<8, 1, 1, 8>(g, a, rows, n);
     if (dim <= 16) return run_static<16, 1, 1, 8>(g, a, rows, n);
     if (dim <= 32) return run_static<32, 1, 1, 8>(g, a, rows, n);
-    if (dim <= 64 && pack == 1) return run_static<32, 1, 2, 8>(g, a, rows, n);
-    if (dim <= 64) return run_static<32, 2, 1, 8>(g, a, rows, n);
-    if (pack == 1) return run_static<32, 1, 4, 4>(g, a, rows, n);
-    if (pack == 2) return run_static<32, 2, 2, 4>(g, a, rows, n);
-    if (dim <= 128) return run_static<32, 4, 1, 4>(g, a, rows, n);
-    return run_static<32, 4, 2, 4>(g, a, rows, n);
+    if (dim <= 64) return run_static<32, 1, 2, 4>(g, a, rows, n);
+    return run_static<32, 1, 4, 4>(g, a, rows, n);
 }
 
 /* ---- several steps -------------------------------------------------------------------------- */

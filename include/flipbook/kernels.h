@@ -94,6 +94,27 @@ typedef struct flip_loss_rows {
     const double *class_weight; /* by label; NULL = 1 */
     bool sample_mean;           /* a row's share of the denominator is 1, else its weight */
 } flip_loss_rows;
+/* Attention over the entries of rows: every step has `heads` heads of d columns. Dropout keeps
+ * weight j of node v at step t, head j % heads of the entry that is number j / heads among the
+ * row's with a weight at t, by the rule of flip_dropout_keep with row key[v, t] of FLIP_WEIGHT_KEYS
+ * columns.
+ */
+typedef struct flip_heads {
+    int32_t steps, heads, d;
+    double dropout; /* p in [0,1) */
+    uint64_t seed, draw;
+    const int64_t *key; /* [rows, steps]; NULL where dropout is 0 */
+    int32_t *count;     /* room [rows, steps], likewise */
+} flip_heads;
+/* Rows of more than 4 million weights would share draws. */
+enum { FLIP_WEIGHT_KEYS = 1 << 22 };
+
+/* Rows that are summed apart before the parts are, in ascending order: sums over rows do not depend
+ * on threads. `room` of such a sum: flip_room(m, n) doubles for n sums over m rows. */
+enum { FLIP_ROOM_ROWS = 1024 };
+static inline size_t flip_room(int64_t m, int64_t n) {
+    return (size_t)((m + FLIP_ROOM_ROWS - 1) / FLIP_ROOM_ROWS * n);
+}
 
 /* ---- graph differences (snapshots.h, which says what is sent) ----
  *
@@ -364,6 +385,123 @@ typedef struct flip_kernels {
     /* scale[v] = 1 / sqrt(1 + sum of row v's values), or, mean, 1 / sum (0 of 0); sums in double */
     void (*degree_scales)(int32_t n_rows, const int64_t *row_ptr, const flip_real *value, bool mean,
                           flip_real *scale);
+    /* ---- norms (norms.c), all sums in double ---- */
+    /* y = gamma (x - mean) rstd + beta, mean and rstd = 1 / sqrt(variance + eps) [m] of the row:
+     * out */
+    void (*layer_norm)(int64_t m, int64_t n, flip_real *y, const flip_real *x,
+                       const flip_real *gamma, const flip_real *beta, double eps, double *mean,
+                       double *rstd);
+    /* dx (+)= rstd (g - mean(g) - xhat mean(g xhat)), g = dy gamma, means over the row */
+    void (*layer_norm_back)(int64_t m, int64_t n, flip_real *dx, const flip_real *x,
+                            const flip_real *dy, const flip_real *gamma, const double *mean,
+                            const double *rstd, bool accumulate);
+    /* dgamma[j] += sum_i dy xhat, dbeta[j] += sum_i dy; xhat = (x - mean) rstd, both a row's [m]
+     * (by_row) or a column's [n]; room for 2 n sums */
+    void (*norm_gradients)(int64_t m, int64_t n, const flip_real *x, const flip_real *dy,
+                           bool by_row, const double *mean, const double *rstd, double *dgamma,
+                           double *dbeta, double *room);
+    /* sum[j] = sum_i (x[i,j] - centre[j])^power, power 1 or 2; centre NULL = 0; room for n sums */
+    void (*column_moments)(int64_t m, int64_t n, const flip_real *x, const double *centre,
+                           int power, double *sum, double *room);
+    /* mean = sum / count */
+    void (*batch_mean)(int64_t n, double *mean, const double *sum, double count);
+    /* var = sum / count; rstd = 1 / sqrt(var + eps); and, where running is not NULL, of both
+     * running = (1 - momentum) running + momentum batch, the variance's divided by count - 1 */
+    void (*batch_spread)(int64_t n, double *rstd, const double *sum, const double *mean,
+                         double count, double eps, double momentum, flip_real *running_mean,
+                         flip_real *running_var);
+    /* the same two from what runs along */
+    void (*batch_given)(int64_t n, double *mean, double *rstd, const flip_real *running_mean,
+                        const flip_real *running_var, double eps);
+    /* y = gamma (x - mean) rstd + beta, mean and rstd [n] */
+    void (*batch_norm)(int64_t m, int64_t n, flip_real *y, const flip_real *x,
+                       const flip_real *gamma, const flip_real *beta, const double *mean,
+                       const double *rstd);
+    /* dx (+)= gamma rstd (dy - sum[n + j] / count - xhat sum[j] / count) */
+    void (*batch_norm_back)(int64_t m, int64_t n, flip_real *dx, const flip_real *x,
+                            const flip_real *dy, const flip_real *gamma, const double *mean,
+                            const double *rstd, const double *sum, double count, bool accumulate);
+    /* rows of y divided by their length; inverse [m] out: 1 / length, 0 where it is <= 1e-12 */
+    void (*unit_rows)(int64_t m, int64_t n, flip_real *y, double *inverse);
+    /* dy = (dy - y (y . dy)) inverse */
+    void (*unit_rows_back)(int64_t m, int64_t n, flip_real *dy, const flip_real *y,
+                           const double *inverse);
+
+    /* ---- the matrix GRU and top-k of EvolveGCN (evolve.c) ---- */
+    /* A GRU whose reset gate acts before the product. open: r and z of gates [m, 3n] activated,
+     * reset [m, n] = r h; close: c activated, next = (1-z) h + z c. close_back: the gradients of z
+     * and c take their places, dh in: of next, out: dh (1-z), reset = r h; open_back: r's gradient
+     * takes its place, with d the gradient of r h; dh += d r. */
+    void (*reset_gru_open)(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
+                           flip_real *reset);
+    void (*reset_gru_close)(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
+                            flip_real *next);
+    void (*reset_gru_close_back)(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
+                                 flip_real *dh, flip_real *reset);
+    void (*reset_gru_open_back)(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
+                                const flip_real *d, flip_real *dh);
+    /* g [cols, rows] += (sum_t x[t, rows, cols])^T, in double, t ascending */
+    void (*turn_sum)(int64_t rows, int64_t cols, int64_t steps, const flip_real *x, double *g);
+    /* unit [n + 1]: p / |p|, then |p| */
+    void (*unit_vector)(int64_t n, const flip_real *p, double *unit);
+    /* s[i] = x[i,:] . p, in double */
+    void (*row_dots)(int64_t m, int64_t n, const flip_real *x, const double *p, double *s);
+    /* Choice i of steps * k is row[i] (-1: elsewhere) of x [rows, steps, f] at step i / k, its
+     * score y: values[i,:] = that row; summary [steps, f, k] = row tanh(y), column i % k. */
+    void (*topk_take)(int64_t steps, int64_t k, int64_t f, const int32_t *row, const double *score,
+                      const flip_real *x, flip_real *values, double *summary);
+    /* With b = tanh(y), g [f] the column's gradient in `up` [steps, f, k], a = (1 - b^2) (g . x):
+     * dx[row] += g b + a unit (dx NULL: not wanted), dp += a (x - y unit) / |p|, i ascending; room
+     * [steps * k] */
+    void (*topk_back)(int64_t steps, int64_t k, int64_t f, const int32_t *row, const double *score,
+                      const flip_real *values, const double *up, const double *unit, flip_real *dx,
+                      double *dp, double *room);
+
+    /* ---- over the entries of rows (edges.c); a static matrix's live at all steps; values and
+     *      scales are not looked at ---- */
+    /* out[i] = a[i % heads, :] . z[i, :], i < n, d values each */
+    void (*head_dots)(int64_t n, int32_t heads, int32_t d, const flip_real *a, const flip_real *z,
+                      flip_real *out);
+    /* alpha [entries, steps, heads] = softmax over a row's of LeakyReLU_0.2(src[col] + dst[row]),
+     * src and dst [nodes, steps, heads]; 0 where an entry does not live. y[row] = sum alpha x[col]
+     * of what dropout keeps / (1 - p). room [rows, 2, steps, heads] */
+    void (*attention)(const flip_csr *a, const flip_heads *heads, const flip_real *src,
+                      const flip_real *dst, const flip_real *x_own, const flip_real *x_halo,
+                      flip_real *alpha, flip_real *y, flip_real *room);
+    /* place[e]: entry e in the transpose. There: alpha_t = what was kept of alpha / (1 - p); ds_t =
+     * the score's gradient. dst_sum[row] = sum of its ds. room [rows, steps, heads] */
+    void (*attention_back)(const flip_csr *a, const flip_heads *heads, const flip_real *src,
+                           const flip_real *dst, const flip_real *x_own, const flip_real *x_halo,
+                           const flip_real *alpha, const flip_real *dy, const int64_t *place,
+                           flip_real *ds_t, flip_real *alpha_t, flip_real *dst_sum,
+                           flip_real *room);
+    /* Rows of the transpose: src_sum[u] = sum of its ds_t; dx[u] (+)= sum alpha_t dy[col] +
+     * src_sum[u] a_src, and, of the first n_dst rows, dst_sum[u] a_dst; a [heads, d] */
+    void (*attention_pull)(const flip_csr *at, const flip_heads *heads, const flip_real *dy,
+                           const flip_real *ds_t, const flip_real *alpha_t, const flip_real *a_src,
+                           flip_real *src_sum, const flip_real *a_dst, const flip_real *dst_sum,
+                           int32_t n_dst, flip_real *dx, bool accumulate);
+    /* g[k,j] += sum_{i,t} s[i,t,k] z[i,t,k,j], in double, i < n; room for heads * d sums over n */
+    void (*head_gradients)(int64_t n, int32_t steps, int32_t heads, int32_t d, const flip_real *s,
+                           const flip_real *z, double *g, double *room);
+    /* y[i,j] = mean over k of x[i,k,j]; back: dx[i,k,j] (+)= dy[i,j] / heads */
+    void (*head_mean)(int64_t m, int32_t heads, int64_t d, const flip_real *x, flip_real *y);
+    void (*head_mean_back)(int64_t m, int32_t heads, int64_t d, const flip_real *dy, flip_real *dx,
+                           bool accumulate);
+    /* y[v,t,j] = max of x[col,t,j] over the entries that live at t, 0 without; from: the column of
+     * the first that attained it, -1 without. rows as in spmm. */
+    void (*max_pool)(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t steps,
+                     int32_t dim, flip_real *y, int32_t *from, const flip_real *x_own,
+                     const flip_real *x_halo);
+    /* Row i of at stands for column u = first + i: dx[i] (+)= sum of dy[v] where from[v] = u */
+    void (*max_pool_back)(const flip_csr *at, int32_t first, int64_t width, const flip_real *dy,
+                          const int32_t *from, flip_real *dx, bool accumulate);
+    /* dw[e] (+)= dy[row] . x[col], rows of `width` values */
+    void (*entry_dots)(const flip_csr *a, int64_t width, const flip_real *dy,
+                       const flip_real *x_own, const flip_real *x_halo, flip_real *dw,
+                       bool accumulate);
+    /* y[place[i]] = x[i] */
+    void (*place_values)(int64_t n, const int64_t *place, const flip_real *x, flip_real *y);
 } flip_kernels;
 
 /* Is element (row key, column j of n) kept by dropout p? The definition every implementation

@@ -20,6 +20,14 @@ void flip_kernels_use_memory(flip_kernels *table);  /* likewise */
 void flip_kernels_use_steps(flip_kernels *table);   /* likewise */
 void flip_kernels_use_losses(flip_kernels *table);  /* likewise */
 void flip_kernels_use_changes(flip_kernels *table); /* likewise */
+void flip_kernels_use_cells(flip_kernels *table);  /* the reference's own */
+void flip_kernels_use_packed(flip_kernels *table); /* likewise */
+void flip_kernels_use_memory(flip_kernels *table); /* likewise */
+void flip_kernels_use_steps(flip_kernels *table);  /* likewise */
+void flip_kernels_use_losses(flip_kernels *table); /* likewise */
+void flip_kernels_use_norms(flip_kernels *table);  /* likewise */
+void flip_kernels_use_evolve(flip_kernels *table); /* likewise */
+void flip_kernels_use_edges(flip_kernels *table);  /* likewise */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_cells_##isa(flip_kernels *table);                                                \
@@ -58,6 +66,10 @@ typedef struct flip_cuda_file {
 } flip_cuda_file;
 flip_status flip_cuda_library(const char *name, const flip_cuda_file *files,
                               const char *const *symbols, void **functions);
+void flip_use_cuda_norms(flip_kernels *table);
+void flip_use_cuda_evolve(flip_kernels *table);
+void flip_use_cuda_edges(flip_kernels *table);
+void flip_use_cuda_attention(flip_kernels *table);
 
 /* Rows of C = A B finished in one go by the epilogue below; C holds the sums already. */
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,

@@ -104,6 +104,10 @@ static void open_cuda(void) {
     flip_use_cuda_cells(&cuda);
     cuda_status = flip_use_cuda_gemm(&cuda);
     if (cuda_status != FLIP_OK) return;
+    flip_use_cuda_norms(&cuda);
+    flip_use_cuda_evolve(&cuda);
+    flip_use_cuda_edges(&cuda);
+    flip_use_cuda_attention(&cuda);
     fill_missing(&cuda);
 }
 

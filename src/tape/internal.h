@@ -106,7 +106,7 @@ typedef struct record {
     flip_labels labels;
     const flip_real *real; /* borrowed numbers: targets, weights */
     const uint8_t *mask;
-    double number[2];
+    double number[3];
     int32_t count; /* heads, window */
     bool recorded; /* backward will come */
     bool masked;   /* the last reader has applied act's bits to the gradient already */
@@ -251,6 +251,11 @@ const flip_real *tape_carry_gradient(const flip_tape *tape, const record *r);
  * the memory of the one at the end, read before); NULL: there was no such state. */
 flip_real *tape_carry_give(flip_tape *tape, const record *r);
 bool tape_carry_last(const flip_tape *tape); /* the timeline ends with this block */
+
+/* values [n] of the kernels' memory, and *more where it is not NULL, summed over comm's ranks:
+ * through the host. Collective. */
+flip_status tape_sum_ranks(flip_tape *tape, flip_comm *comm, double *values, size_t n,
+                           double *more);
 
 /* Dropout's keys of rows [rows * steps]; tape's own. */
 flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key);

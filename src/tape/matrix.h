@@ -16,7 +16,8 @@ enum { STATES, GATES, CELLS, INPUTS }; /* saved: [steps + 1, n] [steps, gates n]
 
 matrix matrix_sizes(const flip_tape *tape, const record *r, int64_t gates);
 flip_status matrix_shape(const flip_tape *tape, const record *r, int64_t gates, shape *out);
-void matrix_turn(int64_t rows, int64_t cols, flip_real *to, const flip_real *from);
+void matrix_turn(const flip_tape *tape, int64_t rows, int64_t cols, flip_real *to,
+                 const flip_real *from);
 flip_status matrix_begin(flip_tape *tape, record *r, const matrix *s, flip_real *h, flip_real *c);
 void matrix_end(flip_tape *tape, record *r, const matrix *s, const flip_real *h,
                 const flip_real *c);
@@ -26,12 +27,13 @@ void matrix_multiply(flip_tape *tape, bool transposed, int64_t m, int64_t n, int
                      bool add);
 void matrix_weight_gradient(flip_tape *tape, const matrix *s, const flip_real *d, int64_t columns,
                             const flip_real *x, double *g);
-flip_status matrix_bias_gradient(flip_tape *tape, const record *r, const matrix *s,
-                                 const flip_real *gates);
+void matrix_bias_gradient(flip_tape *tape, const record *r, const matrix *s,
+                          const flip_real *gates);
 void matrix_begin_gradient(flip_tape *tape, record *r, const matrix *s, flip_real *dh,
                            flip_real *dc);
 void matrix_end_gradient(flip_tape *tape, record *r, const matrix *s, const flip_real *dh,
                          const flip_real *dc);
-void matrix_add_chain_gradient(const matrix *s, flip_real *dh, const flip_real *chain);
+void matrix_add_chain_gradient(const flip_tape *tape, const matrix *s, flip_real *dh,
+                               const flip_real *chain);
 
 #endif

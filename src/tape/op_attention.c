@@ -12,28 +12,17 @@
 #include "edges.h"
 #include "internal.h"
 
-#include <string.h>
-#include <tgmath.h>
-
-static const flip_real slope = (flip_real)0.2;
-/* Columns that an entry's dropout key spans: rows of more than 4 million weights would share draws.
- */
-enum { KEY_WIDTH = 1 << 22 };
-
-/* One call's shapes and arrays. */
+/* One call's shapes and arrays, as the kernels reach them. */
 typedef struct attention {
     const flip_adjacency *g;
-    int32_t steps, heads, d;
+    flip_csr a;
+    flip_heads heads;
     int64_t width;  /* steps * heads * d */
     int64_t scores; /* steps * heads: values an entry or node has */
     const flip_real *z, *halo, *a_src, *a_dst;
     flip_real *src,
         *dst;         /* a . z of local nodes [n_own + n_halo, scores], of own [n_own, scores] */
     flip_real *alpha; /* [entries, scores] */
-    double dropout;
-    uint64_t seed, draw;
-    const int64_t *key; /* [n_own, steps] */
-    int32_t *count;     /* [n_own, steps] of keepers */
 } attention;
 
 enum { SAVED_HALO, SAVED_SRC, SAVED_DST, SAVED_ALPHA };
@@ -51,323 +40,173 @@ static flip_status attention_shape(const flip_tape *tape, const record *r, shape
     return FLIP_OK;
 }
 
-static attention attention_of(const flip_tape *tape, const record *r) {
+static flip_status attention_of(flip_tape *tape, const record *r, attention *at) {
     const variable *z = tape_in(tape, r, 0);
-    return (attention){.g = r->adjacency,
-                       .steps = z->steps,
-                       .heads = r->count,
-                       .d = z->dim / r->count,
-                       .width = (int64_t)z->steps * z->dim,
-                       .scores = (int64_t)z->steps * r->count,
-                       .z = z->value,
-                       .halo = r->saved[SAVED_HALO],
-                       .src = r->saved[SAVED_SRC],
-                       .dst = r->saved[SAVED_DST],
-                       .alpha = r->saved[SAVED_ALPHA],
-                       .a_src = tape_weight(tape, r->param[0]),
-                       .a_dst = tape_weight(tape, r->param[1]),
-                       .dropout = r->number[0],
-                       .seed = tape->seed,
-                       .draw = r->draw};
+    *at = (attention){.g = r->adjacency,
+                      .width = (int64_t)z->steps * z->dim,
+                      .scores = (int64_t)z->steps * r->count,
+                      .z = z->value,
+                      .halo = r->saved[SAVED_HALO],
+                      .src = r->saved[SAVED_SRC],
+                      .dst = r->saved[SAVED_DST],
+                      .alpha = r->saved[SAVED_ALPHA],
+                      .a_src = tape_weight(tape, r->param[0]),
+                      .a_dst = tape_weight(tape, r->param[1])};
+    at->heads = (flip_heads){.steps = z->steps,
+                             .heads = r->count,
+                             .d = z->dim / r->count,
+                             .dropout = r->number[0],
+                             .seed = tape->seed,
+                             .draw = r->draw};
+    FLIP_TRY(tape_csr(tape, &at->g->a, &at->a));
+    at->a.n_own = edges_sources(at->g);
+    if (!(r->number[0] > 0)) return FLIP_OK;
+    size_t n = (size_t)at->g->n_own * (size_t)z->steps;
+    FLIP_TRY(tape_keys(tape, at->g->n_own, z->steps, &at->heads.key));
+    return pool_alloc(tape->pool, &at->heads.count, n * sizeof *at->heads.count);
 }
 
-static flip_real leaky(flip_real s) {
-    return s > 0 ? s : slope * s;
+/* a . z of the nodes from `first` on */
+static void node_scores(const flip_tape *tape, const attention *at, const flip_real *a,
+                        const flip_real *z, int64_t n, flip_real *out) {
+    tape->kernels->head_dots(n * at->scores, at->heads.heads, at->heads.d, a, z, out);
 }
 
-/* out[t, k] = a[k] . z[t, k] */
-static void node_scores(const attention *at, const flip_real *a, const flip_real *z,
-                        flip_real *out) {
-    for (int64_t i = 0; i < at->scores; i++) {
-        const flip_real *head = a + i % at->heads * at->d, *row = z + i * at->d;
-        flip_real sum = 0;
-        for (int32_t j = 0; j < at->d; j++)
-            sum += head[j] * row[j];
-        out[i] = sum;
-    }
-}
-
-/* Which weights of row v dropout keeps, by the rule of flip_dropout_keep over rows of KEY_WIDTH
- * columns: a row is a node at a step of the timeline, and weight j of it is head j % heads of the
- * entry that is number j / heads among those alive at that step. So a draw does not depend on the
- * block or the rank. Four share one, so the last one is held. */
-typedef struct keeper {
-    const attention *at;
-    int32_t v;
-    int32_t *count; /* [steps] entries so far that are alive */
-    int64_t quad;   /* j / 4 of `drawn`; -1 none */
-    int32_t step;   /* … and its step */
-    flip_random4 drawn;
-} keeper;
-
-static keeper keeper_of(const attention *at, int32_t v) {
-    keeper k = {.at = at, .v = v, .count = at->count + (int64_t)v * at->steps, .quad = -1};
-    memset(k.count, 0, (size_t)at->steps * sizeof *k.count);
-    return k;
-}
-
-static bool kept(keeper *k, int32_t t, int32_t head) {
-    const attention *at = k->at;
-    if (!(at->dropout > 0)) return true;
-    int64_t j = (int64_t)k->count[t] * at->heads + head;
-    if (k->quad != j / 4 || k->step != t) {
-        k->quad = j / 4;
-        k->step = t;
-        uint64_t row = (uint64_t)at->key[(int64_t)k->v * at->steps + t];
-        k->drawn = flip_random(at->seed, FLIP_STREAM_DROPOUT, at->draw,
-                               row * (KEY_WIDTH / 4) + (uint64_t)k->quad);
-    }
-    return (double)k->drawn.v[j % 4] >= at->dropout * 0x1p32;
-}
-
-/* After the last head of an entry at a step: was it alive? */
-static void count_entry(keeper *k, int32_t t, const flip_real *alpha) {
-    bool alive = false;
-    for (int32_t h = 0; h < k->at->heads; h++)
-        alive = alive || alpha[h] > 0;
-    k->count[t] += alive;
-}
-
-/* alpha of the entries of row v: softmax of the scores, column by column of [entries, scores]. */
-static void row_softmax(const attention *at, int32_t v, flip_real *sum, flip_real *most) {
-    const flip_csr *a = &at->g->a;
-    int64_t first = a->row_ptr[v], end = a->row_ptr[v + 1], n = at->scores;
-    for (int64_t i = 0; i < n; i++) {
-        most[i] = -INFINITY;
-        sum[i] = 0;
-    }
-    for (int64_t e = first; e < end; e++) {
-        const flip_real *src = at->src + a->col[e] * n, *dst = at->dst + v * n;
-        flip_real *alpha = at->alpha + e * n;
-        for (int64_t i = 0; i < n; i++)
-            alpha[i] = -INFINITY; /* where e is not alive */
-        for (edges_run run = edges_first(a, e, at->steps); run.more; run = edges_next(a, run))
-            for (int64_t i = run.first * at->heads; i < run.end * at->heads; i++) {
-                alpha[i] = leaky(src[i] + dst[i]);
-                most[i] = alpha[i] > most[i] ? alpha[i] : most[i];
-            }
-    }
-    for (int64_t e = first; e < end; e++)
-        for (int64_t i = 0; i < n; i++) {
-            flip_real *alpha = at->alpha + e * n + i;
-            *alpha = *alpha > -INFINITY ? exp(*alpha - most[i]) : 0;
-            sum[i] += *alpha;
-        }
-    for (int64_t e = first; e < end; e++)
-        for (int64_t i = 0; i < n; i++)
-            if (sum[i] > 0) at->alpha[e * n + i] /= sum[i];
-}
-
-/* y[v] = Σ_e keep alpha z[u] / (1 - p) */
-static void row_sum(const attention *at, int32_t v, flip_real *y) {
-    const flip_csr *a = &at->g->a;
-    flip_real scale = (flip_real)(1 / (1 - at->dropout));
-    keeper keep = keeper_of(at, v);
-    memset(y, 0, (size_t)at->width * sizeof *y);
-    for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
-        const flip_real *z = edges_row(at->g, a->col[e], at->width, at->z, at->halo);
-        for (int32_t t = 0; t < at->steps; t++) {
-            const flip_real *entry = at->alpha + e * at->scores + (int64_t)t * at->heads;
-            for (int32_t h = 0; h < at->heads; h++) {
-                int64_t i = (int64_t)t * at->heads + h;
-                flip_real alpha = entry[h] * scale;
-                if (alpha == 0 || !kept(&keep, t, h)) continue;
-                for (int32_t j = 0; j < at->d; j++)
-                    y[i * at->d + j] += alpha * z[i * at->d + j];
-            }
-            count_entry(&keep, t, entry);
-        }
-    }
-}
-
-/* Dropout's keys and counters. */
-static flip_status prepare_keepers(flip_tape *tape, attention *at, int32_t rows) {
-    size_t n = (size_t)rows * (size_t)at->steps;
-    if (at->dropout > 0) FLIP_TRY(tape_keys(tape, rows, at->steps, &at->key));
-    return pool_alloc(tape->pool, &at->count, n * sizeof *at->count);
+static flip_status save_scores(flip_tape *tape, record *r, attention *at) {
+    size_t bytes = (size_t)at->scores * sizeof(flip_real);
+    size_t n_local = (size_t)edges_sources(at->g) + (size_t)at->g->n_halo;
+    FLIP_TRY(tape_save(tape, r, SAVED_SRC, n_local * bytes));
+    FLIP_TRY(tape_save(tape, r, SAVED_DST, (size_t)at->g->n_own * bytes));
+    FLIP_TRY(tape_save(tape, r, SAVED_ALPHA, (size_t)at->g->a.n_entries * bytes));
+    at->src = r->saved[SAVED_SRC];
+    at->dst = r->saved[SAVED_DST];
+    at->alpha = r->saved[SAVED_ALPHA];
+    return FLIP_OK;
 }
 
 static flip_status attention_forward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
-    const variable *z = tape_in(tape, r, 0);
-    attention at = attention_of(tape, r);
-    if (!tape->training) r->number[0] = at.dropout = 0;
-    if (at.dropout > 0) at.draw = r->draw = tape_draw(tape);
-    FLIP_TRY(prepare_keepers(tape, &at, g->n_own));
-    flip_real *halo;
-    FLIP_TRY(edges_halo_begin(tape, g, z->value, (size_t)at.width, &halo));
-    at.halo = r->saved[SAVED_HALO] = halo;
-    int32_t n_src = edges_sources(g);
-    size_t n_local = (size_t)n_src + (size_t)g->n_halo, per_node = (size_t)at.scores;
-    FLIP_TRY(tape_save(tape, r, SAVED_SRC, n_local * per_node * sizeof(flip_real)));
-    FLIP_TRY(tape_save(tape, r, SAVED_DST, (size_t)g->n_own * per_node * sizeof(flip_real)));
-    FLIP_TRY(
-        tape_save(tape, r, SAVED_ALPHA, (size_t)g->a.n_entries * per_node * sizeof(flip_real)));
-    at.src = r->saved[SAVED_SRC];
-    at.dst = r->saved[SAVED_DST];
-    at.alpha = r->saved[SAVED_ALPHA];
+    const flip_real *z = tape_in(tape, r, 0)->value;
+    attention at;
+    flip_real *halo, *room;
+    if (!tape->training) r->number[0] = 0;
+    if (r->number[0] > 0) r->draw = tape_draw(tape);
+    FLIP_TRY(attention_of(tape, r, &at));
+    FLIP_TRY(edges_halo_begin(tape, g, z, (size_t)at.width, &halo));
+    r->saved[SAVED_HALO] = halo;
+    FLIP_TRY(save_scores(tape, r, &at));
     FLIP_TRY(tape_output(tape, r, -1));
-    flip_real *y = tape_out(tape, r)->value;
-#pragma omp parallel for schedule(static)
-    for (int32_t u = 0; u < n_src; u++) {
-        node_scores(&at, at.a_src, at.z + u * at.width, at.src + u * at.scores);
-        if (u < g->n_own) node_scores(&at, at.a_dst, at.z + u * at.width, at.dst + u * at.scores);
-    }
+    int64_t n_src = edges_sources(g);
+    node_scores(tape, &at, at.a_src, z, n_src, at.src);
+    node_scores(tape, &at, at.a_dst, z, g->n_own, at.dst);
     FLIP_TRY(edges_halo_end(tape, g));
-#pragma omp parallel for schedule(static)
-    for (int64_t u = 0; u < g->n_halo; u++)
-        node_scores(&at, at.a_src, halo + u * at.width, at.src + (n_src + u) * at.scores);
-    flip_real *scratch; /* [2, scores] a row in work */
-    FLIP_TRY(pool_alloc(tape->pool, &scratch, 2 * (size_t)g->n_own * per_node * sizeof(flip_real)));
-#pragma omp parallel for schedule(dynamic, 64)
-    for (int32_t v = 0; v < g->n_own; v++) {
-        flip_real *mine = scratch + 2 * v * at.scores;
-        row_softmax(&at, v, mine, mine + at.scores);
-        row_sum(&at, v, y + v * at.width);
-    }
-    pool_free(tape->pool, scratch);
-    pool_free(tape->pool, at.count);
+    node_scores(tape, &at, at.a_src, halo, g->n_halo, at.src + n_src * at.scores);
+    FLIP_TRY(pool_alloc(tape->pool, &room, 2 * (size_t)(g->n_own * at.scores) * sizeof(flip_real)));
+    tape->kernels->attention(&at.a, &at.heads, at.src, at.dst, z, halo, at.alpha,
+                             tape_out(tape, r)->value, room);
+    pool_free(tape->pool, room);
+    pool_free(tape->pool, at.heads.count);
     edges_meter(tape, &g->a, at.width + at.scores, g->n_own);
     return FLIP_OK;
 }
 
-/* Row v: ds and the kept alpha of its entries, at their places in the transpose; dst sums. */
-static void row_gradients(const attention *at, int32_t v, const flip_real *dy, flip_real *ds_t,
-                          flip_real *alpha_t, flip_real *dst_sum, flip_real *dot) {
-    const flip_csr *a = &at->g->a;
-    int64_t n = at->scores, first = a->row_ptr[v];
-    flip_real scale = (flip_real)(1 / (1 - at->dropout));
-    keeper keep = keeper_of(at, v);
-    for (int64_t i = 0; i < n; i++)
-        dot[i] = dst_sum[i] = 0;
-    for (int64_t e = first; e < a->row_ptr[v + 1]; e++) {
-        int64_t place = at->g->to_transposed[e] * n;
-        const flip_real *z = edges_row(at->g, a->col[e], at->width, at->z, at->halo);
-        for (int64_t i = 0; i < n; i++) {
-            int32_t t = (int32_t)(i / at->heads), head = (int32_t)(i % at->heads);
-            flip_real alpha = at->alpha[e * n + i], sum = 0;
-            bool alive = alpha > 0 && kept(&keep, t, head);
-            if (alive)
-                for (int32_t j = 0; j < at->d; j++)
-                    sum += dy[i * at->d + j] * z[i * at->d + j];
-            alpha_t[place + i] = alive ? alpha * scale : 0;
-            ds_t[place + i] = sum * scale; /* d_e for now */
-            dot[i] += alpha * sum * scale;
-            if (head == at->heads - 1)
-                count_entry(&keep, t, at->alpha + e * n + (int64_t)t * at->heads);
-        }
-    }
-    for (int64_t e = first; e < a->row_ptr[v + 1]; e++) {
-        flip_real *ds = ds_t + at->g->to_transposed[e] * n;
-        const flip_real *src = at->src + a->col[e] * n, *dst = at->dst + v * n;
-        for (int64_t i = 0; i < n; i++) {
-            flip_real steep = src[i] + dst[i] > 0 ? 1 : slope;
-            ds[i] = at->alpha[e * n + i] * (ds[i] - dot[i]) * steep;
-            dst_sum[i] += ds[i];
-        }
-    }
-}
-
-/* Row u of the transpose: dz[u] (+)= Σ alpha dy[v] + src_sum a_src */
-static void pull_row(const attention *at, int32_t u, const flip_real *dy, const flip_real *ds_t,
-                     const flip_real *alpha_t, flip_real *src_sum, flip_real *dz, bool accumulate) {
-    const flip_csr *t = &at->g->at;
-    int64_t n = at->scores;
-    if (!accumulate) memset(dz, 0, (size_t)at->width * sizeof *dz);
-    for (int64_t i = 0; i < n; i++)
-        src_sum[i] = 0;
-    for (int64_t e = t->row_ptr[u]; e < t->row_ptr[u + 1]; e++) {
-        const flip_real *row = dy + t->col[e] * at->width;
-        for (int64_t i = 0; i < n; i++) {
-            flip_real alpha = alpha_t[e * n + i];
-            src_sum[i] += ds_t[e * n + i];
-            if (alpha == 0) continue;
-            for (int32_t j = 0; j < at->d; j++)
-                dz[i * at->d + j] += alpha * row[i * at->d + j];
-        }
-    }
-    for (int64_t i = 0; i < n; i++)
-        for (int32_t j = 0; j < at->d; j++)
-            dz[i * at->d + j] += src_sum[i] * at->a_src[i % at->heads * at->d + j];
-}
-
-enum { VECTOR_BLOCK = 1024 }; /* nodes; fixed, so that sums do not depend on threads */
-
-/* g[k, j] += Σ_u sum[u, t, k] z[u, t, k, j], in double */
+/* g [heads, d] += Σ_u sum[u] z[u] of n nodes */
 static flip_status vector_gradient(flip_tape *tape, const attention *at, int64_t n,
                                    const flip_real *sum, const flip_real *z, double *g) {
-    int64_t blocks = (n + VECTOR_BLOCK - 1) / VECTOR_BLOCK, width = at->heads * at->d;
-    double *partial;
-    FLIP_TRY(pool_alloc(tape->pool, &partial, (size_t)(blocks * width) * sizeof(double)));
-#pragma omp parallel for schedule(static)
-    for (int64_t b = 0; b < blocks; b++) {
-        double *mine = partial + b * width;
-        int64_t end = (b + 1) * VECTOR_BLOCK < n ? (b + 1) * VECTOR_BLOCK : n;
-        memset(mine, 0, (size_t)width * sizeof(double));
-        for (int64_t i = b * VECTOR_BLOCK * at->scores; i < end * at->scores; i++)
-            for (int32_t j = 0; j < at->d; j++)
-                mine[i % at->heads * at->d + j] += (double)sum[i] * (double)z[i * at->d + j];
-    }
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t j = 0; j < width; j++)
-            g[j] += partial[b * width + j];
-    pool_free(tape->pool, partial);
+    const flip_heads *h = &at->heads;
+    double *room;
+    FLIP_TRY(
+        pool_alloc(tape->pool, &room, flip_room(n, (int64_t)h->heads * h->d) * sizeof(double)));
+    tape->kernels->head_gradients(n, h->steps, h->heads, h->d, sum, z, g, room);
+    pool_free(tape->pool, room);
     return FLIP_OK;
+}
+
+/* Room of the walk back. */
+typedef struct slopes {
+    flip_real *ds_t, *alpha_t;           /* [entries, scores], in the transpose's order */
+    flip_real *dst_sum, *src_sum, *room; /* [local nodes, scores] */
+    flip_real *halo;                     /* the halo's gradients */
+    flip_real *unwanted; /* dz of an input that needs none: its rows are summed for a_src alone */
+} slopes;
+
+static flip_status slopes_init(flip_tape *tape, const attention *at, slopes *s) {
+    const flip_adjacency *g = at->g;
+    int64_t n_local = (int64_t)edges_sources(g) + g->n_halo;
+    size_t edge_bytes = (size_t)(g->a.n_entries * at->scores) * sizeof(flip_real);
+    size_t node_bytes = (size_t)(n_local * at->scores) * sizeof(flip_real);
+    *s = (slopes){.halo = NULL};
+    FLIP_TRY(pool_alloc(tape->pool, &s->ds_t, edge_bytes));
+    FLIP_TRY(pool_alloc(tape->pool, &s->alpha_t, edge_bytes));
+    FLIP_TRY(pool_alloc(tape->pool, &s->dst_sum, node_bytes));
+    FLIP_TRY(pool_alloc(tape->pool, &s->src_sum, node_bytes));
+    return pool_alloc(tape->pool, &s->room, node_bytes);
+}
+
+static void slopes_finish(flip_tape *tape, slopes *s) {
+    void *temporary[] = {s->ds_t, s->alpha_t, s->dst_sum, s->src_sum,
+                         s->room, s->halo,    s->unwanted};
+    for (size_t i = 0; i < sizeof temporary / sizeof *temporary; i++)
+        pool_free(tape->pool, temporary[i]);
+}
+
+static flip_status entries_back(flip_tape *tape, const attention *at, const flip_real *dy,
+                                slopes *s) {
+    const flip_adjacency *g = at->g;
+    const int64_t *place;
+    FLIP_TRY(tape_reach(tape, g->to_transposed, (size_t)g->a.n_entries * sizeof *place, &place));
+    tape->kernels->attention_back(&at->a, &at->heads, at->src, at->dst, at->z, at->halo, at->alpha,
+                                  dy, place, s->ds_t, s->alpha_t, s->dst_sum, s->room);
+    return FLIP_OK;
+}
+
+/* Both vectors' gradients; the halo's share of a_src's is summed here too. */
+static flip_status vector_gradients(flip_tape *tape, const record *r, const attention *at,
+                                    const slopes *s) {
+    int64_t n_src = edges_sources(at->g);
+    double *da_src = tape_weight_gradient(tape, r->param[0]);
+    FLIP_TRY(vector_gradient(tape, at, n_src, s->src_sum, at->z, da_src));
+    FLIP_TRY(vector_gradient(tape, at, at->g->n_halo, s->src_sum + n_src * at->scores, at->halo,
+                             da_src));
+    return vector_gradient(tape, at, at->g->n_own, s->dst_sum, at->z,
+                           tape_weight_gradient(tape, r->param[1]));
 }
 
 static flip_status attention_backward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
+    const flip_kernels *use = tape->kernels;
     const flip_real *dy = tape_out(tape, r)->gradient;
-    attention at = attention_of(tape, r);
     int32_t n_src = edges_sources(g);
-    int64_t n = at.scores, n_local = (int64_t)n_src + g->n_halo;
-    flip_real *ds_t, *alpha_t, *dst_sum, *src_sum, *dot, *halo = NULL;
-    size_t edge_bytes = (size_t)(g->a.n_entries * n) * sizeof(flip_real);
-    size_t node_bytes = (size_t)(n_local * n) * sizeof(flip_real);
-    FLIP_TRY(prepare_keepers(tape, &at, g->n_own));
-    FLIP_TRY(pool_alloc(tape->pool, &ds_t, edge_bytes));
-    FLIP_TRY(pool_alloc(tape->pool, &alpha_t, edge_bytes));
-    FLIP_TRY(pool_alloc(tape->pool, &dst_sum, node_bytes));
-    FLIP_TRY(pool_alloc(tape->pool, &src_sum, node_bytes));
-    FLIP_TRY(pool_alloc(tape->pool, &dot, node_bytes));
-#pragma omp parallel for schedule(dynamic, 64)
-    for (int32_t v = 0; v < g->n_own; v++)
-        row_gradients(&at, v, dy + v * at.width, ds_t, alpha_t, dst_sum + v * n, dot + v * n);
-
+    attention at;
+    slopes s;
+    flip_csr transposed;
+    FLIP_TRY(attention_of(tape, r, &at));
+    FLIP_TRY(slopes_init(tape, &at, &s));
+    FLIP_TRY(entries_back(tape, &at, dy, &s));
+    FLIP_TRY(tape_csr(tape, &g->at, &transposed));
+    flip_csr own = edges_rows(&transposed, 0, n_src),
+             copies = edges_rows(&transposed, n_src, g->n_halo);
     if (g->plan) {
-        FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)(g->n_halo * at.width) * sizeof(flip_real)));
-#pragma omp parallel for schedule(dynamic, 64)
-        for (int32_t i = 0; i < g->n_halo; i++)
-            pull_row(&at, n_src + i, dy, ds_t, alpha_t, src_sum + (n_src + i) * n,
-                     halo + i * at.width, false);
+        FLIP_TRY(
+            pool_alloc(tape->pool, &s.halo, (size_t)(g->n_halo * at.width) * sizeof(flip_real)));
+        use->attention_pull(&copies, &at.heads, dy, s.ds_t, s.alpha_t, at.a_src,
+                            s.src_sum + n_src * at.scores, NULL, NULL, 0, s.halo, false);
     }
-    FLIP_TRY(edges_return_begin(tape, g, halo, (size_t)at.width));
+    FLIP_TRY(edges_return_begin(tape, g, s.halo, (size_t)at.width));
     target to;
-    flip_real *dz;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
-    dz = to.gradient;
-    if (!dz) /* z is an input that needs none: its rows are summed for a_src alone */
-        FLIP_TRY(pool_alloc(tape->pool, &dz, (size_t)(n_src * at.width) * sizeof(flip_real)));
-#pragma omp parallel for schedule(dynamic, 64)
-    for (int32_t u = 0; u < n_src; u++) {
-        pull_row(&at, u, dy, ds_t, alpha_t, src_sum + u * n, dz + u * at.width, to.accumulate);
-        for (int64_t i = 0; u < g->n_own && i < n; i++)
-            for (int32_t j = 0; j < at.d; j++)
-                dz[u * at.width + i * at.d + j] +=
-                    dst_sum[u * n + i] * at.a_dst[i % at.heads * at.d + j];
-    }
-    double *da_src = tape_weight_gradient(tape, r->param[0]),
-           *da_dst = tape_weight_gradient(tape, r->param[1]);
-    FLIP_TRY(vector_gradient(tape, &at, n_src, src_sum, at.z, da_src));
-    FLIP_TRY(vector_gradient(tape, &at, g->n_halo, src_sum + n_src * n, at.halo, da_src));
-    FLIP_TRY(vector_gradient(tape, &at, g->n_own, dst_sum, at.z, da_dst));
+    if (!to.gradient)
+        FLIP_TRY(
+            pool_alloc(tape->pool, &s.unwanted, (size_t)(n_src * at.width) * sizeof(flip_real)));
+    flip_real *dz = to.gradient ? to.gradient : s.unwanted;
+    use->attention_pull(&own, &at.heads, dy, s.ds_t, s.alpha_t, at.a_src, s.src_sum, at.a_dst,
+                        s.dst_sum, g->n_own, dz, to.accumulate);
+    FLIP_TRY(vector_gradients(tape, r, &at, &s));
     FLIP_TRY(edges_return_end(tape, g, dz));
-    void *temporary[] = {ds_t, alpha_t, dst_sum,  src_sum,
-                         dot,  halo,    at.count, to.gradient ? NULL : dz};
-    for (size_t i = 0; i < sizeof temporary / sizeof *temporary; i++)
-        pool_free(tape->pool, temporary[i]);
+    slopes_finish(tape, &s);
+    pool_free(tape->pool, at.heads.count);
     edges_meter(tape, &g->a, at.width + at.scores, g->n_own);
-    edges_meter(tape, &g->at, at.width + at.scores, n_local);
+    edges_meter(tape, &g->at, at.width + at.scores, (int64_t)n_src + g->n_halo);
     return FLIP_OK;
 }
 
@@ -394,7 +233,10 @@ flip_var flip_attention(flip_tape *tape, const flip_adjacency *adjacency, flip_v
 const flip_real *flip_attention_weights(const flip_tape *tape, flip_var y) {
     if (y < 0 || y >= tape->n_vars || tape->vars[y].producer < 0) return NULL;
     const record *r = &tape->records[tape->vars[y].producer];
-    return r->op == OP_ATTENTION ? r->saved[SAVED_ALPHA] : NULL;
+    if (r->op != OP_ATTENTION) return NULL;
+    size_t n =
+        (size_t)r->adjacency->a.n_entries * (size_t)tape_out(tape, r)->steps * (size_t)r->count;
+    return reach_host(tape, r->saved[SAVED_ALPHA], n * sizeof(flip_real));
 }
 
 /* ---- mean over heads: y[j] = (1/heads) Σ_k x[k, j] ---- */
@@ -411,29 +253,17 @@ static flip_status mean_forward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
     FLIP_TRY(tape_output(tape, r, -1));
     variable *y = tape_out(tape, r);
-    int64_t m = rows_of(y), d = y->dim;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < d; j++) {
-            flip_real sum = 0;
-            for (int32_t k = 0; k < r->count; k++)
-                sum += x->value[i * x->dim + k * d + j];
-            y->value[i * d + j] = sum / (flip_real)r->count;
-        }
+    tape->kernels->head_mean(rows_of(y), r->count, y->dim, x->value, y->value);
     return FLIP_OK;
 }
 
 static flip_status mean_backward(flip_tape *tape, record *r) {
-    const variable *x = tape_in(tape, r, 0), *y = tape_out(tape, r);
+    const variable *y = tape_out(tape, r);
     target to;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
     if (!to.gradient) return FLIP_OK;
-    int64_t m = rows_of(y), d = y->dim;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < x->dim; j++)
-            to.gradient[i * x->dim + j] = (to.accumulate ? to.gradient[i * x->dim + j] : 0) +
-                                          y->gradient[i * d + j % d] / (flip_real)r->count;
+    tape->kernels->head_mean_back(rows_of(y), r->count, y->dim, y->gradient, to.gradient,
+                                  to.accumulate);
     return FLIP_OK;
 }
 

@@ -26,7 +26,8 @@ static flip_status weighted_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, -1));
     FLIP_TRY(edges_halo_end(tape, g));
     flip_real *y = tape_out(tape, r)->value;
-    flip_csr weighted = g->a;
+    flip_csr weighted;
+    FLIP_TRY(tape_csr(tape, &g->a, &weighted));
     weighted.value = w->value;
     weighted.n_values = weighted.n_entries;
     weighted.row_scale = weighted.col_scale = NULL;
@@ -36,17 +37,27 @@ static flip_status weighted_forward(flip_tape *tape, record *r) {
 }
 
 /* dw_e = dy[v] . x[u] */
-static void weight_gradients(const flip_adjacency *g, int64_t width, const flip_real *dy,
-                             const flip_real *x, const flip_real *halo, target to) {
-#pragma omp parallel for schedule(dynamic, 64)
-    for (int32_t v = 0; v < g->n_own; v++)
-        for (int64_t e = g->a.row_ptr[v]; e < g->a.row_ptr[v + 1]; e++) {
-            const flip_real *row = edges_row(g, g->a.col[e], width, x, halo);
-            flip_real sum = 0;
-            for (int64_t j = 0; j < width; j++)
-                sum += dy[v * width + j] * row[j];
-            to.gradient[e] = (to.accumulate ? to.gradient[e] : 0) + sum;
-        }
+static flip_status weight_gradients(flip_tape *tape, const record *r, int64_t width,
+                                    const target *to) {
+    flip_csr a;
+    FLIP_TRY(tape_csr(tape, &r->adjacency->a, &a));
+    a.n_own = edges_sources(r->adjacency);
+    tape->kernels->entry_dots(&a, width, tape_out(tape, r)->gradient, tape_in(tape, r, 1)->value,
+                              r->saved[0], to->gradient, to->accumulate);
+    return FLIP_OK;
+}
+
+/* The transpose with weights w; value: its room. */
+static flip_status transpose_weights(flip_tape *tape, const flip_adjacency *g, const flip_real *w,
+                                     flip_real *value, flip_csr *out) {
+    const int64_t *place;
+    FLIP_TRY(tape_reach(tape, g->to_transposed, (size_t)g->a.n_entries * sizeof *place, &place));
+    FLIP_TRY(tape_csr(tape, &g->at, out));
+    tape->kernels->place_values(g->a.n_entries, place, w, value);
+    out->value = value;
+    out->n_values = out->n_entries;
+    out->row_scale = out->col_scale = NULL;
+    return FLIP_OK;
 }
 
 static flip_status weighted_backward(flip_tape *tape, record *r) {
@@ -55,16 +66,12 @@ static flip_status weighted_backward(flip_tape *tape, record *r) {
     int64_t width = (int64_t)x->steps * x->dim;
     target to;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
-    if (to.gradient) weight_gradients(g, width, y->gradient, x->value, r->saved[0], to);
+    if (to.gradient) FLIP_TRY(weight_gradients(tape, r, width, &to));
     if (!x->needs_gradient) return FLIP_OK;
     flip_real *value, *halo = NULL;
     FLIP_TRY(pool_alloc(tape->pool, &value, (size_t)g->a.n_entries * sizeof *value));
-    for (int64_t e = 0; e < g->a.n_entries; e++)
-        value[g->to_transposed[e]] = w->value[e];
-    flip_csr transposed = g->at;
-    transposed.value = value;
-    transposed.n_values = transposed.n_entries;
-    transposed.row_scale = transposed.col_scale = NULL;
+    flip_csr transposed;
+    FLIP_TRY(transpose_weights(tape, g, w->value, value, &transposed));
     int32_t n_src = edges_sources(g);
     flip_csr own = edges_rows(&transposed, 0, n_src),
              copies = edges_rows(&transposed, n_src, g->n_halo);

@@ -11,9 +11,6 @@
  * in it, so that the sum over ranks of the parameters' gradients is the whole. */
 #include "matrix.h"
 
-#include <string.h>
-#include <tgmath.h>
-
 matrix matrix_sizes(const flip_tape *tape, const record *r, int64_t gates) {
     int32_t f, k;
     flip_params_shape(tape->params, r->param[W0], &f, &k, NULL);
@@ -54,17 +51,9 @@ flip_status matrix_shape(const flip_tape *tape, const record *r, int64_t gates, 
 }
 
 /* to [cols, rows] = from [rows, cols]^T */
-void matrix_turn(int64_t rows, int64_t cols, flip_real *to, const flip_real *from) {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++)
-            to[j * rows + i] = from[i * cols + j];
-}
-
-/* to [cols, rows] += from [rows, cols]^T, in double */
-static void turn_add(int64_t rows, int64_t cols, double *to, const double *from) {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++)
-            to[j * rows + i] += from[i * cols + j];
+void matrix_turn(const flip_tape *tape, int64_t rows, int64_t cols, flip_real *to,
+                 const flip_real *from) {
+    tape->kernels->move(rows, cols, 1, to, 1, rows, from, cols, 1, false);
 }
 
 /* The state before the block, transposed: what the block before left, or W0; of an LSTM also c. */
@@ -73,13 +62,13 @@ flip_status matrix_begin(flip_tape *tape, record *r, const matrix *s, flip_real 
     FLIP_TRY(tape_carry(tape, r, c ? 2 * n : n));
     const flip_real *state = tape_carry_state(tape, r);
     if (state)
-        memcpy(h, state, n * sizeof *h);
+        tape->kernels->copy(h, state, n * sizeof *h);
     else
-        matrix_turn(s->f, s->k, h, s->w0);
+        matrix_turn(tape, s->f, s->k, h, s->w0);
     if (c && state)
-        memcpy(c, state + n, n * sizeof *c);
+        tape->kernels->copy(c, state + n, n * sizeof *c);
     else if (c)
-        memset(c, 0, n * sizeof *c);
+        tape->kernels->clear(c, n * sizeof *c);
     return FLIP_OK;
 }
 
@@ -88,8 +77,8 @@ void matrix_end(flip_tape *tape, record *r, const matrix *s, const flip_real *h,
                 const flip_real *c) {
     size_t n = (size_t)s->n;
     flip_real *next = tape_carry_next(tape, r);
-    if (next) memcpy(next, h, n * sizeof *h);
-    if (next && c) memcpy(next + n, c, n * sizeof *c);
+    if (next) tape->kernels->copy(next, h, n * sizeof *h);
+    if (next && c) tape->kernels->copy(next + n, c, n * sizeof *c);
 }
 
 /* Memory of `values` reals that lives until backward is done. */
@@ -120,18 +109,10 @@ void matrix_weight_gradient(flip_tape *tape, const matrix *s, const flip_real *d
 }
 
 /* Bg's gradient [gates F, F'] += sum over steps of the gates' [F', gates F]^T */
-flip_status matrix_bias_gradient(flip_tape *tape, const record *r, const matrix *s,
-                                 const flip_real *gates) {
-    int64_t width = s->gates * s->f, n = s->k * width;
-    double *sum;
-    FLIP_TRY(pool_alloc(tape->pool, &sum, (size_t)n * sizeof *sum));
-    memset(sum, 0, (size_t)n * sizeof *sum);
-    for (int32_t t = 0; t < s->steps; t++)
-        for (int64_t j = 0; j < n; j++)
-            sum[j] += (double)gates[t * n + j];
-    turn_add(s->k, width, tape_weight_gradient(tape, r->param[BG]), sum);
-    pool_free(tape->pool, sum);
-    return FLIP_OK;
+void matrix_bias_gradient(flip_tape *tape, const record *r, const matrix *s,
+                          const flip_real *gates) {
+    tape->kernels->turn_sum(s->k, s->gates * s->f, s->steps, gates,
+                            tape_weight_gradient(tape, r->param[BG]));
 }
 
 /* The gradients of the states behind the block, as the next block left them; else 0. */
@@ -139,10 +120,13 @@ void matrix_begin_gradient(flip_tape *tape, record *r, const matrix *s, flip_rea
                            flip_real *dc) {
     size_t n = (size_t)s->n;
     const flip_real *carried = tape_carry_gradient(tape, r);
-    memset(dh, 0, n * sizeof *dh);
-    if (dc) memset(dc, 0, n * sizeof *dc);
-    if (carried) memcpy(dh, carried, n * sizeof *dh);
-    if (carried && dc) memcpy(dc, carried + n, n * sizeof *dc);
+    if (carried) {
+        tape->kernels->copy(dh, carried, n * sizeof *dh);
+        if (dc) tape->kernels->copy(dc, carried + n, n * sizeof *dc);
+    } else {
+        tape->kernels->clear(dh, n * sizeof *dh);
+        if (dc) tape->kernels->clear(dc, n * sizeof *dc);
+    }
 }
 
 /* … and before it: to the block before, or to W0. */
@@ -150,19 +134,15 @@ void matrix_end_gradient(flip_tape *tape, record *r, const matrix *s, const flip
                          const flip_real *dc) {
     size_t n = (size_t)s->n;
     flip_real *give = tape_carry_give(tape, r);
-    double *g = tape_weight_gradient(tape, r->param[W0]);
-    if (give) memcpy(give, dh, n * sizeof *dh);
-    if (give && dc) memcpy(give + n, dc, n * sizeof *dc);
-    for (int64_t j = 0; !give && j < s->k; j++)
-        for (int64_t i = 0; i < s->f; i++)
-            g[i * s->k + j] += (double)dh[j * s->f + i];
+    if (give) tape->kernels->copy(give, dh, n * sizeof *dh);
+    if (give && dc) tape->kernels->copy(give + n, dc, n * sizeof *dc);
+    if (!give) tape->kernels->turn_sum(s->k, s->f, 1, dh, tape_weight_gradient(tape, r->param[W0]));
 }
 
 /* dh += the chain's gradient of a step, transposed */
-void matrix_add_chain_gradient(const matrix *s, flip_real *dh, const flip_real *chain) {
-    for (int64_t i = 0; i < s->f; i++)
-        for (int64_t j = 0; j < s->k; j++)
-            dh[j * s->f + i] += chain[i * s->k + j];
+void matrix_add_chain_gradient(const flip_tape *tape, const matrix *s, flip_real *dh,
+                               const flip_real *chain) {
+    tape->kernels->move(s->f, s->k, 1, dh, 1, s->f, chain, s->k, 1, true);
 }
 
 /* ---- LSTM: a_k = Wg_k W + Ug_k W + B_k, k in (i f g o);  C' = f C + i g;  W' = o tanh(C') ---- */
@@ -175,8 +155,8 @@ static flip_status lstm_shape(const flip_tape *tape, const record *r, shape *out
 static flip_status both_weights(flip_tape *tape, const matrix *s, flip_real **m) {
     int64_t n = s->gates * s->f * s->f;
     FLIP_TRY(pool_alloc(tape->pool, m, (size_t)n * sizeof **m));
-    for (int64_t i = 0; i < n; i++)
-        (*m)[i] = s->wg[i] + s->ug[i];
+    tape->kernels->copy(*m, s->wg, (size_t)n * sizeof **m);
+    tape->kernels->scaled(1, n, *m, n, s->ug, n, 1, true);
     return FLIP_OK;
 }
 
@@ -191,12 +171,12 @@ static flip_status lstm_forward(flip_tape *tape, record *r) {
     FLIP_TRY(matrix_begin(tape, r, &s, h, c));
     FLIP_TRY(both_weights(tape, &s, &m));
     FLIP_TRY(pool_alloc(tape->pool, &bias, (size_t)(s.k * width) * sizeof *bias));
-    matrix_turn(width, s.k, bias, s.bg);
+    matrix_turn(tape, width, s.k, bias, s.bg);
     for (int32_t t = 0; t < s.steps; t++, h += n, c += n, gates += 4 * n) {
-        memcpy(gates, bias, (size_t)(4 * n) * sizeof *gates);
+        tape->kernels->copy(gates, bias, (size_t)(4 * n) * sizeof *gates);
         matrix_multiply(tape, true, s.k, width, s.f, h, s.f, m, gates, width, true);
         tape->kernels->lstm_forward(s.k, s.f, gates, c, s.f, c + n, h + n, s.f);
-        matrix_turn(s.k, s.f, tape_out(tape, r)->value + t * n, h + n);
+        matrix_turn(tape, s.k, s.f, tape_out(tape, r)->value + t * n, h + n);
     }
     matrix_end(tape, r, &s, h, c);
     pool_free(tape->pool, bias);
@@ -218,22 +198,19 @@ static flip_status lstm_backward(flip_tape *tape, record *r) {
     matrix_begin_gradient(tape, r, &s, dh, dc);
     for (int32_t t = s.steps - 1; t >= 0; t--) {
         flip_real *g = gates + t * 4 * n;
-        matrix_add_chain_gradient(&s, dh, up + t * n);
+        matrix_add_chain_gradient(tape, &s, dh, up + t * n);
         tape->kernels->lstm_backward(s.k, s.f, g, c + t * n, s.f, c + (t + 1) * n, s.f, dh, s.f,
                                      dc);
         matrix_multiply(tape, false, s.k, s.f, width, g, width, m, dh, s.f, false);
     }
     matrix_end_gradient(tape, r, &s, dh, dc);
-    FLIP_TRY(matrix_bias_gradient(tape, r, &s, gates));
-    double *dm, *dw = tape_weight_gradient(tape, r->param[WG]),
-                *du = tape_weight_gradient(tape, r->param[UG]);
+    matrix_bias_gradient(tape, r, &s, gates);
+    double *dm;
     FLIP_TRY(pool_alloc(tape->pool, &dm, (size_t)all * sizeof *dm));
-    memset(dm, 0, (size_t)all * sizeof *dm);
+    tape->kernels->clear(dm, (size_t)all * sizeof *dm);
     matrix_weight_gradient(tape, &s, gates, width, h, dm);
-    for (int64_t i = 0; i < all; i++) {
-        dw[i] += dm[i];
-        du[i] += dm[i];
-    }
+    tape->kernels->add_doubles(all, tape_weight_gradient(tape, r->param[WG]), dm);
+    tape->kernels->add_doubles(all, tape_weight_gradient(tape, r->param[UG]), dm);
     pool_free(tape->pool, dm);
     pool_free(tape->pool, dc);
     pool_free(tape->pool, dh);

@@ -1,9 +1,6 @@
 /* EvolveGCN's matrix GRU; what it shares with the matrix LSTM is in op_matrix.c. */
 #include "matrix.h"
 
-#include <string.h>
-#include <tgmath.h>
-
 /* ---- GRU: R = sig(Wg0 X + Ug0 W + B0);  Z = sig(Wg1 X + Ug1 W + B1);
  *           C = tanh(Wg2 X + Ug2 (R W) + B2);  W' = (1-Z) W + Z C;  X the input, or W itself ----
  */
@@ -12,35 +9,15 @@ static flip_status gru_shape(const flip_tape *tape, const record *r, shape *out)
     return matrix_shape(tape, r, 3, out);
 }
 
-static flip_real sigmoid(flip_real x) {
-    return 1 / (1 + exp(-x));
-}
-
-/* r w: the state as the candidate sees it */
-static void reset_state(const matrix *s, const flip_real *gates, const flip_real *h,
-                        flip_real *out) {
-    for (int64_t j = 0; j < s->k; j++)
-        for (int64_t i = 0; i < s->f; i++)
-            out[j * s->f + i] = gates[j * 3 * s->f + i] * h[j * s->f + i];
-}
-
 /* One step. gates [F', 3F] holds X Wg^T + B^T; out: the activated gates and W'. */
 static void gru_step(flip_tape *tape, const matrix *s, flip_real *gates, const flip_real *h,
                      flip_real *next, flip_real *reset) {
     int64_t f = s->f, width = 3 * f;
     matrix_multiply(tape, true, s->k, 2 * f, f, h, f, s->ug, gates, width, true);
-    for (int64_t j = 0; j < s->k; j++)
-        for (int64_t i = 0; i < 2 * f; i++)
-            gates[j * width + i] = sigmoid(gates[j * width + i]);
-    reset_state(s, gates, h, reset);
+    tape->kernels->reset_gru_open(s->k, f, gates, h, reset);
     matrix_multiply(tape, true, s->k, f, f, reset, f, s->ug + 2 * f * f, gates + 2 * f, width,
                     true);
-    for (int64_t j = 0; j < s->k; j++)
-        for (int64_t i = 0; i < f; i++) {
-            flip_real *g = gates + j * width + i, c = tanh(g[2 * f]);
-            g[2 * f] = c;
-            next[j * f + i] = (1 - g[f]) * h[j * f + i] + g[f] * c;
-        }
+    tape->kernels->reset_gru_close(s->k, f, gates, h, next);
 }
 
 /* The input of every step, transposed, where there is one. */
@@ -49,7 +26,7 @@ static flip_status save_inputs(flip_tape *tape, record *r, const matrix *s) {
     FLIP_TRY(matrix_save(tape, r, INPUTS, s->steps * s->n));
     flip_real *x = r->saved[INPUTS];
     for (int32_t t = 0; t < s->steps; t++)
-        matrix_turn(s->f, s->k, x + t * s->n, tape_in(tape, r, 0)->value + t * s->n);
+        matrix_turn(tape, s->f, s->k, x + t * s->n, tape_in(tape, r, 0)->value + t * s->n);
     return FLIP_OK;
 }
 
@@ -64,13 +41,13 @@ static flip_status gru_forward(flip_tape *tape, record *r) {
     FLIP_TRY(matrix_begin(tape, r, &s, h, NULL));
     FLIP_TRY(pool_alloc(tape->pool, &bias, (size_t)(s.k * width) * sizeof *bias));
     FLIP_TRY(pool_alloc(tape->pool, &reset, (size_t)n * sizeof *reset));
-    matrix_turn(width, s.k, bias, s.bg);
+    matrix_turn(tape, width, s.k, bias, s.bg);
     for (int32_t t = 0; t < s.steps; t++, h += n, gates += 3 * n) {
-        memcpy(gates, bias, (size_t)(3 * n) * sizeof *gates);
+        tape->kernels->copy(gates, bias, (size_t)(3 * n) * sizeof *gates);
         matrix_multiply(tape, true, s.k, width, s.f, x ? x + t * n : h, s.f, s.wg, gates, width,
                         true);
         gru_step(tape, &s, gates, h, h + n, reset);
-        matrix_turn(s.k, s.f, tape_out(tape, r)->value + t * n, h + n);
+        matrix_turn(tape, s.k, s.f, tape_out(tape, r)->value + t * n, h + n);
     }
     matrix_end(tape, r, &s, h, NULL);
     pool_free(tape->pool, reset);
@@ -84,21 +61,9 @@ static flip_status gru_forward(flip_tape *tape, record *r) {
 static void gru_step_back(flip_tape *tape, const matrix *s, flip_real *gates, const flip_real *h,
                           flip_real *dh, flip_real *reset, flip_real *d) {
     int64_t f = s->f, width = 3 * f;
-    reset_state(s, gates, h, reset);
-    for (int64_t j = 0; j < s->k; j++)
-        for (int64_t i = 0; i < f; i++) {
-            flip_real *g = gates + j * width + i, z = g[f], c = g[2 * f], slope = dh[j * f + i];
-            g[f] = slope * (c - h[j * f + i]) * z * (1 - z);
-            g[2 * f] = slope * z * (1 - c * c);
-            dh[j * f + i] = slope * (1 - z);
-        }
+    tape->kernels->reset_gru_close_back(s->k, f, gates, h, dh, reset);
     matrix_multiply(tape, false, s->k, f, f, gates + 2 * f, width, s->ug + 2 * f * f, d, f, false);
-    for (int64_t j = 0; j < s->k; j++)
-        for (int64_t i = 0; i < f; i++) {
-            flip_real *g = gates + j * width + i, gate = g[0], slope = d[j * f + i];
-            g[0] = slope * h[j * f + i] * gate * (1 - gate);
-            dh[j * f + i] += slope * gate;
-        }
+    tape->kernels->reset_gru_open_back(s->k, f, gates, h, d, dh);
     matrix_multiply(tape, false, s->k, f, 2 * f, gates, width, s->ug, dh, f, true);
 }
 
@@ -113,7 +78,7 @@ static flip_status input_gradient(flip_tape *tape, record *r, const matrix *s,
     for (int32_t t = 0; t < s->steps; t++) {
         matrix_multiply(tape, false, s->k, s->f, width, gates + t * 3 * n, width, s->wg, turned,
                         s->f, false);
-        matrix_turn(s->k, s->f, dx + t * n, turned);
+        matrix_turn(tape, s->k, s->f, dx + t * n, turned);
     }
     pool_free(tape->pool, turned);
     return tape_give_gradient(tape, r, 0, dx);
@@ -131,12 +96,12 @@ static flip_status gru_backward(flip_tape *tape, record *r) {
     matrix_begin_gradient(tape, r, &s, dh, NULL);
     for (int32_t t = s.steps - 1; t >= 0; t--) {
         flip_real *g = gates + t * 3 * n;
-        matrix_add_chain_gradient(&s, dh, up + t * n);
+        matrix_add_chain_gradient(tape, &s, dh, up + t * n);
         gru_step_back(tape, &s, g, h + t * n, dh, reset + t * n, d);
         if (!x) matrix_multiply(tape, false, s.k, f, width, g, width, s.wg, dh, f, true);
     }
     matrix_end_gradient(tape, r, &s, dh, NULL);
-    FLIP_TRY(matrix_bias_gradient(tape, r, &s, gates));
+    matrix_bias_gradient(tape, r, &s, gates);
     double *du = tape_weight_gradient(tape, r->param[UG]);
     matrix_weight_gradient(tape, &s, gates, width, x ? x : h,
                            tape_weight_gradient(tape, r->param[WG]));

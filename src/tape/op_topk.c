@@ -8,9 +8,7 @@
  * summed over the ranks, and a chosen node's owner passes its share on. */
 #include "internal.h"
 
-#include <math.h>
 #include <omp.h>
-#include <string.h>
 
 typedef struct choice {
     double score;
@@ -66,24 +64,18 @@ static void order(choice *heap, int32_t n) {
 
 typedef struct summary {
     int64_t steps, f, k, block_steps, first; /* own steps stand `first` into the block */
-    double *p;                               /* p / |p| */
-    double norm;
+    double *unit;                            /* p / |p|, then |p|: the kernels' */
 } summary;
 
 static flip_status summary_of(flip_tape *tape, const record *r, summary *s) {
     const variable *x = tape_in(tape, r, 0);
-    const flip_real *p = tape_weight(tape, r->param[0]);
     *s = (summary){.steps = x->steps,
                    .f = x->dim,
                    .k = r->count,
                    .block_steps = tape_out(tape, r)->steps,
                    .first = tape_block_offset(tape)};
-    FLIP_TRY(pool_alloc(tape->pool, &s->p, (size_t)s->f * sizeof *s->p));
-    for (int64_t j = 0; j < s->f; j++)
-        s->norm += (double)p[j] * (double)p[j];
-    s->norm = sqrt(s->norm);
-    for (int64_t j = 0; j < s->f; j++)
-        s->p[j] = (double)p[j] / s->norm;
+    FLIP_TRY(pool_alloc(tape->pool, &s->unit, (size_t)(s->f + 1) * sizeof *s->unit));
+    tape->kernels->unit_vector(s->f, tape_weight(tape, r->param[0]), s->unit);
     return FLIP_OK;
 }
 
@@ -98,22 +90,14 @@ static flip_status topk_shape(const flip_tape *tape, const record *r, shape *out
     return FLIP_OK;
 }
 
-static double dot(int64_t n, const flip_real *x, const double *p) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; j++)
-        sum += (double)x[j] * p[j];
-    return sum;
-}
-
-/* This thread's rows: heaps [steps, k] with n [steps] in each. */
-static void choose_rows(const flip_tape *tape, const summary *s, const variable *x, int64_t from,
-                        int64_t to, choice *heaps, int32_t *n) {
+/* Rows from … to-1 and their scores [to - from, steps] enter heaps [steps, k], n [steps] in each.
+ */
+static void offer_rows(const flip_tape *tape, const summary *s, int64_t from, int64_t to,
+                       const double *score, choice *heaps, int32_t *n) {
     int32_t part = flip_comm_rank(tape_space(tape));
-    memset(n, 0, (size_t)s->steps * sizeof *n);
     for (int64_t v = from; v < to; v++)
         for (int64_t t = 0; t < s->steps; t++) {
-            choice c = {.score = dot(s->f, x->value + (v * s->steps + t) * s->f, s->p),
+            choice c = {.score = *score++,
                         .original = tape->given_key ? tape->given_key[v] : v,
                         .row = (int32_t)v,
                         .part = part};
@@ -121,33 +105,90 @@ static void choose_rows(const flip_tape *tape, const summary *s, const variable 
         }
 }
 
-/* best [steps, k] of own rows, in order; missing ones have row -1 and part -1. */
-static flip_status choose_own(flip_tape *tape, const summary *s, const variable *x, choice *best) {
-    int64_t threads = omp_get_max_threads(), each = s->steps * s->k;
-    choice *heaps;
+/* Rows whose scores are held at a time, so that they stay in the cache. */
+static int64_t rows_at_once(const summary *s) {
+    enum { SCORES_HELD = 64 };
+    return s->steps < SCORES_HELD ? SCORES_HELD / s->steps : 1;
+}
+
+/* This thread's rows. */
+static void choose_rows(const flip_tape *tape, const summary *s, const flip_real *x, int64_t from,
+                        int64_t to, double *score, choice *heaps, int32_t *n) {
+    for (int64_t v = from; v < to; v += rows_at_once(s)) {
+        int64_t end = v + rows_at_once(s) < to ? v + rows_at_once(s) : to;
+        tape->kernels->row_dots((end - v) * s->steps, s->f, x + v * s->steps * s->f, s->unit,
+                                score);
+        offer_rows(tape, s, v, end, score, heaps, n);
+    }
+}
+
+/* On a device all rows are scored at once, and the scores received, one number a row: a heap of the
+ * few hundred best takes them on the host. */
+static flip_status choose_received(flip_tape *tape, const summary *s, const variable *x,
+                                   choice *heaps, int32_t *n) {
+    size_t bytes = (size_t)rows_of(x) * sizeof(double);
+    double *score, *host;
+    FLIP_TRY(pool_alloc(tape->pool, &score, bytes));
+    FLIP_TRY(flip_alloc(&host, bytes, 1, "scores of nodes"));
+    tape->kernels->row_dots(rows_of(x), s->f, x->value, s->unit, score);
+    tape->kernels->receive(host, score, bytes);
+    offer_rows(tape, s, 0, x->rows, host, heaps, n);
+    flip_free(host);
+    pool_free(tape->pool, score);
+    return FLIP_OK;
+}
+
+/* The host's: a heap [steps, k] a thread, n [steps] in each; scores of a thread's rows at once. */
+typedef struct heaps {
+    int64_t threads;
+    choice *all;
     int32_t *n;
-    FLIP_TRY(pool_alloc(tape->pool, &heaps, (size_t)(threads * each) * sizeof *heaps));
-    FLIP_TRY(pool_alloc(tape->pool, &n, (size_t)(threads * s->steps) * sizeof *n));
-    memset(n, 0, (size_t)(threads * s->steps) * sizeof *n);
+    double *scores;
+} heaps;
+
+static flip_status heaps_init(heaps *h, const summary *s) {
+    h->threads = omp_get_max_threads();
+    size_t n = (size_t)(h->threads * s->steps);
+    FLIP_TRY(flip_alloc_zero(&h->n, n, sizeof *h->n, "the best nodes"));
+    FLIP_TRY(flip_alloc(&h->scores, n * (size_t)rows_at_once(s), sizeof *h->scores, "scores"));
+    return flip_alloc(&h->all, n * (size_t)s->k, sizeof *h->all, "the best nodes");
+}
+
+static void heaps_finish(heaps *h) {
+    flip_free(h->all);
+    flip_free(h->n);
+    flip_free(h->scores);
+}
+
+static flip_status fill_heaps(flip_tape *tape, const summary *s, const variable *x, heaps *h) {
+    if (tape->kernels->on_device) return choose_received(tape, s, x, h->all, h->n);
 #pragma omp parallel
     {
         int64_t thread = omp_get_thread_num(), all = omp_get_num_threads();
-        choose_rows(tape, s, x, x->rows * thread / all, x->rows * (thread + 1) / all,
-                    heaps + thread * each, n + thread * s->steps);
+        choose_rows(tape, s, x->value, x->rows * thread / all, x->rows * (thread + 1) / all,
+                    h->scores + thread * rows_at_once(s) * s->steps,
+                    h->all + thread * s->steps * s->k, h->n + thread * s->steps);
     }
-    for (int64_t t = 0; t < s->steps; t++) {
+    return FLIP_OK;
+}
+
+/* best [steps, k] of own rows, in order; missing ones have row -1 and part -1. */
+static flip_status choose_own(flip_tape *tape, const summary *s, const variable *x, choice *best) {
+    heaps h = {.threads = 0};
+    flip_status status = heaps_init(&h, s);
+    if (status == FLIP_OK) status = fill_heaps(tape, s, x, &h);
+    for (int64_t t = 0; status == FLIP_OK && t < s->steps; t++) {
         choice *into = best + t * s->k;
         int32_t kept = 0;
-        for (int64_t i = 0; i < threads; i++)
-            for (int32_t j = 0; j < n[i * s->steps + t]; j++)
-                offer(into, &kept, (int32_t)s->k, &heaps[i * each + t * s->k + j]);
+        for (int64_t i = 0; i < h.threads; i++)
+            for (int32_t j = 0; j < h.n[i * s->steps + t]; j++)
+                offer(into, &kept, (int32_t)s->k, &h.all[(i * s->steps + t) * s->k + j]);
         order(into, kept);
         for (int64_t j = kept; j < s->k; j++)
             into[j] = (choice){.row = -1, .part = -1};
     }
-    pool_free(tape->pool, n);
-    pool_free(tape->pool, heaps);
-    return FLIP_OK;
+    heaps_finish(&h);
+    return status;
 }
 
 /* best becomes that of all parts. */
@@ -157,10 +198,10 @@ static flip_status choose_all(flip_tape *tape, const summary *s, choice *best) {
     size_t bytes = (size_t)each * sizeof *best;
     choice *all;
     if (parts == 1) return FLIP_OK;
-    FLIP_TRY(pool_alloc(tape->pool, &all, (size_t)parts * bytes));
-    FLIP_TRY(flip_comm_gather_all(space, all, best, bytes));
+    FLIP_TRY(flip_alloc(&all, (size_t)parts, bytes, "the best nodes of all parts"));
+    flip_status status = flip_comm_gather_all(space, all, best, bytes);
     if (tape->meter) tape->meter->bytes[FLIP_BYTES_STATE] += bytes * (size_t)(parts - 1);
-    for (int64_t t = 0; t < s->steps; t++) {
+    for (int64_t t = 0; status == FLIP_OK && t < s->steps; t++) {
         int32_t kept = 0;
         for (int64_t i = 0; i < parts * s->k; i++) {
             const choice *c = &all[i / s->k * each + t * s->k + i % s->k];
@@ -168,7 +209,19 @@ static flip_status choose_all(flip_tape *tape, const summary *s, choice *best) {
         }
         order(best + t * s->k, kept);
     }
-    pool_free(tape->pool, all);
+    flip_free(all);
+    return status;
+}
+
+static flip_status choose(flip_tape *tape, const summary *s, const variable *x, choice *best) {
+    FLIP_TRY(choose_own(tape, s, x, best));
+    FLIP_TRY(choose_all(tape, s, best));
+    for (int64_t i = 0; i < s->steps * s->k; i++)
+        if (best[i].part < 0)
+            return FLIP_FAIL(FLIP_ERROR_USAGE,
+                             "the summary of a step takes %lld nodes, but the graph has only %lld; "
+                             "use --hidden of at most that",
+                             (long long)s->k, (long long)(i % s->k));
     return FLIP_OK;
 }
 
@@ -176,70 +229,70 @@ static flip_status choose_all(flip_tape *tape, const summary *s, choice *best) {
 static flip_status sum_state(flip_tape *tape, double *values, size_t n) {
     flip_comm *world = tape_world(tape);
     uint64_t bytes = flip_comm_sum_bytes(world, n);
-    FLIP_TRY(flip_comm_sum_f64(world, values, n));
+    FLIP_TRY(tape_sum_ranks(tape, world, values, n, NULL));
     if (!tape->meter) return FLIP_OK;
     tape->meter->bytes[FLIP_BYTES_ALLREDUCE] -= bytes;
     tape->meter->bytes[FLIP_BYTES_STATE] += bytes;
     return FLIP_OK;
 }
 
-/* What backward needs of the chosen rows that are mine, and their columns of S. */
-static void summarise_own(const flip_tape *tape, record *r, const summary *s, const choice *best,
-                          double *out) {
-    const flip_real *x = tape_in(tape, r, 0)->value;
-    int64_t *nodes = r->saved[NODES];
-    int32_t *rows = r->saved[ROWS], part = flip_comm_rank(tape_space(tape));
-    double *scores = r->saved[SCORES];
-    flip_real *values = r->saved[VALUES];
-    for (int64_t i = 0; i < s->steps * s->k; i++) {
-        int64_t t = i / s->k;
-        double bent = tanh(best[i].score);
-        nodes[i] = best[i].original;
-        scores[i] = best[i].score;
-        rows[i] = best[i].part == part ? best[i].row : -1;
-        if (rows[i] < 0) continue;
-        const flip_real *row = x + (rows[i] * s->steps + t) * s->f;
-        memcpy(values + i * s->f, row, (size_t)s->f * sizeof *row);
-        for (int64_t j = 0; j < s->f; j++)
-            out[(s->first + t) * s->f * s->k + j * s->k + i % s->k] = (double)row[j] * bent;
+/* best, as backward and the kernels read it. */
+static flip_status save_choice(flip_tape *tape, record *r, const summary *s, const choice *best) {
+    size_t n = (size_t)(s->steps * s->k);
+    int32_t part = flip_comm_rank(tape_space(tape));
+    struct {
+        int64_t *nodes;
+        double *scores;
+        int32_t *rows;
+    } host;
+    FLIP_TRY(tape_save(tape, r, NODES, n * sizeof *host.nodes));
+    FLIP_TRY(tape_save(tape, r, ROWS, n * sizeof *host.rows));
+    FLIP_TRY(tape_save(tape, r, SCORES, n * sizeof *host.scores));
+    FLIP_TRY(tape_save(tape, r, VALUES, n * (size_t)s->f * sizeof(flip_real)));
+    FLIP_TRY(flip_alloc(&host.nodes, n,
+                        sizeof *host.nodes + sizeof *host.scores + sizeof *host.rows,
+                        "the chosen nodes"));
+    host.scores = (double *)(host.nodes + n);
+    host.rows = (int32_t *)(host.scores + n);
+    for (size_t i = 0; i < n; i++) {
+        host.nodes[i] = best[i].original;
+        host.scores[i] = best[i].score;
+        host.rows[i] = best[i].part == part ? best[i].row : -1;
     }
+    tape->kernels->send(r->saved[NODES], host.nodes, n * sizeof *host.nodes);
+    tape->kernels->send(r->saved[SCORES], host.scores, n * sizeof *host.scores);
+    tape->kernels->send(r->saved[ROWS], host.rows, n * sizeof *host.rows);
+    flip_free(host.nodes);
+    return FLIP_OK;
 }
 
-static flip_status save_choice(flip_tape *tape, record *r, const summary *s) {
-    size_t n = (size_t)(s->steps * s->k);
-    FLIP_TRY(tape_save(tape, r, NODES, n * sizeof(int64_t)));
-    FLIP_TRY(tape_save(tape, r, ROWS, n * sizeof(int32_t)));
-    FLIP_TRY(tape_save(tape, r, SCORES, n * sizeof(double)));
-    return tape_save(tape, r, VALUES, n * (size_t)s->f * sizeof(flip_real));
+static flip_status choose_and_save(flip_tape *tape, record *r, const summary *s) {
+    choice *best;
+    FLIP_TRY(flip_alloc(&best, (size_t)(s->steps * s->k), sizeof *best, "the best nodes"));
+    flip_status status = choose(tape, s, tape_in(tape, r, 0), best);
+    if (status == FLIP_OK) status = save_choice(tape, r, s, best);
+    flip_free(best);
+    return status;
 }
 
 static flip_status topk_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, -1));
-    const variable *x = tape_in(tape, r, 0);
     variable *out = tape_out(tape, r);
+    size_t n = (size_t)size_of(out);
     summary s;
-    choice *best;
     double *sum;
     FLIP_TRY(summary_of(tape, r, &s));
-    FLIP_TRY(save_choice(tape, r, &s));
-    FLIP_TRY(pool_alloc(tape->pool, &best, (size_t)(s.steps * s.k) * sizeof *best));
-    FLIP_TRY(choose_own(tape, &s, x, best));
-    FLIP_TRY(choose_all(tape, &s, best));
-    for (int64_t i = 0; i < s.steps * s.k; i++)
-        if (best[i].part < 0)
-            return FLIP_FAIL(FLIP_ERROR_USAGE,
-                             "the summary of a step takes %lld nodes, but the graph has only %lld; "
-                             "use --hidden of at most that",
-                             (long long)s.k, (long long)(i % s.k));
-    FLIP_TRY(pool_alloc(tape->pool, &sum, (size_t)size_of(out) * sizeof *sum));
-    memset(sum, 0, (size_t)size_of(out) * sizeof *sum);
-    summarise_own(tape, r, &s, best, sum);
-    FLIP_TRY(sum_state(tape, sum, (size_t)size_of(out)));
-    for (int64_t i = 0; i < size_of(out); i++)
-        out->value[i] = (flip_real)sum[i];
+    FLIP_TRY(choose_and_save(tape, r, &s));
+    FLIP_TRY(pool_alloc(tape->pool, &sum, n * sizeof *sum));
+    tape->kernels->clear(sum, n * sizeof *sum);
+    tape->kernels->topk_take(s.steps, s.k, s.f, r->saved[ROWS], r->saved[SCORES],
+                             tape_in(tape, r, 0)->value, r->saved[VALUES],
+                             sum + s.first * s.f * s.k);
+    FLIP_TRY(sum_state(tape, sum, n));
+    tape->kernels->clear(out->value, n * sizeof(flip_real));
+    tape->kernels->add_rounded((int64_t)n, out->value, sum);
     pool_free(tape->pool, sum);
-    pool_free(tape->pool, best);
-    pool_free(tape->pool, s.p);
+    pool_free(tape->pool, s.unit);
     tape_drop_saved(tape, r);
     return FLIP_OK;
 }
@@ -247,43 +300,27 @@ static flip_status topk_forward(flip_tape *tape, record *r) {
 /* ---- backward: with b = tanh(y), g = dS's column, a = (1 - b^2) (g . x):
  *      dx = g b + a p / |p|;  dp = a (x - y p / |p|) / |p| ---- */
 
-static void chosen_back(const summary *s, const flip_real *x, double y, const double *g,
-                        flip_real *dx, double *dp) {
-    double bent = tanh(y), a = 0;
-    for (int64_t j = 0; j < s->f; j++)
-        a += g[j * s->k] * (double)x[j];
-    a *= 1 - bent * bent;
-    for (int64_t j = 0; j < s->f; j++) {
-        if (dx) dx[j] += (flip_real)(g[j * s->k] * bent + a * s->p[j]);
-        dp[j] += a * ((double)x[j] - y * s->p[j]) / s->norm;
-    }
-}
-
 static flip_status topk_backward(flip_tape *tape, record *r) {
     variable *x = tape_in(tape, r, 0), *out = tape_out(tape, r);
-    const int32_t *rows = r->saved[ROWS];
-    const double *scores = r->saved[SCORES];
-    const flip_real *values = r->saved[VALUES];
+    size_t n = (size_t)size_of(out);
     summary s;
     target to;
-    double *up;
+    double *up, *room;
     FLIP_TRY(summary_of(tape, r, &s));
-    FLIP_TRY(pool_alloc(tape->pool, &up, (size_t)size_of(out) * sizeof *up));
-    for (int64_t i = 0; i < size_of(out); i++)
-        up[i] = (double)out->gradient[i];
-    FLIP_TRY(sum_state(tape, up, (size_t)size_of(out)));
+    FLIP_TRY(pool_alloc(tape->pool, &up, n * sizeof *up));
+    FLIP_TRY(pool_alloc(tape->pool, &room, (size_t)(s.steps * s.k) * sizeof *room));
+    tape->kernels->clear(up, n * sizeof *up);
+    tape->kernels->turn_sum(1, (int64_t)n, 1, out->gradient, up);
+    FLIP_TRY(sum_state(tape, up, n));
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
     if (to.gradient && !to.accumulate)
-        memset(to.gradient, 0, (size_t)size_of(x) * sizeof *to.gradient);
-    for (int64_t i = 0; i < s.steps * s.k; i++) {
-        int64_t t = i / s.k;
-        if (rows[i] < 0) continue;
-        chosen_back(&s, values + i * s.f, scores[i], up + (s.first + t) * s.f * s.k + i % s.k,
-                    to.gradient ? to.gradient + (rows[i] * s.steps + t) * s.f : NULL,
-                    tape_weight_gradient(tape, r->param[0]));
-    }
+        tape->kernels->clear(to.gradient, (size_t)size_of(x) * sizeof *to.gradient);
+    tape->kernels->topk_back(s.steps, s.k, s.f, r->saved[ROWS], r->saved[SCORES], r->saved[VALUES],
+                             up + s.first * s.f * s.k, s.unit, to.gradient,
+                             tape_weight_gradient(tape, r->param[0]), room);
+    pool_free(tape->pool, room);
     pool_free(tape->pool, up);
-    pool_free(tape->pool, s.p);
+    pool_free(tape->pool, s.unit);
     return FLIP_OK;
 }
 
@@ -305,5 +342,7 @@ flip_var flip_topk_summary(flip_tape *tape, flip_var x, flip_param p, int32_t k)
 const int64_t *flip_topk_nodes(const flip_tape *tape, flip_var summary) {
     if (summary < 0 || summary >= tape->n_vars || tape->vars[summary].producer < 0) return NULL;
     const record *r = &tape->records[tape->vars[summary].producer];
-    return r->op == OP_TOPK_SUMMARY ? r->saved[NODES] : NULL;
+    if (r->op != OP_TOPK_SUMMARY) return NULL;
+    size_t n = (size_t)tape_in(tape, r, 0)->steps * (size_t)r->count;
+    return (const int64_t *)(const void *)reach_host(tape, r->saved[NODES], n * sizeof(int64_t));
 }

@@ -497,6 +497,20 @@ flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_
     return tape_reach(tape, host, (size_t)rows * (size_t)steps * sizeof *host, key);
 }
 
+flip_status tape_sum_ranks(flip_tape *tape, flip_comm *comm, double *values, size_t n,
+                           double *more) {
+    double *host;
+    if (flip_comm_size(comm) == 1) return FLIP_OK;
+    FLIP_TRY(flip_alloc(&host, n + 1, sizeof *host, "sums over ranks"));
+    tape->kernels->receive(host, values, n * sizeof *host);
+    host[n] = more ? *more : 0;
+    flip_status status = flip_comm_sum_f64(comm, host, n + (more ? 1 : 0));
+    if (status == FLIP_OK) tape->kernels->send(values, host, n * sizeof *host);
+    if (more) *more = host[n];
+    flip_free(host);
+    return status;
+}
+
 uint64_t tape_draw(flip_tape *tape) {
     return (uint64_t)tape->epoch << 8 | (tape->n_draws++ & 255);
 }

@@ -105,10 +105,11 @@ static void offer_rows(const flip_tape *tape, const summary *s, int64_t from, in
         }
 }
 
-/* Rows whose scores are held at a time, so that they stay in the cache. */
+/* Rows whose scores are held at a time, so that they stay in the cache. A rank may have no steps.
+ */
 static int64_t rows_at_once(const summary *s) {
     enum { SCORES_HELD = 64 };
-    return s->steps < SCORES_HELD ? SCORES_HELD / s->steps : 1;
+    return s->steps > SCORES_HELD ? 1 : SCORES_HELD / (s->steps > 0 ? s->steps : 1);
 }
 
 /* This thread's rows. */

@@ -94,6 +94,7 @@ typedef struct flip_loss_rows {
     const double *class_weight; /* by label; NULL = 1 */
     bool sample_mean;           /* a row's share of the denominator is 1, else its weight */
 } flip_loss_rows;
+
 /* Attention over the entries of rows: every step has `heads` heads of d columns. Dropout keeps
  * weight j of node v at step t, head j % heads of the entry that is number j / heads among the
  * row's with a weight at t, by the rule of flip_dropout_keep with row key[v, t] of FLIP_WEIGHT_KEYS
@@ -385,6 +386,7 @@ typedef struct flip_kernels {
     /* scale[v] = 1 / sqrt(1 + sum of row v's values), or, mean, 1 / sum (0 of 0); sums in double */
     void (*degree_scales)(int32_t n_rows, const int64_t *row_ptr, const flip_real *value, bool mean,
                           flip_real *scale);
+
     /* ---- norms (norms.c), all sums in double ---- */
     /* y = gamma (x - mean) rstd + beta, mean and rstd = 1 / sqrt(variance + eps) [m] of the row:
      * out */

@@ -20,14 +20,14 @@ void flip_kernels_use_memory(flip_kernels *table);  /* likewise */
 void flip_kernels_use_steps(flip_kernels *table);   /* likewise */
 void flip_kernels_use_losses(flip_kernels *table);  /* likewise */
 void flip_kernels_use_changes(flip_kernels *table); /* likewise */
-void flip_kernels_use_cells(flip_kernels *table);  /* the reference's own */
-void flip_kernels_use_packed(flip_kernels *table); /* likewise */
-void flip_kernels_use_memory(flip_kernels *table); /* likewise */
-void flip_kernels_use_steps(flip_kernels *table);  /* likewise */
-void flip_kernels_use_losses(flip_kernels *table); /* likewise */
-void flip_kernels_use_norms(flip_kernels *table);  /* likewise */
-void flip_kernels_use_evolve(flip_kernels *table); /* likewise */
-void flip_kernels_use_edges(flip_kernels *table);  /* likewise */
+void flip_kernels_use_cells(flip_kernels *table);   /* the reference's own */
+void flip_kernels_use_packed(flip_kernels *table);  /* likewise */
+void flip_kernels_use_memory(flip_kernels *table);  /* likewise */
+void flip_kernels_use_steps(flip_kernels *table);   /* likewise */
+void flip_kernels_use_losses(flip_kernels *table);  /* likewise */
+void flip_kernels_use_norms(flip_kernels *table);   /* likewise */
+void flip_kernels_use_evolve(flip_kernels *table);  /* likewise */
+void flip_kernels_use_edges(flip_kernels *table);   /* likewise */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_cells_##isa(flip_kernels *table);                                                \

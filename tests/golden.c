@@ -1,5 +1,6 @@
 /* Reading a golden case and comparing with it. */
 #include "golden.h"
+#include "device.h"
 
 #include <datasets/npy.h>
 
@@ -215,7 +216,7 @@ void golden_begin(golden *g) {
     need_params(g);
     golden_try(g, flip_params_finish(g->params, 0));
     if (!g->failures) golden_reload(g);
-    flip_tape_params settings = {.params = g->params};
+    flip_tape_params settings = {.params = g->params, .kernels = test_kernels()};
     golden_try(g, flip_tape_create(&g->tape, &settings));
     if (g->tape) flip_tape_reset(g->tape, true, 0);
 }

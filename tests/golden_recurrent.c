@@ -1,5 +1,6 @@
 /* golden cases: operators along time, and of weights that evolve. */
 #include "golden.h"
+#include "device.h"
 
 #include <string.h>
 
@@ -40,7 +41,7 @@ static void recurrence(golden *g, const char *bias, const char *bh) {
     int32_t steps = (int32_t)t.shape[0], rows = (int32_t)t.shape[1], dim = (int32_t)t.shape[2];
     flip_carry *carry = NULL;
     golden_begin(g);
-    golden_try(g, flip_carry_create(&carry, NULL, 1));
+    golden_try(g, flip_carry_create(&carry, test_kernels(), 1));
     begin_with(g, carry, cells);
     if (g->failures) return;
     flip_tape_block(g->tape, NULL, carry, 0, true);

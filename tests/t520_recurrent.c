@@ -2,7 +2,6 @@
  * against plain loops, those against finite differences, bytes against the formulas. */
 #include "recurrent_world.h"
 
-
 /* ---- the whole in plain loops ---- */
 
 static double sigmoid(double x) {
@@ -350,7 +349,8 @@ static void test_refusals(void **state) {
           "%s", flip_error_message());
     if (size > 1 && test_kernels()) {
         close_run(&r);
-        r = open_run(p, (variant){.n_time = size, .n_blocks = 2});
+        r = open_run(p,
+                     (variant){.n_time = size, .exchange = FLIP_EXCHANGE_WAVEFRONT, .n_blocks = 2});
         flip_tape_reset(r.tape, true, 1);
         flip_tape_block(r.tape, r.layout, r.carry, 0, true);
         a = flip_tape_input(r.tape, r.layout->n_rows, flip_layout_steps(r.layout, 0), DIM, x, true);

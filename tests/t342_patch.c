@@ -151,6 +151,37 @@ static void check_matrix(const flip_device *d, const flip_entries *want, int32_t
     release(scale);
 }
 
+static void check_live(const flip_kernels *k, const flip_timeline *x, const flip_entries *want) {
+    const size_t pairs = (size_t)x->n_pairs, events = (size_t)x->n_events;
+    uint64_t *key = get(pairs, sizeof *key), *to_key = get(pairs + 1, sizeof *to_key);
+    int64_t *event_ptr = get(pairs + 1, sizeof *event_ptr);
+    int32_t *step = get(events + 1, sizeof *step);
+    flip_real *weight = get(events + 1, sizeof *weight), *value = get(pairs + 1, sizeof *value);
+    void *work = get(flip_changes_work(0, x->n_pairs), 1);
+    memcpy(key, x->key, pairs * sizeof *key);
+    memcpy(event_ptr, x->event_ptr, (pairs + 1) * sizeof *event_ptr);
+    memcpy(step, x->step, events * sizeof *step);
+    if (x->weight) memcpy(weight, x->weight, events * sizeof *weight);
+    const flip_pair_events p = {.n = x->n_pairs,
+                                .key = key,
+                                .event_ptr = event_ptr,
+                                .step = step,
+                                .weight = x->weight ? weight : NULL};
+    for (int32_t t = 0; t < x->n_steps; t++) {
+        const flip_entries to = {.n = want[t].n, .key = to_key, .value = value};
+        CALL(k, live_entries, &to, &p, t, x->life, work);
+        assert_memory_equal(to_key, want[t].key, (size_t)to.n * sizeof *to_key);
+        assert_memory_equal(value, want[t].value, (size_t)to.n * sizeof *value);
+    }
+    release(key);
+    release(to_key);
+    release(event_ptr);
+    release(step);
+    release(weight);
+    release(value);
+    release(work);
+}
+
 /* ---- walks ---- */
 
 typedef struct world {
@@ -245,6 +276,7 @@ static void check_stream(uint64_t seed, int32_t n, int32_t steps, int32_t life, 
     stream g = make_stream(seed, n, steps, life, events, weights);
     world w = make_world(&g, value_bits);
     for (int t = 0; t < n_tables; t++) {
+        check_live(list[t], &w.timeline, w.want);
         walk(&w, list[t], false);
         if (list[t]->on_device) walk(&w, list[t], true);
     }

@@ -152,6 +152,16 @@ typedef struct flip_changes {
     flip_real *was, *is;
 } flip_changes;
 
+/* Events of all steps by the entry they are of: entry p has events event_ptr[p] … event_ptr[p+1]-1.
+ */
+typedef struct flip_pair_events {
+    int64_t n;
+    const uint64_t *key;      /* [n] ascending */
+    const int64_t *event_ptr; /* [n + 1] */
+    const int32_t *step;      /* [events] ascending in a pair */
+    const flip_real *weight;  /* [events] or NULL = 1 */
+} flip_pair_events;
+
 /* The value of an entry that is not there: a NaN that no sum makes. */
 static inline flip_real flip_absent(void) {
     flip_real x;
@@ -380,6 +390,11 @@ typedef struct flip_kernels {
     /* The changes that lead from one snapshot to the other, room for both's n; *n of them. */
     void (*find_changes)(const flip_changes *changes, int64_t *n, const flip_entries *from,
                          const flip_entries *to, void *work);
+    /* Snapshot t of events that stay: entries with an event in t-life+1 … t, value = the sum of
+     * these events' weights in double, in order. to has room for pairs->n, and its n is what must
+     * come out. work: of no entries and pairs->n changes. */
+    void (*live_entries)(const flip_entries *to, const flip_pair_events *pairs, int32_t t,
+                         int32_t life, void *work);
     /* row_ptr [n_rows + 1], col [entries->n] = order[place], order NULL = place */
     void (*keys_to_csr)(const flip_entries *entries, const int32_t *order, int32_t n_rows,
                         int64_t *row_ptr, int32_t *col);

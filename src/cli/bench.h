@@ -24,6 +24,16 @@ double flip_bench_time(const flip_bench *b, void (*run)(void *), void *argument)
 flip_status flip_bench_kernels(const flip_bench *b);
 /* The same on b->device, held against the CPU (bench_device.c). */
 flip_status flip_bench_device(const flip_bench *b);
+/* Payments [n_events] between n accounts (bench_network.c). */
+typedef struct flip_bench_network {
+    int64_t n, regions, n_events;
+    flip_gid *dst, *src;
+    int32_t *step;
+    double *weight;
+} flip_bench_network;
+flip_status flip_bench_network_init(flip_bench_network *network, const flip_bench *b);
+void flip_bench_network_finish(flip_bench_network *network);
+
 /* Blocks and snapshots to the device (bench_transfer.c). */
 flip_status flip_bench_transfer(const flip_bench *b);
 /* Rows gathered from fp32 and from packed tables (bench_packed.c). */

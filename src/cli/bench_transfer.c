@@ -4,15 +4,16 @@
  *   full    12 bytes an entry, then the matrix: rows, columns, degrees
  *   delta   8 bytes a removed or added entry, 12 a changed one, 4 more a value that does not fit
  *           its word; then the patch, then the same matrix
+ *   resident  the events once, sorted by entry (16 bytes an entry of all steps, 8 an event); then a
+ *           step's entries are picked, then the same matrix
  *
- * Both leave pinned memory; what the host does to make them is told apart and in neither. At every
+ * All leave pinned memory; what the host does to make them is told apart and in neither. At every
  * step the patched snapshot and its matrix are those sent whole, bit for bit, or the command fails;
  * so they are after the patch has been taken back and made again.
  */
 #include "cli/bench.h"
 #include "graph/device.h"
 
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,73 +80,6 @@ done:
     return status;
 }
 
-/* ---- a payment network --------------------------------------------------------------------------
- */
-
-enum { REGION = 200, MOST_PARTNERS = 5 };
-
-typedef struct network {
-    int64_t n, regions, n_events;
-    flip_gid *dst, *src;
-    int32_t *step;
-    double *weight;
-} network;
-
-/* In the manner of `generate payments`: an account pays its 2 to 5 regular partners (60 of 100
- * payments), well-known accounts of its region (32) and of others (8); amounts are lognormal. */
-static flip_gid known(const network *x, int64_t region, double u) {
-    const int64_t size = (x->n - region + x->regions - 1) / x->regions;
-    return region + (int64_t)((double)size * u * u) * x->regions;
-}
-
-static double unit(uint32_t word) {
-    return word * 0x1p-32;
-}
-
-/* Event i: who pays is drawn like all else, so that any thread makes any event. */
-static void make_event(network *x, int64_t i, int32_t step) {
-    const flip_random4 r = flip_random(1, FLIP_STREAM_GENERATE, 0, (uint64_t)i),
-                       q = flip_random(1, FLIP_STREAM_GENERATE, 1, (uint64_t)i);
-    /* low numbers pay more */
-    const int64_t payer = (int64_t)((double)x->n * unit(r.v[0]) * sqrt(unit(r.v[0])));
-    int64_t region = payer % x->regions;
-    double u = unit(r.v[2]);
-    if (unit(r.v[1]) < .6) {
-        const int64_t partner = (int64_t)(u * (double)(2 + payer % (MOST_PARTNERS - 1)));
-        u = flip_random_uniform(2, FLIP_STREAM_GENERATE, (uint64_t)partner, (uint64_t)payer);
-    } else if (unit(r.v[1]) > .92) {
-        region = (int64_t)(unit(q.v[2]) * (double)x->regions);
-    }
-    x->src[i] = payer;
-    x->dst[i] = known(x, region, u);
-    x->step[i] = step;
-    x->weight[i] = exp(-.5 + .9 * (unit(q.v[0]) + unit(q.v[1]) - 1) * 2.449);
-}
-
-static flip_status network_init(network *x, const flip_bench *b) {
-    const int64_t a_step = (int64_t)((double)b->accounts * b->payments);
-    *x = (network){.n = b->accounts,
-                   .regions = b->accounts / REGION > 1 ? b->accounts / REGION : 1,
-                   .n_events = a_step * b->steps};
-    const size_t n = (size_t)x->n_events;
-    FLIP_TRY(flip_alloc(&x->dst, n, sizeof *x->dst, "payments"));
-    FLIP_TRY(flip_alloc(&x->src, n, sizeof *x->src, "payments"));
-    FLIP_TRY(flip_alloc(&x->step, n, sizeof *x->step, "payments"));
-    FLIP_TRY(flip_alloc(&x->weight, n, sizeof *x->weight, "payments"));
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < x->n_events; i++)
-        make_event(x, i, (int32_t)(i / a_step));
-    return FLIP_OK;
-}
-
-static void network_finish(network *x) {
-    flip_free(x->dst);
-    flip_free(x->src);
-    flip_free(x->step);
-    flip_free(x->weight);
-    *x = (network){0};
-}
-
 /* ---- what is measured of it ---------------------------------------------------------------------
  */
 
@@ -164,9 +98,10 @@ typedef struct side {
 } side;
 
 typedef struct totals {
-    uint64_t full_bytes, delta_bytes;
+    uint64_t full_bytes, delta_bytes, resident_bytes;
     int64_t entries;
     double full_send, full_matrix, delta_send, patch, delta_matrix, back, host;
+    double resident_send, pick, resident_matrix;
 } totals;
 
 typedef struct world {
@@ -175,7 +110,9 @@ typedef struct world {
     flip_timeline timeline;
     int64_t most_entries, most_changes;
     int32_t *order; /* in the table's memory */
-    side full, delta;
+    side full, delta, resident;
+    flip_pair_events pairs; /* the resident side's */
+    void *work;             /* of picking */
     totals sum;
 } world;
 
@@ -212,6 +149,45 @@ static void side_finish(const world *w, side *s) {
     flip_packet_finish(&s->packet);
 }
 
+/* One array of the events, by way of pinned memory; its seconds and bytes are added up. */
+static flip_status send_array(world *w, void *to, const void *from, size_t bytes) {
+    const flip_kernels *k = w->kernels;
+    void *pinned;
+    FLIP_TRY(k->take(to, bytes, "events on the device"));
+    FLIP_TRY(k->take_pinned(&pinned, bytes, "events on their way"));
+    memcpy(pinned, from, bytes);
+    const double start = flip_seconds();
+    k->send(*(void **)to, pinned, bytes);
+    const flip_status status = k->wait();
+    w->sum.resident_send += flip_seconds() - start;
+    w->sum.resident_bytes += bytes;
+    k->give_back_pinned(pinned);
+    return status;
+}
+
+static flip_status send_events(world *w) {
+    const flip_timeline *x = &w->timeline;
+    const size_t n = (size_t)x->n_pairs, events = (size_t)x->n_events;
+    flip_device *d = &w->resident.device;
+    w->pairs.n = x->n_pairs;
+    FLIP_TRY(send_array(w, &w->pairs.key, x->key, n * sizeof *x->key));
+    FLIP_TRY(send_array(w, &w->pairs.event_ptr, x->event_ptr, (n + 1) * sizeof *x->event_ptr));
+    FLIP_TRY(send_array(w, &w->pairs.step, x->step, events * sizeof *x->step));
+    if (x->weight) FLIP_TRY(send_array(w, &w->pairs.weight, x->weight, events * sizeof *x->weight));
+    const size_t entries = (size_t)w->most_entries;
+    FLIP_TRY(w->kernels->take(&d->key[0], entries * sizeof **d->key, "snapshot on the device"));
+    FLIP_TRY(w->kernels->take(&d->value[0], entries * sizeof **d->value, "snapshot on the device"));
+    return w->kernels->take(&w->work, flip_changes_work(0, x->n_pairs), "work of picking");
+}
+
+static void drop_events(const world *w) {
+    w->kernels->give_back((void *)w->pairs.key);
+    w->kernels->give_back((void *)w->pairs.event_ptr);
+    w->kernels->give_back((void *)w->pairs.step);
+    w->kernels->give_back((void *)w->pairs.weight);
+    w->kernels->give_back(w->work);
+}
+
 static flip_status make_matrix(world *w, side *s) {
     const flip_device *d = &s->device;
     const flip_entries e = {.n = d->n, .key = d->key[0], .value = d->value[0]};
@@ -238,6 +214,23 @@ static flip_status send_step(world *w, side *s, int32_t t, bool whole) {
     return FLIP_OK;
 }
 
+/* Step t's entries out of the events that the device has. */
+static flip_status pick_step(world *w, int32_t t) {
+    side *s = &w->resident;
+    flip_device *d = &s->device;
+    const flip_entries to = {
+        .n = w->timeline.difference[t].entries, .key = d->key[0], .value = d->value[0]};
+    const double start = flip_seconds();
+    w->kernels->live_entries(&to, &w->pairs, t, w->timeline.life, w->work);
+    FLIP_TRY(w->kernels->wait());
+    const double picked = flip_seconds();
+    d->n = to.n;
+    FLIP_TRY(make_matrix(w, s));
+    s->patch = picked - start;
+    s->matrix = flip_seconds() - picked;
+    return FLIP_OK;
+}
+
 /* ---- bit for bit --------------------------------------------------------------------------------
  */
 
@@ -249,20 +242,21 @@ static flip_status same(const world *w, const void *a, const void *b, size_t byt
         w->kernels->receive(room, (const char *)a + at, n);
         w->kernels->receive(room + PIECE, (const char *)b + at, n);
         if (memcmp(room, room + PIECE, n) != 0)
-            return FLIP_FAIL(FLIP_ERROR_INTERNAL,
-                             "step %d: the patched snapshot's %s are not those sent whole", t,
-                             what);
+            return FLIP_FAIL(
+                FLIP_ERROR_INTERNAL,
+                "step %d: the %s of a patched or picked snapshot are not those sent whole", t,
+                what);
     }
     return w->kernels->wait();
 }
 
-static flip_status compare(const world *w, int32_t t, char *room) {
-    const flip_device *x = &w->delta.device, *y = &w->full.device;
+static flip_status compare(const world *w, const side *other, int32_t t, char *room) {
+    const flip_device *x = &other->device, *y = &w->full.device;
     const size_t n = (size_t)y->n, rows = (size_t)w->timeline.n_rows;
-    const graph_matrix *a = &w->delta.a, *b = &w->full.a;
+    const graph_matrix *a = &other->a, *b = &w->full.a;
     if (x->n != y->n)
-        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "step %d: patched %lld entries, sent %lld", t,
-                         (long long)x->n, (long long)y->n);
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "step %d: patched or picked %lld entries, sent %lld",
+                         t, (long long)x->n, (long long)y->n);
     FLIP_TRY(same(w, x->key[0], y->key[0], n * sizeof **x->key, room, "keys", t));
     FLIP_TRY(same(w, x->value[0], y->value[0], n * sizeof **x->value, room, "values", t));
     FLIP_TRY(same(w, a->row_ptr, b->row_ptr, (rows + 1) * sizeof *a->row_ptr, room, "rows", t));
@@ -291,7 +285,7 @@ static flip_status go_back(world *w, int32_t t, char *room, double *seconds) {
     FLIP_TRY(flip_device_move(&w->delta.device, t - 1));
     *seconds = flip_seconds() - start;
     FLIP_TRY(make_matrix(w, &w->delta));
-    FLIP_TRY(compare(w, t - 1, room));
+    FLIP_TRY(compare(w, &w->delta, t - 1, room));
     FLIP_TRY(flip_device_move(&w->delta.device, t));
     return make_matrix(w, &w->delta);
 }
@@ -305,13 +299,15 @@ static void tell_step(const world *w, int32_t t, double back) {
                  "\"removed\": %lld, \"changed\": %lld, \"full_bytes\": %llu, "
                  "\"full_send_ms\": %.4f, \"full_matrix_ms\": %.4f, \"delta_bytes\": %llu, "
                  "\"delta_send_ms\": %.4f, \"patch_ms\": %.4f, \"delta_matrix_ms\": %.4f, "
-                 "\"back_ms\": %.4f, \"ratio\": %.3f}\n"
+                 "\"back_ms\": %.4f, \"ratio\": %.3f, \"pick_ms\": %.4f, "
+                 "\"resident_matrix_ms\": %.4f}\n"
                : "%5d %10lld %9lld %9lld %9lld %12llu %9.3f %9.3f %12llu %9.3f %9.3f %9.3f %9.3f "
-                 "%6.2f\n",
+                 "%6.2f %9.3f %9.3f\n",
            t, (long long)d->entries, (long long)(t ? d->added : 0), (long long)(t ? d->removed : 0),
            (long long)(t ? d->changed : 0), (unsigned long long)f->bytes, 1e3 * f->send,
            1e3 * (f->patch + f->matrix), (unsigned long long)p->bytes, 1e3 * p->send,
-           1e3 * p->patch, 1e3 * p->matrix, 1e3 * back, ratio);
+           1e3 * p->patch, 1e3 * p->matrix, 1e3 * back, ratio, 1e3 * w->resident.patch,
+           1e3 * w->resident.matrix);
 }
 
 static void add_step(world *w, double back, double host) {
@@ -325,6 +321,8 @@ static void add_step(world *w, double back, double host) {
     w->sum.patch += p->patch;
     w->sum.delta_matrix += p->matrix;
     w->sum.back += back;
+    w->sum.pick += w->resident.patch;
+    w->sum.resident_matrix += w->resident.matrix;
     w->sum.host += host;
 }
 
@@ -340,7 +338,9 @@ static flip_status do_step(world *w, int32_t t, char *room, bool told) {
     if (t > 0) FLIP_TRY(go_back(w, t, room, &back));
     flip_device_forget(&w->full.device);
     FLIP_TRY(send_step(w, &w->full, t, true));
-    FLIP_TRY(compare(w, t, room));
+    FLIP_TRY(compare(w, &w->delta, t, room));
+    FLIP_TRY(pick_step(w, t));
+    FLIP_TRY(compare(w, &w->resident, t, room));
     FLIP_TRY(check_bytes(w, t));
     flip_device_keep(&w->delta.device, t, t);
     if (!told) return FLIP_OK;
@@ -386,8 +386,12 @@ static void tell_sums(const world *w, double made) {
                (unsigned long long)s->delta_bytes, 1e3 * s->delta_send, delta_rate, 1e3 * s->patch,
                1e3 * s->delta_matrix, 1e3 * s->back);
         printf("\"ratio_bytes\": %.3f, \"ratio_send\": %.3f, \"ratio\": %.3f, "
-               "\"host_network_seconds\": %.3f, \"host_packets_seconds\": %.3f}\n",
-               bytes, s->full_send / s->delta_send, full / delta, made, s->host);
+               "\"resident_bytes\": %llu, \"resident_send_ms\": %.3f, \"pick_ms\": %.3f, "
+               "\"resident_matrix_ms\": %.3f, \"host_network_seconds\": %.3f, "
+               "\"host_packets_seconds\": %.3f}\n",
+               bytes, s->full_send / s->delta_send, full / delta,
+               (unsigned long long)s->resident_bytes, 1e3 * s->resident_send, 1e3 * s->pick,
+               1e3 * s->resident_matrix, made, s->host);
         return;
     }
     printf("%d accounts, %d steps, life %d: %lld payments, %lld entries of all snapshots\n",
@@ -398,6 +402,9 @@ static void tell_sums(const world *w, double made) {
            "in %.3f ms\n",
            (unsigned long long)s->delta_bytes, 1e3 * s->delta_send, delta_rate, 1e3 * s->patch,
            1e3 * s->delta_matrix, 1e3 * s->back);
+    printf("resident %llu bytes, once: sent %.3f ms; picked %.3f ms, matrix %.3f ms\n",
+           (unsigned long long)s->resident_bytes, 1e3 * s->resident_send, 1e3 * s->pick,
+           1e3 * s->resident_matrix);
     printf("full / delta: bytes %.2f, sending %.2f, all %.2f; every snapshot and matrix the same "
            "bits\n",
            bytes, s->full_send / s->delta_send, full / delta);
@@ -408,9 +415,9 @@ static void tell_sums(const world *w, double made) {
 
 static flip_status world_init(world *w) {
     const flip_bench *b = w->b;
-    network x = {0};
+    flip_bench_network x = {0};
     flip_status status;
-    FLIP_TRY_GOTO(network_init(&x, b));
+    FLIP_TRY_GOTO(flip_bench_network_init(&x, b));
     const flip_events events = {
         .n = x.n_events, .dst = x.dst, .src = x.src, .step = x.step, .weight = x.weight};
     const flip_gid range[2] = {0, x.n};
@@ -420,12 +427,14 @@ static flip_status world_init(world *w) {
     find_most(w);
     FLIP_TRY_GOTO(side_init(w, &w->full));
     FLIP_TRY_GOTO(side_init(w, &w->delta));
+    FLIP_TRY_GOTO(side_init(w, &w->resident));
+    FLIP_TRY_GOTO(send_events(w));
     const size_t columns = (size_t)w->timeline.n_cols * sizeof *w->order;
     FLIP_TRY_GOTO(w->kernels->take(&w->order, columns, "order of columns"));
     w->kernels->send(w->order, w->timeline.order, columns);
     FLIP_TRY_GOTO(w->kernels->wait());
 done:
-    network_finish(&x);
+    flip_bench_network_finish(&x);
     return status;
 }
 
@@ -437,14 +446,16 @@ static flip_status bench_network(const flip_bench *b) {
     const double made = flip_seconds() - start;
     if (!b->json)
         printf("\nsnapshots of a payment network: milliseconds and bytes a step\n%5s %10s %9s %9s "
-               "%9s %12s %9s %9s %12s %9s %9s %9s %9s %6s\n",
+               "%9s %12s %9s %9s %12s %9s %9s %9s %9s %6s %9s %9s\n",
                "step", "entries", "added", "removed", "changed", "full bytes", "sent", "matrix",
-               "delta bytes", "sent", "patch", "matrix", "back", "ratio");
+               "delta bytes", "sent", "patch", "matrix", "back", "ratio", "picked", "matrix");
     FLIP_TRY_GOTO(do_steps(&w));
     tell_sums(&w, made);
 done:
     side_finish(&w, &w.full);
     side_finish(&w, &w.delta);
+    side_finish(&w, &w.resident);
+    drop_events(&w);
     w.kernels->give_back(w.order);
     flip_timeline_finish(&w.timeline);
     return status;

@@ -115,6 +115,24 @@ static void find_changes(const flip_changes *c, int64_t *n_changes, const flip_e
     *n_changes = n;
 }
 
+static void live_entries(const flip_entries *to, const flip_pair_events *p, int32_t t, int32_t life,
+                         void *work) {
+    (void)work;
+    int64_t n = 0;
+    for (int64_t i = 0; i < p->n && n < to->n; i++) {
+        double sum = 0;
+        bool lives = false;
+        for (int64_t e = p->event_ptr[i]; e < p->event_ptr[i + 1]; e++) {
+            if (p->step[e] > t || p->step[e] <= t - life) continue;
+            sum += p->weight ? (double)p->weight[e] : 1;
+            lives = true;
+        }
+        if (!lives) continue;
+        to->key[n] = p->key[i];
+        to->value[n++] = (flip_real)sum;
+    }
+}
+
 /* ---- a snapshot as a matrix ---- */
 
 static void keys_to_csr(const flip_entries *e, const int32_t *order, int32_t n_rows,
@@ -145,6 +163,7 @@ void flip_kernels_use_changes(flip_kernels *table) {
     table->unpack_words = unpack_words;
     table->merge_changes = merge_changes;
     table->find_changes = find_changes;
+    table->live_entries = live_entries;
     table->keys_to_csr = keys_to_csr;
     table->degree_scales = degree_scales;
 }

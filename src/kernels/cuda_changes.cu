@@ -310,6 +310,46 @@ static void find_changes(const flip_changes *c, int64_t *n, const flip_entries *
                 true, rank, old_rank, absent, n);
 }
 
+/* Each pair's sum, and a 1 where it lives. */
+__global__ static void live_kernel(flip_pair_events p, int32_t t, int32_t life, int32_t *rank,
+                                   flip_real *value) {
+    FLIP_EACH(i, p.n) {
+        double sum = 0;
+        int32_t lives = 0;
+        const int64_t end = p.event_ptr[i + 1];
+        for (int64_t e = p.event_ptr[i]; e < end; e++) {
+            const int32_t step = p.step[e];
+            if (step > t) break;
+            if (step <= t - life) continue;
+            sum += p.weight ? (double)p.weight[e] : 1;
+            lives = 1;
+        }
+        rank[i] = lives;
+        value[i] = (flip_real)sum;
+    }
+}
+
+__global__ static void put_live_kernel(flip_entries to, flip_pair_events p, const int32_t *rank,
+                                       const flip_real *value) {
+    FLIP_EACH(i, p.n) {
+        const int32_t at = rank[i];
+        if (at == rank[i + 1] || at >= to.n) continue;
+        to.key[at] = p.key[i];
+        to.value[at] = value[i];
+    }
+}
+
+static void live_entries(const flip_entries *to, const flip_pair_events *p, int32_t t, int32_t life,
+                         void *work) {
+    char *rest = static_cast<char *>(work);
+    int32_t *rank = deal<int32_t>(&rest, p->n + 1);
+    int32_t *sums = deal<int32_t>(&rest, tiles_of(p->n + 1, SCAN));
+    flip_real *value = deal<flip_real>(&rest, p->n);
+    FLIP_LAUNCH(live_kernel, flip_cuda_blocks(p->n, THREADS), THREADS, 0, *p, t, life, rank, value);
+    sum_all_before(p->n, rank, sums);
+    FLIP_LAUNCH(put_live_kernel, flip_cuda_blocks(p->n, THREADS), THREADS, 0, *to, *p, rank, value);
+}
+
 /* ---- a snapshot as a matrix ---- */
 
 __global__ static void row_ptr_kernel(flip_entries e, int32_t n_rows, int64_t *row_ptr) {
@@ -356,6 +396,7 @@ void flip_use_cuda_changes(flip_kernels *table) {
     table->unpack_words = unpack_words;
     table->merge_changes = merge_changes;
     table->find_changes = find_changes;
+    table->live_entries = live_entries;
     table->keys_to_csr = keys_to_csr;
     table->degree_scales = degree_scales;
 }

@@ -5,8 +5,9 @@
 
 #include <type_traits>
 
-/* TILE: entries of a snapshot that a block carries over. SCAN: numbers that a block sums up. */
-enum { THREADS = 256, TILE = 2048, SCAN_EACH = 8, SCAN = THREADS * SCAN_EACH };
+/* TILE: entries of a snapshot that a block carries over. SCAN: numbers that a block sums up. LANES:
+ * threads that sum up a row. */
+enum { THREADS = 256, TILE = 2048, SCAN_EACH = 8, SCAN = THREADS * SCAN_EACH, LANES = 8 };
 
 using pattern = std::conditional<sizeof(flip_real) == 4, uint32_t, uint64_t>::type;
 
@@ -144,6 +145,23 @@ __device__ static flip_real word_value(const flip_graph_words &w, uint64_t word,
     return (flip_real)narrow;
 }
 
+/* Where a block's words lie in each of the three lists: between its first and its last, where both
+ * are of one list. */
+__device__ static void bound_words(const flip_graph_words &w, const int64_t *end, int64_t first,
+                                   int64_t last, int64_t *bound) {
+    const int shift = w.form.value_bits, k = (int)threadIdx.x / 2, upper = (int)threadIdx.x % 2;
+    if (threadIdx.x < 6) {
+        bool one = false;
+        for (int list = 0; list < 3; list++)
+            one = one || (first >= end[list] && last < end[list + 1]);
+        bound[threadIdx.x] = upper ? end[k + 1] : end[k];
+        if (one)
+            bound[threadIdx.x] = find(w.word, end[k], end[k + 1],
+                                      w.word[upper ? last : first] >> shift, shift, upper);
+    }
+    __syncthreads();
+}
+
 /* An entry's place in the record: how many of its own list lie below it, and of the two others;
  * where two lists name it, the earlier list's comes first. */
 __global__ static void unpack_kernel(flip_changes c, flip_graph_words w, const int32_t *rank,
@@ -151,13 +169,18 @@ __global__ static void unpack_kernel(flip_changes c, flip_graph_words w, const i
     const int shift = w.form.value_bits;
     const uint64_t places = ((uint64_t)1 << w.form.place_bits) - 1;
     const int64_t end[4] = {0, w.n_removed, w.n_removed + w.n_added, c.n};
-    FLIP_EACH(i, c.n) {
+    const int64_t first = (int64_t)blockIdx.x * THREADS,
+                  last = first + THREADS < c.n ? first + THREADS - 1 : c.n - 1;
+    __shared__ int64_t bound[6];
+    bound_words(w, end, first, last, bound);
+    const int64_t i = first + threadIdx.x;
+    if (i <= last) {
         const int list = i < end[1] ? 0 : i < end[2] ? 1 : 2;
         const uint64_t entry = w.word[i] >> shift;
         int64_t at = i - end[list];
         for (int k = 0; k < 3; k++) {
             if (k == list) continue;
-            const int64_t p = find(w.word, end[k], end[k + 1], entry, shift, k < list);
+            const int64_t p = find(w.word, bound[2 * k], bound[2 * k + 1], entry, shift, k < list);
             at += p - end[k];
             const int64_t same = k < list ? p - 1 : p;
             if (same >= end[k] && same < end[k + 1] && w.word[same] >> shift == entry)
@@ -180,8 +203,8 @@ static void unpack_words(const flip_changes *c, const flip_graph_words *w, void 
         FLIP_LAUNCH(mark_extra_kernel, flip_cuda_blocks(w->n_added, THREADS), THREADS, 0, *w, rank);
         sum_all_before(w->n_added, rank, sums);
     }
-    FLIP_LAUNCH(unpack_kernel, flip_cuda_blocks(c->n, THREADS), THREADS, 0, *c, *w, rank,
-                absent_bits(), fault);
+    FLIP_LAUNCH(unpack_kernel, tiles_of(c->n, THREADS), THREADS, 0, *c, *w, rank, absent_bits(),
+                fault);
 }
 
 /* ---- snapshots ---- */
@@ -353,9 +376,15 @@ static void live_entries(const flip_entries *to, const flip_pair_events *p, int3
 /* ---- a snapshot as a matrix ---- */
 
 __global__ static void row_ptr_kernel(flip_entries e, int32_t n_rows, int64_t *row_ptr) {
-    FLIP_EACH(v, (int64_t)n_rows + 1) {
-        row_ptr[v] = find(e.key, 0, e.n, (uint64_t)v << 32, 0, false);
-    }
+    __shared__ int64_t bound[2];
+    const int64_t first = (int64_t)blockIdx.x * THREADS,
+                  last = first + THREADS <= n_rows ? first + THREADS - 1 : n_rows;
+    if (threadIdx.x < 2)
+        bound[threadIdx.x] =
+            find(e.key, 0, e.n, (uint64_t)(threadIdx.x ? last : first) << 32, 0, false);
+    __syncthreads();
+    const int64_t v = first + threadIdx.x;
+    if (v <= last) row_ptr[v] = find(e.key, bound[0], bound[1], (uint64_t)v << 32, 0, false);
 }
 
 __global__ static void col_kernel(flip_entries e, const int32_t *order, int32_t *col) {
@@ -367,29 +396,30 @@ __global__ static void col_kernel(flip_entries e, const int32_t *order, int32_t 
 
 static void keys_to_csr(const flip_entries *e, const int32_t *order, int32_t n_rows,
                         int64_t *row_ptr, int32_t *col) {
-    FLIP_LAUNCH(row_ptr_kernel, flip_cuda_blocks((int64_t)n_rows + 1, THREADS), THREADS, 0, *e,
-                n_rows, row_ptr);
+    FLIP_LAUNCH(row_ptr_kernel, tiles_of((int64_t)n_rows + 1, THREADS), THREADS, 0, *e, n_rows,
+                row_ptr);
     FLIP_LAUNCH(col_kernel, flip_cuda_blocks(e->n, THREADS), THREADS, 0, *e, order, col);
 }
 
-/* A warp a row: lane l sums entries l, l + 32 …, the lanes' sums by halves. */
+/* LANES threads a row: lane l sums entries l, l + LANES …, the lanes' sums by halves. */
 __global__ static void degree_scales_kernel(int32_t n_rows, const int64_t *row_ptr,
                                             const flip_real *value, bool mean, flip_real *scale) {
-    const int lane = (int)threadIdx.x % 32;
-    const int64_t v = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / 32;
-    if (v >= n_rows) return;
+    const int lane = (int)threadIdx.x % LANES;
+    const int64_t v = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / LANES;
+    const int64_t end = v < n_rows ? row_ptr[v + 1] : 0;
     double sum = 0;
-    for (int64_t e = row_ptr[v] + lane; e < row_ptr[v + 1]; e += 32)
+    for (int64_t e = v < n_rows ? row_ptr[v] + lane : 0; e < end; e += LANES)
         sum += (double)value[e];
-    for (int apart = 16; apart > 0; apart /= 2)
+    for (int apart = LANES / 2; apart > 0; apart /= 2)
         sum += __shfl_xor_sync(0xffffffffu, sum, apart);
-    if (lane == 0) scale[v] = (flip_real)(!mean ? 1.0 / sqrt(1.0 + sum) : sum != 0 ? 1.0 / sum : 0);
+    if (lane == 0 && v < n_rows)
+        scale[v] = (flip_real)(!mean ? 1.0 / sqrt(1.0 + sum) : sum != 0 ? 1.0 / sum : 0);
 }
 
 static void degree_scales(int32_t n_rows, const int64_t *row_ptr, const flip_real *value, bool mean,
                           flip_real *scale) {
-    FLIP_LAUNCH(degree_scales_kernel, tiles_of(n_rows, THREADS / 32), THREADS, 0, n_rows, row_ptr,
-                value, mean, scale);
+    FLIP_LAUNCH(degree_scales_kernel, tiles_of(n_rows, THREADS / LANES), THREADS, 0, n_rows,
+                row_ptr, value, mean, scale);
 }
 
 void flip_use_cuda_changes(flip_kernels *table) {

@@ -469,6 +469,59 @@ static void adams(void **state) {
     }
 }
 
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* Bytes go there, are copied and cleared within, and come back; in the order of the calls. */
+static void check_memory(const flip_kernels *k, size_t n) {
+    uint8_t *host = NULL, *back = get(n + 1, 1), *device[2] = {NULL}, *pinned = NULL;
+    assert_int_equal(flip_alloc_zero(&host, n + 1, 1, "test"), FLIP_OK); /* pageable */
+    assert_int_equal(k->take(&device[0], n, "test"), FLIP_OK);
+    assert_int_equal(k->take(&device[1], n, "test"), FLIP_OK);
+    assert_int_equal(k->take_pinned(&pinned, n, "test"), FLIP_OK);
+    assert_true(device[0] && device[1] && pinned && device[0] != device[1]);
+    assert_true((uintptr_t)device[0] % 64 == 0);
+    for (size_t i = 0; i < n; i++)
+        host[i] = (uint8_t)chance(91, 0, i, 256);
+    k->send(device[0], host, n);
+    if (n > 0) host[0] ^= 255; /* sent already, though perhaps not there */
+    k->copy(device[1], device[0], n);
+    k->clear(device[0], n / 2);
+    k->receive(back, device[1], n);
+    if (n > 0) host[0] ^= 255;
+    assert_memory_equal(back, host, n);
+    k->receive(back, device[0], n);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(back[i], i < n / 2 ? 0 : host[i]);
+    memcpy(pinned, host, n);
+    k->send(device[0], pinned, n);
+    done(k);
+    k->receive(back, device[0], n);
+    assert_memory_equal(back, host, n);
+    k->give_back(device[0]);
+    k->give_back(device[1]);
+    k->give_back_pinned(pinned);
+    flip_free(host);
+    release(back);
+}
+
+static void memories(void **state) {
+    (void)state;
+    for (int t = 0; t < n_tables; t++) {
+        void *memory = NULL;
+        for (size_t n = 0; n < 4; n++)
+            check_memory(list[t], n * n * n * 1237);
+        assert_true(list[t]->available() > 1 << 20);
+        list[t]->give_back(NULL);
+        list[t]->give_back_pinned(NULL);
+        assert_int_equal(list[t]->take(&memory, (size_t)1 << 50, "far too much"),
+                         FLIP_ERROR_MEMORY);
+        assert_null(memory);
+        assert_non_null(strstr(flip_error_message(), "far too much"));
+        flip_error_clear();
+        done(list[t]); /* a refusal is told where it happens, not again here */
+    }
+}
+
 static void table_is_full(void **state) {
     (void)state;
     assert_ptr_equal(flip_kernels_get(), list[n_tables - (gpu ? 2 : 1)]);
@@ -493,10 +546,9 @@ static void limits_are_sane(void **state) {
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_is_full),   cmocka_unit_test(spmm_cases),
-        cmocka_unit_test(columns),         cmocka_unit_test(softmaxes),
-        cmocka_unit_test(all_pairs),       cmocka_unit_test(dropouts),
-        cmocka_unit_test(masks),           cmocka_unit_test(adams),
+        cmocka_unit_test(table_is_full),   cmocka_unit_test(spmm_cases), cmocka_unit_test(columns),
+        cmocka_unit_test(softmaxes),       cmocka_unit_test(all_pairs),  cmocka_unit_test(dropouts),
+        cmocka_unit_test(masks),           cmocka_unit_test(adams),      cmocka_unit_test(memories),
         cmocka_unit_test(limits_are_sane),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,8 +202,8 @@ typedef struct flip_kernels {
     bool on_device;   /* host code may not read what the entries read and write */
     char device[96];  /* its name and where it is; "" on a CPU */
 
-    /* Memory, 256-byte aligned, not cleared; zero bytes give a valid pointer; NULL is given back in
-     * peace. Pinned memory is the host's own, which a device reaches too. */
+    /* Memory, aligned to 64 bytes, not cleared; zero bytes give a valid pointer; NULL is given back
+     * in peace. Pinned memory is the host's own, which a device reaches too. */
     flip_status (*take)(void *out_pointer, size_t bytes, const char *what);
     void (*give_back)(void *memory);
     flip_status (*take_pinned)(void *out_pointer, size_t bytes, const char *what);
@@ -259,7 +259,8 @@ typedef struct flip_kernels {
                     const flip_epilogue *epilogue /* or NULL */);
     /* G[k,n] += A[m,k]^T * B[m,n], G in double: weight gradients dW = X^T dY. Rows are taken in
      * fixed blocks, each block's product in flip_real, the blocks summed in double in ascending
-     * order. */
+     * order. (A device has blocks of its own, more and smaller ones, which fill it, and sums eight
+     * shares of them; both follow from the shape alone, too.) */
     void (*gemm_tn)(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t lda,
                     const flip_real *b, int64_t ldb, double *g, int64_t ldg);
     /* the same three with operands rounded to bfloat16, sums in flip_real (--precision bf16) */

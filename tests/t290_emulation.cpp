@@ -1,6 +1,6 @@
 /* The emulated device: what it computes, and that planted faults are caught, each in a process of
  * its own. Built with -Dcuda=emulated only. */
-#include <cuda_runtime.h>
+#include "kernels/cuda.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@ extern "C" {
 #include <cmocka.h>
 }
 
-static cudaStream_t stream;
+#define stream flip_cuda_stream
 
 template <typename type> static type *device(size_t n) {
     void *memory = NULL;
@@ -212,10 +212,279 @@ static void divergence(void **) {
     caught(plant_other_barrier, "thread 32 waits in __syncwarp");
 }
 
+/* ---- memory ---- */
+
+/* out[i] = from[i + shift] for i < n, which leaves the arrays where the caller wants it to. */
+__global__ static void shifted(int n, int *out, const int *from, int64_t to_shift, int64_t shift) {
+    FLIP_EACH(i, n) out[i + to_shift] = from[i + shift];
+}
+
+enum { N = 100, WHOLE = 1024 }; /* WHOLE: ends with its page */
+static int *out_of[2], *from_of[2];
+
+static void two_arrays(void) {
+    for (int i = 0; i < 2; i++) {
+        size_t n = i ? WHOLE : N;
+        out_of[i] = device<int>(n);
+        from_of[i] = device<int>(n);
+        FLIP_NAME_MEMORY(out_of[i], "activations");
+        FLIP_NAME_MEMORY(from_of[i], "features");
+        cudaMemsetAsync(from_of[i], 0, n * sizeof(int), stream);
+    }
+    cudaStreamSynchronize(stream);
+}
+
+static void run_shifted(int n, int *out, const int *from, int64_t to_shift, int64_t shift) {
+    FLIP_LAUNCH(shifted, 2, 64, 0, n, out, from, to_shift, shift);
+    cudaStreamSynchronize(stream);
+}
+
+static void plant_off_by_one(void) {
+    run_shifted(N, out_of[0], from_of[0], 1, 0);
+}
+static void plant_off_by_one_whole(void) {
+    run_shifted(WHOLE, out_of[1], from_of[1], 1, 0);
+}
+static void plant_before_start(void) {
+    run_shifted(N, out_of[0], from_of[0], -1, 0);
+}
+static void plant_read_past_end(void) {
+    run_shifted(WHOLE, out_of[1], from_of[1], 0, 3);
+}
+static void plant_wild_read(void) {
+    run_shifted(1, out_of[0], from_of[0], 0, out_of[1] - from_of[0] + 5);
+}
+static void plant_after_free(void) {
+    cudaFree(from_of[0]);
+    run_shifted(N, out_of[0], from_of[0], 0, 0);
+}
+static void plant_hidden_after_free(void) {
+    cudaFree(from_of[0]);
+    run_shifted(N, out_of[0], from_of[1], 0, from_of[0] - from_of[1]);
+}
+static void plant_host_pointer(void) {
+    static int plain[N];
+    run_shifted(N, out_of[0], plain, 0, 0);
+}
+static void plant_host_read(void) {
+    run_shifted(N, out_of[0], from_of[0], 0, 0);
+    printf("%d", out_of[0][2]);
+}
+static void plant_host_write(void) {
+    memset(out_of[1], 0, 12);
+}
+static void plant_long_copy(void) {
+    int host[N + 1] = {0};
+    cudaMemcpyAsync(out_of[0], host, sizeof host, cudaMemcpyHostToDevice, stream);
+}
+static void plant_mixed_up_copy(void) {
+    cudaMemcpyAsync(out_of[0], from_of[0], 4, cudaMemcpyDeviceToHost, stream);
+}
+static void plant_free_twice(void) {
+    cudaFree(out_of[0]);
+    cudaFree(out_of[0]);
+}
+
+struct hidden {
+    int n;
+    const int *from;
+};
+__global__ static void by_struct(hidden h, int *out) {
+    FLIP_EACH(i, h.n) out[i] = h.from[i];
+}
+static void plant_host_pointer_in_struct(void) {
+    int *plain = static_cast<int *>(calloc(N, sizeof *plain));
+    hidden h = {N, plain};
+    FLIP_LAUNCH(by_struct, 1, 32, 0, h, out_of[0]);
+}
+
+__global__ static void deep(int *out, int n) {
+    volatile char room[4096];
+    room[n] = 1;
+    out[0] = n > 0 ? room[n] : 0;
+    if (n > 1) deep(out, n - 1);
+    out[1] = room[n];
+}
+static void plant_deep(void) {
+    FLIP_LAUNCH(deep, 1, 1, 0, out_of[0], 200);
+    cudaStreamSynchronize(stream);
+}
+
+static void memory(void **) {
+    two_arrays();
+    caught(plant_off_by_one, "kernel shifted (t290_emulation.cpp:");
+    caught(plant_off_by_one, "wrote out of bounds: 0 bytes past the end of 'activations'");
+    caught(plant_off_by_one_whole,
+           "block 1, thread 63 went out of bounds: 0 bytes past the end of");
+    caught(plant_before_start, "4 bytes before the start of 'activations'");
+    caught(plant_read_past_end, "went out of bounds: 0 bytes past the end of 'features'");
+    caught(plant_wild_read, "that none of its arguments points to: 'activations' + 20 bytes");
+    caught(plant_after_free, "argument 3 points to freed memory: 'features'");
+    caught(plant_hidden_after_free, "uses freed memory: 'features' + 0 bytes");
+    caught(plant_host_pointer, "which is neither the device's memory nor pinned");
+    caught(plant_host_pointer_in_struct, "argument 1 holds 0x");
+    caught(plant_host_read, "host access to device memory: 'activations' + 8 bytes");
+    caught(plant_host_write, "host access to device memory: 'activations' + 0 bytes");
+    caught(plant_long_copy, "copy host to device: 404 bytes at 0 of 'activations' (400 bytes)");
+    caught(plant_mixed_up_copy, "'activations' is the device's memory, not the host's");
+    caught(plant_free_twice, "free already");
+    caught(plant_deep, "the stack of a thread is used up");
+}
+
+/* What nobody wrote is NaN; what is right passes: pinned memory, structs, pointers past the end. */
+static void clean(void **) {
+    float *fresh = device<float>(3), found[3];
+    int *pinned = NULL, *out = device<int>(N);
+    assert_int_equal(cudaMallocHost((void **)&pinned, N * sizeof *pinned), cudaSuccess);
+    fetch(found, fresh, 3);
+    assert_true(isnan(found[0]) && isnan(found[2]));
+    for (int i = 0; i < N; i++)
+        pinned[i] = i;
+    hidden h = {N, pinned};
+    FLIP_LAUNCH(by_struct, 2, 32, 0, h, out);
+    FLIP_LAUNCH(shifted, 1, 32, 0, N, pinned, out + N, (int64_t)0, (int64_t)-N);
+    cudaStreamSynchronize(stream);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(pinned[i], i);
+    size_t free_before = 0, free_after = 0, total = 0;
+    cudaMemGetInfo(&free_before, &total);
+    cudaFree(fresh);
+    cudaFree(out);
+    cudaFreeHost(pinned);
+    cudaMemGetInfo(&free_after, &total);
+    assert_true(free_after > free_before);
+    assert_int_equal(cudaMalloc((void **)&fresh, total + 1), cudaErrorMemoryAllocation);
+}
+
+/* ---- races ---- */
+
+/* `rotate` with one of its two barriers forgotten. */
+__global__ static void rotate_badly(int *out, int times, int forgotten) {
+    __shared__ int values[64];
+    const int n = (int)blockDim.x, t = (int)threadIdx.x;
+    values[t] = t;
+    for (int i = 0; i < times; i++) {
+        if (forgotten != 0) __syncthreads();
+        int next = values[(t + 1) % n];
+        if (forgotten != 1) __syncthreads();
+        values[t] = next;
+    }
+    out[t] = values[t];
+}
+
+/* Sums whose order is that of the threads. */
+__global__ static void unordered_sum(float *out) {
+    if (threadIdx.x == 0 && blockIdx.x == 0) *out = 0;
+    *out += 1.0f / (float)(1 + threadIdx.x);
+}
+
+/* Every block counts what it sees of the others. */
+__global__ static void blocks_talk(int *counts) {
+    counts[blockIdx.x + 1] = counts[blockIdx.x] + 1;
+}
+
+static void race(int forgotten) {
+    FLIP_LAUNCH(rotate_badly, 1, 64, 0, device<int>(64), 2, forgotten);
+    cudaStreamSynchronize(stream);
+}
+static void plant_first_barrier(void) {
+    race(0);
+}
+static void plant_second_barrier(void) {
+    race(1);
+}
+static void plant_unordered_sum(void) {
+    FLIP_LAUNCH(unordered_sum, 1, 100, 0, device<float>(1));
+    cudaStreamSynchronize(stream);
+}
+static void plant_blocks_talk(void) {
+    int *counts = device<int>(5);
+    cudaMemsetAsync(counts, 0, 5 * sizeof *counts, stream);
+    FLIP_LAUNCH(blocks_talk, 4, 1, 0, counts);
+    cudaStreamSynchronize(stream);
+}
+
+static void races(void **) {
+    race(2);
+    caught(plant_first_barrier, "results depend on the order of its threads");
+    caught(plant_second_barrier, "results depend on the order of its threads");
+    caught(plant_unordered_sum, "results depend on the order of its threads");
+    caught(plant_blocks_talk, "results depend on the order of its threads");
+}
+
+/* ---- streams ---- */
+
+static cudaStream_t second;
+static int *pinned_in, *pinned_out, *shared_array;
+
+/* A copy in on one stream, a kernel that reads it on another; with or without the event between
+ * them, and another before the next copy in. */
+static void copy_and_compute(bool waits, bool waits_again) {
+    cudaEvent_t copied, computed;
+    cudaEventCreateWithFlags(&copied, cudaEventDisableTiming);
+    cudaEventCreateWithFlags(&computed, cudaEventDisableTiming);
+    cudaMemcpyAsync(shared_array, pinned_in, N * sizeof(int), cudaMemcpyHostToDevice, second);
+    cudaEventRecord(copied, second);
+    if (waits) cudaStreamWaitEvent(stream, copied);
+    FLIP_LAUNCH(shifted, 1, 32, 0, N, pinned_out, shared_array, (int64_t)0, (int64_t)0);
+    cudaEventRecord(computed, stream);
+    if (waits_again) cudaStreamWaitEvent(second, computed);
+    cudaMemcpyAsync(shared_array, pinned_in, N * sizeof(int), cudaMemcpyHostToDevice, second);
+    while (cudaEventQuery(computed) == cudaErrorNotReady)
+        ;
+    cudaStreamSynchronize(second);
+    cudaEventDestroy(copied);
+    cudaEventDestroy(computed);
+}
+static void plant_no_wait(void) {
+    copy_and_compute(false, true);
+}
+static void plant_no_second_wait(void) {
+    copy_and_compute(true, false);
+}
+
+static void streams(void **) {
+    cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking);
+    cudaMallocHost((void **)&pinned_in, N * sizeof(int));
+    cudaMallocHost((void **)&pinned_out, N * sizeof(int));
+    shared_array = device<int>(N);
+    FLIP_NAME_MEMORY(shared_array, "block");
+    for (int i = 0; i < N; i++)
+        pinned_in[i] = 3 * i;
+    copy_and_compute(true, true);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(pinned_out[i], 3 * i);
+    caught(plant_no_wait, "both use 'block' + 0 bytes with no event or wait between them");
+    caught(plant_no_wait, "copy host to device (stream 2) and shifted");
+    caught(plant_no_second_wait, "and copy host to device (stream 2) both use 'block'");
+    /* reading only needs no order */
+    cudaMemcpyAsync(pinned_out, shared_array, N * sizeof(int), cudaMemcpyDeviceToHost, second);
+    int *copy = device<int>(N), found[N];
+    FLIP_LAUNCH(shifted, 1, 32, 0, N, copy, shared_array, (int64_t)0, (int64_t)0);
+    /* a copy from pinned memory reads what is there when it is done, not when it was asked for */
+    const char *options = getenv("FLIP_EMULATION");
+    const bool eager = options && strstr(options, "eager");
+    cudaStreamSynchronize(second);
+    cudaMemcpyAsync(shared_array, pinned_in, N * sizeof(int), cudaMemcpyHostToDevice, stream);
+    pinned_in[4] = -1;
+    fetch(found, shared_array, N);
+    assert_int_equal(found[3], 9);
+    assert_int_equal(found[4], eager ? 12 : -1);
+    /* and from pageable memory what was there */
+    int pageable[N] = {5};
+    cudaMemcpyAsync(shared_array, pageable, sizeof pageable, cudaMemcpyHostToDevice, stream);
+    pageable[0] = 6;
+    fetch(found, shared_array, N);
+    assert_int_equal(found[0], 5);
+    cudaFree(copy);
+    cudaStreamDestroy(second);
+}
+
 int main(void) {
     const CMUnitTest tests[] = {
-        cmocka_unit_test(sums),  cmocka_unit_test(rotation),   cmocka_unit_test(vote),
-        cmocka_unit_test(lanes), cmocka_unit_test(divergence),
+        cmocka_unit_test(sums),   cmocka_unit_test(rotation), cmocka_unit_test(vote),
+        cmocka_unit_test(lanes),  cmocka_unit_test(clean),    cmocka_unit_test(divergence),
+        cmocka_unit_test(memory), cmocka_unit_test(races),    cmocka_unit_test(streams),
     };
     cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <tuple>
+#include <type_traits>
 
 #define __global__
 #define __device__
@@ -40,11 +41,8 @@ typedef enum cudaError {
     cudaErrorNotReady = 600,
     cudaErrorUnknown = 999
 } cudaError_t;
-enum cudaFuncAttribute {
-    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
-    cudaFuncAttributePreferredSharedMemoryCarveout = 9
-};
 typedef struct flip_emulated_stream *cudaStream_t;
+typedef struct flip_emulated_event *cudaEvent_t;
 enum cudaMemcpyKind {
     cudaMemcpyHostToHost,
     cudaMemcpyHostToDevice,
@@ -52,38 +50,90 @@ enum cudaMemcpyKind {
     cudaMemcpyDeviceToDevice,
     cudaMemcpyDefault
 };
-enum { cudaStreamNonBlocking = 1 };
-cudaError_t cudaGetDeviceCount(int *n);
-cudaError_t cudaSetDevice(int device);
+enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
+enum { cudaEventDefault = 0, cudaEventDisableTiming = 2 };
+enum { cudaHostAllocDefault = 0 };
+enum cudaFuncAttribute {
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+    cudaFuncAttributePreferredSharedMemoryCarveout = 9
+};
+enum cudaDeviceAttr {
+    cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrL2CacheSize = 38,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
+};
 struct cudaDeviceProp {
     char name[256];
+    size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin;
+    int major, minor, multiProcessorCount, l2CacheSize, maxThreadsPerBlock, warpSize;
 };
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
-cudaError_t cudaDeviceGetPCIBusId(char *address, int size, int device);
+
+cudaError_t cudaGetDeviceCount(int *n);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDevice(int *device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device);
+cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int device);
+cudaError_t cudaDeviceGetPCIBusId(char *out, int bytes, int device);
+cudaError_t cudaDriverGetVersion(int *version);
+cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaPeekAtLastError(void);
 const char *cudaGetErrorString(cudaError_t error);
-template <typename kernel_type>
-static inline cudaError_t cudaFuncSetAttribute(kernel_type *, cudaFuncAttribute, int) {
-    return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
-cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total);
 cudaError_t cudaMalloc(void **out, size_t bytes);
 cudaError_t cudaFree(void *memory);
 cudaError_t cudaMallocHost(void **out, size_t bytes);
+cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void *memory);
+template <typename kernel_type>
+static inline cudaError_t cudaFuncSetAttribute(kernel_type *, cudaFuncAttribute, int) {
+    return cudaSuccess;
+}
+
+/* Work waits in its stream until something asks for it: a copy from pinned memory reads what is
+ * there then. */
+cudaError_t cudaDeviceSynchronize(void);
+cudaError_t cudaStreamCreate(cudaStream_t *stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
+cudaError_t cudaEventCreate(cudaEvent_t *event);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream = NULL);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventQuery(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to);
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
+cudaError_t cudaMemset(void *to, int value, size_t bytes);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t stream);
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream);
+                            cudaStream_t stream = NULL);
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream = NULL);
+/* What messages call an allocation; `what` is copied. */
+void flip_emulated_name(const void *memory, const char *what);
+#define FLIP_NAME_MEMORY(memory, what) flip_emulated_name((memory), (what))
 
 /* ---- launching ---- */
-typedef void (*flip_emulated_thread)(void *arguments);
-/* `arguments` are copied. */
-void flip_emulated_launch(const char *name, int64_t blocks, dim3 threads, size_t shared,
-                          flip_emulated_thread thread, const void *arguments, size_t bytes);
 extern FLIP_EMULATED_HIDDEN unsigned char *flip_emulated_shared;
+
+enum flip_emulated_argument_kind {
+    FLIP_EMULATED_NUMBER,
+    FLIP_EMULATED_POINTER,
+    FLIP_EMULATED_STRUCT /* looked through for pointers */
+};
+struct flip_emulated_argument {
+    flip_emulated_argument_kind kind;
+    bool writes; /* through a pointer that is not to const, or some pointer of a struct */
+    const void *value;
+    size_t bytes;
+};
+typedef void (*flip_emulated_thread)(void *call);
+/* `call` is copied. No blocks: `thread` is called once, as host code. */
+void flip_emulated_launch(cudaStream_t stream, const char *name, int64_t blocks, dim3 threads,
+                          size_t shared, flip_emulated_thread thread, const void *call,
+                          size_t bytes, const flip_emulated_argument *arguments, int n_arguments);
 
 /* A kernel and its arguments, converted and copied at the launch as CUDA does. */
 template <typename... parameters> struct flip_emulated_call {
@@ -95,12 +145,50 @@ template <typename... parameters> struct flip_emulated_call {
     }
 };
 
+/* Padding may hold the rest of a pointer. Where the compiler cannot clear it, structs are not
+ * searched for pointers to host memory. */
+#ifdef __has_builtin
+#if __has_builtin(__builtin_clear_padding)
+#define FLIP_EMULATED_CLEAR_PADDING(memory) __builtin_clear_padding(memory)
+#endif
+#endif
+#ifndef FLIP_EMULATED_CLEAR_PADDING
+#define FLIP_EMULATED_CLEAR_PADDING(memory) ((void)(memory))
+#define FLIP_EMULATED_PADDING_STAYS
+#endif
+
+template <typename type> static flip_emulated_argument flip_emulated_tell(type &value) {
+    typedef std::remove_pointer_t<type> pointed;
+    const bool pointer = std::is_pointer_v<type> && !std::is_function_v<pointed>;
+    FLIP_EMULATED_CLEAR_PADDING(&value);
+    return {pointer                 ? FLIP_EMULATED_POINTER
+            : std::is_class_v<type> ? FLIP_EMULATED_STRUCT
+                                    : FLIP_EMULATED_NUMBER,
+            !std::is_const_v<pointed>, &value, sizeof value};
+}
+
 template <typename... parameters, typename... values>
-static void flip_emulated_grid(const char *name, void (*kernel)(parameters...), int64_t blocks,
-                               dim3 threads, size_t shared, values... arguments) {
+static void flip_emulated_grid(cudaStream_t stream, const char *name, void (*kernel)(parameters...),
+                               int64_t blocks, dim3 threads, size_t shared, values... arguments) {
     typedef flip_emulated_call<parameters...> call_type;
-    call_type call = {kernel, std::tuple<parameters...>(static_cast<parameters>(arguments)...)};
-    flip_emulated_launch(name, blocks, threads, shared, call_type::run, &call, sizeof call);
+    static_assert((std::is_trivially_copyable_v<parameters> && ...), "arguments are copied");
+    const call_type call = {kernel,
+                            std::tuple<parameters...>(static_cast<parameters>(arguments)...)};
+    std::apply(
+        [&](parameters... each) {
+            const flip_emulated_argument told[] = {flip_emulated_tell(each)...};
+            flip_emulated_launch(stream, name, blocks, threads, shared, call_type::run, &call,
+                                 sizeof call, told, (int)sizeof...(parameters));
+        },
+        call.arguments);
+}
+
+/* A function of the host in the place of a library's kernel: it is called in the stream's order,
+ * with the memory open that its pointer arguments point to. */
+template <typename... parameters, typename... values>
+static void flip_emulated_enqueue(const char *name, cudaStream_t stream,
+                                  void (*function)(parameters...), values... arguments) {
+    flip_emulated_grid(stream, name, function, 0, dim3(), 0, arguments...);
 }
 
 #define FLIP_EMULATED_WORDS(line) #line
@@ -108,7 +196,8 @@ static void flip_emulated_grid(const char *name, void (*kernel)(parameters...), 
 #define FLIP_LAUNCH(kernel, blocks, threads, shared, ...)                                          \
     do {                                                                                           \
         if ((blocks) == 0) break;                                                                  \
-        flip_emulated_grid(#kernel " (" FLIP_EMULATED_LINE(__FILE__, __LINE__) ")", kernel,        \
+        flip_emulated_grid(flip_cuda_stream,                                                       \
+                           #kernel " (" FLIP_EMULATED_LINE(__FILE__, __LINE__) ")", kernel,        \
                            (int64_t)(blocks), (threads), (size_t)(shared), __VA_ARGS__);           \
     } while (0)
 #define FLIP_SHARED(type, name) type *name = reinterpret_cast<type *>(flip_emulated_shared)

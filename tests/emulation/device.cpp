@@ -1,11 +1,55 @@
-/* The emulated device: memory of the process, threads one after the other. */
+/* The emulated device itself: what it is, what it was told, how it ends a run. */
 #include "emulation.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* "(folder/file.cu:12)" becomes "(file.cu:12)". */
+static void drop_folders(char *line) {
+    for (char *open = line; (open = strchr(open, '(')); open++) {
+        char *end = open + strcspn(open, ": )"), *slash = end;
+        while (slash > open && *slash != '/')
+            slash--;
+        if (slash > open) memmove(open + 1, slash + 1, strlen(slash + 1) + 1);
+    }
+}
+
+void flip_emulated_fail(const char *format, ...) {
+    char line[1024];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    drop_folders(line);
+    fprintf(stderr, "emulated device: %s\n", line);
+    abort();
+}
+
+/* FLIP_EMULATION=bytes=N,eager,orders=0|1|2 */
+static flip_emulated_options read_options(void) {
+    flip_emulated_options o = {(size_t)4 << 30, false, 1};
+    const char *given = getenv("FLIP_EMULATION");
+    char words[256];
+    snprintf(words, sizeof words, "%s", given ? given : "");
+    char *rest = words;
+    for (char *word; (word = strsep(&rest, ","));) {
+        if (strncmp(word, "bytes=", 6) == 0)
+            o.bytes = strtoull(word + 6, NULL, 10);
+        else if (strncmp(word, "orders=", 7) == 0)
+            o.orders = atoi(word + 7);
+        else if (strcmp(word, "eager") == 0)
+            o.eager = true;
+        else if (*word)
+            flip_emulated_fail("FLIP_EMULATION knows no '%s': bytes=N, eager, orders=0|1|2", word);
+    }
+    return o;
+}
+
+const flip_emulated_options *flip_emulated_options_get(void) {
+    static const flip_emulated_options options = read_options();
+    return &options;
+}
 
 cudaError_t cudaGetDeviceCount(int *n) {
     *n = 1;
@@ -16,15 +60,47 @@ cudaError_t cudaSetDevice(int) {
     return cudaSuccess;
 }
 
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int) {
-    strcpy(properties->name, "emulated device");
+cudaError_t cudaGetDevice(int *device) {
+    *device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int) {
+    *out = {};
+    snprintf(out->name, sizeof out->name, "emulated device");
+    out->totalGlobalMem = flip_emulated_options_get()->bytes;
+    out->sharedMemPerBlock = 48 << 10;
+    out->sharedMemPerBlockOptin = 227 << 10;
+    out->major = 9;
+    out->multiProcessorCount = 4;
+    out->l2CacheSize = 1 << 20;
+    out->maxThreadsPerBlock = 1024;
+    out->warpSize = 32;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int device) {
+    cudaDeviceProp all;
+    cudaGetDeviceProperties(&all, device);
+    *out = which == cudaDevAttrMultiProcessorCount ? all.multiProcessorCount
+           : which == cudaDevAttrL2CacheSize       ? all.l2CacheSize
+                                                   : (int)all.sharedMemPerBlockOptin;
     return cudaSuccess;
 }
 
 /* Every process has a device of its own. */
-cudaError_t cudaDeviceGetPCIBusId(char *address, int size, int) {
-    snprintf(address, (size_t)size, "process %d", (int)getpid());
+cudaError_t cudaDeviceGetPCIBusId(char *out, int bytes, int) {
+    snprintf(out, (size_t)bytes, "process %d", (int)getpid());
     return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version) {
+    *version = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version) {
+    return cudaDriverGetVersion(version);
 }
 
 cudaError_t cudaGetLastError(void) {
@@ -36,64 +112,13 @@ cudaError_t cudaPeekAtLastError(void) {
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
-    return error == cudaErrorMemoryAllocation ? "out of memory" : "no error";
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-    *stream = nullptr;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-    return cudaSuccess;
+    return error == cudaErrorMemoryAllocation ? "out of memory"
+           : error == cudaErrorInvalidValue   ? "invalid argument"
+           : error == cudaErrorNotReady       ? "not ready"
+                                              : "no error";
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
-    *free_bytes = *total = (size_t)4 << 30;
+    flip_emulated_device_memory(free_bytes, total);
     return cudaSuccess;
-}
-
-cudaError_t cudaMalloc(void **out, size_t bytes) {
-    return posix_memalign(out, 256, bytes) == 0 ? cudaSuccess : cudaErrorMemoryAllocation;
-}
-
-cudaError_t cudaFree(void *memory) {
-    free(memory);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMallocHost(void **out, size_t bytes) {
-    return cudaMalloc(out, bytes);
-}
-
-cudaError_t cudaFreeHost(void *memory) {
-    return cudaFree(memory);
-}
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-    memcpy(to, from, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
-    memset(to, value, bytes);
-    return cudaSuccess;
-}
-
-void flip_emulated_fail(const char *format, ...) {
-    va_list list;
-    va_start(list, format);
-    fputs("emulated device: ", stderr);
-    vfprintf(stderr, format, list);
-    fputc('\n', stderr);
-    va_end(list);
-    abort();
-}
-
-void flip_emulated_launch(const char *name, int64_t blocks, dim3 threads, size_t shared,
-                          flip_emulated_thread thread, const void *arguments, size_t) {
-    flip_emulated_kernel kernel = {name,   (unsigned)blocks, threads,
-                                   shared, thread,           const_cast<void *>(arguments)};
-    flip_emulated_run(&kernel, FLIP_EMULATED_FORWARD);
 }

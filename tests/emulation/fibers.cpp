@@ -20,7 +20,8 @@ extern unsigned char __stop_flip_shared[] __attribute__((weak));
 enum {
     MOST_THREADS = 1024,
     MOST_SHARED = 227 << 10, /* what a block may have on sm_90 */
-    STACK_BYTES = 128 << 10,
+    STACK_BYTES = 240 << 10,
+    GUARD = 16 << 10,
     POISON = 0xff /* a NaN, or -1 */
 };
 
@@ -80,25 +81,33 @@ static void prepare_fiber(fiber *f, char *stack, void (*start)(void)) {
 
 static fiber fibers[MOST_THREADS + 1], outside; /* outside: who asked for the grid */
 static fiber *free_fibers, *running = &outside;
+static char *stacks[MOST_THREADS + 1];
 static unsigned n_fibers;
 
 static void run_threads(void);
 
-/* Below every stack lies a page that nobody may touch. */
+/* Below every stack lie pages that nobody may touch. */
 static fiber *take_fiber(void) {
-    const size_t guard = 4096;
     if (!free_fibers) {
         if (n_fibers == MOST_THREADS + 1) flip_emulated_fail("more fibers than threads");
-        char *stack = (char *)mmap(NULL, guard + STACK_BYTES, PROT_READ | PROT_WRITE,
+        char *stack = (char *)mmap(NULL, GUARD + STACK_BYTES, PROT_READ | PROT_WRITE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (stack == MAP_FAILED || mprotect(stack, guard, PROT_NONE) != 0)
+        if (stack == MAP_FAILED || mprotect(stack, GUARD, PROT_NONE) != 0)
             flip_emulated_fail("no memory for the stack of a thread");
-        prepare_fiber(&fibers[n_fibers], stack + guard, run_threads);
+        prepare_fiber(&fibers[n_fibers], stack + GUARD, run_threads);
+        stacks[n_fibers] = stack;
         return &fibers[n_fibers++];
     }
     fiber *f = free_fibers;
     free_fibers = f->next_free;
     return f;
+}
+
+bool flip_emulated_is_stack_end(const void *address) {
+    for (unsigned i = 0; i < n_fibers; i++)
+        if ((const char *)address >= stacks[i] && (const char *)address < stacks[i] + GUARD)
+            return true;
+    return false;
 }
 
 /* ---- the block that runs ---- */
@@ -250,6 +259,14 @@ static void leave_warp(unsigned t) {
     if (warps[w].waiting) try_warp(w, (unsigned)__builtin_ctz(warps[w].waiting));
 }
 
+const char *flip_emulated_where(void) {
+    static char words[300];
+    if (!kernel) return NULL;
+    snprintf(words, sizeof words, "kernel %s, block %u, thread %u", kernel->name, blockIdx.x,
+             current);
+    return words;
+}
+
 unsigned flip_emulated_lane(void) {
     return current % warpSize;
 }
@@ -316,4 +333,5 @@ void flip_emulated_run(const flip_emulated_kernel *grid, flip_emulated_order ord
     waited = true; /* statics of other kernels may lie where this one's are */
     for (unsigned b = 0; b < grid->blocks; b++)
         run_block(turn == FLIP_EMULATED_FORWARD ? b : grid->blocks - 1 - b);
+    kernel = NULL;
 }

@@ -1,0 +1,414 @@
+/* Streams and events. Work waits in its stream until somebody synchronises, so that what is read
+ * too early or reused too early shows; and two streams that use the same memory with nothing
+ * between them are told, whichever came first. */
+#include "emulation.h"
+
+#include <deque>
+#include <mutex>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MOST_STREAMS = 64, MOST_WAITING = 512, MOST_WAITING_BYTES = 64 << 20 };
+
+/* How far each stream's work is known to be done, or to come before: happens-before. */
+struct clocks {
+    uint64_t of[MOST_STREAMS];
+    void join(const clocks &other) {
+        for (int s = 0; s < MOST_STREAMS; s++)
+            if (other.of[s] > of[s]) of[s] = other.of[s];
+    }
+};
+
+struct flip_emulated_event {
+    flip_emulated_stream *stream; /* where it was recorded last, or NULL */
+    clocks known;
+    uint64_t number; /* of its record among the stream's works */
+    double seconds;  /* when that was done */
+};
+
+struct work {
+    enum { KERNEL, COPY, SET, RECORD, WAIT } kind;
+    flip_emulated_kernel kernel;
+    std::vector<char> kept; /* the kernel's call, or pageable memory to be copied from */
+    void *to;
+    const void *from;
+    int value;
+    size_t bytes;
+    flip_emulated_event *event;
+    flip_emulated_stream *other; /* WAIT: for its works up to `number` */
+    uint64_t number;
+};
+
+struct flip_emulated_stream {
+    unsigned index;
+    bool live;
+    clocks known;
+    std::deque<work> works;
+    uint64_t n_begun, n_done;
+    size_t waiting_bytes;
+};
+
+static flip_emulated_stream streams[MOST_STREAMS]; /* 0: the default stream */
+static unsigned n_streams = 1;
+static clocks host;
+static std::recursive_mutex one_at_a_time;
+#define ENTER                                                                                      \
+    std::lock_guard<std::recursive_mutex> entered(one_at_a_time);                                  \
+    flip_emulated_watch()
+
+static flip_emulated_stream *stream_of(cudaStream_t stream) {
+    return stream ? stream : &streams[0];
+}
+
+static double seconds_now(void) {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- doing ---- */
+
+static void drain(flip_emulated_stream *s, uint64_t up_to);
+
+static void do_copy(const work *w) {
+    const void *from = w->kept.empty() ? w->from : w->kept.data();
+    const void *sides[2] = {w->to, w->from};
+    for (const void *side : sides) {
+        flip_emulated_allocation *a = flip_emulated_find(side, w->bytes);
+        if (a) flip_emulated_open(a);
+    }
+    if (w->kind == work::SET)
+        memset(w->to, w->value, w->bytes);
+    else
+        memmove(w->to, from, w->bytes);
+    flip_emulated_close();
+}
+
+static void do_work(work *w) {
+    switch (w->kind) {
+    case work::KERNEL:
+        w->kernel.arguments = w->kept.data();
+        flip_emulated_perform(&w->kernel);
+        break;
+    case work::COPY:
+    case work::SET:
+        do_copy(w);
+        break;
+    case work::RECORD:
+        w->event->seconds = seconds_now();
+        break;
+    case work::WAIT:
+        drain(w->other, w->number);
+        break;
+    }
+}
+
+static void drain(flip_emulated_stream *s, uint64_t up_to) {
+    while (s->n_done < up_to) {
+        work w = std::move(s->works.front());
+        s->works.pop_front();
+        s->waiting_bytes -= w.kept.size();
+        s->n_done++;
+        do_work(&w);
+    }
+}
+
+/* Done, as far as the host knows. */
+static void synchronise(flip_emulated_stream *s) {
+    drain(s, s->n_begun);
+    host.join(s->known);
+}
+
+static void synchronise_all(void) {
+    for (unsigned s = 0; s < n_streams; s++)
+        synchronise(&streams[s]);
+}
+
+/* ---- submitting ---- */
+
+static work *submit(flip_emulated_stream *s) {
+    s->known.join(host);
+    s->known.of[s->index]++;
+    s->n_begun++;
+    s->works.emplace_back();
+    return &s->works.back();
+}
+
+static void submitted(flip_emulated_stream *s) {
+    s->waiting_bytes += s->works.back().kept.size();
+    if (flip_emulated_options_get()->eager || s->works.size() > MOST_WAITING ||
+        s->waiting_bytes > MOST_WAITING_BYTES)
+        drain(s, s->n_begun);
+}
+
+/* The stream's newest work uses bytes [from, to) of an allocation: earlier uses by other streams
+ * must be known to be done by then, unless both only read. */
+static void use(flip_emulated_stream *s, flip_emulated_allocation *a, size_t from, size_t to,
+                bool writes, const char *what) {
+    size_t left = 0;
+    for (const flip_emulated_use &u : a->uses) {
+        const bool overlap = from < u.to && u.from < to;
+        if (u.stream != s->index && overlap && (writes || u.writes) &&
+            s->known.of[u.stream] < u.clock)
+            flip_emulated_fail("%s (stream %u) and %s (stream %u) both use '%s' + %zu bytes with "
+                               "no event or wait between them",
+                               u.what, u.stream, what, s->index, a->name,
+                               from > u.from ? from : u.from);
+        const bool covered =
+            u.stream == s->index && from <= u.from && u.to <= to && writes >= u.writes;
+        if (!covered && host.of[u.stream] < u.clock) a->uses[left++] = u;
+    }
+    a->uses.resize(left);
+    a->uses.push_back({s->index, s->known.of[s->index], from, to, writes, what});
+}
+
+void flip_emulated_launch(cudaStream_t stream, const char *name, int64_t blocks, dim3 threads,
+                          size_t shared, flip_emulated_thread thread, const void *call,
+                          size_t bytes, const flip_emulated_argument *arguments, int n_arguments) {
+    ENTER;
+    flip_emulated_stream *s = stream_of(stream);
+    if (blocks < 0 || blocks > INT32_MAX)
+        flip_emulated_fail("kernel %s: %lld blocks", name, (long long)blocks);
+    work *w = submit(s);
+    w->kind = work::KERNEL;
+    w->kernel = {name, (unsigned)blocks, threads, shared, thread, NULL, {}};
+    w->kept.assign((const char *)call, (const char *)call + bytes);
+    flip_emulated_reached(&w->kernel, arguments, n_arguments);
+    /* Where arrays share an allocation, how long they are is not known: then a pointer stands for
+     * its first byte. */
+    for (const flip_emulated_reach &r : w->kernel.reach) {
+        size_t at = (size_t)(r.pointer - r.allocation->start);
+        use(s, r.allocation, at, r.allocation->divided ? at + 1 : r.allocation->bytes, r.writes,
+            name);
+    }
+    submitted(s);
+}
+
+/* One side of a copy: the allocation, or NULL for the host's ordinary memory where that may be. */
+static flip_emulated_allocation *side(const void *memory, size_t bytes, bool may_be_host,
+                                      const char *what) {
+    flip_emulated_allocation *a = flip_emulated_find(memory, bytes);
+    if (a && !(may_be_host && !a->pinned)) return a;
+    flip_emulated_allocation *near = flip_emulated_near(memory);
+    if (a) flip_emulated_fail("%s: '%s' is the device's memory, not the host's", what, a->name);
+    if (near)
+        flip_emulated_fail("%s: %zu bytes at %zd of %s'%s' (%zu bytes) are out of bounds", what,
+                           bytes, (const char *)memory - near->start, near->freed ? "freed " : "",
+                           near->name, near->bytes);
+    if (!may_be_host)
+        flip_emulated_fail("%s: %p is neither the device's memory nor pinned", what, memory);
+    return NULL;
+}
+
+static size_t offset(const flip_emulated_allocation *a, const void *memory) {
+    return (size_t)((const char *)memory - a->start);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+    ENTER;
+    flip_emulated_stream *s = stream_of(stream);
+    static const char *const names[] = {"copy host to host", "copy host to device",
+                                        "copy device to host", "copy device to device", "copy"};
+    const char *what = names[kind];
+    if (bytes == 0) return cudaSuccess;
+    const bool any = kind == cudaMemcpyDefault;
+    flip_emulated_allocation *target =
+        side(to, bytes, !any && kind != cudaMemcpyHostToDevice && kind != cudaMemcpyDeviceToDevice,
+             what);
+    flip_emulated_allocation *source =
+        side(from, bytes, !any && (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyHostToHost),
+             what);
+    work *w = submit(s);
+    w->kind = work::COPY;
+    w->to = to;
+    w->from = from;
+    w->bytes = bytes;
+    if (!source) w->kept.assign((const char *)from, (const char *)from + bytes);
+    if (source) use(s, source, offset(source, from), offset(source, from) + bytes, false, what);
+    if (target) use(s, target, offset(target, to), offset(target, to) + bytes, true, what);
+    submitted(s);
+    if (!target) synchronise(s); /* pageable memory is written before the call returns */
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
+    ENTER;
+    flip_emulated_stream *s = stream_of(stream);
+    if (bytes == 0) return cudaSuccess;
+    flip_emulated_allocation *target = side(to, bytes, false, "memset");
+    work *w = submit(s);
+    w->kind = work::SET;
+    w->to = to;
+    w->from = to;
+    w->value = value;
+    w->bytes = bytes;
+    use(s, target, offset(target, to), offset(target, to) + bytes, true, "memset");
+    submitted(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+    ENTER;
+    cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, NULL);
+    synchronise(&streams[0]);
+    return error;
+}
+
+cudaError_t cudaMemset(void *to, int value, size_t bytes) {
+    return cudaMemsetAsync(to, value, bytes, NULL);
+}
+
+/* ---- streams ---- */
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+    ENTER;
+    for (unsigned s = 1; s < MOST_STREAMS; s++)
+        if (!streams[s].live) {
+            streams[s].index = s;
+            streams[s].live = true;
+            if (s >= n_streams) n_streams = s + 1;
+            *stream = &streams[s];
+            return cudaSuccess;
+        }
+    return cudaErrorInvalidValue;
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t *stream) {
+    return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    ENTER;
+    synchronise(stream);
+    stream->live = false;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    ENTER;
+    synchronise(stream_of(stream));
+    return cudaSuccess;
+}
+
+/* Whoever asks has waited a little: the work is done, for the next to ask. */
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    ENTER;
+    flip_emulated_stream *s = stream_of(stream);
+    if (s->n_done < s->n_begun) {
+        drain(s, s->n_begun);
+        return cudaErrorNotReady;
+    }
+    host.join(s->known);
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize(void) {
+    ENTER;
+    synchronise_all();
+    return cudaSuccess;
+}
+
+/* ---- events ---- */
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
+    *event = new flip_emulated_event();
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t *event) {
+    return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    ENTER;
+    if (event->stream) drain(event->stream, event->number);
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    ENTER;
+    flip_emulated_stream *s = stream_of(stream);
+    work *w = submit(s);
+    w->kind = work::RECORD;
+    w->event = event;
+    event->stream = s;
+    event->known = s->known;
+    event->number = s->n_begun;
+    submitted(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    ENTER;
+    flip_emulated_stream *s = stream_of(stream);
+    if (!event->stream) return cudaSuccess; /* never recorded */
+    work *w = submit(s);
+    w->kind = work::WAIT;
+    w->other = event->stream;
+    w->number = event->number;
+    s->known.join(event->known);
+    submitted(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    ENTER;
+    if (!event->stream) return cudaSuccess;
+    drain(event->stream, event->number);
+    host.join(event->known);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    ENTER;
+    if (event->stream && event->stream->n_done < event->number) {
+        drain(event->stream, event->number);
+        return cudaErrorNotReady;
+    }
+    host.join(event->known);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
+    ENTER;
+    const flip_emulated_event *both[2] = {from, to};
+    for (const flip_emulated_event *event : both) {
+        if (!event->stream) return cudaErrorInvalidValue;
+        if (event->stream->n_done < event->number) return cudaErrorNotReady;
+    }
+    *milliseconds = (float)(1e3 * (to->seconds - from->seconds));
+    return cudaSuccess;
+}
+
+/* ---- memory: giving back waits for everything ---- */
+
+cudaError_t cudaMalloc(void **out, size_t bytes) {
+    ENTER;
+    return flip_emulated_allocate(out, bytes, false);
+}
+
+cudaError_t cudaFree(void *memory) {
+    ENTER;
+    synchronise_all();
+    if (memory) flip_emulated_release(memory, false);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **out, size_t bytes) {
+    ENTER;
+    return flip_emulated_allocate(out, bytes, true);
+}
+
+cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned) {
+    return cudaMallocHost(out, bytes);
+}
+
+cudaError_t cudaFreeHost(void *memory) {
+    ENTER;
+    synchronise_all();
+    if (memory) flip_emulated_release(memory, true);
+    return cudaSuccess;
+}

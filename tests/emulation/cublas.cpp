@@ -17,35 +17,49 @@ static matrix seen(const void *at, cudaDataType type, int64_t ld, cublasOperatio
     return turned == CUBLAS_OP_T ? matrix{at, type, ld, 1, true} : matrix{at, type, 1, ld, false};
 }
 
-template <typename real> static real number(const matrix &x, int64_t i, int64_t j) {
-    const int64_t at = i * x.down + j * x.right;
-    if (x.type != CUDA_R_16BF) return static_cast<const real *>(x.at)[at];
-    const uint32_t u = (uint32_t) static_cast<const uint16_t *>(x.at)[at] << 16;
+template <typename real> static inline real number(real x) {
+    return x;
+}
+
+template <typename real> static inline real number(uint16_t bits) {
+    const uint32_t u = (uint32_t)bits << 16;
     float f;
     memcpy(&f, &u, sizeof f);
     return (real)f;
 }
 
-/* C = alpha A B + beta C; where beta is 0 C is not read. */
-template <typename real>
+/* C = alpha A B + beta C; where beta is 0 C is not read. Inner loops run along memory. */
+template <typename real, typename element>
 static void multiply(int m, int n, int k, real alpha, matrix a, matrix b, real beta, real *c,
                      int ldc) {
-    for (int64_t j = 0; j < n; j++)
-        for (int64_t i = 0; i < m; i++) {
-            real sum = 0;
-            for (int64_t l = 0; l < k; l++)
-                sum += number<real>(a, i, l) * number<real>(b, l, j);
-            real *out = c + j * ldc + i;
-            *out = alpha * sum + (beta != 0 ? beta * *out : 0);
+    const element *x = static_cast<const element *>(a.at), *y = static_cast<const element *>(b.at);
+    for (int64_t j = 0; j < n; j++) {
+        real *out = c + j * ldc;
+        for (int64_t i = 0; i < m; i++)
+            out[i] = beta != 0 ? beta * out[i] : 0;
+        for (int64_t l = 0; !a.turned && l < k; l++) {
+            const real by = alpha * number<real>(y[l * b.down + j * b.right]);
+            const element *from = x + l * a.right;
+            for (int64_t i = 0; i < m; i++)
+                out[i] += by * number<real>(from[i]);
         }
+        for (int64_t i = 0; a.turned && i < m; i++) {
+            const element *from = x + i * a.down;
+            real sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t l = 0; l < k; l++)
+                sum += number<real>(from[l]) * number<real>(y[l * b.down + j * b.right]);
+            out[i] += alpha * sum;
+        }
+    }
 }
 
 /* Inside a launch, where the device's memory can be reached; scalars are the host's. */
-template <typename real>
+template <typename real, typename element>
 static void launch(int m, int n, int k, const void *alpha, matrix a, matrix b, const void *beta,
                    void *c, int ldc) {
     const real one = *static_cast<const real *>(alpha), more = *static_cast<const real *>(beta);
-    auto cublas_product = multiply<real>;
+    auto cublas_product = multiply<real, element>;
     FLIP_LAUNCH(cublas_product, 1, 1, 0, m, n, k, one, a, b, more, static_cast<real *>(c), ldc);
 }
 
@@ -84,9 +98,11 @@ cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t transa, cublasOper
     const matrix x = seen(a, a_type, lda, transa), y = seen(b, b_type, ldb, transb);
     if (refused(m, n, k, x, lda, y, ldb, c_type, ldc, compute)) return CUBLAS_STATUS_INVALID_VALUE;
     if (c_type == CUDA_R_64F)
-        launch<double>(m, n, k, alpha, x, y, beta, c, ldc);
+        launch<double, double>(m, n, k, alpha, x, y, beta, c, ldc);
+    else if (a_type == CUDA_R_32F)
+        launch<float, float>(m, n, k, alpha, x, y, beta, c, ldc);
     else
-        launch<float>(m, n, k, alpha, x, y, beta, c, ldc);
+        launch<float, uint16_t>(m, n, k, alpha, x, y, beta, c, ldc);
     return CUBLAS_STATUS_SUCCESS;
 }
 

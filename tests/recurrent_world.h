@@ -137,18 +137,6 @@ static run open_run(const plain *p, variant v) {
     return r;
 }
 
-/* On a device the steps of a node lie on one rank; other distributions are refused. */
-static bool is_refused(variant v) {
-    return v.n_time > 1 && test_kernels();
-}
-
-static void check_refused(const run *r) {
-    CHECK(flip_tape_status(r->tape) == FLIP_ERROR_USAGE &&
-              strstr(flip_error_message(), "on one rank; use --distribute nodes"),
-          "%s", flip_error_message());
-    flip_error_clear();
-}
-
 static void close_run(run *r) {
     flip_carry_destroy(&r->carry);
     flip_tape_destroy(&r->tape);

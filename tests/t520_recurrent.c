@@ -322,7 +322,6 @@ static void test_recurrent(void **state) {
                              done % 5 < 2,
                              done % 7 < 3,
                              0};
-                if (is_refused(v)) continue;
                 run r = open_run(p, v);
                 check_pass(&r);
                 check_pass(&r); /* memory of the last pass serves again */
@@ -347,16 +346,6 @@ static void test_refusals(void **state) {
                     : flip_tape_status(r.tape) == FLIP_ERROR_USAGE &&
                           strstr(flip_error_message(), "use --distribute time"),
           "%s", flip_error_message());
-    if (size > 1 && test_kernels()) {
-        close_run(&r);
-        r = open_run(p,
-                     (variant){.n_time = size, .exchange = FLIP_EXCHANGE_WAVEFRONT, .n_blocks = 2});
-        flip_tape_reset(r.tape, true, 1);
-        flip_tape_block(r.tape, r.layout, r.carry, 0, true);
-        a = flip_tape_input(r.tape, r.layout->n_rows, flip_layout_steps(r.layout, 0), DIM, x, true);
-        flip_lstm(r.tape, a, FLIP_VAR_NONE, r.wx, r.wh, r.b);
-        check_refused(&r);
-    }
     /* block 1 before block 0 */
     flip_error_clear();
     flip_carry_clear(r.carry);

@@ -71,7 +71,7 @@ typedef struct flip_model flip_model;
 /* Registers the parameters ("W1", "b1", …: the letters of the equations and the layer); call before
  * flip_params_finish. Refuses settings that the model does not have. */
 flip_status flip_model_create(flip_model **model, flip_params *params, const flip_model_params *p);
-void flip_model_destroy(flip_model **model);
+void flip_model_destroy(flip_model **model); /* on a device before its tape */
 /* Can this model run with time cut into n_time chunks that are coupled so? Refuses plainly. */
 flip_status flip_model_distribution_fits(const flip_model_params *p, int n_time,
                                          flip_temporal_exchange exchange);

@@ -208,6 +208,7 @@ size_t flip_tape_saved(const flip_tape *tape);
 /* ---- a device ----
  * Host arrays that operators borrow are copied to the device at each pass, or, held, once; a held
  * array may be written only after it was let go, or is held again. On a CPU nothing is done. */
+bool flip_tape_on_device(const flip_tape *tape);
 flip_status flip_tape_hold(flip_tape *tape, const void *host, size_t bytes);
 void flip_tape_let_go(flip_tape *tape, const void *host);
 flip_status flip_tape_hold_adjacency(flip_tape *tape, const flip_adjacency *adjacency);

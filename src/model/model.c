@@ -286,7 +286,7 @@ static flip_status keep_aggregation(flip_model *model, flip_tape *tape, const fl
     size_t n = (size_t)rows * (size_t)steps * (size_t)dim;
     FLIP_TRY(flip_alloc(&kept->aggregated, n, sizeof(flip_real), "aggregated features"));
     memcpy(kept->aggregated, flip_tape_value(tape, z), n * sizeof(flip_real));
-    kept->tape = tape;
+    kept->tape = flip_tape_on_device(tape) ? tape : NULL; /* else nothing is held */
     FLIP_TRY(flip_tape_hold(tape, kept->aggregated, n * sizeof(flip_real)));
     flip_tape_release(tape, z);
     kept->features = block->features;

@@ -12,6 +12,7 @@ typedef struct slot {
     flip_real **state;   /* [n_blocks + 1] each [n], or NULL */
     bool *known;         /* [n_blocks + 1] */
     flip_real *gradient; /* [n] or NULL */
+    flip_real *round[2]; /* [n] of the host: gradients and states on a device that go round */
     int32_t gradient_of; /* the block whose beginning it belongs to; -1 = none */
 } slot;
 
@@ -34,6 +35,8 @@ static void finish_slot(const flip_carry *carry, slot *s) {
     for (int32_t k = 0; s->state && k <= carry->n_blocks; k++)
         carry->kernels->give_back(s->state[k]);
     carry->kernels->give_back(s->gradient);
+    for (int i = 0; i < 2; i++)
+        carry->kernels->give_back_pinned(s->round[i]);
     flip_free(s->state);
     flip_free(s->known);
     *s = (slot){.gradient_of = -1};
@@ -199,6 +202,18 @@ flip_real *tape_carry_give(flip_tape *tape, const record *r) {
     if (!s->known[tape->block]) return NULL;
     s->gradient_of = tape->block;
     return s->gradient;
+}
+
+flip_status tape_carry_mirror(flip_tape *tape, const record *r, bool forward, flip_real *state,
+                              mirror *m) {
+    *m = (mirror){.values = state, .host = state};
+    if (!state || !tape->kernels->on_device) return FLIP_OK;
+    slot *s = &tape->carry->slots[r->slot];
+    if (!s->round[forward])
+        FLIP_TRY(tape->kernels->take_pinned(&s->round[forward], s->n * sizeof(flip_real),
+                                            "a state between blocks"));
+    m->host = s->round[forward];
+    return FLIP_OK;
 }
 
 bool tape_carry_last(const flip_tape *tape) {

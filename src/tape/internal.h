@@ -182,6 +182,7 @@ struct flip_tape {
     pool *pool;
     reach *reach;
     staging staged;
+    struct mirrors *mirrors;
     variable *vars;
     int32_t n_vars, max_vars;
     record *records;
@@ -211,6 +212,21 @@ static inline int64_t size_of(const variable *v) {
 flip_status tape_output(flip_tape *tape, record *r, int from);
 /* Pool memory that lives until r's backward is done. */
 flip_status tape_save(flip_tape *tape, record *r, int slot, size_t bytes);
+/* ---- mirror.c: values that ranks exchange ---- */
+typedef struct mirrors mirrors;
+flip_status mirrors_create(mirrors **all, const flip_kernels *kernels);
+void mirrors_destroy(mirrors **all);
+/* Values where the kernels have them, and where the host does: the same on a CPU. */
+typedef struct mirror {
+    flip_real *values, *host;
+} mirror;
+/* Of n values (NULL: of none), until it is closed; nothing is copied. */
+flip_status mirror_open(flip_tape *tape, mirror *m, const flip_real *values, size_t n);
+void mirror_close(flip_tape *tape, mirror *m); /* no message reads or writes it any more */
+/* Values first … first+n-1 of the device to the host, there on return; and back. */
+void mirror_receive(const flip_tape *tape, const mirror *m, size_t first, size_t n);
+void mirror_send(const flip_tape *tape, const mirror *m, size_t first, size_t n);
+
 /* Where the gradient of input i goes. Every backward asks once for each of its inputs. */
 typedef struct target {
     flip_real *gradient; /* NULL: it needs none */
@@ -250,6 +266,10 @@ const flip_real *tape_carry_gradient(const flip_tape *tape, const record *r);
 /* Where backward writes the gradient of the state at the block's beginning (all of it; it may be
  * the memory of the one at the end, read before); NULL: there was no such state. */
 flip_real *tape_carry_give(flip_tape *tape, const record *r);
+/* The mirror of a whole state of the slot that goes round to the block's other end (forward), or of
+ * its gradient: the message may be on its way until the next block's. Not to be closed. */
+flip_status tape_carry_mirror(flip_tape *tape, const record *r, bool forward, flip_real *state,
+                              mirror *m);
 bool tape_carry_last(const flip_tape *tape); /* the timeline ends with this block */
 
 /* values [n] of the kernels' memory, and *more where it is not NULL, summed over comm's ranks:

@@ -145,9 +145,6 @@ static void take_back(const band *b, const flip_real *dnext, flip_real *dkept, f
 static flip_status band_shape(const flip_tape *tape, const record *r, shape *out) {
     const flip_layout *l = tape->layout;
     FLIP_TRY(shape_same(tape, r, out));
-    if (l && l->n_time > 1 && tape->kernels->on_device)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "on a GPU TM-GCN's band wants all steps of a node on "
-                                           "one rank; use --distribute nodes");
     if (l && l->n_time > 1 && l->exchange == FLIP_EXCHANGE_WAVEFRONT)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "TM-GCN's band has no state to hand over; use "
                                            "--distribute window, time, grid or nodes");
@@ -157,42 +154,72 @@ static flip_status band_shape(const flip_tape *tape, const record *r, shape *out
     return FLIP_OK;
 }
 
+/* Values of rows and steps in the node layout, of so many rows. */
+static size_t of_rows(const band *b, int64_t rows) {
+    return (size_t)(rows * b->steps * b->dim);
+}
+
 /* x and y travel slice by slice; what the next block looks back at is taken from x on the way. */
 static flip_status forward_moved(const band *b, const variable *x, const flip_real *earlier,
                                  flip_real *next, variable *out) {
     flip_layout *l = b->layout;
-    pool *p = b->tape->pool;
-    int32_t block = b->tape->block, first, n;
-    size_t bytes = (size_t)(b->rows * b->steps * b->dim) * sizeof(flip_real);
+    flip_tape *tape = b->tape;
+    int32_t block = tape->block, first, n;
+    const size_t all = of_rows(b, b->rows), size = (size_t)size_of(x);
     flip_real *xn, *yn;
-    FLIP_TRY(pool_alloc(p, &xn, bytes));
-    FLIP_TRY(pool_alloc(p, &yn, bytes));
-    FLIP_TRY(flip_layout_to_nodes_begin(l, block, 0, b->dim, x->value));
+    mirror from, xs, ys, to;
+    FLIP_TRY(pool_alloc(tape->pool, &xn, all * sizeof *xn));
+    FLIP_TRY(pool_alloc(tape->pool, &yn, all * sizeof *yn));
+    FLIP_TRY(mirror_open(tape, &from, x->value, size));
+    FLIP_TRY(mirror_open(tape, &xs, xn, all));
+    FLIP_TRY(mirror_open(tape, &ys, yn, all));
+    FLIP_TRY(mirror_open(tape, &to, out->value, size));
+    mirror_receive(tape, &from, 0, size);
+    FLIP_TRY(flip_layout_to_nodes_begin(l, block, 0, b->dim, from.host));
     for (int32_t s = 0; s < l->slices; s++) {
         if (s + 1 < l->slices)
-            FLIP_TRY(flip_layout_to_nodes_begin(l, block, s + 1, b->dim, x->value));
-        FLIP_TRY(flip_layout_to_nodes_end(l, xn));
+            FLIP_TRY(flip_layout_to_nodes_begin(l, block, s + 1, b->dim, from.host));
+        FLIP_TRY(flip_layout_to_nodes_end(l, xs.host));
         flip_layout_slice(l, s, l->n_own, &first, &n);
+        mirror_send(tape, &xs, of_rows(b, first), of_rows(b, n));
         sum_rows(b, first, n, earlier, xn, yn);
+        mirror_receive(tape, &ys, of_rows(b, first), of_rows(b, n));
         if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
-        FLIP_TRY(flip_layout_to_time_begin(l, block, s, b->dim, yn, out->value));
+        FLIP_TRY(flip_layout_to_time_begin(l, block, s, b->dim, ys.host, to.host));
     }
     FLIP_TRY(flip_layout_to_time_end(l));
+    mirror_send(tape, &to, 0, size);
     if (next) leave(b, earlier, xn, next);
-    pool_free(p, xn);
-    pool_free(p, yn);
+    mirror_close(tape, &from);
+    mirror_close(tape, &xs);
+    mirror_close(tape, &ys);
+    mirror_close(tape, &to);
+    pool_free(tape->pool, xn);
+    pool_free(tape->pool, yn);
     return FLIP_OK;
 }
 
 static flip_status forward_window(const band *b, const variable *x, const flip_real *kept,
                                   flip_real *next, variable *out) {
-    pool *p = b->tape->pool;
+    flip_tape *tape = b->tape;
+    const size_t n = (size_t)(b->rows * b->e * b->dim), size = (size_t)size_of(x);
+    const size_t n_kept = (size_t)(b->rows * b->kept * b->dim);
     flip_real *earlier;
-    FLIP_TRY(pool_alloc(p, &earlier, (size_t)(b->rows * b->e * b->dim) * sizeof *earlier));
-    FLIP_TRY(flip_layout_window(b->layout, b->tape->block, b->window - 1, b->dim, kept, x->value,
-                                earlier));
+    mirror from, old, to;
+    FLIP_TRY(pool_alloc(tape->pool, &earlier, n * sizeof *earlier));
+    FLIP_TRY(mirror_open(tape, &from, x->value, size));
+    FLIP_TRY(mirror_open(tape, &old, kept, n_kept));
+    FLIP_TRY(mirror_open(tape, &to, earlier, n));
+    mirror_receive(tape, &from, 0, size);
+    mirror_receive(tape, &old, 0, n_kept);
+    FLIP_TRY(flip_layout_window(b->layout, tape->block, b->window - 1, b->dim, old.host, from.host,
+                                to.host));
+    mirror_send(tape, &to, 0, n);
     sum_rows(b, 0, b->rows, earlier, x->value, out->value);
-    pool_free(p, earlier);
+    mirror_close(tape, &from);
+    mirror_close(tape, &old);
+    mirror_close(tape, &to);
+    pool_free(tape->pool, earlier);
     if (next) leave(b, kept, x->value, next);
     return FLIP_OK;
 }
@@ -221,31 +248,66 @@ static flip_status band_forward(flip_tape *tape, record *r) {
 static flip_status backward_moved(const band *b, record *r, const flip_real *dnext,
                                   flip_real *dearlier) {
     flip_layout *l = b->layout;
-    pool *p = b->tape->pool;
-    const variable *out = tape_out(b->tape, r);
-    int32_t block = b->tape->block, first, n;
-    size_t bytes = (size_t)(b->rows * b->steps * b->dim) * sizeof(flip_real);
+    flip_tape *tape = b->tape;
+    int32_t block = tape->block, first, n;
+    const size_t all = of_rows(b, b->rows), size = (size_t)size_of(tape_out(tape, r));
     flip_real *dy, *dx, *back;
-    FLIP_TRY(pool_alloc(p, &dy, bytes));
-    FLIP_TRY(pool_alloc(p, &dx, bytes));
-    FLIP_TRY(pool_alloc(p, &back, (size_t)size_of(tape_in(b->tape, r, 0)) * sizeof *back));
-    FLIP_TRY(flip_layout_to_nodes_begin(l, block, 0, b->dim, out->gradient));
+    mirror from, dys, dxs, to;
+    FLIP_TRY(pool_alloc(tape->pool, &dy, all * sizeof *dy));
+    FLIP_TRY(pool_alloc(tape->pool, &dx, all * sizeof *dx));
+    FLIP_TRY(pool_alloc(tape->pool, &back, size * sizeof *back));
+    FLIP_TRY(mirror_open(tape, &from, tape_out(tape, r)->gradient, size));
+    FLIP_TRY(mirror_open(tape, &dys, dy, all));
+    FLIP_TRY(mirror_open(tape, &dxs, dx, all));
+    FLIP_TRY(mirror_open(tape, &to, back, size));
+    mirror_receive(tape, &from, 0, size);
+    FLIP_TRY(flip_layout_to_nodes_begin(l, block, 0, b->dim, from.host));
     for (int32_t s = 0; s < l->slices; s++) {
         if (s + 1 < l->slices)
-            FLIP_TRY(flip_layout_to_nodes_begin(l, block, s + 1, b->dim, out->gradient));
-        FLIP_TRY(flip_layout_to_nodes_end(l, dy));
+            FLIP_TRY(flip_layout_to_nodes_begin(l, block, s + 1, b->dim, from.host));
+        FLIP_TRY(flip_layout_to_nodes_end(l, dys.host));
         flip_layout_slice(l, s, l->n_own, &first, &n);
+        mirror_send(tape, &dys, of_rows(b, first), of_rows(b, n));
         sum_rows_back(b, first, n, dy, dearlier, dx, false);
     }
     if (dnext) take_back(b, dnext, dearlier, dx);
+    mirror_receive(tape, &dxs, 0, all);
     for (int32_t s = 0; s < l->slices; s++) {
         if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
-        FLIP_TRY(flip_layout_to_time_begin(l, block, s, b->dim, dx, back));
+        FLIP_TRY(flip_layout_to_time_begin(l, block, s, b->dim, dxs.host, to.host));
     }
     FLIP_TRY(flip_layout_to_time_end(l));
-    pool_free(p, dy);
-    pool_free(p, dx);
-    return tape_give_gradient(b->tape, r, 0, back);
+    mirror_send(tape, &to, 0, size);
+    mirror_close(tape, &from);
+    mirror_close(tape, &dys);
+    mirror_close(tape, &dxs);
+    mirror_close(tape, &to);
+    pool_free(tape->pool, dy);
+    pool_free(tape->pool, dx);
+    return tape_give_gradient(tape, r, 0, back);
+}
+
+/* What comes back is added to x's and the kept steps' gradients, on the host. */
+static flip_status window_back(const band *b, const flip_real *dearlier, flip_real *dkept,
+                               flip_real *dx) {
+    flip_tape *tape = b->tape;
+    const size_t n = (size_t)(b->rows * b->e * b->dim), size = of_rows(b, b->rows);
+    const size_t n_kept = (size_t)(b->rows * b->kept * b->dim);
+    mirror from, old, to;
+    FLIP_TRY(mirror_open(tape, &from, dearlier, n));
+    FLIP_TRY(mirror_open(tape, &old, dkept, n_kept));
+    FLIP_TRY(mirror_open(tape, &to, dx, size));
+    mirror_receive(tape, &from, 0, n);
+    mirror_receive(tape, &old, 0, n_kept);
+    mirror_receive(tape, &to, 0, size);
+    FLIP_TRY(flip_layout_window_back(b->layout, tape->block, b->window - 1, b->dim, from.host,
+                                     old.host, to.host));
+    mirror_send(tape, &old, 0, n_kept);
+    mirror_send(tape, &to, 0, size);
+    mirror_close(tape, &from);
+    mirror_close(tape, &old);
+    mirror_close(tape, &to);
+    return FLIP_OK;
 }
 
 static flip_status backward_window(const band *b, record *r, const flip_real *dnext,
@@ -259,8 +321,7 @@ static flip_status backward_window(const band *b, record *r, const flip_real *dn
     sum_rows_back(b, 0, b->rows, tape_out(b->tape, r)->gradient, earlier, to.gradient,
                   to.accumulate);
     if (dnext) take_back(b, dnext, dkept, to.gradient);
-    FLIP_TRY(flip_layout_window_back(b->layout, b->tape->block, b->window - 1, b->dim, earlier,
-                                     dkept, to.gradient));
+    FLIP_TRY(window_back(b, earlier, dkept, to.gradient));
     pool_free(p, earlier);
     return FLIP_OK;
 }

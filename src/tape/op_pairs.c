@@ -4,6 +4,7 @@
 #include "internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct flip_pairs {
     int32_t n; /* pairs */
@@ -221,9 +222,6 @@ static flip_status gather_shape(const flip_tape *tape, const record *r, shape *o
     if (h->steps != p->steps)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "pairs of %d steps gather from %d", p->steps,
                          h->steps);
-    if (p->plan && tape->kernels->on_device)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "pairs of nodes of several ranks are not gathered on a "
-                                           "GPU; use one rank, or --device cpu");
     *out = (shape){p->n, 1, 2 * h->dim};
     return FLIP_OK;
 }
@@ -234,15 +232,23 @@ static flip_status gather_forward(flip_tape *tape, record *r) {
     int64_t dim = h->dim;
     flip_real *halo = NULL;
     const int32_t *end = NULL;
+    const size_t own = (size_t)size_of(h), n_halo = (size_t)(p->n_halo * dim);
+    mirror from = {.values = NULL}, arrive = from;
     FLIP_TRY(tape_reach(tape, p->end, 2 * (size_t)p->n * sizeof *end, &end));
     if (p->plan) {
-        FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)(p->n_halo * dim) * sizeof(flip_real)));
-        FLIP_TRY(flip_plan_forward_begin(p->plan, h->value, (size_t)dim, halo));
+        FLIP_TRY(pool_alloc(tape->pool, &halo, n_halo * sizeof(flip_real)));
+        FLIP_TRY(mirror_open(tape, &from, h->value, own));
+        FLIP_TRY(mirror_open(tape, &arrive, halo, n_halo));
+        mirror_receive(tape, &from, 0, own);
+        FLIP_TRY(flip_plan_forward_begin(p->plan, from.host, (size_t)dim, arrive.host));
     }
     FLIP_TRY(tape_output(tape, r, -1));
     if (p->plan) FLIP_TRY(flip_plan_forward_end(p->plan));
+    mirror_send(tape, &arrive, 0, n_halo);
     tape->kernels->gather_rows(2 * (int64_t)p->n, dim, tape_out(tape, r)->value, end, h->value,
                                halo);
+    mirror_close(tape, &from);
+    mirror_close(tape, &arrive);
     pool_free(tape->pool, halo);
     tape_traffic(tape, FLIP_STAGE_EXCHANGE, 4 * (uint64_t)p->n * (uint64_t)dim * sizeof(flip_real),
                  0);
@@ -260,25 +266,44 @@ static flip_status pull_ends(flip_tape *tape, const flip_pairs *p, int32_t from,
     return FLIP_OK;
 }
 
+/* What other ranks' pairs add to own rows dh [n]: on a CPU in place; else summed on the host. */
+static flip_status add_arrived(flip_tape *tape, const flip_pairs *p, flip_real *dh, size_t n) {
+    flip_real *arrived;
+    mirror m;
+    if (!tape->kernels->on_device) return flip_plan_backward_end(p->plan, dh);
+    FLIP_TRY(pool_alloc(tape->pool, &arrived, n * sizeof *arrived));
+    FLIP_TRY(mirror_open(tape, &m, arrived, n));
+    if (n > 0) memset(m.host, 0, n * sizeof *arrived);
+    FLIP_TRY(flip_plan_backward_end(p->plan, m.host));
+    mirror_send(tape, &m, 0, n);
+    if (dh) tape->kernels->move(1, 1, (int64_t)n, dh, 0, 0, arrived, 0, 0, true);
+    mirror_close(tape, &m);
+    pool_free(tape->pool, arrived);
+    return FLIP_OK;
+}
+
 static flip_status gather_backward(flip_tape *tape, record *r) {
     const variable *h = tape_in(tape, r, 0);
     const flip_pairs *p = r->pairs;
     int64_t dim = h->dim;
     const flip_real *dz = tape_out(tape, r)->gradient;
+    const size_t own = (size_t)size_of(h), n_halo = (size_t)(p->n_halo * dim);
     flip_real *halo = NULL;
+    mirror leave = {.values = NULL};
     if (p->plan) {
-        size_t bytes = (size_t)(p->n_halo * dim) * sizeof(flip_real);
-        FLIP_TRY(pool_alloc(tape->pool, &halo, bytes));
-        tape->kernels->clear(halo, bytes);
+        FLIP_TRY(pool_alloc(tape->pool, &halo, n_halo * sizeof *halo));
+        tape->kernels->clear(halo, n_halo * sizeof *halo);
         FLIP_TRY(pull_ends(tape, p, p->n_own_rows, p->n_rows, dim, dz, halo));
-        FLIP_TRY(flip_plan_backward_begin(p->plan, halo, (size_t)dim));
+        FLIP_TRY(mirror_open(tape, &leave, halo, n_halo));
+        mirror_receive(tape, &leave, 0, n_halo);
+        FLIP_TRY(flip_plan_backward_begin(p->plan, leave.host, (size_t)dim));
     }
     target to;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
-    if (to.gradient && !to.accumulate)
-        tape->kernels->clear(to.gradient, (size_t)size_of(h) * sizeof(flip_real));
+    if (to.gradient && !to.accumulate) tape->kernels->clear(to.gradient, own * sizeof *halo);
     if (to.gradient) FLIP_TRY(pull_ends(tape, p, 0, p->n_own_rows, dim, dz, to.gradient));
-    if (p->plan) FLIP_TRY(flip_plan_backward_end(p->plan, to.gradient));
+    if (p->plan) FLIP_TRY(add_arrived(tape, p, to.gradient, own));
+    mirror_close(tape, &leave);
     pool_free(tape->pool, halo);
     return FLIP_OK;
 }

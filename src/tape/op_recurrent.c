@@ -65,9 +65,6 @@ static flip_status recurrent_shape(const flip_tape *tape, const record *r, shape
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "a recurrent layer looks back to the first step: no window of steps is "
                          "enough; use --distribute time, wavefront, grid or nodes");
-    if (tape->kernels->on_device && way_of(tape) != LOCAL)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "on a GPU a recurrent layer wants all steps of a node "
-                                           "on one rank; use --distribute nodes");
     FLIP_TRY(check_bias(tape, r->param[BX], cols));
     FLIP_TRY(check_bias(tape, r->param[BH], cols));
     *out = (shape){x->rows, x->steps, h};
@@ -133,16 +130,30 @@ static void meter(flip_tape *tape, const recurrent *j, int64_t rows, int product
 
 /* ---- a state handed over ---- */
 
-/* Rows first … first+n-1 of both parts of a state of `rows` rows. */
+/* Values of a state of so many rows. */
+static size_t state_size(const recurrent *j, int64_t rows) {
+    return (size_t)(rows * states_of(j) * j->hidden);
+}
+
+/* Where part i of rows first … of a state begins. */
+static size_t part_at(const recurrent *j, int i, int64_t first) {
+    return (size_t)((i * j->rows + first) * j->hidden);
+}
+
+/* Rows first … first+n-1 of both parts of a state. */
 static flip_status hand_over(const recurrent *j, int32_t chunk, bool forward, bool send,
-                             flip_real *const part[2], int64_t first, int64_t n) {
-    size_t values = (size_t)(n * j->hidden);
+                             const mirror *state, int64_t first, int64_t n) {
+    const size_t values = (size_t)(n * j->hidden);
     for (int i = 0; i < states_of(j); i++) {
-        flip_real *at = part[i] + first * j->hidden;
-        if (send)
-            FLIP_TRY(flip_layout_send_state(j->layout, chunk, forward, at, values));
-        else
-            FLIP_TRY(flip_layout_receive_state(j->layout, chunk, forward, at, values));
+        const size_t at = part_at(j, i, first);
+        if (send) {
+            mirror_receive(j->tape, state, at, values);
+            FLIP_TRY(flip_layout_send_state(j->layout, chunk, forward, state->host + at, values));
+        } else {
+            FLIP_TRY(
+                flip_layout_receive_state(j->layout, chunk, forward, state->host + at, values));
+            mirror_send(j->tape, state, at, values);
+        }
     }
     return FLIP_OK;
 }
@@ -156,10 +167,13 @@ static int32_t ticket(const flip_tape *tape, const record *r, int32_t s) {
 }
 
 static flip_status wrap_around(const recurrent *j, int32_t ticket, bool forward,
-                               flip_real *const part[2], int64_t first, int64_t n) {
-    for (int i = 0; i < states_of(j); i++)
-        FLIP_TRY(flip_layout_send_wrap(j->layout, ticket, forward, part[i] + first * j->hidden,
-                                       (size_t)(n * j->hidden)));
+                               const mirror *state, int64_t first, int64_t n) {
+    const size_t values = (size_t)(n * j->hidden);
+    for (int i = 0; i < states_of(j); i++) {
+        const size_t at = part_at(j, i, first);
+        mirror_receive(j->tape, state, at, values);
+        FLIP_TRY(flip_layout_send_wrap(j->layout, ticket, forward, state->host + at, values));
+    }
     return FLIP_OK;
 }
 
@@ -175,10 +189,53 @@ static flip_status forward_local(flip_tape *tape, record *r, recurrent *j) {
     return recurrent_forward(j, 0, rows);
 }
 
-static flip_status begin_slice(flip_tape *tape, record *r, int32_t s) {
+/* Inputs of a record in both layouts, or their gradients, and its result. */
+typedef struct moves {
+    mirror time[2], nodes[2], y_time, y_nodes;
+} moves;
+
+static void close_moves(flip_tape *tape, moves *m) {
+    mirror *all[] = {&m->time[0], &m->time[1], &m->nodes[0], &m->nodes[1], &m->y_time, &m->y_nodes};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        mirror_close(tape, all[i]);
+}
+
+/* Values of so many rows in the node layout. */
+static size_t of_rows(const recurrent *j, int64_t rows, int64_t dim) {
+    return (size_t)(rows * j->steps * dim);
+}
+
+static flip_status open_result(flip_tape *tape, const record *r, const recurrent *j,
+                               const flip_real *time, const flip_real *nodes, moves *m) {
+    FLIP_TRY(mirror_open(tape, &m->y_time, time, (size_t)size_of(tape_out(tape, r))));
+    return mirror_open(tape, &m->y_nodes, nodes, of_rows(j, j->rows, j->hidden));
+}
+
+static flip_status open_inputs(flip_tape *tape, record *r, recurrent *j, moves *m) {
     for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
         const variable *x = tape_in(tape, r, i);
-        FLIP_TRY(flip_layout_to_nodes_begin(tape->layout, tape->block, s, x->dim, x->value));
+        const size_t moved = of_rows(j, j->rows, j->dim[i]), size = (size_t)size_of(x);
+        FLIP_TRY(tape_save(tape, r, MOVED_X + i, moved * sizeof(flip_real)));
+        j->x[i] = r->saved[MOVED_X + i];
+        FLIP_TRY(mirror_open(tape, &m->time[i], x->value, size));
+        FLIP_TRY(mirror_open(tape, &m->nodes[i], j->x[i], moved));
+        mirror_receive(tape, &m->time[i], 0, size);
+    }
+    return FLIP_OK;
+}
+
+static flip_status begin_slice(flip_tape *tape, record *r, const moves *m, int32_t s) {
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
+        FLIP_TRY(flip_layout_to_nodes_begin(tape->layout, tape->block, s, tape_in(tape, r, i)->dim,
+                                            m->time[i].host));
+    return FLIP_OK;
+}
+
+static flip_status end_slice(flip_tape *tape, record *r, const recurrent *j, const moves *m,
+                             int64_t first, int64_t n) {
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
+        FLIP_TRY(flip_layout_to_nodes_end(tape->layout, m->nodes[i].host));
+        mirror_send(tape, &m->nodes[i], of_rows(j, first, j->dim[i]), of_rows(j, n, j->dim[i]));
     }
     return FLIP_OK;
 }
@@ -186,67 +243,73 @@ static flip_status begin_slice(flip_tape *tape, record *r, int32_t s) {
 static flip_status forward_moved(flip_tape *tape, record *r, recurrent *j) {
     flip_layout *l = tape->layout;
     int32_t rows = l->n_own, first, n;
-    size_t cells = (size_t)rows * (size_t)j->steps;
+    moves m = {.y_time = {NULL}};
     set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
     set_state(j, tape_carry_next(tape, r), rows, j->end);
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
-        FLIP_TRY(tape_save(tape, r, MOVED_X + i, cells * (size_t)j->dim[i] * sizeof(flip_real)));
-        j->x[i] = r->saved[MOVED_X + i];
-    }
-    FLIP_TRY(tape_save(tape, r, MOVED_Y, cells * (size_t)j->hidden * sizeof(flip_real)));
+    FLIP_TRY(tape_save(tape, r, MOVED_Y, of_rows(j, rows, j->hidden) * sizeof(flip_real)));
     j->y = r->saved[MOVED_Y];
-    FLIP_TRY(begin_slice(tape, r, 0));
+    FLIP_TRY(open_inputs(tape, r, j, &m));
+    FLIP_TRY(open_result(tape, r, j, tape_out(tape, r)->value, j->y, &m));
+    FLIP_TRY(begin_slice(tape, r, &m, 0));
     for (int32_t s = 0; s < l->slices; s++) {
-        if (s + 1 < l->slices) FLIP_TRY(begin_slice(tape, r, s + 1));
-        for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
-            FLIP_TRY(flip_layout_to_nodes_end(l, r->saved[MOVED_X + i]));
+        if (s + 1 < l->slices) FLIP_TRY(begin_slice(tape, r, &m, s + 1));
         flip_layout_slice(l, s, rows, &first, &n);
+        FLIP_TRY(end_slice(tape, r, j, &m, first, n));
         FLIP_TRY(recurrent_forward(j, first, n));
-        FLIP_TRY(flip_layout_to_time_begin(l, tape->block, s, (int32_t)j->hidden, j->y,
-                                           tape_out(tape, r)->value));
+        mirror_receive(tape, &m.y_nodes, of_rows(j, first, j->hidden), of_rows(j, n, j->hidden));
+        FLIP_TRY(flip_layout_to_time_begin(l, tape->block, s, (int32_t)j->hidden, m.y_nodes.host,
+                                           m.y_time.host));
         if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
     }
-    return flip_layout_to_time_end(l);
+    FLIP_TRY(flip_layout_to_time_end(l));
+    mirror_send(tape, &m.y_time, 0, (size_t)size_of(tape_out(tape, r)));
+    close_moves(tape, &m);
+    return FLIP_OK;
 }
 
 /* The state at the block's beginning comes from the chunk before; at chunk 0 from the carry, where
  * the last chunk's state of the block before arrives when the block is run for the first time. */
-static flip_status wave_begin(flip_tape *tape, recurrent *j, bool arrives, int32_t first,
-                              int32_t n) {
+static flip_status wave_begin(flip_tape *tape, recurrent *j, bool arrives, const mirror *begin,
+                              int32_t first, int32_t n) {
     flip_layout *l = tape->layout;
-    if (!first_chunk(tape))
-        return hand_over(j, l->chunk - 1, true, false, (flip_real *const *)j->begin, first, n);
+    if (!first_chunk(tape)) return hand_over(j, l->chunk - 1, true, false, begin, first, n);
     if (!arrives) return FLIP_OK;
-    return hand_over(j, l->n_time - 1, true, false, (flip_real *const *)j->begin, first, n);
+    return hand_over(j, l->n_time - 1, true, false, begin, first, n);
 }
 
 static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
     flip_layout *l = tape->layout;
     int32_t rows = l->n_rows, first, n;
-    size_t state = (size_t)rows * (size_t)(states_of(j) * j->hidden) * sizeof(flip_real);
+    const size_t state = state_size(j, rows);
     flip_real *next = tape_carry_next(tape, r), *end;
     const bool last = last_chunk(tape), anew = next != NULL;
+    mirror from, to;
     set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
     if (!first_chunk(tape)) {
-        FLIP_TRY(tape_save(tape, r, BEGIN, state));
+        FLIP_TRY(tape_save(tape, r, BEGIN, state * sizeof *end));
         set_state(j, r->saved[BEGIN], rows, (flip_real **)j->begin);
     }
-    FLIP_TRY(pool_alloc(tape->pool, &end, last ? 0 : state));
+    FLIP_TRY(pool_alloc(tape->pool, &end, last ? 0 : state * sizeof *end));
     set_state(j, last ? next : end, rows, j->end);
+    FLIP_TRY(mirror_open(tape, &from, j->begin[0], state));
+    FLIP_TRY(last ? tape_carry_mirror(tape, r, true, next, &to)
+                  : mirror_open(tape, &to, end, state));
     for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
         j->x[i] = tape_in(tape, r, i)->value;
     j->y = tape_out(tape, r)->value;
     for (int32_t s = 0; s < l->slices; s++) {
         flip_layout_slice(l, s, rows, &first, &n);
-        FLIP_TRY(wave_begin(tape, j, anew && tape->block > 0, first, n));
+        FLIP_TRY(wave_begin(tape, j, anew && tape->block > 0, &from, first, n));
         if (last && anew) FLIP_TRY(flip_layout_wrap_end(l, ticket(tape, r, s), true));
         FLIP_TRY(recurrent_forward(j, first, n));
         if (!last)
-            FLIP_TRY(hand_over(j, l->chunk + 1, true, true, j->end, first, n));
+            FLIP_TRY(hand_over(j, l->chunk + 1, true, true, &to, first, n));
         else if (anew && !tape_carry_last(tape))
-            FLIP_TRY(wrap_around(j, ticket(tape, r, s), true, j->end, first, n));
+            FLIP_TRY(wrap_around(j, ticket(tape, r, s), true, &to, first, n));
     }
     FLIP_TRY(flip_layout_state_end(l));
+    mirror_close(tape, &from);
+    if (!last) mirror_close(tape, &to);
     pool_free(tape->pool, end);
     return FLIP_OK;
 }
@@ -303,48 +366,75 @@ static flip_status backward_local(flip_tape *tape, record *r, recurrent *j) {
     return recurrent_backward(j, 0, rows);
 }
 
-/* Gradients of x are made in place of x in the node layout, and travel to new memory. */
+/* Gradients of x in the node layout, in place of x, and where they travel to. */
+static flip_status open_moved_gradients(flip_tape *tape, record *r, recurrent *j, moves *m) {
+    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
+        const variable *x = tape_in(tape, r, i);
+        flip_real *back;
+        j->x[i] = r->saved[MOVED_X + i];
+        if (!x->needs_gradient) continue;
+        j->dx[i] = r->saved[MOVED_X + i];
+        FLIP_TRY(pool_alloc(tape->pool, &back, (size_t)size_of(x) * sizeof *back));
+        FLIP_TRY(mirror_open(tape, &m->time[i], back, (size_t)size_of(x)));
+        FLIP_TRY(mirror_open(tape, &m->nodes[i], j->dx[i], of_rows(j, j->rows, j->dim[i])));
+    }
+    return FLIP_OK;
+}
+
+static flip_status return_slice(flip_tape *tape, const recurrent *j, const moves *m, int32_t s,
+                                int64_t first, int64_t n) {
+    flip_layout *l = tape->layout;
+    for (int i = 0; s > 0 && i < 2; i++)
+        if (m->time[i].values) FLIP_TRY(flip_layout_to_time_end(l));
+    for (int i = 0; i < 2; i++) {
+        if (!m->time[i].values) continue;
+        mirror_receive(tape, &m->nodes[i], of_rows(j, first, j->dim[i]), of_rows(j, n, j->dim[i]));
+        FLIP_TRY(flip_layout_to_time_begin(l, tape->block, s, (int32_t)j->dim[i], m->nodes[i].host,
+                                           m->time[i].host));
+    }
+    return FLIP_OK;
+}
+
+/* The last slice has arrived: all of it is the inputs' gradients. */
+static flip_status give_moved(flip_tape *tape, record *r, moves *m) {
+    flip_real *back[2] = {m->time[0].values, m->time[1].values};
+    for (int i = 0; i < 2; i++)
+        if (back[i]) FLIP_TRY(flip_layout_to_time_end(tape->layout));
+    for (int i = 0; i < 2; i++)
+        if (back[i]) mirror_send(tape, &m->time[i], 0, (size_t)size_of(tape_in(tape, r, i)));
+    close_moves(tape, m);
+    for (int i = 0; i < 2; i++)
+        if (back[i]) FLIP_TRY(tape_give_gradient(tape, r, i, back[i]));
+    return FLIP_OK;
+}
+
 static flip_status backward_moved(flip_tape *tape, record *r, recurrent *j) {
     flip_layout *l = tape->layout;
     const variable *out = tape_out(tape, r);
     int32_t rows = l->n_own, first, n, hidden = out->dim;
-    flip_real *dy, *back[2] = {NULL, NULL};
+    flip_real *dy;
+    moves m = {.y_time = {NULL}};
     set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
     set_state(j, (flip_real *)tape_carry_gradient(tape, r), rows, (flip_real **)j->dend);
     set_state(j, tape_carry_give(tape, r), rows, j->dbegin);
     j->y = r->saved[MOVED_Y];
-    FLIP_TRY(
-        pool_alloc(tape->pool, &dy, (size_t)rows * (size_t)(j->steps * j->hidden) * sizeof *dy));
+    FLIP_TRY(pool_alloc(tape->pool, &dy, of_rows(j, rows, hidden) * sizeof *dy));
     j->dy = dy;
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
-        const variable *x = tape_in(tape, r, i);
-        j->x[i] = r->saved[MOVED_X + i];
-        if (!x->needs_gradient) continue;
-        j->dx[i] = r->saved[MOVED_X + i];
-        FLIP_TRY(pool_alloc(tape->pool, &back[i], (size_t)size_of(x) * sizeof(flip_real)));
-    }
-    FLIP_TRY(flip_layout_to_nodes_begin(l, tape->block, 0, hidden, out->gradient));
+    FLIP_TRY(open_moved_gradients(tape, r, j, &m));
+    FLIP_TRY(open_result(tape, r, j, out->gradient, dy, &m));
+    mirror_receive(tape, &m.y_time, 0, (size_t)size_of(out));
+    FLIP_TRY(flip_layout_to_nodes_begin(l, tape->block, 0, hidden, m.y_time.host));
     for (int32_t s = 0; s < l->slices; s++) {
         if (s + 1 < l->slices)
-            FLIP_TRY(flip_layout_to_nodes_begin(l, tape->block, s + 1, hidden, out->gradient));
-        FLIP_TRY(flip_layout_to_nodes_end(l, dy));
+            FLIP_TRY(flip_layout_to_nodes_begin(l, tape->block, s + 1, hidden, m.y_time.host));
+        FLIP_TRY(flip_layout_to_nodes_end(l, m.y_nodes.host));
         flip_layout_slice(l, s, rows, &first, &n);
+        mirror_send(tape, &m.y_nodes, of_rows(j, first, hidden), of_rows(j, n, hidden));
         FLIP_TRY(recurrent_backward(j, first, n));
-        for (int i = 0; s > 0 && i < 2; i++)
-            if (back[i]) FLIP_TRY(flip_layout_to_time_end(l));
-        for (int i = 0; i < 2; i++)
-            if (back[i])
-                FLIP_TRY(flip_layout_to_time_begin(l, tape->block, s, (int32_t)j->dim[i], j->dx[i],
-                                                   back[i]));
+        FLIP_TRY(return_slice(tape, j, &m, s, first, n));
     }
     pool_free(tape->pool, dy);
-    for (int i = 0; i < 2; i++) {
-        if (!back[i]) continue;
-        FLIP_TRY(flip_layout_to_time_end(l));
-    }
-    for (int i = 0; i < 2; i++)
-        if (back[i]) FLIP_TRY(tape_give_gradient(tape, r, i, back[i]));
-    return FLIP_OK;
+    return give_moved(tape, r, &m);
 }
 
 /* Gradients of states: from the chunk behind to the one before; from chunk 0 to the last of the
@@ -352,33 +442,38 @@ static flip_status backward_moved(flip_tape *tape, record *r, recurrent *j) {
 static flip_status backward_wave(flip_tape *tape, record *r, recurrent *j) {
     flip_layout *l = tape->layout;
     int32_t rows = l->n_rows, first, n;
-    size_t state = (size_t)rows * (size_t)(states_of(j) * j->hidden) * sizeof(flip_real);
+    const size_t state = state_size(j, rows);
     const bool begins = first_chunk(tape), ends = last_chunk(tape);
     flip_real *carried_end = (flip_real *)tape_carry_gradient(tape, r), *given, *own;
+    mirror from, to;
     given = tape_carry_give(tape, r);
-    FLIP_TRY(pool_alloc(tape->pool, &own, state));
+    FLIP_TRY(pool_alloc(tape->pool, &own, state * sizeof *own));
     set_state(j, ends ? carried_end : own, rows, (flip_real **)j->dend);
     set_state(j, begins ? given : own, rows, j->dbegin);
     set_state(j, begins ? (flip_real *)tape_carry_state(tape, r) : r->saved[BEGIN], rows,
               (flip_real **)j->begin);
+    FLIP_TRY(mirror_open(tape, &from, j->dend[0], state));
+    FLIP_TRY(begins ? tape_carry_mirror(tape, r, false, given, &to)
+                    : mirror_open(tape, &to, own, state));
     j->y = tape_out(tape, r)->value;
     j->dy = tape_out(tape, r)->gradient;
     FLIP_TRY(open_gradients(tape, r, j));
     for (int32_t s = 0; s < l->slices; s++) {
-        flip_real *const *end = (flip_real *const *)j->dend;
         flip_layout_slice(l, s, rows, &first, &n);
         if (!ends)
-            FLIP_TRY(hand_over(j, l->chunk + 1, false, false, end, first, n));
+            FLIP_TRY(hand_over(j, l->chunk + 1, false, false, &from, first, n));
         else if (carried_end)
-            FLIP_TRY(hand_over(j, 0, false, false, end, first, n));
+            FLIP_TRY(hand_over(j, 0, false, false, &from, first, n));
         if (begins) FLIP_TRY(flip_layout_wrap_end(l, ticket(tape, r, s), false));
         FLIP_TRY(recurrent_backward(j, first, n));
         if (!begins)
-            FLIP_TRY(hand_over(j, l->chunk - 1, false, true, j->dbegin, first, n));
+            FLIP_TRY(hand_over(j, l->chunk - 1, false, true, &to, first, n));
         else if (given && tape->block > 0)
-            FLIP_TRY(wrap_around(j, ticket(tape, r, s), false, j->dbegin, first, n));
+            FLIP_TRY(wrap_around(j, ticket(tape, r, s), false, &to, first, n));
     }
     FLIP_TRY(flip_layout_state_end(l));
+    mirror_close(tape, &from);
+    if (!begins) mirror_close(tape, &to);
     pool_free(tape->pool, own);
     return FLIP_OK;
 }

@@ -147,6 +147,10 @@ flip_status flip_tape_hold(flip_tape *tape, const void *host, size_t bytes) {
     return add(tape->reach, (copy){.host = host, .bytes = bytes, .held = true}, &c);
 }
 
+bool flip_tape_on_device(const flip_tape *tape) {
+    return tape->kernels->on_device;
+}
+
 void flip_tape_let_go(flip_tape *tape, const void *host) {
     copy *c = find(tape->reach, host);
     if (!c) return;

@@ -76,6 +76,7 @@ flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
     tape->product_size = params->bf16 ? 2 : sizeof(flip_real);
     flip_status status = pool_create(&tape->pool, "activations", k);
     if (status == FLIP_OK) status = reach_create(&tape->reach);
+    if (status == FLIP_OK) status = mirrors_create(&tape->mirrors, k);
     if (status == FLIP_OK && tape->params) status = flip_params_place(tape->params, k);
     if (status != FLIP_OK) flip_tape_destroy(out);
     return status;
@@ -86,6 +87,7 @@ void flip_tape_destroy(flip_tape **tape) {
     reach_destroy(&(*tape)->reach, (*tape)->kernels);
     (*tape)->kernels->give_back_pinned((*tape)->staged.own);
     (*tape)->kernels->give_back_pinned((*tape)->staged.halo);
+    mirrors_destroy(&(*tape)->mirrors);
     pool_destroy(&(*tape)->pool);
     flip_free((*tape)->vars);
     flip_free((*tape)->records);

@@ -189,8 +189,56 @@ static inline size_t flip_changes_work(int64_t n, int64_t changes) {
 /* Columns of sum_entries' table: one of 16 x 256 entries is half a megabyte. */
 enum { FLIP_TABLE_COLUMNS = 32 };
 
-/* The table. Every pointer is set. `rows` lists the rows to do (NULL = 0 … n_rows-1). Thread count
- * is that of the OpenMP runtime; results do not depend on it.
+/* An LSTM over several steps of some rows, products and cells in one pass. What a step multiplies,
+ * [x, x2, h before], is read where it lies. Row i at step t of a block stands at
+ * at + i * row + t * step. */
+typedef struct flip_lstm_block {
+    flip_real *at; /* NULL: absent */
+    int64_t row, step;
+} flip_lstm_block;
+
+typedef struct flip_lstm_rows {
+    int64_t m, steps, hidden;
+    int64_t dim[2]; /* columns of x and x2, 0 where one is absent */
+    flip_lstm_block x[2];
+    const flip_real *packed;  /* the weights, by `pack` */
+    const flip_real *bias;    /* [4 hidden] or NULL … */
+    int64_t bias_step;        /* … 0, or from row to row of a bias [m, 4 hidden] */
+    flip_lstm_block h_before; /* [m, hidden] before the first step; absent = 0 */
+    flip_lstm_block c_before; /* likewise */
+    flip_lstm_block y;        /* [m, steps, hidden] out: h of every step */
+    flip_lstm_block c;        /* likewise; with step = 0 the last alone */
+    flip_real *gates;         /* [m, steps, 4 hidden] out: activated [i f g o], or NULL */
+    bool stream;              /* gates are read only much later: past the caches */
+    flip_real *work;          /* [work_values] */
+} flip_lstm_rows;
+
+/* A step of the walk back. gates, c and dh as of lstm_backward below, but nothing of them is
+ * overwritten, and the gradient of h comes in two parts. */
+typedef struct flip_lstm_cells {
+    int64_t m, hidden;
+    flip_lstm_block gates, dgates; /* [m, 4 hidden] in, out */
+    flip_lstm_block c_before, c;   /* c_before absent = 0 */
+    flip_lstm_block dy, dh;        /* of h: from this step's readers and from the next step */
+    flip_real *dc;                 /* [m, hidden] in: from the next step, out: for the one before */
+    flip_real *sum;                /* [m, 4 hidden] += dgates, or NULL */
+    /* What is asked for early: gates, dy and c of the row so many rows and steps further. */
+    int64_t next_rows, next_steps;
+} flip_lstm_cells;
+
+typedef struct flip_lstm_kernels {
+    /* Values of the packed weights, and of a thread's work, for these columns. */
+    int64_t (*packed_values)(const int64_t dim[2], int64_t hidden);
+    int64_t (*work_values)(const int64_t dim[2], int64_t hidden);
+    /* weight [dim[0] + dim[1] + hidden, 4 hidden]: Wx over Wh */
+    void (*pack)(const int64_t dim[2], int64_t hidden, const flip_real *weight, flip_real *packed);
+    /* On the calling thread alone: callers share out rows. Sums run over the columns upwards. */
+    void (*forward)(const flip_lstm_rows *rows);
+    void (*backward)(const flip_lstm_cells *cells);
+} flip_lstm_kernels;
+
+/* The table. Every pointer is set, but for lstm where a table has none. `rows` lists the rows to do
+ * (NULL = 0 … n_rows-1). Thread count is that of the OpenMP runtime; results do not depend on it.
  *
  * Where arrays of the entries lie: on a CPU in ordinary memory; on a device in the table's own
  * memory, or in the host's pinned memory. Structs, and the pointers of flip_epilogue and flip_csr
@@ -201,6 +249,8 @@ typedef struct flip_kernels {
     const char *name; /* "reference", "c", "avx2", "avx512", "avx512+bf16", "cuda" */
     bool on_device;   /* host code may not read what the entries read and write */
     char device[96];  /* its name and where it is; "" on a CPU */
+    /* An LSTM in one pass, or NULL: step by step then. [1]: operands rounded to bfloat16. */
+    const flip_lstm_kernels *lstm[2];
 
     /* Memory, aligned to 64 bytes, not cleared; zero bytes give a valid pointer; NULL is given back
      * in peace. Pinned memory is the host's own, which a device reaches too. */

@@ -312,6 +312,7 @@ flip_var flip_band(flip_tape *tape, flip_var x, int32_t window);
  * Their exchange is the layout's; collective over layout->time. State: h (and c) of every node. */
 enum {
     FLIP_RECURRENT_CHUNK = 168,      /* most rows that a thread takes through all steps at once */
+    FLIP_LSTM_CHUNK = 84,            /* the same where an LSTM goes in one pass */
     FLIP_RECURRENT_GROUP = 512 << 10 /* bytes of the steps of them that it holds, or one step */
 };
 /* [i f g o] = [x, x2] Wx + h Wh + b; c' = sig(f) c + sig(i) tanh(g); h' = sig(o) tanh(c'); y_t =

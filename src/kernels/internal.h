@@ -36,10 +36,11 @@ void flip_kernels_use_edges(flip_kernels *table);   /* likewise */
     void flip_use_packed_##isa(flip_kernels *table);                                               \
     void flip_use_tables_##isa(flip_kernels *table);                                               \
     void flip_use_gemm_##isa(flip_kernels *table);                                                 \
-    void flip_use_gradient_##isa(flip_kernels *table);
+    void flip_use_gradient_##isa(flip_kernels *table);                                             \
+    void flip_use_lstm_##isa(flip_kernels *table);
 FLIP_SIMD_USES(avx2)
 FLIP_SIMD_USES(avx512)
-FLIP_SIMD_USES(bf16) /* gemm and gradient only: AVX512_BF16's own products */
+FLIP_SIMD_USES(bf16) /* gemm, gradient and lstm only: AVX512_BF16's own products */
 
 /* Each sets entries of the CUDA table; a table with an entry unset is refused. */
 /* The device and its libraries; its name goes to `name`. */

@@ -76,6 +76,17 @@ INLINE vec v_whole(vec x) {
 INLINE vec v_times_power(vec x, vec n) { /* x 2^n, n whole */
     return _mm512_scalef_ps(x, n);
 }
+INLINE vec v_raise(vec x, vec n) { /* x 2^n, n in the last bits of a vector */
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_castps_si512(n), 23)));
+}
+/* a / b for 1 <= b <= 2 to about one unit in the last place: a step of Newton's from 14 bits, half
+ * of a division's time. */
+INLINE vec v_quotient(vec a, vec b) {
+    vec about = _mm512_rcp14_ps(b);
+    vec error = _mm512_fnmadd_ps(b, about, _mm512_set1_ps(1.0f));
+    return a * _mm512_fmadd_ps(about, error, about);
+}
 INLINE vec v_minus_abs(vec x) {
     return _mm512_or_ps(x, _mm512_set1_ps(-0.0f));
 }
@@ -160,6 +171,13 @@ INLINE vec v_times_power(vec x, vec n) { /* x 2^n, n whole, -126 … 127 */
         _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return x * _mm256_castsi256_ps(power);
 }
+INLINE vec v_raise(vec x, vec n) {
+    return _mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
+}
+INLINE vec v_quotient(vec a, vec b) { /* reciprocals of 12 bits differ between makers */
+    return a / b;
+}
 INLINE vec v_minus_abs(vec x) {
     return _mm256_or_ps(x, _mm256_set1_ps(-0.0f));
 }
@@ -227,6 +245,26 @@ INLINE vec v_multiply_add(vec a, vec b, vec sum) {
     return v_fma(a, b, sum);
 }
 #endif
+
+INLINE vec load_up_to(const float *p, int64_t lanes) {
+    return lanes >= LANES ? v_load(p) : lanes > 0 ? v_load_some(p, v_first(lanes)) : v_zero();
+}
+
+/* A row as words; the last may be half real. Writes whole vectors. */
+INLINE void stage_words(bool rounded, float *to, const float *row, int64_t k) {
+#ifdef __AVX512BF16__
+    (void)rounded;
+    for (int64_t l = 0; l < k; l += 2 * LANES, to += LANES) {
+        vec low = load_up_to(row + l, k - l), high = load_up_to(row + l + LANES, k - l - LANES);
+        v_store(to, _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low)));
+    }
+#else
+    for (int64_t l = 0; l < k; l += LANES, to += LANES) {
+        vec x = load_up_to(row + l, k - l);
+        v_store(to, rounded ? v_round_bf16(x) : x);
+    }
+#endif
+}
 
 /* ---- dropout -------------------------------------------------------------------------------- */
 

@@ -126,26 +126,6 @@ typedef struct operands {
     float *staging;  /* [threads, STRIP, step] */
 } operands;
 
-static vec load_up_to(const float *p, int64_t lanes) {
-    return lanes >= LANES ? v_load(p) : lanes > 0 ? v_load_some(p, v_first(lanes)) : v_zero();
-}
-
-/* A row of A (or of a transposed B) as words; the last may be half real. Writes whole vectors. */
-static void stage_row(const operands *o, float *to, const float *row, int64_t k) {
-#ifdef __AVX512BF16__
-    (void)o;
-    for (int64_t l = 0; l < k; l += 2 * LANES, to += LANES) {
-        vec low = load_up_to(row + l, k - l), high = load_up_to(row + l + LANES, k - l - LANES);
-        v_store(to, _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low)));
-    }
-#else
-    for (int64_t l = 0; l < k; l += LANES, to += LANES) {
-        vec x = load_up_to(row + l, k - l);
-        v_store(to, o->rounded ? v_round_bf16(x) : x);
-    }
-#endif
-}
-
 /* Columns j … of B's rows, at most a panel: word after word. */
 static void pack_rows(const operands *o, const term *t, int64_t j, int vectors, float *to) {
     for (int64_t l = 0; l < t->k; l += PAIR)
@@ -182,8 +162,8 @@ static void pack_turned(const operands *o, const term *t, int64_t j, int vectors
             int64_t n = flip_min64(SOME, t->words - first);
             for (int64_t r = 0; r < 4; r++)
                 if (j + c + r < o->n)
-                    stage_row(o, words[r], t->b + (j + c + r) * t->ldb + first * PAIR,
-                              flip_min64(SOME * PAIR, t->k - first * PAIR));
+                    stage_words(o->rounded, words[r], t->b + (j + c + r) * t->ldb + first * PAIR,
+                                flip_min64(SOME * PAIR, t->k - first * PAIR));
                 else
                     memset(words[r], 0, sizeof words[r]);
             int64_t l = 0;
@@ -418,7 +398,7 @@ static void strip(const operands *o, const finish *f, int64_t i, int64_t rows, i
         for (int64_t r = 0; r < rows; r++) {
             float *to = staged + r * o->step;
             for (const term *t = o->terms; t < o->terms + o->n_terms; t++) {
-                stage_row(o, to, t->a + (i + r) * t->lda, t->k);
+                stage_words(o->rounded, to, t->a + (i + r) * t->lda, t->k);
                 to += (t->words + LANES - 1) / LANES * LANES;
             }
         }

@@ -107,10 +107,6 @@ typedef struct pair {
     bool rounded;
 } pair;
 
-static vec load_up_to(const float *p, int64_t lanes) {
-    return lanes >= LANES ? v_load(p) : lanes > 0 ? v_load_some(p, v_first(lanes)) : v_zero();
-}
-
 /* Words [ceil(rows / PAIR), width] of from[rows, real]: rows, rounded when asked, or pairs of rows;
  * zero past `real` and `rows`. */
 static void copy_part(float *to, int64_t width, const float *from, int64_t step, int64_t rows,

@@ -28,6 +28,7 @@ static void fill_simd(void) {}
         flip_use_tables_##isa(table);                                                              \
         flip_use_gemm_##isa(table);                                                                \
         flip_use_gradient_##isa(table);                                                            \
+        flip_use_lstm_##isa(table);                                                                \
     }
 USE_SIMD(avx2, "avx2")
 USE_SIMD(avx512, "avx512")
@@ -37,6 +38,7 @@ static void use_bf16(flip_kernels *table) {
     table->name = "avx512+bf16";
     flip_use_gemm_bf16(table);
     flip_use_gradient_bf16(table);
+    flip_use_lstm_bf16(table);
 }
 
 static void fill_simd(void) {

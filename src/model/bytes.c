@@ -88,7 +88,7 @@ static int64_t recurrent_work(const flip_model_params *p, int64_t inputs, int64_
     int64_t width = (gru ? 3 : 4) * state, k = inputs + state;
     int64_t group = FLIP_RECURRENT_GROUP / (int64_t)sizeof(flip_real), rows = FLIP_RECURRENT_CHUNK;
     return state == 0 ? 0
-                      : larger(group, rows * (k + state)) +
+                      : (gru ? 1 : 2) * larger(group, rows * (k + state)) +
                             rows * (k + (gru ? 2 : 3) * width + 5 * state) + 4 * k * width;
 }
 

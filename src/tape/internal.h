@@ -170,6 +170,7 @@ struct flip_tape {
     const int64_t *batch_key; /* [n_batch] of a batch's rows, or NULL */
     int32_t n_batch;
     bool training, recording; /* recording: backward will come */
+    bool bf16;                /* products of operands in bfloat16 */
     bool recompute;           /* what backward can make anew is not kept */
     int32_t saved_bits;       /* of a value that waits for backward; 0 = as it is */
     size_t saved_bytes;       /* most that has waited for a backward walk since create */

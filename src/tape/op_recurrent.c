@@ -106,6 +106,7 @@ static recurrent work_of(flip_tape *tape, record *r) {
     j.turned = tape_weight(tape, r->param[WH]);
     j.bias[0] = tape_weight(tape, r->param[BX]);
     j.bias[1] = tape_weight(tape, r->param[BH]);
+    if (!j.gru && j.steps > 0) j.fused = tape->kernels->lstm[tape->bf16];
     return j;
 }
 

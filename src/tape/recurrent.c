@@ -15,7 +15,10 @@
  * takes A's place and whose last columns are the share of dh_{t-1}. A GRU's reset gate acts after
  * the product with Wh, so there the two products stay apart. Weight gradients of a chunk are summed
  * in double over its steps; chunks are added in ascending order. Where gates were not kept,
- * backward makes them anew from x, h and c: one product more. */
+ * backward makes them anew from x, h and c: one product more.
+ *
+ * An LSTM goes another way where the machine does a step's products and cells in one pass:
+ * recurrent_lstm.c. */
 #include "recurrent.h"
 
 #include <omp.h>
@@ -128,6 +131,7 @@ flip_status recurrent_open(recurrent *j, bool backward) {
         j->tape->kernels->move(j->k, j->width, 1, turned, 1, j->k, weight, j->width, 1, false);
     }
     j->turned = turned;
+    if (j->fused) return lstm_open(j, backward);
     const size_t threads = on_device(j) ? 1 : (size_t)omp_get_max_threads();
     return pool_alloc(p, &j->work, threads * j->work_size);
 }
@@ -135,6 +139,7 @@ flip_status recurrent_open(recurrent *j, bool backward) {
 void recurrent_close(recurrent *j) {
     pool_free(j->tape->pool, (void *)j->weight);
     pool_free(j->tape->pool, (void *)j->turned);
+    pool_free(j->tape->pool, j->packed);
     pool_free(j->tape->pool, j->work);
 }
 
@@ -279,7 +284,7 @@ static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
 }
 
 /* Messages move on between chunks; MPI hears the first thread only. */
-static void keep_moving(recurrent *j) {
+void recurrent_keep_moving(recurrent *j) {
     if (!j->layout || omp_get_thread_num() != 0) return;
     flip_status status = flip_layout_progress(j->layout);
     if (status != FLIP_OK) j->status = status;
@@ -287,11 +292,12 @@ static void keep_moving(recurrent *j) {
 
 flip_status recurrent_forward(recurrent *j, int64_t first, int64_t rows) {
     int64_t chunk = chunk_rows(j, rows);
+    if (j->fused) return lstm_forward(j, first, rows);
     j->status = FLIP_OK;
 #pragma omp parallel for schedule(static) if (!on_device(j))
     for (int64_t i = 0; i < rows; i += chunk) {
         forward_chunk(j, first + i, rows - i < chunk ? rows - i : chunk);
-        keep_moving(j);
+        recurrent_keep_moving(j);
     }
     return j->status;
 }
@@ -417,12 +423,13 @@ static void add_weights(const recurrent *j, const scratch *s) {
 
 flip_status recurrent_backward(recurrent *j, int64_t first, int64_t rows) {
     int64_t chunk = chunk_rows(j, rows);
+    if (j->fused) return lstm_backward(j, first, rows);
     j->status = FLIP_OK;
 #pragma omp parallel for ordered schedule(static, 1) if (!on_device(j))
     for (int64_t i = 0; i < rows; i += chunk) {
         scratch s = my_scratch(j);
         backward_chunk(j, &s, first + i, rows - i < chunk ? rows - i : chunk);
-        keep_moving(j);
+        recurrent_keep_moving(j);
 #pragma omp ordered
         add_weights(j, &s);
     }

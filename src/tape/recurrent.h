@@ -28,14 +28,17 @@ typedef struct recurrent {
     flip_real *end[2];         /* … after the last; NULL = nobody asks */
     /* kept for backward, or NULL. LSTM: activated gates and c. GRU: gates and the product's share
      * of the candidate, h Wh + bh. */
-    flip_real *gates; /* [rows * steps, width], chunk by chunk, in a chunk step by step */
-    flip_real *cells; /* [rows * steps, H] likewise */
+    flip_real *gates; /* [rows * steps, width], chunk by chunk, in a chunk step by step … */
+    flip_real *cells; /* [rows * steps, H] likewise; with `fused` group of steps by group */
 
     const flip_real *dy;      /* [rows, steps, H] */
     flip_real *dx[2];         /* [rows, steps, dim]; NULL: not wanted. May be x */
     bool add[2];              /* add to dx */
     const flip_real *dend[2]; /* gradients of end, NULL = 0 */
     flip_real *dbegin[2];     /* … of begin, NULL: not wanted. May be dend */
+
+    const flip_lstm_kernels *fused; /* recurrent_lstm.c does the work; NULL: recurrent.c */
+    flip_real *packed;              /* its weights, pool memory */
 
     flip_layout *layout; /* messages to keep moving, or NULL */
     flip_real *work;     /* [threads, work_size] pool memory; on a GPU of one thread */
@@ -49,5 +52,12 @@ void recurrent_close(recurrent *j);
 /* Rows first … first+rows-1. Chunks of a call do not depend on threads. */
 flip_status recurrent_forward(recurrent *j, int64_t first, int64_t rows);
 flip_status recurrent_backward(recurrent *j, int64_t first, int64_t rows);
+/* Between chunks. */
+void recurrent_keep_moving(recurrent *j);
+
+/* recurrent_lstm.c: the same where `fused` is set; the weights are in one piece already. */
+flip_status lstm_open(recurrent *j, bool backward);
+flip_status lstm_forward(recurrent *j, int64_t first, int64_t rows);
+flip_status lstm_backward(recurrent *j, int64_t first, int64_t rows);
 
 #endif

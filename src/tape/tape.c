@@ -65,6 +65,7 @@ flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
     tape->given_key = params->key;
     tape->n_own = params->n_own;
     tape->kernels = k;
+    tape->bf16 = params->bf16;
     tape->recompute = params->saved != FLIP_SAVED_KEEP;
     tape->saved_bits = params->saved == FLIP_SAVED_2BIT   ? 2
                        : params->saved == FLIP_SAVED_4BIT ? 4

@@ -1,0 +1,382 @@
+/* An LSTM chunk by chunk of rows, where the machine does a step's products and cells in one pass
+ * (flip_lstm_kernels). Nothing is copied where all steps of a chunk are held at once:
+ *
+ *     forward   x, x2 and y are read and written where they lie
+ *     backward  step by step dG = cells(gates), dh = dG Wh^T; then of all steps together, whose
+ *               rows follow each other in x, x2, dG and a copy of h before,
+ *               dW += [x x2 h]^T dG,  dx = dG Wx^T
+ *
+ * More steps than a chunk holds go group by group, their x and dx through copies. Kept gates and
+ * cells stand [chunk][group][rows, steps of the group]. Gradients of weights are summed in double
+ * over a span of chunks; spans are added in ascending order. */
+#include "recurrent.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* Rows of a chunk: whole strips of products; chunks of a span: enough spans for all threads. */
+enum { CHUNK = FLIP_LSTM_CHUNK, SPAN_MOST = 8, SPANS = 16 };
+
+static int64_t span_rows(int64_t rows) {
+    int64_t chunks = rows / (SPANS * CHUNK);
+    return CHUNK * (chunks < 1 ? 1 : chunks > SPAN_MOST ? SPAN_MOST : chunks);
+}
+
+/* Steps of a group: their gates' gradients take half of a second-level cache; groups are about
+ * equal. */
+static int64_t group_steps(const recurrent *j) {
+    int64_t most = FLIP_RECURRENT_GROUP / (CHUNK * j->width * (int64_t)sizeof(flip_real));
+    if (most < 1) most = 1;
+    int64_t groups = (j->steps + most - 1) / most;
+    return groups > 0 ? (j->steps + groups - 1) / groups : 1;
+}
+
+/* ---- working memory ---- */
+
+typedef struct scratch {
+    flip_real *base;    /* [chunk, width] constant columns' product + b */
+    flip_real *c;       /* [chunk, H] forward, where cells are not kept */
+    flip_real *staging; /* of flip_lstm_kernels */
+    /* backward */
+    flip_real *gates;    /* [chunk, group, width] made anew */
+    flip_real *dgates;   /* [chunk, group, width] */
+    flip_real *h_before; /* [chunk, group, H] */
+    flip_real *part[2];  /* [chunk, group, dim] of x or dx, where a group is not all steps */
+    flip_real *sum;      /* [chunk, width] gates' gradients over all steps, for constant columns */
+    flip_real *dh, *dc;  /* [chunk, H] */
+    double *dweight;     /* [k, width] */
+    double *dfixed;      /* [constant, width] */
+    double *dbias;       /* [width] */
+} scratch;
+
+static void *carve(char **at, int64_t values, size_t size) {
+    void *here = *at;
+    *at += ((size_t)values * size + 63) / 64 * 64;
+    return here;
+}
+
+static size_t lay_out(const recurrent *j, scratch *s, char *base, bool backward) {
+    char *at = base;
+    const int64_t h = j->hidden, group = CHUNK * group_steps(j), gates = CHUNK * j->width;
+    const bool parts = group_steps(j) < j->steps;
+    *s = (scratch){0};
+    s->base = carve(&at, j->constant > 0 ? gates : 0, sizeof *s->base);
+    s->c = carve(&at, CHUNK * h, sizeof *s->c);
+    s->staging = carve(&at, j->fused->work_values(j->dim, h), sizeof *s->staging);
+    if (!backward) return (size_t)(at - base);
+    s->gates = carve(&at, j->gates ? 0 : group * j->width, sizeof *s->gates);
+    s->dgates = carve(&at, group * j->width, sizeof *s->dgates);
+    s->h_before = carve(&at, group * h, sizeof *s->h_before);
+    for (int i = 0; i < 2; i++)
+        s->part[i] = carve(&at, parts ? group * j->dim[i] : 0, sizeof *s->part[i]);
+    s->sum = carve(&at, j->constant > 0 ? gates : 0, sizeof *s->sum);
+    s->dh = carve(&at, CHUNK * h, sizeof *s->dh);
+    s->dc = carve(&at, CHUNK * h, sizeof *s->dc);
+    s->dweight = carve(&at, j->k * j->width, sizeof *s->dweight);
+    s->dfixed = carve(&at, j->constant * j->width, sizeof *s->dfixed);
+    s->dbias = carve(&at, j->width, sizeof *s->dbias);
+    return (size_t)(at - base);
+}
+
+flip_status lstm_open(recurrent *j, bool backward) {
+    scratch s;
+    pool *p = j->tape->pool;
+    const size_t values = (size_t)j->fused->packed_values(j->dim, j->hidden);
+    j->work_size = lay_out(j, &s, NULL, backward);
+    FLIP_TRY(pool_alloc(p, &j->packed, values * sizeof *j->packed));
+    j->fused->pack(j->dim, j->hidden, j->weight, j->packed);
+    return pool_alloc(p, &j->work, (size_t)omp_get_max_threads() * j->work_size);
+}
+
+static scratch my_scratch(const recurrent *j, bool backward) {
+    scratch s;
+    lay_out(j, &s, (char *)j->work + (size_t)omp_get_thread_num() * j->work_size, backward);
+    return s;
+}
+
+/* ---- rows of a group ---- */
+
+/* Rows first … first+m-1 at steps begin … begin+n-1. */
+typedef struct group {
+    int64_t first, m, begin, n;
+} group;
+
+static int64_t columns_of(const recurrent *j, int i) {
+    return j->dim[i] + (i ? j->constant : 0);
+}
+
+/* The group in x or x2, without constant columns. */
+static flip_lstm_block input_of(const recurrent *j, const group *g, int i) {
+    const int64_t wide = columns_of(j, i);
+    flip_lstm_block b = {.row = j->steps * wide, .step = wide};
+    if (j->dim[i] > 0)
+        b.at = (flip_real *)j->x[i] + g->first * b.row + g->begin * wide + wide - j->dim[i];
+    return b;
+}
+
+/* The group in an array [rows, steps, H]. */
+static flip_lstm_block states_of(const recurrent *j, const group *g, const flip_real *array) {
+    const int64_t h = j->hidden;
+    return (flip_lstm_block){(flip_real *)array + (g->first * j->steps + g->begin) * h,
+                             j->steps * h, h};
+}
+
+/* The group in a kept array of n values a row and step. */
+static flip_real *kept(const recurrent *j, const group *g, flip_real *array, int64_t n) {
+    return array ? array + (g->first * j->steps + g->begin * g->m) * n : NULL;
+}
+
+/* h before the group. */
+static flip_lstm_block h_before(const recurrent *j, const group *g) {
+    const int64_t h = j->hidden;
+    const flip_lstm_block own = states_of(j, g, j->y);
+    if (g->begin > 0) return (flip_lstm_block){own.at - h, own.row, h};
+    return (flip_lstm_block){j->begin[0] ? (flip_real *)j->begin[0] + g->first * h : NULL, h, 0};
+}
+
+static group first_group(const recurrent *j, int64_t first, int64_t m) {
+    const int64_t most = group_steps(j);
+    return (group){first, m, 0, most < j->steps ? most : j->steps};
+}
+
+static void move(const recurrent *j, int64_t m, int64_t n, flip_real *to, int64_t to_row,
+                 const flip_real *from, int64_t from_row) {
+    j->tape->kernels->move(m, 1, n, to, to_row, 0, from, from_row, 0, false);
+}
+
+/* ---- forward ---- */
+
+/* x2 of row `first`, and how far its rows stand apart. */
+static const flip_real *constant_rows(const recurrent *j, int64_t first, int64_t *step) {
+    *step = j->steps * columns_of(j, 1);
+    return j->x[1] + first * *step;
+}
+
+static void multiply_constant(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
+    int64_t step;
+    if (j->constant == 0) return;
+    const flip_real *x = constant_rows(j, first, &step);
+    const flip_epilogue e = {.bias = j->bias[0]};
+    j->tape->gemm_nn(m, j->width, j->constant, x, step, j->fixed, j->width, s->base, j->width, &e);
+}
+
+/* c before the group's first step: of the kept group before, or as the last group left it. */
+static flip_lstm_block c_before(const recurrent *j, const scratch *s, const group *g) {
+    const int64_t h = j->hidden, before = group_steps(j);
+    if (g->begin == 0)
+        return (flip_lstm_block){j->begin[1] ? (flip_real *)j->begin[1] + g->first * h : NULL, h,
+                                 0};
+    if (!j->cells) return (flip_lstm_block){s->c, h, 0};
+    const group last = {g->first, g->m, g->begin - before, before};
+    return (flip_lstm_block){kept(j, &last, j->cells, h) + (before - 1) * h, before * h, 0};
+}
+
+/* Writes y, and c and gates where they are kept; what stands there already is written again alike.
+ */
+static void forward_group(const recurrent *j, const scratch *s, const group *g, flip_real *gates,
+                          bool stream) {
+    const int64_t h = j->hidden;
+    const bool fixed = j->constant > 0;
+    flip_lstm_rows r = {.m = g->m,
+                        .steps = g->n,
+                        .hidden = h,
+                        .dim = {j->dim[0], j->dim[1]},
+                        .x = {input_of(j, g, 0), input_of(j, g, 1)},
+                        .packed = j->packed,
+                        .bias = fixed ? s->base : j->bias[0],
+                        .bias_step = fixed ? j->width : 0,
+                        .h_before = h_before(j, g),
+                        .c_before = c_before(j, s, g),
+                        .y = states_of(j, g, j->y),
+                        .c = {s->c, h, 0},
+                        .gates = gates,
+                        .stream = stream,
+                        .work = s->staging};
+    if (j->cells) r.c = (flip_lstm_block){kept(j, g, j->cells, h), g->n * h, h};
+    j->fused->forward(&r);
+}
+
+static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
+    const int64_t h = j->hidden;
+    const scratch s = my_scratch(j, false);
+    group g = first_group(j, first, m);
+    multiply_constant(j, &s, first, m);
+    for (; g.begin < j->steps; g.begin += g.n) {
+        if (j->steps - g.begin < g.n) g.n = j->steps - g.begin;
+        forward_group(j, &s, &g, kept(j, &g, j->gates, j->width), true);
+    }
+    const group end = {first, m, j->steps, group_steps(j)};
+    const flip_lstm_block y = h_before(j, &end);
+    flip_lstm_block c = {s.c, h, 0};
+    if (j->cells) { /* of the last group, which may be shorter */
+        const int64_t n = j->steps - (j->steps - 1) / end.n * end.n;
+        const group last = {first, m, j->steps - n, n};
+        c = (flip_lstm_block){kept(j, &last, j->cells, h) + (n - 1) * h, n * h, 0};
+    }
+    if (j->end[0]) move(j, m, h, j->end[0] + first * h, h, y.at, y.row);
+    if (j->end[1]) move(j, m, h, j->end[1] + first * h, h, c.at, c.row);
+}
+
+flip_status lstm_forward(recurrent *j, int64_t first, int64_t rows) {
+    j->status = FLIP_OK;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; i += CHUNK) {
+        forward_chunk(j, first + i, rows - i < CHUNK ? rows - i : CHUNK);
+        recurrent_keep_moving(j);
+    }
+    return j->status;
+}
+
+/* ---- backward ---- */
+
+/* dG of step t of the group, out of the gates. */
+static void cells_back(const recurrent *j, const scratch *s, const group *g, flip_real *gates,
+                       int64_t t) {
+    const int64_t h = j->hidden, w = j->width;
+    flip_lstm_block dy = states_of(j, g, j->dy), c = {kept(j, g, j->cells, h), g->n * h, h};
+    dy.at += t * h;
+    c.at += t * h;
+    const flip_lstm_cells back = {.m = g->m,
+                                  .hidden = h,
+                                  .gates = {gates + t * w, g->n * w, w},
+                                  .dgates = {s->dgates + t * w, g->n * w, w},
+                                  .c_before = t > 0 ? (flip_lstm_block){c.at - h, c.row, h}
+                                                    : c_before(j, s, g),
+                                  .c = c,
+                                  .dy = dy,
+                                  .dh = {s->dh, h, 0},
+                                  .dc = s->dc,
+                                  .sum = j->constant > 0 ? s->sum : NULL,
+                                  .next_rows = t > 0 ? 0 : g->m,
+                                  .next_steps = t > 0 ? -1 : g->n - 1};
+    j->fused->backward(&back);
+}
+
+/* A copy of h before every step of the group. */
+static void copy_states(const recurrent *j, const scratch *s, const group *g) {
+    const int64_t h = j->hidden, row = g->n * h;
+    const flip_lstm_block y = states_of(j, g, j->y), before = h_before(j, g);
+    for (int64_t i = 0; i < g->m; i++) {
+        flip_real *to = s->h_before + i * row;
+        if (before.at)
+            memcpy(to, before.at + i * before.row, (size_t)h * sizeof *to);
+        else
+            memset(to, 0, (size_t)h * sizeof *to);
+        memcpy(to + h, y.at + i * y.row, (size_t)(row - h) * sizeof *to);
+    }
+}
+
+/* The group's rows of x or x2 with all their steps `ld` apart: where they lie, or copied. */
+static const flip_real *input_rows(const recurrent *j, const scratch *s, const group *g, int i,
+                                   int64_t *ld) {
+    const flip_lstm_block x = input_of(j, g, i);
+    const int64_t dim = j->dim[i];
+    *ld = x.step;
+    if (g->n == j->steps) return x.at;
+    *ld = dim;
+    j->tape->kernels->move(g->m, g->n, dim, s->part[i], g->n * dim, dim, x.at, x.row, x.step,
+                           false);
+    return s->part[i];
+}
+
+static void weights_back(const recurrent *j, const scratch *s, const group *g) {
+    const int64_t w = j->width, h = j->hidden, rows = g->m * g->n;
+    double *to = s->dweight;
+    for (int i = 0; i < 2; to += j->dim[i++] * w) {
+        int64_t ld;
+        if (j->dim[i] == 0) continue;
+        const flip_real *x = input_rows(j, s, g, i, &ld);
+        j->tape->gemm_tn(rows, w, j->dim[i], x, ld, s->dgates, w, to, w);
+    }
+    j->tape->gemm_tn(rows, w, h, s->h_before, h, s->dgates, w, to, w);
+    if (j->constant == 0) j->tape->kernels->column_sums(rows, w, s->dgates, w, s->dbias);
+}
+
+/* After all that reads x: dx may stand in its place. */
+static void inputs_back(const recurrent *j, const scratch *s, const group *g) {
+    const int64_t w = j->width, rows = g->m * g->n;
+    int64_t column = 0;
+    for (int i = 0; i < 2; column += j->dim[i++]) {
+        const int64_t dim = j->dim[i], all = j->steps * dim;
+        if (!j->dx[i]) continue;
+        flip_real *to = j->dx[i] + g->first * all + g->begin * dim;
+        const bool whole = g->n == j->steps;
+        const flip_epilogue e = {.accumulate = whole && j->add[i]};
+        j->tape->gemm_nn(rows, dim, w, s->dgates, w, j->turned + column, j->k,
+                         whole ? to : s->part[i], dim, &e);
+        if (!whole)
+            j->tape->kernels->move(g->m, g->n, dim, to, all, dim, s->part[i], g->n * dim, dim,
+                                   j->add[i]);
+    }
+}
+
+static void backward_group(const recurrent *j, const scratch *s, const group *g) {
+    const int64_t h = j->hidden, w = j->width;
+    flip_real *gates = kept(j, g, j->gates, w);
+    if (!gates) {
+        gates = s->gates;
+        forward_group(j, s, g, gates, false);
+    }
+    for (int64_t t = g->n - 1; t >= 0; t--) {
+        cells_back(j, s, g, gates, t);
+        j->tape->gemm_nn(g->m, h, w, s->dgates + t * w, g->n * w, j->turned + j->inputs, j->k,
+                         s->dh, h, NULL);
+    }
+    copy_states(j, s, g);
+    weights_back(j, s, g);
+    inputs_back(j, s, g);
+}
+
+/* The shares of all steps at once, out of the sum of the gates' gradients. */
+static void finish_constant(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
+    int64_t step;
+    if (j->constant == 0) return;
+    const flip_real *x = constant_rows(j, first, &step);
+    j->tape->gemm_tn(m, j->width, j->constant, x, step, s->sum, j->width, s->dfixed, j->width);
+    j->tape->kernels->column_sums(m, j->width, s->sum, j->width, s->dbias);
+}
+
+static void backward_chunk(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
+    const int64_t h = j->hidden, most = group_steps(j);
+    if (j->constant > 0) memset(s->sum, 0, (size_t)(m * j->width) * sizeof *s->sum);
+    if (!j->gates) multiply_constant(j, s, first, m);
+    move(j, m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
+    move(j, m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
+    for (int64_t begin = (j->steps - 1) / most * most; begin >= 0; begin -= most) {
+        const group g = {first, m, begin, j->steps - begin < most ? j->steps - begin : most};
+        backward_group(j, s, &g);
+    }
+    finish_constant(j, s, first, m);
+    if (j->dbegin[0]) move(j, m, h, j->dbegin[0] + first * h, h, s->dh, h);
+    if (j->dbegin[1]) move(j, m, h, j->dbegin[1] + first * h, h, s->dc, h);
+}
+
+static void add_weights(const recurrent *j, const scratch *s) {
+    const flip_kernels *kernels = j->tape->kernels;
+    const int64_t w = j->width, head = j->dim[0] * w, constant = j->constant * w;
+    kernels->add_doubles(head, j->dweight[0], s->dweight);
+    kernels->add_doubles(constant, j->dweight[0] + head, s->dfixed);
+    kernels->add_doubles(j->dim[1] * w, j->dweight[0] + head + constant, s->dweight + head);
+    kernels->add_doubles(j->hidden * w, j->dweight[1], s->dweight + j->inputs * w);
+    if (j->dbias[0]) kernels->add_doubles(w, j->dbias[0], s->dbias);
+}
+
+flip_status lstm_backward(recurrent *j, int64_t first, int64_t rows) {
+    const int64_t span = span_rows(rows);
+    j->status = FLIP_OK;
+#pragma omp parallel for ordered schedule(static, 1)
+    for (int64_t i = 0; i < rows; i += span) {
+        const scratch s = my_scratch(j, true);
+        const int64_t end = rows - i < span ? rows : i + span;
+        memset(s.dweight, 0, (size_t)(j->k * j->width) * sizeof(double));
+        memset(s.dfixed, 0, (size_t)(j->constant * j->width) * sizeof(double));
+        memset(s.dbias, 0, (size_t)j->width * sizeof(double));
+        for (int64_t at = i; at < end; at += CHUNK) {
+            backward_chunk(j, &s, first + at, end - at < CHUNK ? end - at : CHUNK);
+            recurrent_keep_moving(j);
+        }
+#pragma omp ordered
+        add_weights(j, &s);
+    }
+    return j->status;
+}

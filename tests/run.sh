@@ -5,10 +5,10 @@
 #   tests/run.sh            everything (about 45 minutes on 2 cores)
 #   tests/run.sh --quick    the float build with gcc, its tests, and the checks of the sources
 #
-# Builds go to build (float, gcc: the product), build-double, build-clang and build-asan. A test is
-# a program or script tNNN of tests/meson.build on one number of ranks, another script tests/*.sh
-# (called with the build folder; exit 77 = cannot run here, its last line says why), or a check named
-# below.
+# Builds go to build (float, gcc: the product), build-double, build-clang, build-emulated and
+# build-asan. A test is a program or script tNNN of tests/meson.build on one number of ranks, another
+# script tests/*.sh (called with the build folder; exit 77 = cannot run here, its last line says why),
+# or a check named below.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 quick=no
@@ -113,18 +113,28 @@ scripts_parse() {
         while read -r file; do bash -n "$file" || exit 1; done
 }
 
-# Asking for CUDA or NCCL is refused in words, not by a build that lacks them.
-cuda_refused() {
-    local option folder out
-    for option in cuda nccl; do
-        folder=$(mktemp -d)
-        if out=$(meson setup "$folder/b" . -D$option=enabled 2>&1); then
-            echo "-D$option=enabled was accepted"
-            return 1
-        fi
-        rm -rf "$folder"
-        grep -q 'not part of this version' <<<"$out" || { echo "$out" && return 1; }
-    done
+# What a build cannot have is refused in words when it is asked for: NCCL, and CUDA without nvcc.
+refused() {
+    local folder out
+    folder=$(mktemp -d)
+    if out=$(meson setup "$folder/b" . "-D$1=enabled" 2>&1); then
+        echo "-D$1=enabled was accepted"
+        return 1
+    fi
+    rm -rf "$folder"
+    grep -q "$2" <<<"$out" || { echo "$out" && return 1; }
+}
+
+# A program with CUDA starts without a driver, trains on the CPU, and refuses --device cuda.
+without_gpu() {
+    local graph out code
+    graph=$(mktemp -d)/g.h5
+    build/flipbook generate sbm -o "$graph" --nodes 200 >/dev/null || return 1
+    build/flipbook train "$graph" --model gcn --epochs 2 || return 1
+    out=$(CUDA_VISIBLE_DEVICES='' build/flipbook train "$graph" --model gcn --epochs 2 --device cuda 2>&1 >/dev/null)
+    code=$?
+    echo "$out"
+    [ $code -eq 1 ] && [ "$(wc -l <<<"$out")" -eq 1 ] && grep -Eq 'no CUDA( device is at hand|:)' <<<"$out"
 }
 
 experiments/install-deps.sh build tests || exit 1
@@ -134,18 +144,24 @@ programs build
 check 'sources are formatted' formatted
 check 'headers compile alone, as C and C++' headers_alone
 check 'shell scripts parse' scripts_parse
-check 'CUDA and NCCL are refused in words' cuda_refused
+check 'NCCL is refused in words' refused nccl 'not part of this version'
+PATH=$PATH:/usr/local/cuda/bin command -v nvcc >/dev/null ||
+    check 'CUDA without nvcc is refused in words' refused cuda "Program 'nvcc'"
+check 'a machine without a GPU' without_gpu
 
 if [ "$quick" = no ]; then
     prefix=$PWD/build-double/installed
-    check 'build double gcc' compile build-double -Dreal=double --prefix "$prefix" && programs build-double
-    check 'build float clang' env CC=clang bash -c "$(declare -f compile); compile build-clang" &&
+    check 'build double gcc' compile build-double -Dreal=double -Dcuda=disabled --prefix "$prefix" && programs build-double
+    check 'build float clang' env CC=clang bash -c "$(declare -f compile); compile build-clang -Dcuda=disabled" &&
         programs build-clang "$single"
+    # the CUDA kernels on an emulated device: their checkers, and whole runs
+    check 'build float gcc, emulated CUDA' compile build-emulated -Dcuda=emulated -Dbuildtype=debugoptimized &&
+        programs build-emulated '^t2[0-9]+_|_cuda($|_)'
     for script in tests/*.sh; do
         [[ $script == tests/run.sh || $script == tests/t[0-9]* ]] || check "$script" timeout 900 "$script" "$PWD/build"
     done
     if check 'build float gcc, address and undefined-behaviour sanitizers' \
-        compile build-asan -Dwerror=false -Db_sanitize=address,undefined -Dbuildtype=debugoptimized; then
+        compile build-asan -Dcuda=disabled -Dwerror=false -Db_sanitize=address,undefined -Dbuildtype=debugoptimized; then
         export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_stack_use_after_return=0
         export LSAN_OPTIONS=suppressions=$PWD/tests/sanitizer/lsan.supp:print_suppressions=0
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1

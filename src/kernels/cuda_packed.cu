@@ -4,7 +4,10 @@
 #include "kernels/cuda_packed.h"
 #include "kernels/cuda_rows.h"
 
-enum { BATCH = 4 }; /* rows whose bytes are under way at once */
+enum {
+    BATCH = 4,             /* rows whose bytes are under way at once */
+    MOST_TABLE = 48 * 1024 /* bytes of shared memory, 3 blocks a multiprocessor */
+};
 
 /* ---- sums along rows ------------------------------------------------------------------------- */
 
@@ -17,55 +20,76 @@ typedef struct packed_sums {
     bool accumulate, fours; /* four values of y, and of partial sums, are written at once */
 } packed_sums;
 
-/* Numbers (-1 behind the last) and weights of the packed rows of entries e …; adds to *weight. */
-static __device__ __forceinline__ void read_numbers(const packed_sums &g, int64_t e, int64_t last,
-                                                    int32_t *row, flip_real *weight) {
+/* Entries of a stretch. */
+typedef struct entries {
+    const int32_t *col;
+    const flip_real *value; /* or NULL */
+    int32_t n;
+} entries;
+
+/* Packed rows' numbers and weights of entries i … i+BATCH-1, where they are. */
+static __device__ __forceinline__ void read_numbers(const packed_sums &g, const entries &l,
+                                                    int32_t i, int32_t *row, flip_real *weight) {
     int32_t col[BATCH];
 #pragma unroll
     for (int b = 0; b < BATCH; b++)
-        col[b] = e + b < last ? g.col[e + b] : -1;
+        col[b] = i + b < l.n ? l.col[i + b] : -1;
+#pragma unroll
+    for (int b = 0; b < BATCH; b++)
+        weight[b] = l.value && col[b] >= 0 ? l.value[i + b] : 1;
+    if (g.col_scale)
+#pragma unroll
+        for (int b = 0; b < BATCH; b++)
+            if (col[b] >= 0) weight[b] *= g.col_scale[col[b]];
+#pragma unroll
+    for (int b = 0; b < BATCH; b++)
+        row[b] = g.rows.index && col[b] >= 0 ? g.rows.index[col[b]] : col[b];
+}
+
+/* sum += weight * value of entries i …, before offset and scale, and *weights += weight; then the
+ * numbers of the next batch are there. */
+template <bool WHOLE, class reader>
+static __device__ __forceinline__ void
+add_batch(const packed_sums &g, const reader &r, const entries &l, int32_t i, int32_t *row,
+          flip_real *weight, flip_real *sum, flip_real *weights) {
+    const packed_rows &s = g.rows;
+    typename reader::bits bits[BATCH];
+    uint32_t dither[BATCH] = {};
 #pragma unroll
     for (int b = 0; b < BATCH; b++) {
-        weight[b] = col[b] < 0 ? 0 : g.value ? g.value[e + b] : 1;
-        if (g.col_scale && col[b] >= 0) weight[b] *= g.col_scale[col[b]];
-        row[b] = g.rows.index && col[b] >= 0 ? g.rows.index[col[b]] : col[b];
+        bits[b] = typename reader::bits{};
+        if (!WHOLE && i + b >= l.n) continue;
+        bits[b] = r.load(s.codes + (size_t)row[b] * s.p.stride);
+        if (reader::dithers && s.p.dither)
+            dither[b] = dither_row(s.p.dither_seed, s.key ? s.key[row[b]] : row[b]);
+    }
+    flip_real next[BATCH];
+    if (WHOLE) read_numbers(g, l, i + BATCH, row, next);
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+        if (!WHOLE && i + b >= l.n) continue;
+        float x[4];
+        r.decode(bits[b], dither[b], x);
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            sum[c] += weight[b] * x[c];
+        *weights += weight[b];
+        if (WHOLE) weight[b] = next[b];
     }
 }
 
-/* sum[c] += sum of weight * value before offset and scale; returns the sum of the weights. */
+/* Adds the sum of weight * value to `sum`; returns the sum of the weights. */
 template <class reader>
 static __device__ __forceinline__ flip_real sum_rows(const packed_sums &g, const reader &r,
-                                                     int64_t first, int64_t last, flip_real *sum) {
-    const packed_rows &s = g.rows;
-    int32_t row[BATCH], next_row[BATCH];
-    flip_real weight[BATCH], next_weight[BATCH], weights = 0;
-    typename reader::bits bits[BATCH];
-    uint32_t dither[BATCH] = {};
-    read_numbers(g, first, last, row, weight);
-    for (int64_t e = first; e < last; e += BATCH) {
-#pragma unroll
-        for (int b = 0; b < BATCH; b++) {
-            bits[b] = typename reader::bits{};
-            if (row[b] < 0) continue;
-            bits[b] = r.load(s.codes + (size_t)row[b] * s.p.stride);
-            if (reader::dithers && s.p.dither)
-                dither[b] = dither_row(s.p.dither_seed, s.key ? s.key[row[b]] : row[b]);
-        }
-        read_numbers(g, e + BATCH, last, next_row, next_weight);
-#pragma unroll
-        for (int b = 0; b < BATCH; b++) {
-            if (row[b] >= 0) {
-                float x[4];
-                r.decode(bits[b], dither[b], x);
-#pragma unroll
-                for (int c = 0; c < 4; c++)
-                    sum[c] += weight[b] * x[c];
-                weights += weight[b];
-            }
-            row[b] = next_row[b];
-            weight[b] = next_weight[b];
-        }
-    }
+                                                     const flip_stretch &s, flip_real *sum) {
+    const entries l = {g.col + s.first, g.value ? g.value + s.first : NULL,
+                       (int32_t)(s.last - s.first)};
+    int32_t row[BATCH], i = 0;
+    flip_real weight[BATCH], weights = 0;
+    read_numbers(g, l, 0, row, weight);
+    for (; i + BATCH <= l.n; i += BATCH)
+        add_batch<true>(g, r, l, i, row, weight, sum, &weights);
+    if (i < l.n) add_batch<false>(g, r, l, i, row, weight, sum, &weights);
     return weights;
 }
 
@@ -101,7 +125,7 @@ static __device__ __forceinline__ void put(const packed_sums &g, const flip_walk
 }
 
 template <class reader>
-__global__ static void __launch_bounds__(FLIP_ROW_THREADS, 3)
+__global__ static void __launch_bounds__(FLIP_ROW_THREADS, reader::blocks)
     sum_kernel(const packed_sums g, const flip_walk w) {
     FLIP_SHARED(float, table);
     reader::fill(g.rows, table);
@@ -114,7 +138,7 @@ __global__ static void __launch_bounds__(FLIP_ROW_THREADS, 3)
         const int32_t n = left < 4 ? left : 4;
         const reader r(g.rows, table, j, n);
         flip_real sum[4] = {};
-        const flip_real weights = sum_rows(g, r, s.first, s.last, sum);
+        const flip_real weights = sum_rows(g, r, s, sum);
         put(g, w, s, j, n, sum, weights);
     }
 }
@@ -149,35 +173,57 @@ __global__ static void __launch_bounds__(FLIP_ROW_THREADS, 3)
 
 /* ---- which reader ---------------------------------------------------------------------------- */
 
-/* A task is called with the packing's reader: task.template run<reader>(). */
-template <class job, int BITS> static void with_scalar(job &task, const packed_rows &s) {
-    const bool small = BITS <= 4 && s.p.dim <= 4 * s.lanes;
-    if (!s.p.level)
-        task.template run<scalar_reader<BITS, AFFINE>>();
-    else if (BITS <= 8 && !s.p.column_levels)
-        task.template run<scalar_reader<BITS <= 8 ? BITS : 8, SHARED>>();
-    else if (small)
-        task.template run<scalar_reader<BITS <= 4 ? BITS : 4, COLUMN>>();
+/* A job is run with the packing's reader: job.template run<reader>(); with `any` where the rows are
+ * not as the reader wants them. */
+template <class reader, class any, class job_type>
+static void run_fitting(job_type &job, const packed_rows &s) {
+    if (reader::fits(s))
+        job.template run<reader>();
     else
-        task.template run<scalar_reader<BITS, FAR>>();
+        job.template run<any>();
 }
 
-template <class job> static void with_reader(job &task, const packed_rows &s) {
+template <int BITS, class job_type> static void run_scalar(job_type &job, const packed_rows &s) {
+    typedef any_scalar_reader any;
     const flip_packing &p = s.p;
-    if (p.kind == FLIP_PACKING_FLOAT) task.template run<float_reader>();
-    if (p.kind == FLIP_PACKING_HALF) task.template run<half_reader<false>>();
-    if (p.kind == FLIP_PACKING_BFLOAT) task.template run<half_reader<true>>();
-    if (p.kind == FLIP_PACKING_MIXED) task.template run<mixed_reader>();
-    if (p.kind == FLIP_PACKING_PRODUCT && p.width % 4 == 0 && (uintptr_t)p.codebook % 16 == 0)
-        task.template run<wide_product_reader>();
-    else if (p.kind == FLIP_PACKING_PRODUCT)
-        task.template run<product_reader>();
+    if (!p.level && p.dither)
+        run_fitting<scalar_reader<BITS, DITHER>, any>(job, s);
+    else if (p.dither)
+        job.template run<any>();
+    else if (!p.level)
+        run_fitting<scalar_reader<BITS, AFFINE>, any>(job, s);
+    else if (BITS <= 8 && !p.column_levels)
+        run_fitting<scalar_reader<(BITS <= 8 ? BITS : 8), SHARED>, any>(job, s);
+    else if (BITS <= 4 && scalar_reader<BITS, COLUMN>::table_bytes(s) <= MOST_TABLE)
+        run_fitting<scalar_reader<(BITS <= 4 ? BITS : 4), COLUMN>, any>(job, s);
+    else if (p.dim % 4 == 0)
+        run_fitting<scalar_reader<BITS, FAR>, any>(job, s);
+    else
+        job.template run<any>();
+}
+
+template <flip_packing_kind KIND, class job_type>
+static void run_number(job_type &job, const packed_rows &s) {
+    run_fitting<number_reader<KIND>, any_number_reader<KIND>>(job, s);
+}
+
+template <class job_type> static void run_with_reader(job_type &job, const packed_rows &s) {
+    const flip_packing &p = s.p;
+    if (p.kind == FLIP_PACKING_FLOAT) run_number<FLIP_PACKING_FLOAT>(job, s);
+    if (p.kind == FLIP_PACKING_HALF) run_number<FLIP_PACKING_HALF>(job, s);
+    if (p.kind == FLIP_PACKING_BFLOAT) run_number<FLIP_PACKING_BFLOAT>(job, s);
+    if (p.kind == FLIP_PACKING_MIXED) job.template run<mixed_reader>();
+    if (p.kind == FLIP_PACKING_PRODUCT) {
+        if (p.bits == 4) run_fitting<product_reader<4>, any_product_reader>(job, s);
+        if (p.bits == 8) run_fitting<product_reader<8>, any_product_reader>(job, s);
+        if (p.bits == 16) run_fitting<product_reader<16>, any_product_reader>(job, s);
+    }
     if (p.kind != FLIP_PACKING_SCALAR) return;
-    if (p.bits == 1) with_scalar<job, 1>(task, s);
-    if (p.bits == 2) with_scalar<job, 2>(task, s);
-    if (p.bits == 4) with_scalar<job, 4>(task, s);
-    if (p.bits == 8) with_scalar<job, 8>(task, s);
-    if (p.bits == 16) with_scalar<job, 16>(task, s);
+    if (p.bits == 1) run_scalar<1>(job, s);
+    if (p.bits == 2) run_scalar<2>(job, s);
+    if (p.bits == 4) run_scalar<4>(job, s);
+    if (p.bits == 8) run_scalar<8>(job, s);
+    if (p.bits == 16) run_scalar<16>(job, s);
 }
 
 static packed_rows packed_rows_of(const flip_packing *packing, const uint8_t *codes,
@@ -219,7 +265,7 @@ static void spmm_packed(const flip_csr *a, const flip_packing *packing, const ui
     sum_job job = {{rows, a->col, a->value, a->row_scale, a->col_scale, y, ld, accumulate, fours},
                    flip_walk_begin(a, NULL, a->n_rows, packing->dim, tiles_of(rows),
                                    FLIP_ROW_THREADS / rows.lanes)};
-    with_reader(job, rows);
+    run_with_reader(job, rows);
     flip_segments_combine(&job.w.segments, a, packing->dim, y, ld, accumulate);
 }
 
@@ -242,7 +288,7 @@ static void decode_rows(const flip_packing *packing, const uint8_t *codes, const
     if (packing->kind == FLIP_PACKING_SPARSE)
         flip_sparse_decode(&job.s, n, out, ld);
     else
-        with_reader(job, job.s);
+        run_with_reader(job, job.s);
 }
 
 void flip_use_cuda_packed(flip_kernels *table) {

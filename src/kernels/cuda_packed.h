@@ -6,7 +6,9 @@
  *     r.load(row) ─▶ bits             n columns' bytes and no others
  *     r.decode(bits, dither, out)     values before offset and scale, out[4]
  *
- * `table` is what the reader wants of the block's shared memory, filled by `fill`.
+ * `table` is what the reader wants of the block's shared memory, filled by `fill`. Where rows begin
+ * at even addresses and have a multiple of four columns, a load is one access without conditions;
+ * the readers called any_… take all other rows.
  */
 #ifndef FLIPBOOK_KERNELS_CUDA_PACKED_H
 #define FLIPBOOK_KERNELS_CUDA_PACKED_H
@@ -83,104 +85,108 @@ struct plain_reader {
     }
     static __device__ void fill(const packed_rows &, float *) {}
     static constexpr bool dithers = false;
+    static constexpr int blocks = 3; /* of a multiprocessor, at least: registers enough, no more */
 };
 
 /* ---- floats ---------------------------------------------------------------------------------- */
 
-struct float_reader : plain_reader {
-    struct bits {
-        uint32_t v[4];
+template <int N> struct words { uint32_t v[N]; };
+
+/* N words in one access; the address is a multiple of their size. */
+template <int N> static __device__ __forceinline__ words<N> read_words(const uint8_t *at) {
+    struct alignas(4 * N) aligned {
+        words<N> w;
     };
-    const int32_t at, n, grain;
-    __device__ float_reader(const packed_rows &s, const float *, int32_t j, int32_t columns)
-        : at(4 * j), n(columns), grain(s.grain) {}
-    __device__ bits load(const uint8_t *row) const {
-        bits x = {};
-        if (n == 4 && grain == 16) {
-            struct alignas(16) four {
-                uint32_t v[4];
-            };
-            const four f = *reinterpret_cast<const four *>(row + at);
-            for (int c = 0; c < 4; c++)
-                x.v[c] = f.v[c];
-            return x;
-        }
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            if (c < n) x.v[c] = read_little(row + at + 4 * c, 4, grain);
-        return x;
-    }
-    __device__ void decode(const bits &x, uint32_t, float *out) const {
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            out[c] = as_float(x.v[c]);
-    }
-};
-
-/* Four 16-bit numbers; of 8 bytes at most. */
-struct sixteen_bits {
-    uint32_t v[2];
-};
-
-static __device__ __forceinline__ sixteen_bits load_sixteens(const uint8_t *row, int32_t n,
-                                                             int32_t grain) {
-    sixteen_bits x = {};
-    if (n == 4 && grain >= 8) {
-        struct alignas(8) two {
-            uint32_t v[2];
-        };
-        const two t = *reinterpret_cast<const two *>(row);
-        x.v[0] = t.v[0];
-        x.v[1] = t.v[1];
-        return x;
-    }
-#pragma unroll
-    for (int c = 0; c < 4; c++)
-        if (c < n) x.v[c / 2] |= read_little(row + 2 * c, 2, grain) << (c % 2 * 16);
-    return x;
+    return reinterpret_cast<const aligned *>(at)->w;
 }
 
-template <bool BFLOAT> struct half_reader : plain_reader {
-    typedef sixteen_bits bits;
-    const int32_t at, n, grain;
-    __device__ half_reader(const packed_rows &s, const float *, int32_t j, int32_t columns)
-        : at(2 * j), n(columns), grain(s.grain) {}
+template <flip_packing_kind KIND>
+static __device__ __forceinline__ float number_at(const uint32_t *v, int c) {
+    if (KIND == FLIP_PACKING_FLOAT) return as_float(v[c]);
+    const uint32_t h = v[c / 2] >> (c % 2 * 16) & 0xffff;
+    return KIND == FLIP_PACKING_HALF ? half_value(h) : as_float(h << 16);
+}
+
+/* FLOAT, HALF and BFLOAT */
+template <flip_packing_kind KIND> struct number_reader : plain_reader {
+    enum { WORDS = KIND == FLIP_PACKING_FLOAT ? 4 : 2 };
+    typedef words<WORDS> bits;
+    const int32_t at;
+    __device__ number_reader(const packed_rows &, const float *, int32_t j, int32_t)
+        : at(j * WORDS) {}
+    static bool fits(const packed_rows &s) {
+        return s.p.dim % 4 == 0 && s.grain >= 4 * WORDS;
+    }
     __device__ bits load(const uint8_t *row) const {
-        return load_sixteens(row + at, n, grain);
+        return read_words<WORDS>(row + at);
     }
     __device__ void decode(const bits &x, uint32_t, float *out) const {
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const uint32_t h = x.v[c / 2] >> (c % 2 * 16) & 0xffff;
-            out[c] = BFLOAT ? as_float(h << 16) : half_value(h);
-        }
+        for (int c = 0; c < 4; c++)
+            out[c] = number_at<KIND>(x.v, c);
+    }
+};
+
+template <flip_packing_kind KIND> struct any_number_reader : plain_reader {
+    typedef words<4> bits;
+    const int32_t at, n, grain;
+    __device__ any_number_reader(const packed_rows &s, const float *, int32_t j, int32_t columns)
+        : at(j), n(columns), grain(s.grain) {}
+    __device__ bits load(const uint8_t *row) const {
+        bits x = {};
+        for (int c = 0; c < n; c++)
+            if (KIND == FLIP_PACKING_FLOAT)
+                x.v[c] = read_little(row + 4 * (at + c), 4, grain);
+            else
+                x.v[c / 2] |= read_little(row + 2 * (at + c), 2, grain) << (c % 2 * 16);
+        return x;
+    }
+    __device__ void decode(const bits &x, uint32_t, float *out) const {
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            out[c] = number_at<KIND>(x.v, c);
     }
 };
 
 /* ---- scalar codes ---------------------------------------------------------------------------- */
 
-/* Where the levels are: codes themselves; shared by all columns, in shared memory; each column's
- * own, in shared memory, [code, 4, lanes] so that lanes meet in no bank; in the device's memory. */
-enum level_place { AFFINE, SHARED, COLUMN, FAR };
+/* Where the levels are: codes themselves, with dither or without; shared by all columns, in shared
+ * memory; each column's own, in shared memory, [code, tile, 4, lanes] so that lanes meet in no
+ * bank; in the device's memory. */
+enum level_place { AFFINE, DITHER, SHARED, COLUMN, FAR };
+
+static __host__ __device__ inline int32_t padded_columns(const packed_rows &s) {
+    return (s.p.dim + 4 * s.lanes - 1) / (4 * s.lanes) * 4 * s.lanes;
+}
+
+static __device__ __forceinline__ int32_t column_place(const packed_rows &s, int32_t column) {
+    const int32_t tile = column / (4 * s.lanes), c = column % 4;
+    return (tile * 4 + c) * s.lanes + column / 4 % s.lanes;
+}
 
 template <int BITS, level_place PLACE> struct scalar_reader {
-    typedef sixteen_bits bits;
-    static constexpr bool dithers = true;
+    typedef words<BITS == 16 ? 2 : 1> bits;
+    static constexpr bool dithers = PLACE == DITHER;
+    static constexpr int blocks = PLACE == FAR ? 2 : 3;
     const float *level;
-    const int32_t j, n, grain, lanes;
-    const bool column_levels, dither;
+    const int32_t j, lanes, padded, apart; /* FAR: from a column's levels to the next one's */
 
-    __device__ scalar_reader(const packed_rows &s, const float *table, int32_t first,
-                             int32_t columns)
+    __device__ scalar_reader(const packed_rows &s, const float *table, int32_t first, int32_t)
         : level(PLACE == SHARED   ? table
-                : PLACE == COLUMN ? table + first / 4 % s.lanes
+                : PLACE == COLUMN ? table + column_place(s, first)
                                   : s.p.level),
-          j(first), n(columns), grain(s.grain), lanes(s.lanes), column_levels(s.p.column_levels),
-          dither(s.p.dither) {}
+          j(first), lanes(s.lanes), padded(padded_columns(s)),
+          apart(s.p.column_levels ? 1 << BITS : 0) {
+        if (PLACE == FAR) level += (int64_t)first * apart;
+    }
+
+    static bool fits(const packed_rows &s) {
+        return BITS <= 2 || (s.p.dim % 4 == 0 && s.grain >= BITS / 2);
+    }
 
     static size_t table_bytes(const packed_rows &s) {
         return PLACE == SHARED   ? sizeof(float) << BITS
-               : PLACE == COLUMN ? (sizeof(float) << BITS) * 4 * (size_t)s.lanes
+               : PLACE == COLUMN ? (sizeof(float) << BITS) * (size_t)padded_columns(s)
                                  : 0;
     }
 
@@ -191,14 +197,17 @@ template <int BITS, level_place PLACE> struct scalar_reader {
         if (PLACE == COLUMN)
             for (int32_t i = threadIdx.x; i < s.p.dim << BITS; i += blockDim.x) {
                 const int32_t column = i >> BITS, code = i & ((1 << BITS) - 1);
-                table[(code * 4 + column % 4) * s.lanes + column / 4] = s.p.level[i];
+                table[code * padded_columns(s) + column_place(s, column)] = s.p.level[i];
             }
     }
 
     __device__ bits load(const uint8_t *row) const {
-        if (BITS == 16) return load_sixteens(row + 2 * j, n, grain);
-        bits x = {};
-        x.v[0] = read_little(row + j * BITS / 8, (n * BITS + 7) / 8, grain) >> (j * BITS % 8);
+        bits x;
+        const uint8_t *at = row + j * BITS / 8;
+        if (BITS == 16) return read_words < BITS == 16 ? 2 : 1 > (at);
+        if (BITS == 8) return read_words < BITS == 16 ? 2 : 1 > (at);
+        x.v[0] = BITS == 4 ? *reinterpret_cast<const uint16_t *>(at) : *at;
+        if (BITS == 1) x.v[0] >>= j & 4;
         return x;
     }
 
@@ -206,12 +215,43 @@ template <int BITS, level_place PLACE> struct scalar_reader {
 #pragma unroll
         for (int c = 0; c < 4; c++) {
             const uint32_t code = x.v[c * BITS / 32] >> (c * BITS % 32) & ((1u << BITS) - 1);
-            out[c] = 0;
             if (PLACE == AFFINE) out[c] = (float)code + 0.5f;
+            if (PLACE == DITHER) out[c] = (float)code + 1 - dither_at(dither_bits, j + c);
             if (PLACE == SHARED) out[c] = level[code];
-            if (PLACE == COLUMN) out[c] = level[(code * 4 + c) * lanes];
-            if (PLACE == FAR && c < n)
-                out[c] = level[(column_levels ? (size_t)(j + c) << BITS : 0) + code];
+            if (PLACE == COLUMN) out[c] = level[(int32_t)code * padded + c * lanes];
+            if (PLACE == FAR) out[c] = level[(int64_t)c * apart + code];
+        }
+    }
+};
+
+struct any_scalar_reader {
+    typedef words<4> bits;
+    static constexpr bool dithers = true;
+    static constexpr int blocks = 2;
+    const float *level;
+    const int32_t j, n, code_bits, grain;
+    const bool column_levels, dither;
+    static size_t table_bytes(const packed_rows &) {
+        return 0;
+    }
+    static __device__ void fill(const packed_rows &, float *) {}
+    __device__ any_scalar_reader(const packed_rows &s, const float *, int32_t first,
+                                 int32_t columns)
+        : level(s.p.level), j(first), n(columns), code_bits(s.p.bits), grain(s.grain),
+          column_levels(s.p.column_levels), dither(s.p.dither) {}
+    __device__ bits load(const uint8_t *row) const {
+        bits x = {};
+        for (int c = 0; c < n; c++) {
+            const int32_t at = (j + c) * code_bits;
+            const uint32_t byte = read_little(row + at / 8, code_bits == 16 ? 2 : 1, grain);
+            x.v[c] = byte >> at % 8 & ((1u << code_bits) - 1);
+        }
+        return x;
+    }
+    __device__ void decode(const bits &x, uint32_t dither_bits, float *out) const {
+        for (int c = 0; c < 4; c++) {
+            const int64_t first = column_levels ? (int64_t)(j + c) << code_bits : 0;
+            out[c] = !level ? (float)x.v[c] + 0.5f : c < n ? level[first + x.v[c]] : 0;
             if (dither) out[c] -= dither_at(dither_bits, j + c) - 0.5f;
         }
     }
@@ -219,54 +259,51 @@ template <int BITS, level_place PLACE> struct scalar_reader {
 
 /* ---- product codes --------------------------------------------------------------------------- */
 
-static __device__ __forceinline__ uint32_t code_at(const uint8_t *row, int32_t bits, int32_t b,
-                                                   int32_t grain) {
-    if (bits == 16) return read_little(row + 2 * b, 2, grain);
-    if (bits == 8) return row[b];
-    return row[b / 2] >> (b % 2 * 4) & 15;
-}
-
 /* Blocks of a multiple of four columns: four lie in one entry. */
-struct wide_product_reader : plain_reader {
+template <int BITS> struct product_reader : plain_reader {
     typedef uint32_t bits;
     const float *entry;
-    const int32_t block, n, width, code_bits, grain;
-    __device__ wide_product_reader(const packed_rows &s, const float *, int32_t j, int32_t columns)
+    const int32_t block, width;
+    __device__ product_reader(const packed_rows &s, const float *, int32_t j, int32_t)
         : entry(s.p.codebook + (int64_t)(j / s.p.width) * s.p.length * s.p.width + j % s.p.width),
-          block(j / s.p.width), n(columns), width(s.p.width), code_bits(s.p.bits), grain(s.grain) {}
+          block(j / s.p.width), width(s.p.width) {}
+    static bool fits(const packed_rows &s) {
+        return s.p.width % 4 == 0 && (uintptr_t)s.p.codebook % 16 == 0 && s.grain >= BITS / 8;
+    }
     __device__ bits load(const uint8_t *row) const {
-        return code_at(row, code_bits, block, grain);
+        if (BITS == 16) return reinterpret_cast<const uint16_t *>(row)[block];
+        if (BITS == 8) return row[block];
+        return row[block / 2] >> (block % 2 * 4) & 15;
     }
     __device__ void decode(const bits &code, uint32_t, float *out) const {
-        struct alignas(16) four {
-            float v[4];
-        };
-        const four f = *reinterpret_cast<const four *>(entry + (int64_t)code * width);
+        const words<4> w =
+            read_words<4>(reinterpret_cast<const uint8_t *>(entry + (int64_t)code * width));
 #pragma unroll
         for (int c = 0; c < 4; c++)
-            out[c] = f.v[c];
+            out[c] = as_float(w.v[c]);
     }
 };
 
 /* Any width: four columns may lie in four blocks. */
-struct product_reader : plain_reader {
-    struct bits {
-        uint32_t v[4];
-    };
+struct any_product_reader : plain_reader {
+    static constexpr int blocks = 2;
+    typedef words<4> bits;
     const float *codebook;
     const int32_t j, n, width, length, code_bits, grain;
-    __device__ product_reader(const packed_rows &s, const float *, int32_t first, int32_t columns)
+    __device__ any_product_reader(const packed_rows &s, const float *, int32_t first,
+                                  int32_t columns)
         : codebook(s.p.codebook), j(first), n(columns), width(s.p.width), length(s.p.length),
           code_bits(s.p.bits), grain(s.grain) {}
     __device__ bits load(const uint8_t *row) const {
         bits x = {};
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            if (c < n) x.v[c] = code_at(row, code_bits, (j + c) / width, grain);
+        for (int c = 0; c < n; c++) {
+            const int32_t at = (j + c) / width * code_bits;
+            const uint32_t byte = read_little(row + at / 8, code_bits == 16 ? 2 : 1, grain);
+            x.v[c] = byte >> at % 8 & ((1u << code_bits) - 1);
+        }
         return x;
     }
     __device__ void decode(const bits &x, uint32_t, float *out) const {
-#pragma unroll
         for (int c = 0; c < 4; c++) {
             const int64_t block = (j + c) / width;
             out[c] = c < n ? codebook[(block * length + x.v[c]) * width + (j + c) % width] : 0;
@@ -276,13 +313,13 @@ struct product_reader : plain_reader {
 
 /* ---- mixed codes ----------------------------------------------------------------------------- */
 
-/* Columns of 8, 4, 2 and 1 bits in groups: where each of the four columns lies is worked out once.
- */
+/* Columns of 8, 4, 2 and 1 bits in groups: where each of the four columns lies is worked out once,
+ * for those behind the last as for the first. */
 struct mixed_reader {
     typedef uint32_t bits; /* a byte a column */
     static constexpr bool dithers = false;
+    static constexpr int blocks = 3;
     const float *table;
-    const int32_t n;
     int32_t byte[4], shift[4], mask[4], base[4];
 
     static size_t table_bytes(const packed_rows &) {
@@ -294,10 +331,10 @@ struct mixed_reader {
     }
 
     __device__ mixed_reader(const packed_rows &s, const float *levels, int32_t j, int32_t columns)
-        : table(levels), n(columns) {
+        : table(levels) {
 #pragma unroll
         for (int c = 0; c < 4; c++) {
-            int32_t column = j + c, first_byte = 0, first_level = 0, width = 8;
+            int32_t column = j + (c < columns ? c : 0), first_byte = 0, first_level = 0, width = 8;
 #pragma unroll
             for (int g = 0; g < 3; g++)
                 if (width == 8 >> g && column >= s.p.mixed[g]) { /* in a later group */
@@ -316,7 +353,7 @@ struct mixed_reader {
         bits x = 0;
 #pragma unroll
         for (int c = 0; c < 4; c++)
-            if (c < n) x |= (uint32_t)row[byte[c]] << (8 * c);
+            x |= (uint32_t)row[byte[c]] << (8 * c);
         return x;
     }
     __device__ void decode(const bits &x, uint32_t, float *out) const {

@@ -290,10 +290,14 @@ static flip_status go_back(world *w, int32_t t, char *room, double *seconds) {
     return make_matrix(w, &w->delta);
 }
 
+static double share(double a, double of) {
+    return of > 0 ? a / of : 0;
+}
+
 static void tell_step(const world *w, int32_t t, double back) {
     const flip_difference *d = &w->timeline.difference[t];
     const side *f = &w->full, *p = &w->delta;
-    const double ratio = (f->send + f->patch + f->matrix) / (p->send + p->patch + p->matrix);
+    const double ratio = share(f->send + f->patch + f->matrix, p->send + p->patch + p->matrix);
     printf(w->b->json
                ? "{\"bench\": \"snapshots\", \"step\": %d, \"entries\": %lld, \"added\": %lld, "
                  "\"removed\": %lld, \"changed\": %lld, \"full_bytes\": %llu, "
@@ -368,9 +372,9 @@ static void tell_sums(const world *w, double made) {
     const totals *s = &w->sum;
     const double full = s->full_send + s->full_matrix,
                  delta = s->delta_send + s->patch + s->delta_matrix,
-                 full_rate = 1e-9 * (double)s->full_bytes / s->full_send,
-                 delta_rate = 1e-9 * (double)s->delta_bytes / s->delta_send,
-                 bytes = (double)s->full_bytes / (double)s->delta_bytes;
+                 full_rate = share(1e-9 * (double)s->full_bytes, s->full_send),
+                 delta_rate = share(1e-9 * (double)s->delta_bytes, s->delta_send),
+                 bytes = share((double)s->full_bytes, (double)s->delta_bytes);
     const flip_timeline *x = &w->timeline;
     if (w->b->json) {
         printf("{\"bench\": \"network\", \"device\": \"%s\", \"accounts\": %d, \"steps\": %d, "
@@ -389,7 +393,7 @@ static void tell_sums(const world *w, double made) {
                "\"resident_bytes\": %llu, \"resident_send_ms\": %.3f, \"pick_ms\": %.3f, "
                "\"resident_matrix_ms\": %.3f, \"host_network_seconds\": %.3f, "
                "\"host_packets_seconds\": %.3f}\n",
-               bytes, s->full_send / s->delta_send, full / delta,
+               bytes, share(s->full_send, s->delta_send), share(full, delta),
                (unsigned long long)s->resident_bytes, 1e3 * s->resident_send, 1e3 * s->pick,
                1e3 * s->resident_matrix, made, s->host);
         return;
@@ -407,7 +411,7 @@ static void tell_sums(const world *w, double made) {
            1e3 * s->resident_matrix);
     printf("full / delta: bytes %.2f, sending %.2f, all %.2f; every snapshot and matrix the same "
            "bits\n",
-           bytes, s->full_send / s->delta_send, full / delta);
+           bytes, share(s->full_send, s->delta_send), share(full, delta));
     if (!w->kernels->on_device)
         printf("on a CPU a difference is read where the host made it: nothing is sent\n");
     printf("the host, not in the above: network %.2f s, what is sent %.2f s\n", made, s->host);

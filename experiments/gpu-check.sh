@@ -26,7 +26,7 @@ targets=(flipbook)
 for t in $tests; do
     if [ -f "tests/$t.c" ]; then targets+=("tests/$t"); fi
 done
-nice ninja -C "$BUILD" "${targets[@]}" >/dev/null
+nice ninja -C "$BUILD" "${targets[@]}" >"$BUILD/gpu-check.log" || { tail -n 20 "$BUILD/gpu-check.log" >&2; exit 1; }
 rm -rf "$OUT"
 parts=$OUT/parts
 mkdir -p "$parts"/bin "$parts"/lib "$parts"/mpi/{bin,lib,share,etc}

@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 OUT=${OUT:-build/gpu-check}
 BUILD=${BUILD:-build/cuda}
 PEERS=${PEERS:-../shared/peers}
-tests="t200_kernels t205_products t210_cells t225_packed t500_tape t505_packed t520_recurrent t522_band"
+tests="t200_kernels t205_products t210_cells t212_steps t225_packed t342_patch t500_tape t520_recurrent t522_band"
 
 # ---- the programs ----
 [ -f "$BUILD/build.ninja" ] || meson setup "$BUILD" . -Dcuda=enabled ${GPU_ARCHS:+-Dgpu_archs="$GPU_ARCHS"} >/dev/null

@@ -11,6 +11,7 @@
 # SIZE      full, or small: graphs of a thousand nodes, for an emulated device
 # SECONDS_IN_ALL  no section begins or goes on after it (default 465)
 # DEVICE    default cuda
+# ACCOUNTS  of the payment network whose snapshots are sent (default 1000000)
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-$here/results}
@@ -41,7 +42,7 @@ flipbook() { ours "$parts/bin/flipbook" "$@"; }
 ours_for() {
     local limit=$1
     shift
-    timeout -k 5 "$limit" env LD_LIBRARY_PATH="$libraries" "$@"
+    timeout --foreground -k 5 "$limit" env LD_LIBRARY_PATH="$libraries" "$@"
 }
 
 # ---- rows of the report ----
@@ -79,23 +80,24 @@ section_facts() {
     record "\"date\": \"$(date -u +%FT%TZ)\", \"commit\": \"$commit\", \"gpu\": \"$(quoted <<<"$name")\", \"driver\": \"$driver\", \"cores\": $(nproc), \"cuda\": \"$(flipbook info --build 2>/dev/null | awk '/^ *CUDA/ { sub(/^ *CUDA */, ""); print }')\""
 }
 
-# ---- kernel checkers ----
+# ---- kernel checkers, and operators with their values on the device ----
+check() {
+    local program=$1 start rc failure
+    start=$(now)
+    shift
+    ours_for 40 env "$@" "$program" >"$work/tap.txt" 2>&1
+    rc=$?
+    { echo "== $(basename "$program")"; cat "$work/tap.txt"; } >>"$log"
+    failure=$( (grep -A 3 '^not ok ' "$work/tap.txt" || { [ $rc = 0 ] || tail -n 3 "$work/tap.txt"; }) | head -n 4 | quoted)
+    record "\"program\": \"$(basename "$program")\", \"passed\": $(grep -c '^ok ' "$work/tap.txt"), \"failed\": $(grep -c '^not ok ' "$work/tap.txt"), \"rc\": $rc, \"seconds\": $(since "$start"), \"tables\": \"$(awk '/^# tables:/ { sub(/^# tables: */, ""); print; exit }' "$work/tap.txt")\", \"first_failure\": \"$failure\""
+}
 section_kernels() {
-    local program start rc passed failed
-    for program in "$parts"/bin/t2*; do
-        start=$(now)
-        ours_for 40 "$program" >"$work/tap.txt" 2>&1
-        rc=$?
-        cat "$work/tap.txt" >>"$log"
-        passed=$(grep -c '^ok ' "$work/tap.txt") failed=$(grep -c '^not ok ' "$work/tap.txt")
-        record "\"program\": \"$(basename "$program")\", \"passed\": $passed, \"failed\": $failed, \"rc\": $rc, \"seconds\": $(since "$start"), \"tables\": \"$(awk '/^# tables:/ { sub(/^# tables: */, ""); print; exit }' "$work/tap.txt")\", \"first_failure\": \"$( (grep -A 3 '^not ok ' "$work/tap.txt" || { [ $rc = 0 ] || tail -n 3 "$work/tap.txt"; }) | head -n 4 | quoted)\""
-    done
-    for program in "$parts"/bin/t5*; do # operators, on the device
-        start=$(now)
-        FLIP_TEST_DEVICE=$device OMP_NUM_THREADS=1 ours_for 40 "$program" >"$work/tap.txt" 2>&1
-        rc=$?
-        cat "$work/tap.txt" >>"$log"
-        record "\"program\": \"$(basename "$program")\", \"passed\": $(grep -c '^ok ' "$work/tap.txt"), \"failed\": $(grep -c '^not ok ' "$work/tap.txt"), \"rc\": $rc, \"seconds\": $(since "$start"), \"tables\": \"$device\", \"first_failure\": \"$( (grep -A 3 '^not ok ' "$work/tap.txt" || { [ $rc = 0 ] || tail -n 3 "$work/tap.txt"; }) | head -n 4 | quoted)\""
+    local program
+    for program in "$parts"/bin/t*; do
+        case $(basename "$program") in
+        t5*) check "$program" FLIP_TEST_DEVICE="$device" OMP_NUM_THREADS=1 ;;
+        *) check "$program" OMP_NUM_THREADS=1 ;;
+        esac
     done
 }
 
@@ -212,13 +214,13 @@ section_train() {
     both evolvegcn-o dynamic.h5 9 --model evolvegcn-o --task node --hidden $narrow
     both tmgcn dynamic.h5 9 --model tmgcn --window 5 --task node --hidden $narrow
     train_row "sage-h$hidden-sampled" "$device" 1 40 static.h5 --epochs 3 --eval-every 3 --model sage "${node[@]}" --hidden $hidden --batch 1024 --fanout 10,10
-    train_row cdgcn-2ranks "$device" 2 40 dynamic.h5 --epochs 3 --eval-every 3 --model cdgcn --task node --hidden $narrow
+    train_row cdgcn-2ranks "$device-shared" 2 40 dynamic.h5 --epochs 3 --eval-every 3 --model cdgcn --task node --hidden $narrow
 }
 
 # ---- transfers of snapshots ----
 section_transfer() {
-    local options=() way life=10
-    [ "$SIZE" = full ] || options=(--rows 500 --seconds 0)
+    local options=(--accounts "${ACCOUNTS:-1000000}" --steps 30 --threads "$(nproc)") way life=10
+    [ "$SIZE" = full ] || options=(--accounts 1000 --steps 8 --seconds 0)
     flipbook bench transfer --device "$device" --json "${options[@]}" >"$work/transfer.txt" 2>>"$log"
     local rc=$?
     relay <"$work/transfer.txt"
@@ -234,7 +236,7 @@ section_peers() {
     have_torch || { record '"peer": "none", "words": "python3 has no torch and numpy here"'; return; }
     [ -f "$data/indptr.npy" ] || { record '"peer": "none", "words": "the graph was not made (section data)"'; return; }
     for hidden in 128 256; do
-        timeout -k 5 45 python3 "$here/gpu-peers.py" train "$data" --hidden "$hidden" >"$work/peers.txt" 2>>"$log"
+        timeout --foreground -k 5 45 python3 "$here/gpu-peers.py" train "$data" --hidden "$hidden" >"$work/peers.txt" 2>>"$log"
         relay <"$work/peers.txt"
         grep -q '^{' "$work/peers.txt" || record "\"peer\": \"failed\", \"hidden\": $hidden, \"words\": \"$(tail -n 2 "$log" | quoted)\""
     done
@@ -250,7 +252,7 @@ section_sanitizer() {
             case $row in t2*) ;; *) options=("$parts/bin/flipbook" train "$work/data/small.h5" --device "$device" --task node --hidden 8 --epochs 2 --model "$row") ;; esac
             case $tool-$row in racecheck-t2*) continue ;; esac
             start=$(now)
-            timeout -k 5 25 "$sanitizer" --tool $tool --target-processes all --error-exitcode 9 env LD_LIBRARY_PATH="$libraries" "${options[@]}" >"$work/sanitizer.txt" 2>&1
+            timeout --foreground -k 5 25 "$sanitizer" --tool $tool --target-processes all --error-exitcode 9 env LD_LIBRARY_PATH="$libraries" "${options[@]}" >"$work/sanitizer.txt" 2>&1
             rc=$?
             { echo "== $tool $row"; tail -n 40 "$work/sanitizer.txt"; } >>"$log"
             record "\"tool\": \"$tool\", \"run\": \"$row\", \"rc\": $rc, \"seconds\": $(since "$start"), \"words\": \"$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY|========= (Invalid|Error|Program hit)' "$work/sanitizer.txt" | head -n 3 | quoted)\""

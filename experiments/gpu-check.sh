@@ -18,13 +18,15 @@ cd "$(dirname "$0")/.."
 OUT=${OUT:-build/gpu-check}
 BUILD=${BUILD:-build/cuda}
 PEERS=${PEERS:-../shared/peers}
-tests="t200_kernels t205_products t210_cells t212_steps t225_packed t342_patch t500_tape t520_recurrent t522_band"
+checkers="200 205 210 212 214 216 225 342 520 522 524" # tests that run over the table of a device
 
 # ---- the programs ----
 [ -f "$BUILD/build.ninja" ] || meson setup "$BUILD" . -Dcuda=enabled ${GPU_ARCHS:+-Dgpu_archs="$GPU_ARCHS"} >/dev/null
 targets=(flipbook)
-for t in $tests; do
-    if [ -f "tests/$t.c" ]; then targets+=("tests/$t"); fi
+for number in $checkers; do
+    for source in "tests/t${number}"_*.c; do
+        if [ -f "$source" ]; then targets+=("${source%.c}"); fi
+    done
 done
 nice ninja -C "$BUILD" "${targets[@]}" >"$BUILD/gpu-check.log" || { tail -n 20 "$BUILD/gpu-check.log" >&2; exit 1; }
 rm -rf "$OUT"
@@ -62,11 +64,11 @@ find "$parts" -type f \( -name '*.so' -o -perm -100 \) -print0 | xargs -0 -n 1 l
     done
 
 # ---- what runs there ----
-tar -C "$parts" -czf "$OUT/parts.tar.gz" .
+tar -C "$parts" -c . | gzip -9 >"$OUT/parts.tar.gz"
 rm -r "$parts"
 cp experiments/gpu-run.sh "$OUT/run.sh"
 cp experiments/gpu-peers.py "$OUT/"
 if [ -f "$PEERS/gen_graph.py" ]; then cp "$PEERS/gen_graph.py" "$OUT/"; fi
 "$BUILD/flipbook" info --build >"$OUT/build.txt"
-git rev-parse HEAD >"$OUT/commit.txt" 2>/dev/null || true
+git -C "$(sed -n 's/.*"source": "\([^"]*\)".*/\1/p' "$BUILD/meson-info/meson-info.json" | head -n 1)" rev-parse HEAD >"$OUT/commit.txt" 2>/dev/null || true
 du -sm "$OUT" | awk '{ printf "%s MB\n", $1; exit $1 >= 60 }'

@@ -21,6 +21,7 @@ import json
 import os
 import statistics
 import time
+import warnings
 
 import numpy as np
 
@@ -194,6 +195,7 @@ def train(a):
     device = torch.device("cuda" if cuda else "cpu")
     where = torch.cuda.get_device_name() if cuda else "cpu"
     torch.backends.cuda.matmul.allow_tf32 = False
+    warnings.simplefilter("ignore")  # sparse CSR tensors call themselves beta
     g = Graph(a.folder, torch, device)
     for name in a.impl or IMPLEMENTATIONS:
         try:

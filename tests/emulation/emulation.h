@@ -45,9 +45,10 @@ flip_emulated_allocation *flip_emulated_near(const void *address);
 cudaError_t flip_emulated_allocate(void **out, size_t bytes, bool pinned);
 void flip_emulated_release(void *memory, bool pinned);
 void flip_emulated_device_memory(size_t *free_bytes, size_t *total);
-/* Device memory is closed to everybody but between these two. */
+/* Device memory is closed to everybody but between these two; large allocations, which take long to
+ * close, stay open from one work of a stream to the next. */
 void flip_emulated_open(flip_emulated_allocation *a);
-void flip_emulated_close(void);
+void flip_emulated_close(bool large_too);
 /* Ends the run where something was written around the allocation. */
 void flip_emulated_check_edges(const flip_emulated_allocation *a, const char *who);
 /* Accesses that fault are told; called at every use of the runtime, as a test may have put its own

@@ -84,7 +84,8 @@ static std::vector<kept> keep(const flip_emulated_kernel *kernel) {
     return all;
 }
 
-/* What the first run left goes to where its input was kept, and that back into place. */
+/* What the first run left goes to where its input was kept, and that back into place. Most pages of
+ * a large allocation are as they were. */
 static void put_back(std::vector<kept> &all) {
     char buffer[4096];
     for (kept &k : all)
@@ -92,6 +93,7 @@ static void put_back(std::vector<kept> &all) {
             char *now = k.allocation->start + at, *was = k.bytes + at;
             n = k.allocation->bytes - at;
             if (n > sizeof buffer) n = sizeof buffer;
+            if (memcmp(now, was, n) == 0) continue;
             memcpy(buffer, was, n);
             memcpy(was, now, n);
             memcpy(now, buffer, n);
@@ -118,19 +120,30 @@ static void compare(const flip_emulated_kernel *kernel, std::vector<kept> &all) 
     }
 }
 
-/* Small launches always; large ones the first times and then ever more seldom. */
+/* The more memory it may write, the more seldom: always up to 256 KB; else the first time, the
+ * second, the fourth, …; and beyond 4 MB the first, the 16th, the 256th, … */
 static bool both_orders(const flip_emulated_kernel *kernel) {
     static std::unordered_map<const char *, unsigned> times;
     const int orders = flip_emulated_options_get()->orders;
-    const size_t some = (size_t)1 << 20, most = (size_t)1 << 28;
+    const size_t small = (size_t)1 << 18, large = (size_t)1 << 22, most = (size_t)1 << 28;
+    const uint64_t threads =
+        (uint64_t)kernel->blocks * kernel->threads.x * kernel->threads.y * kernel->threads.z;
+    if (threads < 2 || orders == 0) return false;
+    if (orders == 2) return true;
+    std::vector<const flip_emulated_allocation *> seen;
     size_t bytes = 0;
-    for (const flip_emulated_reach &r : kernel->reach)
-        if (r.writes) bytes += r.allocation->bytes;
-    if (kernel->blocks == 0 || orders == 0) return false;
+    for (const flip_emulated_reach &r : kernel->reach) {
+        bool there = !r.writes;
+        for (const flip_emulated_allocation *a : seen)
+            there |= a == r.allocation;
+        if (there) continue;
+        seen.push_back(r.allocation);
+        bytes += r.allocation->bytes;
+    }
     const unsigned n = ++times[kernel->name];
-    const uint64_t threads = (uint64_t)kernel->blocks * kernel->threads.x * kernel->threads.y;
-    return orders == 2 || (bytes <= some && threads <= 1 << 16) ||
-           (bytes <= most && (n <= 4 || (n & (n - 1)) == 0));
+    const bool power = (n & (n - 1)) == 0;
+    if (bytes <= small && threads <= 1 << 16) return true;
+    return power && bytes <= most && (bytes <= large || __builtin_ctz(n) % 4 == 0);
 }
 
 static void run_once(const flip_emulated_kernel *kernel, flip_emulated_order order) {
@@ -159,5 +172,5 @@ void flip_emulated_perform(const flip_emulated_kernel *kernel) {
     snprintf(who, sizeof who, "kernel %s", kernel->name);
     for (const flip_emulated_reach &r : kernel->reach)
         flip_emulated_check_edges(r.allocation, who);
-    flip_emulated_close();
+    flip_emulated_close(false);
 }

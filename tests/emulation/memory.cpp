@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-enum { PAGE = 4096, ALIGN = 256, FRESH = 0xff /* NaN, -1 */, EDGE = 0xe5 };
+enum { PAGE = 4096, LARGE = 2 << 20, ALIGN = 256, FRESH = 0xff /* NaN, -1 */, EDGE = 0xe5 };
 
 static char *space, *space_end, *next_page;
 static size_t device_bytes;
@@ -35,8 +35,8 @@ static void reserve(void) {
         void *got =
             mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (got == MAP_FAILED) continue;
-        space = next_page = (char *)got;
-        space_end = space + bytes;
+        space = next_page = (char *)round_up((size_t)got, LARGE);
+        space_end = (char *)got + bytes;
         return;
     }
     flip_emulated_fail("no addresses for the device's memory");
@@ -81,10 +81,11 @@ cudaError_t flip_emulated_allocate(void **out, size_t bytes, bool pinned) {
     if (bytes > flip_emulated_options_get()->bytes) return cudaErrorMemoryAllocation;
     if (!pinned && device_bytes + page_bytes > flip_emulated_options_get()->bytes)
         return cudaErrorMemoryAllocation;
-    if (page_bytes + 2 * PAGE > (size_t)(space_end - next_page))
+    if (page_bytes + 2 * LARGE > (size_t)(space_end - next_page))
         flip_emulated_fail("its addresses, which are given once, are used up");
     flip_emulated_allocation *a = new flip_emulated_allocation();
     a->pages = next_page + PAGE;
+    if (page_bytes >= LARGE) a->pages = space + round_up((size_t)(a->pages - space), LARGE);
     a->page_bytes = page_bytes;
     a->start = a->pages + page_bytes - rounded;
     a->bytes = bytes;
@@ -93,6 +94,7 @@ cudaError_t flip_emulated_allocate(void **out, size_t bytes, bool pinned) {
     next_page = a->pages + page_bytes;
     if (!pinned) device_bytes += page_bytes;
     protect(a->pages, page_bytes, PROT_READ | PROT_WRITE);
+    if (page_bytes >= LARGE) madvise(a->pages, page_bytes, MADV_HUGEPAGE); /* quick to close */
     fill_edges(a);
     if (!pinned) protect(a->pages, page_bytes, PROT_NONE);
     allocations->push_back(a);
@@ -107,7 +109,7 @@ void flip_emulated_release(void *memory, bool pinned) {
                            a && a->freed ? "free already" : "not what was taken");
     flip_emulated_open(a);
     flip_emulated_check_edges(a, "something");
-    flip_emulated_close();
+    flip_emulated_close(true);
     madvise(a->pages, a->page_bytes, MADV_DONTNEED);
     protect(a->pages, a->page_bytes, PROT_NONE);
     if (!pinned) device_bytes -= a->page_bytes;
@@ -129,12 +131,17 @@ void flip_emulated_open(flip_emulated_allocation *a) {
     opened->push_back(a);
 }
 
-void flip_emulated_close(void) {
+void flip_emulated_close(bool large_too) {
+    size_t left = 0;
     for (flip_emulated_allocation *a : *opened) {
+        if (!large_too && a->page_bytes >= LARGE) {
+            (*opened)[left++] = a;
+            continue;
+        }
         protect(a->pages, a->page_bytes, PROT_NONE);
         a->open = false;
     }
-    opened->clear();
+    opened->resize(left);
 }
 
 static const char *written(const char *from, const char *to) {

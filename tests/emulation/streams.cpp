@@ -82,7 +82,7 @@ static void do_copy(const work *w) {
         memset(w->to, w->value, w->bytes);
     else
         memmove(w->to, from, w->bytes);
-    flip_emulated_close();
+    flip_emulated_close(false);
 }
 
 static void do_work(work *w) {
@@ -105,6 +105,9 @@ static void do_work(work *w) {
 }
 
 static void drain(flip_emulated_stream *s, uint64_t up_to) {
+    static int depth;
+    if (s->n_done >= up_to) return;
+    depth++;
     while (s->n_done < up_to) {
         work w = std::move(s->works.front());
         s->works.pop_front();
@@ -112,6 +115,7 @@ static void drain(flip_emulated_stream *s, uint64_t up_to) {
         s->n_done++;
         do_work(&w);
     }
+    if (--depth == 0) flip_emulated_close(true);
 }
 
 /* Done, as far as the host knows. */

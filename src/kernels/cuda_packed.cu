@@ -5,6 +5,7 @@
 #include "kernels/cuda_rows.h"
 
 enum {
+    DECODE_BLOCKS = 2112,  /* 16 for each multiprocessor */
     BATCH = 4,             /* rows whose bytes are under way at once */
     MOST_TABLE = 48 * 1024 /* bytes of shared memory, 3 blocks a multiprocessor */
 };
@@ -145,29 +146,72 @@ __global__ static void __launch_bounds__(FLIP_ROW_THREADS, reader::blocks)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
+typedef struct decoding {
+    packed_rows rows;
+    int64_t n;
+    int32_t tiles;
+    flip_real *out;
+    int64_t ld;
+    bool fours; /* four values are written at once */
+} decoding;
+
+/* offset + scale * x to columns of a row; n of them. */
+static __device__ __forceinline__ void put_row(flip_real *to, const float *x, const float *offset,
+                                               const float *scale, int32_t n, bool fours) {
+    flip_pack<4> out;
+#pragma unroll
+    for (int c = 0; c < 4; c++)
+        out.v[c] = offset[c] + scale[c] * x[c];
+    if (fours) {
+        *reinterpret_cast<flip_pack<4> *>(to) = out;
+        return;
+    }
+#pragma unroll
+    for (int c = 0; c < 4; c++)
+        if (c < n) to[c] = out.v[c];
+}
+
+/* A block has one tile of columns, so that a lane's reader, offsets and scales serve all its rows;
+ * BATCH of them at once. */
 template <class reader>
-__global__ static void __launch_bounds__(FLIP_ROW_THREADS, 3)
-    decode_kernel(const packed_rows s, int64_t n_rows, int32_t tiles, flip_real *out, int64_t ld) {
+__global__ static void __launch_bounds__(FLIP_ROW_THREADS, 3) decode_kernel(const decoding d) {
     FLIP_SHARED(float, table);
+    const packed_rows &s = d.rows;
     reader::fill(s, table);
     __syncthreads();
-    const int64_t group = threadIdx.x / s.lanes, groups = FLIP_ROW_THREADS / s.lanes;
-    for (int64_t at = blockIdx.x * groups + group; at < n_rows * tiles; at += gridDim.x * groups) {
-        const int64_t i = tiles == 1 ? at : at / tiles, row = s.index ? s.index[i] : i;
-        const int32_t j = ((int32_t)(at - i * tiles) * s.lanes + (threadIdx.x & (s.lanes - 1))) * 4;
-        const int32_t left = s.p.dim - j;
-        if (left <= 0) continue;
-        const reader r(s, table, j, left < 4 ? left : 4);
-        uint32_t dither = 0;
-        if (reader::dithers && s.p.dither)
-            dither = dither_row(s.p.dither_seed, s.key ? s.key[row] : row);
-        float x[4];
-        r.decode(r.load(s.codes + (size_t)row * s.p.stride), dither, x);
+    const int32_t lane = threadIdx.x & (s.lanes - 1), groups = FLIP_ROW_THREADS / s.lanes;
+    const int32_t j = ((int32_t)(blockIdx.x % d.tiles) * s.lanes + lane) * 4, left = s.p.dim - j;
+    if (left <= 0) return;
+    const int32_t n = left < 4 ? left : 4;
+    const reader r(s, table, j, n);
+    float offset[4] = {}, scale[4] = {1, 1, 1, 1};
+    for (int c = 0; c < n; c++) {
+        if (s.p.offset) offset[c] = s.p.offset[j + c];
+        if (s.p.scale) scale[c] = s.p.scale[j + c];
+    }
+    const int64_t apart = (int64_t)(gridDim.x / d.tiles) * groups;
+    for (int64_t i = (int64_t)(blockIdx.x / d.tiles) * groups + threadIdx.x / s.lanes; i < d.n;
+         i += BATCH * apart) {
+        typename reader::bits bits[BATCH];
+        uint32_t dither[BATCH] = {};
 #pragma unroll
-        for (int c = 0; c < 4; c++)
-            if (c < left)
-                out[i * ld + j + c] = (s.p.offset ? s.p.offset[j + c] : 0) +
-                                      (s.p.scale ? s.p.scale[j + c] : 1) * x[c];
+        for (int b = 0; b < BATCH; b++) {
+            const int64_t at = i + b * apart;
+            bits[b] = typename reader::bits{};
+            if (at >= d.n) continue;
+            const int64_t row = s.index ? s.index[at] : at;
+            bits[b] = r.load(s.codes + (size_t)row * s.p.stride);
+            if (reader::dithers && s.p.dither)
+                dither[b] = dither_row(s.p.dither_seed, s.key ? s.key[row] : row);
+        }
+#pragma unroll
+        for (int b = 0; b < BATCH; b++) {
+            const int64_t at = i + b * apart;
+            float x[4];
+            if (at >= d.n) continue;
+            r.decode(bits[b], dither[b], x);
+            put_row(d.out + at * d.ld + j, x, offset, scale, n, d.fours && n == 4);
+        }
     }
 }
 
@@ -270,25 +314,24 @@ static void spmm_packed(const flip_csr *a, const flip_packing *packing, const ui
 }
 
 struct decode_job {
-    packed_rows s;
-    int64_t n;
-    flip_real *out;
-    int64_t ld;
+    decoding d;
     template <class reader> void run() {
         auto kernel = decode_kernel<reader>;
-        const int64_t tiles = tiles_of(s);
-        FLIP_LAUNCH(kernel, flip_cuda_blocks(n * tiles * s.lanes, FLIP_ROW_THREADS),
-                    FLIP_ROW_THREADS, reader::table_bytes(s), s, n, (int32_t)tiles, out, ld);
+        const int64_t each = BATCH * (FLIP_ROW_THREADS / d.rows.lanes);
+        const int64_t blocks = flip_min64((d.n + each - 1) / each, DECODE_BLOCKS) * d.tiles;
+        FLIP_LAUNCH(kernel, blocks, FLIP_ROW_THREADS, reader::table_bytes(d.rows), d);
     }
 };
 
 static void decode_rows(const flip_packing *packing, const uint8_t *codes, const int64_t *key,
                         int64_t n, const int32_t *index, flip_real *out, int64_t ld) {
-    decode_job job = {packed_rows_of(packing, codes, key, index), n, out, ld};
+    const packed_rows rows = packed_rows_of(packing, codes, key, index);
+    const bool fours = ld % 4 == 0 && (uintptr_t)out % sizeof(flip_pack<4>) == 0;
+    decode_job job = {{rows, n, (int32_t)tiles_of(rows), out, ld, fours}};
     if (packing->kind == FLIP_PACKING_SPARSE)
-        flip_sparse_decode(&job.s, n, out, ld);
+        flip_sparse_decode(&rows, n, out, ld);
     else
-        run_with_reader(job, job.s);
+        run_with_reader(job, rows);
 }
 
 void flip_use_cuda_packed(flip_kernels *table) {

@@ -1,5 +1,6 @@
 /* Over the entries of rows on the GPU: max pooling, weights that learn, heads. edges.c is the
  * definition. */
+#include "kernels/cuda_columns.h"
 #include "kernels/cuda_edges.h"
 
 /* ---- heads ---- */

@@ -1,6 +1,6 @@
 /* Norms on the GPU: norms.c is the definition. A warp has a row; sums over rows go by
  * flip_columns. */
-#include "kernels/cuda_warp.h"
+#include "kernels/cuda_columns.h"
 
 /* ---- layer norm ---- */
 

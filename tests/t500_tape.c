@@ -1,6 +1,7 @@
 /* Every operator of the tape, on 1-4 ranks: values against plain loops over the whole graph,
  * gradients against finite differences (double build), and both against one rank's. One rank owns
  * nothing where there are three or more. */
+#include "device.h"
 #include "ranks.h"
 
 #include <flipbook/model.h>
@@ -133,7 +134,8 @@ static void open_setup(setup *s, const test_case *c, bool whole) {
                                  .params = s->params,
                                  .key = whole ? original : original + first[rank],
                                  .n_own = whole ? NODES : n_own(),
-                                 .seed = 3};
+                                 .seed = 3,
+                                 .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&s->tape, &settings));
     /* pairs belong to the owner of v */
     flip_gid u[PAIRS], v[PAIRS];
@@ -401,7 +403,8 @@ static void refusals(void **state) {
     CHECK_OK(flip_params_create(&params));
     flip_param w = flip_params_add(params, "w", 3, 2, FLIP_INIT_ONE);
     CHECK_OK(flip_params_finish(params, 0));
-    flip_tape_params settings = {.params = params, .saved = FLIP_SAVED_HOST};
+    flip_tape_params settings = {
+        .params = params, .saved = FLIP_SAVED_HOST, .kernels = test_kernels()};
     CHECK(flip_tape_create(&tape, &settings) == FLIP_ERROR_USAGE, "the host is accepted");
     CHECK(strstr(flip_error_message(), "host is not available"), "%s", flip_error_message());
     flip_error_clear();
@@ -478,7 +481,8 @@ static void memory(void **state) {
         w[l] = flip_params_add(params, name, DIM, DIM, FLIP_INIT_GLOROT);
     }
     CHECK_OK(flip_params_finish(params, 1));
-    CHECK_OK(flip_tape_create(&tape, &(flip_tape_params){.params = params}));
+    CHECK_OK(
+        flip_tape_create(&tape, &(flip_tape_params){.params = params, .kernels = test_kernels()}));
     size_t block = ROWS * DIM * sizeof(flip_real), forward = 0;
     for (int epoch = 0; epoch < 3; epoch++) {
         flip_tape_reset(tape, true, epoch);

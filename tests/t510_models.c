@@ -9,6 +9,7 @@
 enum { NODES = 41, EVENTS = 160, STEPS = 3, IN = 9, CLASSES = 4, PAIRS = 37, EPOCHS = 6 };
 enum { WORLD_SEED = 8, PAIR_CLASSES = CLASSES };
 
+#include "device.h"
 #include "world.h"
 
 /* ---- a model on the whole graph or on this rank's part ---- */
@@ -88,16 +89,17 @@ static void open_run(run *r, const variant *c, bool whole, bool precompute) {
                                  .params = r->params,
                                  .key = original + r->from,
                                  .n_own = r->n_own,
-                                 .seed = 6};
+                                 .seed = 6,
+                                 .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&r->tape, &settings));
 }
 
 static void close_run(run *r) {
     flip_pairs_destroy(&r->pairs);
     flip_adjacency_destroy(&r->adjacency);
-    flip_tape_destroy(&r->tape);
     flip_head_destroy(&r->head);
     flip_model_destroy(&r->model);
+    flip_tape_destroy(&r->tape);
     flip_params_destroy(&r->params);
 }
 
@@ -415,6 +417,7 @@ static void memory(void **state) {
             CHECK_OK(flip_model_create(&r.model, r.params, &p));
             CHECK_OK(flip_params_finish(r.params, 0));
             CHECK_OK(flip_adjacency_create(&r.adjacency, NULL, all, NULL, &events, &a));
+            /* of the CPU: a device also holds copies of what is borrowed */
             CHECK_OK(flip_tape_create(&r.tape, &(flip_tape_params){.params = r.params}));
             for (int epoch = 0; epoch < 2; epoch++) {
                 flip_tape_reset(r.tape, true, epoch);

@@ -19,6 +19,7 @@ enum {
     PAIR_CLASSES = 2
 };
 
+#include "device.h"
 #include "sends.h"
 #include "world.h"
 
@@ -132,7 +133,8 @@ static void open_model(run *r) {
                                  .params = r->params,
                                  .key = original + r->from,
                                  .n_own = r->rows,
-                                 .seed = 6};
+                                 .seed = 6,
+                                 .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&r->tape, &settings));
 }
 
@@ -146,7 +148,7 @@ static void open_run(run *r, const variant *c, const way *how) {
                                      .slices = 3,
                                      .exchange = how->exchange};
         CHECK_OK(flip_layout_create(&r->layout, comm, first, original + first[rank], &params));
-        CHECK_OK(flip_carry_create(&r->carry, NULL, how->n_blocks));
+        CHECK_OK(flip_carry_create(&r->carry, test_kernels(), how->n_blocks));
         r->rows = r->layout->n_rows;
         r->from = r->layout->part_first[r->layout->part];
     }
@@ -164,9 +166,9 @@ static void close_run(run *r) {
         flip_free(r->blocks[k].features);
         flip_free(r->blocks[k].label);
     }
-    flip_tape_destroy(&r->tape);
     flip_head_destroy(&r->head);
     flip_model_destroy(&r->model);
+    flip_tape_destroy(&r->tape);
     flip_params_destroy(&r->params);
     flip_carry_destroy(&r->carry);
     flip_layout_destroy(&r->layout);

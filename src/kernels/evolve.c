@@ -2,6 +2,7 @@
  * plain C: the definition. */
 #include "kernels/internal.h"
 
+#include <omp.h>
 #include <tgmath.h>
 
 /* ---- the matrix GRU: its reset gate acts before the product ---- */
@@ -87,7 +88,13 @@ static double dot(int64_t n, const flip_real *x, const double *p) {
     return sum;
 }
 
+/* In a team already, no other is made: some dozens of rows are not worth it. */
 static void row_dots(int64_t m, int64_t n, const flip_real *x, const double *p, double *s) {
+    if (omp_in_parallel()) {
+        for (int64_t i = 0; i < m; i++)
+            s[i] = dot(n, x + i * n, p);
+        return;
+    }
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < m; i++)
         s[i] = dot(n, x + i * n, p);

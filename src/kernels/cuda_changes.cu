@@ -133,11 +133,10 @@ __global__ static void mark_extra_kernel(flip_graph_words w, int32_t *rank) {
     }
 }
 
-/* The value in a word; `extra` where it follows. */
-__device__ static flip_real word_value(const flip_graph_words &w, uint64_t word,
-                                       const int32_t *extra) {
+/* The value in a word, or w.value[extra] where it follows. */
+__device__ static flip_real word_value(const flip_graph_words &w, uint64_t word, int64_t extra) {
     const uint64_t follows = ((uint64_t)1 << w.form.value_bits) - 1, bits = word & follows;
-    if (bits == follows) return w.value[*extra];
+    if (bits == follows) return w.value[extra];
     if (w.form.value_bits < 32) return (flip_real)bits;
     const uint32_t narrow_bits = (uint32_t)bits;
     float narrow;
@@ -189,7 +188,7 @@ __global__ static void unpack_kernel(flip_changes c, flip_graph_words w, const i
         c.key[at] = entry >> w.form.place_bits << 32 | (entry & places);
         c.was[at] = list == 1 ? real_of(absent) : 0;
         c.is[at] = list == 0   ? real_of(absent)
-                   : list == 1 ? word_value(w, w.word[i], rank + (i - end[1]))
+                   : list == 1 ? word_value(w, w.word[i], rank ? rank[i - end[1]] : i - end[1])
                                : w.value[w.n_extra + i - end[2]];
     }
 }
@@ -199,12 +198,14 @@ static void unpack_words(const flip_changes *c, const flip_graph_words *w, void 
     char *rest = static_cast<char *>(work);
     int32_t *rank = deal<int32_t>(&rest, w->n_added + 1);
     int32_t *sums = deal<int32_t>(&rest, tiles_of(w->n_added + 1, SCAN));
-    if (w->n_added > 0) {
+    /* Where all values follow, or none, a word's rank is its own number. */
+    const bool mixed = w->n_extra > 0 && w->n_extra < w->n_added;
+    if (mixed) {
         FLIP_LAUNCH(mark_extra_kernel, flip_cuda_blocks(w->n_added, THREADS), THREADS, 0, *w, rank);
         sum_all_before(w->n_added, rank, sums);
     }
-    FLIP_LAUNCH(unpack_kernel, tiles_of(c->n, THREADS), THREADS, 0, *c, *w, rank, absent_bits(),
-                fault);
+    FLIP_LAUNCH(unpack_kernel, tiles_of(c->n, THREADS), THREADS, 0, *c, *w, mixed ? rank : nullptr,
+                absent_bits(), fault);
 }
 
 /* ---- snapshots ---- */

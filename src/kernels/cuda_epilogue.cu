@@ -1,9 +1,10 @@
 /* What follows a product on the GPU: one pass over C. A thread takes four columns of a row, which
  * share one draw of dropout; two neighbours make one byte of relu_bits, so a warp writes whole
  * bytes. */
+#include "kernels/cuda_four.h"
 #include "kernels/cuda_random.h"
 
-enum { THREADS = 256, QUAD = 4 };
+enum { THREADS = 256, QUAD = FLIP_FOUR };
 static const unsigned FULL_WARP = 0xffffffff;
 
 /* What epilogue_kernel needs beside the epilogue itself. */
@@ -16,27 +17,6 @@ typedef struct pass {
     bool empty, vector; /* vector: four columns lie on 16 bytes */
 } pass;
 
-typedef struct alignas(16) four {
-    flip_real v[QUAD];
-} four;
-
-__device__ static four load_four(const flip_real *from, int64_t left, bool vector) {
-    if (vector) return *reinterpret_cast<const four *>(from);
-    four x = {};
-    for (int b = 0; b < QUAD; b++)
-        if (b < left) x.v[b] = from[b];
-    return x;
-}
-
-__device__ static void store_four(flip_real *to, four x, int64_t left, bool vector) {
-    if (vector) {
-        *reinterpret_cast<four *>(to) = x;
-        return;
-    }
-    for (int b = 0; b < QUAD; b++)
-        if (b < left) to[b] = x.v[b];
-}
-
 /* Bias, relu, mask and dropout of columns 4q … of row i; returns the four bits of what lives. */
 __device__ static unsigned finish(const flip_epilogue &e, const pass &p, int64_t i, int64_t q,
                                   flip_real *c) {
@@ -46,8 +26,8 @@ __device__ static unsigned finish(const flip_epilogue &e, const pass &p, int64_t
     if (e.mask) through = e.mask[at * bytes + j / 8] >> (j % 8);
     if (e.dropout > 0)
         kept = flip_cuda_keep_four(e.seed, e.draw, e.key ? e.key[at] : at, p.n, q, p.keep_from);
-    four x = {};
-    if (!p.empty) x = load_four(c, left, p.vector);
+    flip_four x = {};
+    if (!p.empty) x = flip_load_four(c, left, p.vector);
     for (int b = 0; b < QUAD; b++) {
         flip_real value = x.v[b];
         if (e.bias && b < left) value += e.bias[i * e.bias_step + j + b];
@@ -59,7 +39,7 @@ __device__ static unsigned finish(const flip_epilogue &e, const pass &p, int64_t
         if (e.dropout > 0) value = kept >> b & 1 ? value * p.keep_scale : 0;
         x.v[b] = value;
     }
-    store_four(c, x, left, p.vector);
+    flip_store_four(c, x, left, p.vector);
     return alive & kept;
 }
 
@@ -98,8 +78,8 @@ void flip_cuda_epilogue(const flip_epilogue *e, int64_t first, int64_t m, int64_
     pass.keep_from = flip_keep_from(p);
     pass.keep_scale = (flip_real)(1 / (1 - p));
     pass.empty = empty;
-    pass.vector = n % QUAD == 0 && ldc % QUAD == 0 && (uintptr_t)c % alignof(four) == 0;
-    const int64_t most = ((int64_t)1 << 30) / pass.quads + 1; /* items are counted in 32 bits */
+    pass.vector = flip_fours_whole(n, ldc, c);
+    const int64_t most = flip_fours_rows(pass.quads);
     for (int64_t done = 0; done < m; done += most) {
         pass.first = first + done;
         pass.count = (unsigned)flip_min64(most, m - done) * pass.quads;
@@ -113,22 +93,30 @@ static void epilogue(int64_t m, int64_t n, flip_real *c, int64_t ldc, const flip
 }
 
 /* y = keep ? x / (1-p) : 0, a thread the four columns of a draw */
-__global__ static void dropout_kernel(int64_t m, int64_t n, flip_real *y, const flip_real *x,
-                                      uint64_t from, flip_real scale, uint64_t seed, uint64_t draw,
-                                      const int64_t *key) {
-    const int64_t quads = (n + 3) / 4;
-    FLIP_EACH(item, m * quads) {
-        const int64_t i = item / quads, q = item % quads, at = i * n + q * QUAD;
+__global__ static void dropout_kernel(unsigned count, unsigned quads, int64_t first, int64_t n,
+                                      flip_real *y, const flip_real *x, uint64_t from,
+                                      flip_real scale, uint64_t seed, uint64_t draw,
+                                      const int64_t *key, bool whole) {
+    FLIP_EACH_ITEM(item, count) {
+        const int64_t q = item % quads, i = first + item / quads, at = i * n + q * QUAD;
         const unsigned kept = flip_cuda_keep_four(seed, draw, key ? key[i] : i, n, q, from);
-        for (int b = 0; b < QUAD && q * QUAD + b < n; b++)
-            y[at + b] = kept >> b & 1 ? x[at + b] * scale : 0;
+        flip_four z = flip_load_four(x + at, n - q * QUAD, whole);
+        for (int b = 0; b < QUAD; b++)
+            z.v[b] = kept >> b & 1 ? z.v[b] * scale : 0;
+        flip_store_four(y + at, z, n - q * QUAD, whole);
     }
 }
 
 static void dropout(int64_t m, int64_t n, flip_real *y, const flip_real *x, double p, uint64_t seed,
                     uint64_t draw, const int64_t *key) {
-    FLIP_LAUNCH(dropout_kernel, flip_cuda_blocks(m * ((n + 3) / 4), THREADS), THREADS, 0, m, n, y,
-                x, flip_keep_from(p), (flip_real)(1 / (1 - p)), seed, draw, key);
+    const int64_t quads = (n + QUAD - 1) / QUAD, most = flip_fours_rows(quads);
+    const bool whole = flip_fours_whole(n, n, x) && flip_fours_whole(n, n, y);
+    for (int64_t done = 0; n > 0 && done < m; done += most) {
+        const int64_t count = flip_min64(most, m - done) * quads;
+        FLIP_LAUNCH(dropout_kernel, flip_cuda_blocks(count, THREADS), THREADS, 0, (unsigned)count,
+                    (unsigned)quads, done, n, y, x, flip_keep_from(p), (flip_real)(1 / (1 - p)),
+                    seed, draw, key, whole);
+    }
 }
 
 void flip_use_cuda_epilogue(flip_kernels *table) {

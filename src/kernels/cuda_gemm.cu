@@ -1,17 +1,15 @@
 /* Products by cuBLAS. Row-major C = A B is, seen by its columns, C^T = B^T A^T: the operands change
- * places and nothing is transposed in memory. Rows of C are taken in pieces that L2 holds, so that
- * a second product and the epilogue find them there. */
-#include "kernels/cuda.h"
+ * places and nothing is transposed in memory. What follows a product is one pass over C. */
+#include "kernels/cuda_four.h"
 
 #include <cublas_v2.h>
 
 #include <type_traits>
 
 enum { THREADS = 256 };
-static const size_t WORKSPACE = 32 << 20; /* as cuBLAS advises on Hopper; taken here, so that no
-                                             call takes memory and bits repeat */
-static const int64_t PIECE_BYTES = 16
-                                   << 20; /* of C, of A rounded: both lie in L2's 40 MB or more */
+static const size_t WORKSPACE = 32 << 20;    /* as cuBLAS advises on Hopper; taken here, so that no
+                                                call takes memory and bits repeat */
+static const int64_t PIECE_BYTES = 16 << 20; /* of A rounded: L2 keeps it until it is read */
 static const int64_t MOST_ROWS = 1 << 22,
                      MOST_BATCHES = 1 << 15; /* a call: below a grid's limits */
 static const int64_t TILE = 2048; /* rows and columns of a weight gradient summed at once */
@@ -103,10 +101,21 @@ template <typename number> __device__ static inline void put_rounded(number *to,
     }
 }
 
-__global__ static void round_kernel(int64_t m, int64_t n, const flip_real *x, int64_t ldx,
-                                    bfloat *y, int64_t ldy) {
-    FLIP_EACH(at, m * n) {
-        put_rounded(y + at / n * ldy + at % n, x[at / n * ldx + at % n]);
+typedef struct alignas(FLIP_FOUR * sizeof(bfloat) < 16 ? FLIP_FOUR * sizeof(bfloat)
+                                                       : 16) four_bfloats {
+    bfloat v[FLIP_FOUR];
+} four_bfloats;
+
+/* Rows of y are padded to eights: whole fours are written. */
+__global__ static void round_kernel(unsigned count, unsigned quads, int64_t n, const flip_real *x,
+                                    int64_t ldx, bfloat *y, int64_t ldy, bool whole) {
+    FLIP_EACH_ITEM(item, count) {
+        const int64_t i = item / quads, j = (int64_t)(item % quads) * FLIP_FOUR;
+        const flip_four from = flip_load_four(x + i * ldx + j, n - j, whole);
+        four_bfloats to;
+        for (int b = 0; b < FLIP_FOUR; b++)
+            put_rounded(&to.v[b], from.v[b]);
+        *reinterpret_cast<four_bfloats *>(y + i * ldy + j) = to;
     }
 }
 
@@ -120,9 +129,14 @@ static size_t rounded_bytes(int64_t m, int64_t n) {
 }
 
 static operand rounded(int64_t m, int64_t n, const flip_real *x, int64_t ldx, void *to) {
-    const int64_t ld = rounded_ld(n);
-    FLIP_LAUNCH(round_kernel, flip_cuda_blocks(m * n, THREADS), THREADS, 0, m, n, x, ldx,
-                (bfloat *)to, ld);
+    const int64_t ld = rounded_ld(n), quads = (n + FLIP_FOUR - 1) / FLIP_FOUR;
+    const int64_t most = flip_fours_rows(quads);
+    const bool whole = flip_fours_whole(n, ldx, x);
+    for (int64_t done = 0; done < m; done += most) {
+        const int64_t count = flip_min64(most, m - done) * quads;
+        FLIP_LAUNCH(round_kernel, flip_cuda_blocks(count, THREADS), THREADS, 0, (unsigned)count,
+                    (unsigned)quads, n, x + done * ldx, ldx, (bfloat *)to + done * ld, ld, whole);
+    }
     return operand{to, ld, bfloat_type};
 }
 
@@ -165,15 +179,13 @@ static int list_factors(factor factors[2], int64_t k, const flip_real *a, int64_
     return n;
 }
 
-/* Rows of a piece: C's, and those of A rounded, within PIECE_BYTES. */
-static int64_t piece_rows(int64_t n, const factor *factors, int count, bool rounding, bool whole) {
-    int64_t bytes = whole ? 0 : n * (int64_t)sizeof(flip_real);
+/* Rows of a piece: as many as a call takes, or whose A, rounded, is PIECE_BYTES. Pieces of C that
+ * L2 holds until the epilogue gain nothing: what they save of memory they lose at their ends. */
+static int64_t piece_rows(const factor *factors, int count, bool rounding) {
+    int64_t rows = MOST_ROWS;
     for (int f = 0; f < count && rounding; f++)
-        bytes = bytes > (int64_t)rounded_bytes(1, factors[f].k)
-                    ? bytes
-                    : (int64_t)rounded_bytes(1, factors[f].k);
-    const int64_t rows = bytes ? PIECE_BYTES / bytes / 256 * 256 : MOST_ROWS;
-    return rows < 256 ? 256 : rows < MOST_ROWS ? rows : MOST_ROWS;
+        rows = flip_min64(rows, PIECE_BYTES / (int64_t)(rounded_ld(factors[f].k) * sizeof(bfloat)));
+    return rows < 256 ? 256 : rows / 256 * 256;
 }
 
 /* B's of all factors rounded, one behind the other from the scratch memory on; then A's place. */
@@ -201,9 +213,8 @@ static void product(int64_t m, int64_t n, int64_t k, const flip_real *a, int64_t
     factor factors[2];
     const int count = list_factors(factors, k, a, lda, b, ldb, e);
     const bool add = e && e->accumulate;
-    const bool whole = count == 1 && !flip_cuda_epilogue_needed(e);
     if (m == 0 || n == 0) return;
-    const int64_t rows = flip_min64(m, piece_rows(n, factors, count, rounding, whole));
+    const int64_t rows = flip_min64(m, piece_rows(factors, count, rounding));
     void *place = NULL;
     if (rounding && count > 0) {
         place = round_factors(factors, count, n, transposed, rows);
@@ -272,7 +283,8 @@ static void gradient_tile(int64_t m, int64_t n, int64_t k, const flip_real *a, i
     const size_t a_bytes = rounding ? rounded_bytes(block, k) : 0;
     const size_t b_bytes = rounding ? rounded_bytes(block, n) : 0,
                  each = part_bytes + a_bytes + b_bytes;
-    int64_t most = FLIP_CUDA_SCRATCH / (int64_t)each;
+    int64_t most =
+        FLIP_CUDA_SCRATCH / (int64_t)each * (rounding ? 2 : 1); /* enough blocks a call */
     most = most < 1 ? 1 : most > MOST_BATCHES ? MOST_BATCHES : most;
     char *at = (char *)flip_cuda_scratch((size_t)most * each);
     flip_real *part = (flip_real *)(at + (size_t)most * (a_bytes + b_bytes));

@@ -1,40 +1,64 @@
 /* Element by element on the GPU. */
-#include "kernels/cuda.h"
+#include "kernels/cuda_four.h"
 
 enum { THREADS = 256 };
 
 /* y (+)= alpha x */
-__global__ static void scaled_kernel(int64_t m, int64_t n, flip_real *y, int64_t ldy,
-                                     const flip_real *x, int64_t ldx, flip_real alpha,
-                                     bool accumulate) {
-    FLIP_EACH(at, m * n) {
-        int64_t i = at / n, j = at % n;
-        flip_real value = alpha * x[i * ldx + j];
-        y[i * ldy + j] = accumulate ? y[i * ldy + j] + value : value;
+__global__ static void scaled_kernel(unsigned count, unsigned quads, int64_t n, flip_real *y,
+                                     int64_t ldy, const flip_real *x, int64_t ldx, flip_real alpha,
+                                     bool accumulate, bool whole) {
+    FLIP_EACH_ITEM(item, count) {
+        const int64_t i = item / quads, j = (int64_t)(item % quads) * FLIP_FOUR, left = n - j;
+        flip_four from = flip_load_four(x + i * ldx + j, left, whole), to = {};
+        if (accumulate) to = flip_load_four(y + i * ldy + j, left, whole);
+        for (int b = 0; b < FLIP_FOUR; b++)
+            to.v[b] = accumulate ? to.v[b] + alpha * from.v[b] : alpha * from.v[b];
+        flip_store_four(y + i * ldy + j, to, left, whole);
     }
 }
 
 static void scaled(int64_t m, int64_t n, flip_real *y, int64_t ldy, const flip_real *x, int64_t ldx,
                    flip_real alpha, bool accumulate) {
-    FLIP_LAUNCH(scaled_kernel, flip_cuda_blocks(m * n, THREADS), THREADS, 0, m, n, y, ldy, x, ldx,
-                alpha, accumulate);
+    if (ldx == n && ldy == n && n % FLIP_FOUR != 0 && m * n < (int64_t)1 << 31) {
+        n *= m; /* rows that follow each other are one row */
+        m = 1;
+        ldx = ldy = (n + FLIP_FOUR - 1) / FLIP_FOUR * FLIP_FOUR;
+    }
+    const int64_t quads = (n + FLIP_FOUR - 1) / FLIP_FOUR, most = flip_fours_rows(quads);
+    const bool whole = flip_fours_whole(n, ldx, x) && flip_fours_whole(n, ldy, y);
+    for (int64_t done = 0; n > 0 && done < m; done += most) {
+        const int64_t count = flip_min64(most, m - done) * quads;
+        FLIP_LAUNCH(scaled_kernel, flip_cuda_blocks(count, THREADS), THREADS, 0, (unsigned)count,
+                    (unsigned)quads, n, y + done * ldy, ldy, x + done * ldx, ldx, alpha, accumulate,
+                    whole);
+    }
 }
 
 /* dx = bit ? dy * scale : 0 */
-__global__ static void mask_bits_kernel(int64_t m, int64_t n, flip_real *dx, const flip_real *dy,
-                                        const uint8_t *bits, flip_real scale) {
+__global__ static void mask_bits_kernel(unsigned count, unsigned quads, int64_t n, flip_real *dx,
+                                        const flip_real *dy, const uint8_t *bits, flip_real scale,
+                                        bool whole) {
     const int64_t row_bytes = (n + 7) / 8;
-    FLIP_EACH(at, m * n) {
-        int64_t i = at / n, j = at % n;
-        bool kept = bits[i * row_bytes + j / 8] >> (j % 8) & 1;
-        dx[at] = kept ? dy[at] * scale : 0;
+    FLIP_EACH_ITEM(item, count) {
+        const int64_t i = item / quads, j = (int64_t)(item % quads) * FLIP_FOUR, left = n - j;
+        const unsigned kept = bits[i * row_bytes + j / 8] >> (j % 8);
+        flip_four x = flip_load_four(dy + i * n + j, left, whole);
+        for (int b = 0; b < FLIP_FOUR; b++)
+            x.v[b] = kept >> b & 1 ? x.v[b] * scale : 0;
+        flip_store_four(dx + i * n + j, x, left, whole);
     }
 }
 
 static void mask_bits(int64_t m, int64_t n, flip_real *dx, const flip_real *dy, const uint8_t *bits,
                       flip_real scale) {
-    FLIP_LAUNCH(mask_bits_kernel, flip_cuda_blocks(m * n, THREADS), THREADS, 0, m, n, dx, dy, bits,
-                scale);
+    const int64_t quads = (n + FLIP_FOUR - 1) / FLIP_FOUR, most = flip_fours_rows(quads);
+    const bool whole = flip_fours_whole(n, n, dx) && flip_fours_whole(n, n, dy);
+    for (int64_t done = 0; n > 0 && done < m; done += most) {
+        const int64_t count = flip_min64(most, m - done) * quads;
+        FLIP_LAUNCH(mask_bits_kernel, flip_cuda_blocks(count, THREADS), THREADS, 0, (unsigned)count,
+                    (unsigned)quads, n, dx + done * n, dy + done * n, bits + done * ((n + 7) / 8),
+                    scale, whole);
+    }
 }
 
 /* Kingma and Ba, algorithm 1; the constants as the reference rounds them. */

@@ -2,8 +2,6 @@
 #include "kernels/internal.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 static flip_kernels tables[FLIP_KERNEL_TABLES];
 static int n_tables;
@@ -76,18 +74,16 @@ static flip_status cuda_status;
 static pthread_once_t cuda_once = PTHREAD_ONCE_INIT;
 static int cuda_device;
 
-static void missing(void) {
-    fprintf(stderr, "flipbook: an entry of the kernel table has no CUDA kernel\n");
-    abort();
-}
-
-/* Entries are pointers behind the two fields that are not. There is no falling back to the CPU:
- * calling an entry that nobody has set ends the run. */
-static void fill_missing(flip_kernels *table) {
-    void (**entry)(void) = (void (**)(void)) & table->take;
+/* There is no falling back to the CPU: a table with an entry unset is not handed out. The entries
+ * are the pointers from `take` on. */
+static flip_status check_entries(const flip_kernels *table) {
+    void (*const *entry)(void) = (void (*const *)(void)) & table->take;
     const size_t n = (sizeof *table - offsetof(flip_kernels, take)) / sizeof *entry;
     for (size_t i = 0; i < n; i++)
-        if (!entry[i]) entry[i] = missing;
+        if (!entry[i])
+            return FLIP_FAIL(FLIP_ERROR_INTERNAL,
+                             "entry %zu of %zu of the kernel table has no CUDA kernel", i + 1, n);
+    return FLIP_OK;
 }
 
 static void open_cuda(void) {
@@ -110,7 +106,7 @@ static void open_cuda(void) {
     flip_use_cuda_evolve(&cuda);
     flip_use_cuda_edges(&cuda);
     flip_use_cuda_attention(&cuda);
-    fill_missing(&cuda);
+    cuda_status = check_entries(&cuda);
 }
 
 flip_status flip_kernels_cuda(const flip_kernels **table, int device) {

@@ -95,6 +95,20 @@ static flip_status choose_blocks(flip_trainer *trainer, const flip_shares *s, fl
 
 /* ---- the choice ---- */
 
+/* What the ranks of this node may take together: as told, or 80 % of the machine, or 90 % of what
+ * the GPUs have free, where that is less. */
+static size_t memory_available(const flip_trainer *trainer) {
+    const flip_settings *s = &trainer->data.s;
+    const flip_kernels *k = trainer->kernels;
+    size_t host = flip_memory_available() / 5 * 4;
+    if (s->memory != FLIP_UNSET) return (size_t)s->memory;
+    if (!k->on_device) return host;
+    size_t ranks =
+        s->device == FLIP_DEVICE_CUDA_SHARED ? 1 : (size_t)flip_comm_node_size(trainer->data.comm);
+    size_t device = k->available() / 10 * 9 * ranks;
+    return device < host ? device : host;
+}
+
 flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     flip_data *data = &trainer->data;
     flip_estimate *e = &trainer->estimate;
@@ -108,8 +122,9 @@ flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     FLIP_TRY(flip_trainer_declare(trainer));
     e->base = base;
     e->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
-    e->available = s->memory == FLIP_UNSET ? flip_memory_available() / 5 * 4 : (size_t)s->memory;
     e->ranks_here = flip_comm_node_size(data->comm);
+    FLIP_TRY(flip_device_choose(data, &trainer->kernels));
+    e->available = memory_available(trainer);
     if (s->distribute == FLIP_DISTRIBUTE_AUTO && flip_settings_batched(s))
         s->distribute = FLIP_DISTRIBUTE_NODES; /* a batch draws on all steps of its nodes */
     if (s->distribute == FLIP_DISTRIBUTE_AUTO) FLIP_TRY(flip_cost_choose(trainer));

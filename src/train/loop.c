@@ -86,7 +86,10 @@ static void say_estimate(const run *r, const flip_estimate *e) {
         (double)e->base * mib, (double)(e->held + e->placed) * mib, (double)e->adjacency * mib,
         (double)e->training * mib, e->ranks_here, e->ranks_here == 1 ? "" : "s",
         (double)e->together * mib, (double)e->available * mib,
-        s->memory == FLIP_UNSET ? " (80 % of this machine)" : " (--memory)",
+        s->memory != FLIP_UNSET ? " (--memory)"
+        : r->trainer.kernels->on_device
+            ? " (80 % of this machine, or 90 % of what its GPUs have free)"
+            : " (80 % of this machine)",
         e->together <= e->available ? "fits" : "does NOT fit");
 }
 

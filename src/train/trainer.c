@@ -58,7 +58,6 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
     const flip_settings *s = &data->s;
     FLIP_TRY(flip_trainer_declare(trainer));
     FLIP_TRY(flip_params_finish(trainer->params, (uint64_t)s->seed));
-    FLIP_TRY(flip_device_choose(data, &trainer->kernels));
     flip_tape_params tape = {.comm = data->comm,
                              .params = trainer->params,
                              .key = data->layout->original,

@@ -304,7 +304,8 @@ awk "$reader"'
 function row(text) { print text }
 { s = get("section") }
 s == "facts" && /"gpu"/ { printf "%s  GPU: %s, driver %s, %s cores, commit %s\n", get("date"), get("gpu"), get("driver"), get("cores"), substr(get("commit"), 1, 10) }
-/"skipped"/ || (/"took_seconds"/ && get("rc") != 0) { printf "%-10s ended with %s after %s s %s\n", s, get("rc"), get("took_seconds"), get("words") }
+/"skipped"/ { printf "%-10s skipped: %s\n", s, get("words") }
+/"took_seconds"/ && get("rc") != 0 { printf "%-10s ended with %s after %s s\n", s, get("rc"), get("took_seconds") }
 s == "kernels" && /"program"/ { printf "%-10s %-16s passed %s, failed %s, exit %s, %s s [%s] %s\n", s, get("program"), get("passed"), get("failed"), get("rc"), get("seconds"), get("tables"), get("first_failure") }
 s == "bench" && /"limits"/ { printf "bench      copy %s GB/s, product %.1f TFLOP/s, bf16 %.1f\n", get("copy_gb_per_second"), get("product_gflops") / 1e3, get("product_gflops_bf16") / 1e3 }
 s == "bench" && /"kernel"/ { printf "bench      %-14s %-5s %8s x %-4s x %-4s %9.3f ms %9.1f GFLOP/s %8.1f GB/s  reached %3.0f %%  error %.1e%s\n", get("kernel"), get("graph"), get("m"), get("n"), get("k"), get("seconds") * 1e3, get("gflops"), get("gb_per_second"), 100 * get("fraction"), get("error"), get("agrees") == "true" ? "" : "  DIFFERS" }

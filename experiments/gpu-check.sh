@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 OUT=${OUT:-build/gpu-check}
 BUILD=${BUILD:-build/cuda}
 PEERS=${PEERS:-../shared/peers}
-checkers="200 205 210 212 214 216 225 342 520 522 524" # tests that run over the table of a device
+checkers="200 205 210 212 214 216 225 342 500 520 522 524" # tests that run over the table of a device
 
 # ---- the programs ----
 [ -f "$BUILD/build.ninja" ] || meson setup "$BUILD" . -Dcuda=enabled ${GPU_ARCHS:+-Dgpu_archs="$GPU_ARCHS"} >/dev/null

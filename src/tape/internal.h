@@ -142,14 +142,12 @@ extern const operator_row op_linear, op_linear2, op_aggregate, op_linear_aggrega
     op_linear_steps, op_gather_pairs, op_pair_dot, op_cross_entropy, op_binary_cross_entropy,
     op_squared_error, op_inner;
 
-/* Rows of an exchange between ranks on their way through the host, where values lie on a device.
- */
-typedef struct staging {
-    flip_real *own, *halo; /* pinned */
-    size_t own_bytes, halo_bytes;
-    flip_real *to; /* on the device: where the halo's rows go */
-    size_t n;      /* values of the halo, or of the own rows */
-} staging;
+/* ---- mirror.c: values that ranks exchange ---- */
+typedef struct mirrors mirrors;
+/* Values where the kernels have them, and where the host does: the same on a CPU. */
+typedef struct mirror {
+    flip_real *values, *host;
+} mirror;
 
 struct flip_tape {
     flip_comm *comm;
@@ -182,8 +180,10 @@ struct flip_tape {
     flip_status status;
     pool *pool;
     reach *reach;
-    staging staged;
-    struct mirrors *mirrors;
+    mirrors *mirrors;
+    /* the exchange over entries that is under way (op_aggregate.c) */
+    mirror sent, halo;
+    size_t own_values, halo_values;
     variable *vars;
     int32_t n_vars, max_vars;
     record *records;
@@ -213,14 +213,8 @@ static inline int64_t size_of(const variable *v) {
 flip_status tape_output(flip_tape *tape, record *r, int from);
 /* Pool memory that lives until r's backward is done. */
 flip_status tape_save(flip_tape *tape, record *r, int slot, size_t bytes);
-/* ---- mirror.c: values that ranks exchange ---- */
-typedef struct mirrors mirrors;
 flip_status mirrors_create(mirrors **all, const flip_kernels *kernels);
 void mirrors_destroy(mirrors **all);
-/* Values where the kernels have them, and where the host does: the same on a CPU. */
-typedef struct mirror {
-    flip_real *values, *host;
-} mirror;
 /* Of n values (NULL: of none), until it is closed; nothing is copied. */
 flip_status mirror_open(flip_tape *tape, mirror *m, const flip_real *values, size_t n);
 void mirror_close(flip_tape *tape, mirror *m); /* no message reads or writes it any more */

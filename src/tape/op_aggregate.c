@@ -6,8 +6,6 @@
 #include "internal.h"
 #include "edges.h"
 
-#include <string.h>
-
 /* ---- what the edge operators share ---- */
 
 flip_status edges_shape(const flip_tape *tape, const record *r, int input, shape *out) {
@@ -32,44 +30,25 @@ flip_csr edges_rows(const flip_csr *a, int32_t first, int32_t n) {
     return part;
 }
 
-static flip_status grow_pinned(flip_tape *tape, flip_real **memory, size_t *held, size_t bytes) {
-    if (bytes <= *held) return FLIP_OK;
-    tape->kernels->give_back_pinned(*memory);
-    *memory = NULL;
-    *held = 0;
-    FLIP_TRY(tape->kernels->take_pinned(memory, bytes, "rows between ranks"));
-    *held = bytes;
-    return FLIP_OK;
-}
+/* ---- rows between ranks: messages read and write the values' mirrors ---- */
 
-/* Rows go through the host where values lie on a device. What was sent from there before may still
- * be on its way. */
-static flip_status open_staging(flip_tape *tape, size_t own, size_t halo) {
-    staging *s = &tape->staged;
-    FLIP_TRY(tape->kernels->wait());
-    FLIP_TRY(grow_pinned(tape, &s->own, &s->own_bytes, own));
-    return grow_pinned(tape, &s->halo, &s->halo_bytes, halo);
+static flip_status send_rows(flip_tape *tape, const flip_adjacency *g, const flip_real *x,
+                             size_t width, flip_real *halo) {
+    const size_t own = (size_t)edges_sources(g) * width;
+    FLIP_TRY(mirror_open(tape, &tape->sent, x, own));
+    FLIP_TRY(mirror_open(tape, &tape->halo, halo, (size_t)g->n_halo * width));
+    mirror_receive(tape, &tape->sent, 0, own);
+    return flip_plan_forward_begin(g->plan, tape->sent.host, width, tape->halo.host);
 }
 
 flip_status edges_halo_begin(flip_tape *tape, const flip_adjacency *g, const flip_real *x,
                              size_t width, flip_real **halo) {
     *halo = NULL;
     if (!g->plan) return FLIP_OK;
-    const size_t bytes = (size_t)g->n_halo * width * sizeof(flip_real);
-    FLIP_TRY(pool_alloc(tape->pool, halo, bytes));
+    tape->halo_values = (size_t)g->n_halo * width;
+    FLIP_TRY(pool_alloc(tape->pool, halo, tape->halo_values * sizeof(flip_real)));
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
-    flip_real *arrive = *halo;
-    flip_status status = FLIP_OK;
-    if (tape->kernels->on_device) {
-        const size_t own = (size_t)edges_sources(g) * width * sizeof(flip_real);
-        status = open_staging(tape, own, bytes);
-        if (status == FLIP_OK) tape->kernels->receive(tape->staged.own, x, own);
-        tape->staged.to = *halo;
-        tape->staged.n = (size_t)g->n_halo * width;
-        x = tape->staged.own;
-        arrive = tape->staged.halo;
-    }
-    if (status == FLIP_OK) status = flip_plan_forward_begin(g->plan, x, width, arrive);
+    flip_status status = send_rows(tape, g, x, width, *halo);
     flip_meter_end(tape->meter);
     return status;
 }
@@ -78,47 +57,46 @@ flip_status edges_halo_end(flip_tape *tape, const flip_adjacency *g) {
     if (!g->plan) return FLIP_OK;
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
     flip_status status = flip_plan_forward_end(g->plan);
-    if (status == FLIP_OK && tape->kernels->on_device)
-        tape->kernels->send(tape->staged.to, tape->staged.halo, tape->staged.n * sizeof(flip_real));
+    if (status == FLIP_OK) mirror_send(tape, &tape->halo, 0, tape->halo_values);
+    mirror_close(tape, &tape->sent);
+    mirror_close(tape, &tape->halo);
     flip_meter_end(tape->meter);
     return status;
+}
+
+static flip_status send_back(flip_tape *tape, const flip_adjacency *g, const flip_real *halo,
+                             size_t width) {
+    const size_t n = (size_t)g->n_halo * width;
+    FLIP_TRY(mirror_open(tape, &tape->halo, halo, n));
+    mirror_receive(tape, &tape->halo, 0, n);
+    return flip_plan_backward_begin(g->plan, tape->halo.host, width);
 }
 
 flip_status edges_return_begin(flip_tape *tape, const flip_adjacency *g, const flip_real *halo,
                                size_t width) {
     if (!g->plan) return FLIP_OK;
+    tape->own_values = (size_t)edges_sources(g) * width;
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = FLIP_OK;
-    if (tape->kernels->on_device) {
-        const size_t bytes = (size_t)g->n_halo * width * sizeof(flip_real);
-        tape->staged.n = (size_t)edges_sources(g) * width;
-        status = open_staging(tape, tape->staged.n * sizeof(flip_real), bytes);
-        if (status == FLIP_OK) tape->kernels->receive(tape->staged.halo, halo, bytes);
-        halo = tape->staged.halo;
-    }
-    if (status == FLIP_OK) status = flip_plan_backward_begin(g->plan, halo, width);
+    flip_status status = send_back(tape, g, halo, width);
     flip_meter_end(tape->meter);
     return status;
 }
 
-/* What arrived for own rows, summed on the host and added on the device. */
-static flip_status return_staged(flip_tape *tape, const flip_adjacency *g, flip_real *own) {
-    const size_t n = tape->staged.n, bytes = n * sizeof *own;
-    flip_real *arrived;
-    if (bytes > 0) memset(tape->staged.own, 0, bytes);
-    FLIP_TRY(flip_plan_backward_end(g->plan, tape->staged.own));
-    FLIP_TRY(pool_alloc(tape->pool, &arrived, bytes));
-    tape->kernels->send(arrived, tape->staged.own, bytes);
-    tape->kernels->scaled(1, (int64_t)n, own, (int64_t)n, arrived, (int64_t)n, 1, true);
-    pool_free(tape->pool, arrived);
+/* Own rows have their own ranks' shares already: what arrives is added behind them. */
+static flip_status add_returned(flip_tape *tape, const flip_adjacency *g, flip_real *own) {
+    FLIP_TRY(mirror_open(tape, &tape->sent, own, tape->own_values));
+    mirror_receive(tape, &tape->sent, 0, tape->own_values);
+    FLIP_TRY(flip_plan_backward_end(g->plan, tape->sent.host));
+    mirror_send(tape, &tape->sent, 0, tape->own_values);
     return FLIP_OK;
 }
 
 flip_status edges_return_end(flip_tape *tape, const flip_adjacency *g, flip_real *own) {
     if (!g->plan) return FLIP_OK;
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = tape->kernels->on_device ? return_staged(tape, g, own)
-                                                  : flip_plan_backward_end(g->plan, own);
+    flip_status status = add_returned(tape, g, own);
+    mirror_close(tape, &tape->sent);
+    mirror_close(tape, &tape->halo);
     flip_meter_end(tape->meter);
     return status;
 }

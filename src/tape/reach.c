@@ -90,9 +90,13 @@ flip_status tape_reach(flip_tape *tape, const void *host, size_t bytes, const vo
     if (!tape->kernels->on_device || !host) return FLIP_OK;
     copy *c = find(r, host);
     if (!c) FLIP_TRY(add(r, (copy){.host = host, .bytes = bytes}, &c));
-    if (c->bytes < bytes)
+    if (c->bytes < bytes && c->held)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%zu bytes of an array of %zu on the device", bytes,
                          c->bytes);
+    if (c->bytes < bytes) { /* more of it: who has the first copy reads that until the reset */
+        c->bytes = bytes;
+        c->device = NULL;
+    }
     if (!c->device) FLIP_TRY(make(tape, c));
     *out = c->device;
     return FLIP_OK;
@@ -140,9 +144,13 @@ flip_status tape_packing(flip_tape *tape, const flip_packing *packing, const fli
     return tape_reach(tape, p->codebook8, book, &p->codebook8);
 }
 
+/* Held again, it is sent again; what reads it may differ in how much of it they read (the scales of
+ * a matrix and of its transpose are one array). */
 flip_status flip_tape_hold(flip_tape *tape, const void *host, size_t bytes) {
     copy *c;
     if (!tape->kernels->on_device || !host) return FLIP_OK;
+    c = find(tape->reach, host);
+    if (c && c->held && c->bytes > bytes) bytes = c->bytes;
     flip_tape_let_go(tape, host);
     return add(tape->reach, (copy){.host = host, .bytes = bytes, .held = true}, &c);
 }

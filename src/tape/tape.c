@@ -86,8 +86,6 @@ flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
 void flip_tape_destroy(flip_tape **tape) {
     if (!*tape) return;
     reach_destroy(&(*tape)->reach, (*tape)->kernels);
-    (*tape)->kernels->give_back_pinned((*tape)->staged.own);
-    (*tape)->kernels->give_back_pinned((*tape)->staged.halo);
     mirrors_destroy(&(*tape)->mirrors);
     pool_destroy(&(*tape)->pool);
     flip_free((*tape)->vars);

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Whole runs on a CUDA device beside the same on the CPU, on as many ranks: every model, distribution
+# and transfer. Losses are equal to 1e-4 of themselves, the final score to 1e-3, and every byte that
+# is counted is the same.
+#   t960_device.sh FLIPBOOK [MPIRUN]      the device may be emulated
+set -u
+flipbook=$(realpath "$1")
+mpirun=${2:-mpirun}
+work=$(mktemp -d "${TMPDIR:-/tmp}/flipbook-t960-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+# run DEVICE RANKS OPTIONS…
+run() {
+    local device=$1 ranks=$2
+    shift 2
+    "$mpirun" --oversubscribe --bind-to none -n "$ranks" "$flipbook" train "$@" --epochs 2 --threads 1 --device "$device" \
+        --report "$device.jsonl" >"$device.out" 2>&1 || { sed 's/^/# /' "$device.out" | tail -n 3; return 1; }
+}
+
+# compare: cpu.jsonl beside cuda.jsonl; says what differs
+# shellcheck disable=SC2016
+compare() {
+    awk '
+        function number(key,    at, rest) {
+            at = index($0, "\"" key "\":")
+            if (!at) return "none"
+            rest = substr($0, at + length(key) + 3)
+            sub(/^ */, "", rest)
+            sub(/[,}].*/, "", rest)
+            return rest
+        }
+        function apart(a, b,    d) { d = a - b; if (d < 0) d = -d; if (a < 0) a = -a; return a > 0 ? d / a : d }
+        FNR == 1 { file++ }
+        /"record": *"epoch"/ { loss[file, ++n[file]] = number("loss") }
+        /"record": *"settings"/ { kernels[file] = number("kernels") }
+        /"record": *"summary"/ {
+            test[file] = number("test")
+            match($0, /"bytes": *\{[^}]*\}/)
+            bytes[file] = substr($0, RSTART, RLENGTH)
+        }
+        END {
+            if (n[1] < 2 || n[1] != n[2]) bad = "epochs: " n[1] " and " n[2]
+            for (i = 1; i <= n[1] && !bad; i++)
+                if (!(apart(loss[1, i], loss[2, i]) <= 1e-4)) bad = "loss " i ": " loss[1, i] " and " loss[2, i]
+            if (!bad && !(apart(test[1], test[2]) <= 1e-3)) bad = "test: " test[1] " and " test[2]
+            if (!bad && (bytes[1] == "" || bytes[1] != bytes[2])) bad = bytes[1] " and " bytes[2]
+            if (!bad && kernels[2] != "\"cuda\"") bad = "kernels " kernels[2]
+            if (bad) print "# " bad
+            exit bad != ""
+        }' cpu.jsonl cuda.jsonl
+}
+
+tests=0 failed=0
+# same RANKS OPTIONS…
+same() {
+    tests=$((tests + 1))
+    if run cpu "$@" && run cuda "$@" && compare; then
+        echo "ok $tests - $*"
+    else
+        echo "not ok $tests - $*"
+        failed=$((failed + 1))
+    fi
+}
+
+"$flipbook" generate sbm -o static.h5 --nodes 600 --features 12 >/dev/null &&
+    "$flipbook" generate sbm -o nodes.h5 --nodes 150 --steps 6 --drift 0.02 --labels-change --features 8 >/dev/null &&
+    "$flipbook" compress static.h5 -o mixed.h5 --codec klt:2 >/dev/null &&
+    "$flipbook" compress static.h5 -o products.h5 --codec pq:4x256 >/dev/null &&
+    "$flipbook" generate payments -o links.h5 --nodes 200 --steps 8 >/dev/null || exit 1
+
+h='--hidden 8'
+# shellcheck disable=SC2086
+{
+    same 1 static.h5 --model gcn $h --precision bf16
+    same 3 static.h5 --model gcn $h
+    same 4 static.h5 --model sage $h --norm layer --residual
+    same 2 static.h5 --model sage $h --aggregator pool --norm batch
+    same 2 static.h5 --model gat $h --heads 2
+    same 3 static.h5 --model gin $h --optimizer sgd --clip 1
+    same 2 static.h5 --model sage $h --batch 100 --fanout 4,4
+    same 2 static.h5 --model gcn $h --batch 100 --fanout 4,4
+    same 1 static.h5 --model gcn $h --features learned
+    same 2 mixed.h5 --model sage $h
+    same 1 products.h5 --model sage $h --batch 200 --fanout 4,4
+    same 2 nodes.h5 --task node --model cdgcn $h --distribute nodes --transfer full --blocks 1
+    same 3 nodes.h5 --task node --model cdgcn $h --distribute time --transfer delta --blocks 2 --activations recompute
+    same 4 nodes.h5 --task node --model cdgcn $h --distribute wavefront --transfer resident --blocks 3
+    same 4 nodes.h5 --task node --model cdgcn $h --distribute grid --transfer delta --blocks 2
+    same 2 nodes.h5 --task node --model sage --temporal gru $h --distribute wavefront --transfer delta --blocks 6
+    same 3 nodes.h5 --task node --model tmgcn --window 3 $h --distribute window --transfer delta --blocks 2
+    same 2 nodes.h5 --task node --model tmgcn --window 3 $h --distribute time --transfer full --precompute off
+    same 2 nodes.h5 --task node --model evolvegcn-o $h --distribute time --transfer resident --blocks 2
+    same 3 nodes.h5 --task node --model evolvegcn-o --cell gru $h --distribute nodes --transfer delta
+    same 2 nodes.h5 --task node --model evolvegcn-h $h --distribute time --transfer full --blocks 3
+    same 2 links.h5 --task link --model cdgcn $h --edge-life 3 --edge-head mlp --distribute nodes --transfer delta
+    same 3 links.h5 --task link --model cdgcn $h --edge-life 3 --edge-head dot --distribute time --transfer full --blocks 2
+    same 2 links.h5 --task edge --model tmgcn --window 3 $h --edge-life 3 --distribute window --transfer resident
+    same 1 links.h5 --task link --model evolvegcn-o $h --history 2 --edge-life 3
+}
+echo "1..$tests"
+[ $failed -eq 0 ]

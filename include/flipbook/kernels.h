@@ -273,7 +273,8 @@ typedef struct flip_kernels {
                    flip_real alpha, bool accumulate);
 
     /* y[v,t,:] (+)= sum over entries e of row v and steps t in its runs of value * x[col[e], t, :].
-     * x and y are [rows, n_steps, dim]; y must not overlap x. A row's entries are added in order.
+     * x and y are [rows, n_steps, dim]; y must not overlap x. A row's entries are added in order;
+     * on a device in an order that the matrix alone fixes.
      */
     void (*spmm)(const flip_csr *a, const int32_t *rows, int32_t n_rows, int32_t dim, flip_real *y,
                  const flip_real *x_own, const flip_real *x_halo, bool accumulate);

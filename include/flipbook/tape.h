@@ -233,10 +233,11 @@ bool flip_tape_is_packed(const flip_tape *tape, flip_var x);
 void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *steps,
                      int32_t *dim);
 /* Until backward passes the variable, or it is released; always for inputs and kept ones. NULL when
- * it is gone. For the host: on a device the values are received, and stand until the next call. */
-const flip_real *flip_tape_value(const flip_tape *tape, flip_var x);
+ * it is gone. For the host: on a device the values are received, and
+ * stand until the next call; NULL where that failed, which the status tells. */
+const flip_real *flip_tape_value(flip_tape *tape, flip_var x);
 /* After backward, of inputs that need one; NULL if none. */
-const flip_real *flip_tape_gradient(const flip_tape *tape, flip_var x);
+const flip_real *flip_tape_gradient(flip_tape *tape, flip_var x);
 /* The caller will not read or use x again in forward: its memory is free as soon as no backward
  * needs it. */
 void flip_tape_release(flip_tape *tape, flip_var x);
@@ -282,7 +283,7 @@ flip_var flip_max_pool(flip_tape *tape, const flip_adjacency *adjacency, flip_va
 flip_var flip_attention(flip_tape *tape, const flip_adjacency *adjacency, flip_var z,
                         flip_param a_src, flip_param a_dst, int32_t heads, double dropout);
 /* Attention weights [entries, heads] of flip_attention's output, until backward passes it. */
-const flip_real *flip_attention_weights(const flip_tape *tape, flip_var y);
+const flip_real *flip_attention_weights(flip_tape *tape, flip_var y);
 /* mean over heads: [n, t, heads * d] -> [n, t, d] */
 flip_var flip_head_mean(flip_tape *tape, flip_var x, int32_t heads);
 flip_var flip_bias(flip_tape *tape, flip_var x, flip_param b, flip_act act);
@@ -347,7 +348,7 @@ flip_var flip_matrix_gru(flip_tape *tape, int32_t steps, flip_var input, flip_pa
 enum { FLIP_TOPK_BYTES = 24 };
 flip_var flip_topk_summary(flip_tape *tape, flip_var x, flip_param p, int32_t k);
 /* The chosen nodes' original ids [own steps, k], until backward passes the summary. */
-const int64_t *flip_topk_nodes(const flip_tape *tape, flip_var summary);
+const int64_t *flip_topk_nodes(flip_tape *tape, flip_var summary);
 /* y_t = act(x_t W_t): own steps' weights out of a chain [1, block's steps, F * F']. */
 flip_var flip_linear_steps(flip_tape *tape, flip_var x, flip_var chain, int32_t columns,
                            flip_act act);

@@ -86,11 +86,13 @@ static bool is_codec(const char *text) {
     { key, FLIP_KEY_INT, AT(field), "auto", low, high, true, NULL, NULL, NULL, who, result, help }
 #define REAL(key, field, standard, low, high, help)                                                \
     { key, FLIP_KEY_REAL, AT(field), standard, low, high, false, NULL, NULL, NULL, T, true, help }
-#define CHOICE(key, field, standard, choices, ready, result, help)                                 \
+#define CHOICE_FOR(key, field, standard, choices, ready, who, result, help)                        \
     {                                                                                              \
-        key, FLIP_KEY_CHOICE, AT(field), standard, 0, 0, false, choices, ready, NULL, T, result,   \
+        key, FLIP_KEY_CHOICE, AT(field), standard, 0, 0, false, choices, ready, NULL, who, result, \
             help                                                                                   \
     }
+#define CHOICE(key, field, standard, choices, ready, result, help)                                 \
+    CHOICE_FOR(key, field, standard, choices, ready, T, result, help)
 #define SWITCH(key, field, standard, who, result, help)                                            \
     {                                                                                              \
         key, FLIP_KEY_SWITCH, AT(field), standard, 0, 0, false, "on|off", NULL, NULL, who, result, \
@@ -199,9 +201,9 @@ static const flip_key keys[] = {
            "a node gathers from the sources of its events, or (out) from their destinations"),
 
     HEADING("Running", T | E | P),
-    CHOICE("device", device, "auto", "auto|cpu|cuda|cuda-shared", NULL, false,
-           "where to compute; cuda: a rank a GPU, cuda-shared: ranks may share one; auto: a GPU "
-           "where every rank sees one"),
+    CHOICE_FOR("device", device, "auto", "auto|cpu|cuda|cuda-shared", NULL, T | E | P, false,
+               "where to compute; cuda: a rank a GPU, cuda-shared: ranks may share one; auto: a "
+               "GPU where every rank sees one"),
     INT_AUTO("threads", threads, 1, 4096, T | E | P, false,
              "a rank, BLAS included; auto: OMP_NUM_THREADS, or cores of the node / ranks on it"),
     WORD("batch", batch, "full", "full|N", NULL, is_batch, T, true,

@@ -232,6 +232,7 @@ static flip_status take_whole(flip_device *d, flip_record *r, bool backward) {
     int64_t *count = (int64_t *)(d->found + 1);
     d->kernels->find_changes(&c, count, &from, &to, d->work);
     d->kernels->receive(&r->n, count, sizeof r->n);
+    FLIP_TRY(d->kernels->wait());
     r->more = backward ? d->n - n : n - d->n;
     return trim_record(d, r);
 }

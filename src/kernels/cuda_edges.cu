@@ -38,6 +38,7 @@ struct head_term {
 static void head_gradients(int64_t n, int32_t steps, int32_t heads, int32_t d, const flip_real *s,
                            const flip_real *z, double *g, double *room) {
     const int64_t width = (int64_t)heads * d;
+    if (n * steps == 0) return;
     const head_term term = {width, heads, d, s, z};
     flip_columns<1>(n * steps, width, (int64_t)FLIP_ROOM_ROWS * steps, term, room);
     FLIP_LAUNCH(flip_column_sums_kernel, flip_cuda_blocks(width, FLIP_WARP), FLIP_WARP, 0,

@@ -8,20 +8,8 @@ struct pair_of_sums {
     double top, bottom;
 };
 
-/* Scratch that grows; one call's, as all calls go through one stream. */
 static double *scratch(size_t values) {
-    static double *memory;
-    static size_t held;
-    if (values <= held) return memory;
-    FLIP_CUDA_DO(cudaStreamSynchronize(flip_cuda_stream));
-    FLIP_CUDA_DO(cudaFree(memory));
-    memory = nullptr;
-    held = 0;
-    void *fresh = nullptr;
-    FLIP_CUDA_DO(cudaMalloc(&fresh, values * sizeof(double)));
-    memory = static_cast<double *>(fresh);
-    if (memory) held = values;
-    return memory;
+    return static_cast<double *>(flip_cuda_scratch(values * sizeof(double)));
 }
 
 /* The block's sums of one value a thread; all threads call it, thread 0 has the result. */

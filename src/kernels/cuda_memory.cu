@@ -8,7 +8,9 @@ static cudaError_t first_error = cudaSuccess;
 static const char *first_what = "";
 
 void flip_cuda_note(cudaError_t error, const char *what) {
-    if (error == cudaSuccess || first_error != cudaSuccess) return;
+    if (error == cudaSuccess) return;
+    (void)cudaGetLastError(); /* told here: it is not the next launch's */
+    if (first_error != cudaSuccess) return;
     first_error = error;
     first_what = what;
 }

@@ -14,11 +14,6 @@ extern "C" {
 
 /* Each overrides entries of the table it is given. The simd ones exist in the float build. */
 void flip_kernels_use_blas(flip_kernels *table);
-void flip_kernels_use_cells(flip_kernels *table);   /* the reference's own */
-void flip_kernels_use_packed(flip_kernels *table);  /* likewise */
-void flip_kernels_use_memory(flip_kernels *table);  /* likewise */
-void flip_kernels_use_steps(flip_kernels *table);   /* likewise */
-void flip_kernels_use_losses(flip_kernels *table);  /* likewise */
 void flip_kernels_use_changes(flip_kernels *table); /* likewise */
 void flip_kernels_use_cells(flip_kernels *table);   /* the reference's own */
 void flip_kernels_use_packed(flip_kernels *table);  /* likewise */
@@ -42,10 +37,10 @@ FLIP_SIMD_USES(avx2)
 FLIP_SIMD_USES(avx512)
 FLIP_SIMD_USES(bf16) /* gemm, gradient and lstm only: AVX512_BF16's own products */
 
-/* Each sets entries of the CUDA table; a table with an entry unset is refused. */
 /* The device and its libraries; its name goes to `name`. */
 flip_status flip_cuda_open(int device, char *name, size_t size);
 int flip_cuda_devices(void);
+/* Each sets entries of the CUDA table; a table with an entry unset is refused. */
 void flip_use_cuda_memory(flip_kernels *table);
 void flip_use_cuda_pointwise(flip_kernels *table);
 void flip_use_cuda_steps(flip_kernels *table);

@@ -285,7 +285,9 @@ static flip_status keep_aggregation(flip_model *model, flip_tape *tape, const fl
     if (flip_tape_status(tape) != FLIP_OK) return flip_tape_status(tape);
     size_t n = (size_t)rows * (size_t)steps * (size_t)dim;
     FLIP_TRY(flip_alloc(&kept->aggregated, n, sizeof(flip_real), "aggregated features"));
-    memcpy(kept->aggregated, flip_tape_value(tape, z), n * sizeof(flip_real));
+    const flip_real *value = flip_tape_value(tape, z);
+    FLIP_TRY(flip_tape_status(tape));
+    memcpy(kept->aggregated, value, n * sizeof(flip_real));
     kept->tape = flip_tape_on_device(tape) ? tape : NULL; /* else nothing is held */
     FLIP_TRY(flip_tape_hold(tape, kept->aggregated, n * sizeof(flip_real)));
     flip_tape_release(tape, z);

@@ -35,8 +35,9 @@ flip_status tape_reach(flip_tape *tape, const void *host, size_t bytes, const vo
 flip_status tape_csr(flip_tape *tape, const flip_csr *a, flip_csr *out);
 /* A packing whose tables the kernels reach; it lasts as its tables do. */
 flip_status tape_packing(flip_tape *tape, const flip_packing *packing, const flip_packing **out);
-/* Values as host code reads them: themselves, or received, until the next call; NULL: no memory. */
-const flip_real *reach_host(const flip_tape *tape, const flip_real *value, size_t bytes);
+/* Values as host code reads them: themselves, or received, until the next call. NULL where the
+ * device failed, which the tape's status tells. */
+const flip_real *reach_host(flip_tape *tape, const flip_real *value, size_t bytes);
 
 /* ---- the tape ---- */
 typedef enum op {

@@ -340,7 +340,7 @@ flip_var flip_topk_summary(flip_tape *tape, flip_var x, flip_param p, int32_t k)
     return tape_apply(tape, &r);
 }
 
-const int64_t *flip_topk_nodes(const flip_tape *tape, flip_var summary) {
+const int64_t *flip_topk_nodes(flip_tape *tape, flip_var summary) {
     if (summary < 0 || summary >= tape->n_vars || tape->vars[summary].producer < 0) return NULL;
     const record *r = &tape->records[tape->vars[summary].producer];
     if (r->op != OP_TOPK_SUMMARY) return NULL;

@@ -32,6 +32,7 @@ flip_status flip_params_create(flip_params **params) {
 }
 
 static void unplace(flip_params *params) {
+    if (!params->kernels) return; /* never placed */
     if (params->placed_values != params->values) params->kernels->give_back(params->placed_values);
     if (params->placed_gradients != params->gradients)
         params->kernels->give_back(params->placed_gradients);

@@ -193,25 +193,32 @@ static void let_csr_go(flip_tape *tape, const flip_csr *a) {
 flip_status flip_tape_hold_adjacency(flip_tape *tape, const flip_adjacency *g) {
     FLIP_TRY(hold_csr(tape, &g->a));
     FLIP_TRY(hold_csr(tape, &g->at));
+    FLIP_TRY(
+        flip_tape_hold(tape, g->to_transposed, (size_t)g->a.n_entries * sizeof *g->to_transposed));
     return flip_tape_hold(tape, g->row_order, (size_t)g->n_own * sizeof *g->row_order);
 }
 
 void flip_tape_let_adjacency_go(flip_tape *tape, const flip_adjacency *g) {
     let_csr_go(tape, &g->a);
     let_csr_go(tape, &g->at);
+    if (g->to_transposed) flip_tape_let_go(tape, g->to_transposed);
     if (g->row_order) flip_tape_let_go(tape, g->row_order);
 }
 
-const flip_real *reach_host(const flip_tape *tape, const flip_real *value, size_t bytes) {
+const flip_real *reach_host(flip_tape *tape, const flip_real *value, size_t bytes) {
     reach *r = tape->reach;
     if (!tape->kernels->on_device || !value) return value;
     if (bytes > r->host_bytes) {
         flip_free(r->host);
         r->host = NULL;
         r->host_bytes = 0;
-        if (flip_alloc(&r->host, bytes, 1, "values from the device") != FLIP_OK) return NULL;
+        flip_status status = flip_alloc(&r->host, bytes, 1, "values from the device");
+        if (status != FLIP_OK && tape->status == FLIP_OK) tape->status = status;
+        if (status != FLIP_OK) return NULL;
         r->host_bytes = bytes;
     }
     tape->kernels->receive(r->host, value, bytes);
-    return r->host;
+    flip_status status = tape->kernels->wait();
+    if (status != FLIP_OK && tape->status == FLIP_OK) tape->status = status;
+    return status == FLIP_OK ? r->host : NULL;
 }

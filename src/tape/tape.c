@@ -52,12 +52,12 @@ flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
     if (params->weights != FLIP_WEIGHTS_PLAIN)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "only plain weights are available: masked, "
                                            "fake-quantised and low-bit weights are not");
-    FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "tape"));
-    flip_tape *tape = *out;
     const flip_kernels *k = params->kernels ? params->kernels : flip_kernels_get();
     if (k->on_device && params->saved >= FLIP_SAVED_2BIT)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "activations in few bits are kept on the CPU alone so "
                                            "far; on a GPU use --activations keep or recompute");
+    FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "tape"));
+    flip_tape *tape = *out;
     tape->comm = params->comm;
     tape->meter = flip_comm_meter(params->comm);
     tape->params = params->params;
@@ -225,13 +225,13 @@ void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *
     if (dim) *dim = v->dim;
 }
 
-const flip_real *flip_tape_value(const flip_tape *tape, flip_var x) {
+const flip_real *flip_tape_value(flip_tape *tape, flip_var x) {
     if (!exists(tape, x)) return NULL;
     const variable *v = &tape->vars[x];
     return reach_host(tape, v->value, (size_t)size_of(v) * sizeof(flip_real));
 }
 
-const flip_real *flip_tape_gradient(const flip_tape *tape, flip_var x) {
+const flip_real *flip_tape_gradient(flip_tape *tape, flip_var x) {
     if (!exists(tape, x)) return NULL;
     const variable *v = &tape->vars[x];
     return reach_host(tape, v->gradient, (size_t)size_of(v) * sizeof(flip_real));
@@ -391,7 +391,7 @@ flip_status tape_copy_gradient(flip_tape *tape, record *r, int i, int64_t m, int
 }
 
 double tape_slope(const flip_tape *tape, const record *r) {
-    flip_real slope;
+    flip_real slope = 0;
     tape->kernels->receive(&slope, tape_out(tape, r)->gradient, sizeof slope);
     return (double)slope;
 }

@@ -6,7 +6,7 @@
 
 /* Which GPU of those that this process sees: Slurm shows a rank its own, or all of the node's. A
  * GPU serves one rank unless the settings share it. */
-static flip_status choose_device(const flip_data *data, const flip_kernels **kernels) {
+static flip_status open_device(const flip_data *data, const flip_kernels **kernels) {
     const int seen = flip_kernels_cuda_devices(), rank = flip_comm_node_rank(data->comm);
     const int ranks = flip_comm_node_size(data->comm);
     const bool shared = data->s.device == FLIP_DEVICE_CUDA_SHARED;
@@ -18,7 +18,7 @@ static flip_status choose_device(const flip_data *data, const flip_kernels **ker
     return flip_kernels_cuda(kernels, seen > 0 ? rank % seen : 0);
 }
 
-/* Do two ranks of a node compute on one GPU? Told by its bus address, since each may see another
+/* Do two ranks of a node compute on one GPU? Told by its address, since each may see another
  * numbering. */
 static flip_status check_sharing(const flip_data *data, const flip_kernels *kernels) {
     enum { SIZE = 64 + sizeof kernels->device };
@@ -26,7 +26,8 @@ static flip_status check_sharing(const flip_data *data, const flip_kernels *kern
     char *all, me[SIZE] = "";
     gethostname(me, 63);
     memcpy(me + 64, kernels->device, sizeof kernels->device);
-    FLIP_TRY(flip_alloc(&all, (size_t)ranks, SIZE, "devices of ranks"));
+    FLIP_TRY(
+        flip_comm_agree(data->comm, flip_alloc(&all, (size_t)ranks, SIZE, "devices of ranks")));
     flip_status status = flip_comm_gather_all(data->comm, all, me, SIZE);
     for (int r = 0; r < mine && status == FLIP_OK; r++)
         if (memcmp(all + (size_t)r * SIZE, me, SIZE) == 0)
@@ -38,17 +39,30 @@ static flip_status check_sharing(const flip_data *data, const flip_kernels *kern
     return status;
 }
 
-flip_status flip_device_choose(const flip_data *data, const flip_kernels **kernels) {
-    const int32_t device = data->s.device;
-    flip_status status = FLIP_OK;
+static flip_status choose_gpu(const flip_data *data, const flip_kernels **kernels) {
+    FLIP_TRY(flip_comm_agree(data->comm, open_device(data, kernels)));
+    if (data->s.device == FLIP_DEVICE_CUDA_SHARED) return FLIP_OK;
+    return flip_comm_agree(data->comm, check_sharing(data, *kernels));
+}
+
+/* A GPU where every rank has one to itself and the settings can be had there; else the CPU, and
+ * where a GPU was seen a note says why. */
+static flip_status choose_best(flip_data *data, const flip_kernels **kernels) {
+    int64_t without = flip_kernels_cuda_devices() == 0 || data->s.activations >= FLIP_SAVED_2BIT;
+    FLIP_TRY(flip_comm_max_i64(data->comm, &without, 1));
+    if (without) return FLIP_OK;
+    if (choose_gpu(data, kernels) == FLIP_OK) return FLIP_OK;
+    flip_data_note(data, "the CPU computes: %s", flip_error_message());
+    flip_error_clear();
     *kernels = flip_kernels_get();
-    int64_t without = flip_kernels_cuda_devices() == 0;
-    if (device == FLIP_DEVICE_AUTO) FLIP_TRY(flip_comm_max_i64(data->comm, &without, 1));
-    if (device == FLIP_DEVICE_CPU || (device == FLIP_DEVICE_AUTO && without)) return FLIP_OK;
-    status = choose_device(data, kernels);
-    FLIP_TRY(flip_comm_agree(data->comm, status));
-    if (device != FLIP_DEVICE_CUDA_SHARED) status = check_sharing(data, *kernels);
-    return flip_comm_agree(data->comm, status);
+    return FLIP_OK;
+}
+
+flip_status flip_device_choose(flip_data *data, const flip_kernels **kernels) {
+    *kernels = flip_kernels_get();
+    if (data->s.device == FLIP_DEVICE_CPU) return FLIP_OK;
+    return data->s.device == FLIP_DEVICE_AUTO ? choose_best(data, kernels)
+                                              : choose_gpu(data, kernels);
 }
 
 /* ---- what stays on the GPU ---- */
@@ -80,16 +94,21 @@ flip_status flip_device_hold(flip_trainer *trainer) {
     return FLIP_OK;
 }
 
-/* The adjacency of a block is about to be made, perhaps in the memory of another. */
-void flip_device_leave(flip_trainer *trainer) {
-    if (trainer->on_device && trainer->data.snapshots) {
-        flip_tape_let_adjacency_go(trainer->tape, trainer->on_device);
-        trainer->on_device = NULL;
-    }
+/* The adjacency of a block is about to be made, perhaps in the memory of another. Events that are
+ * resident leave the one that is there as it is. */
+void flip_device_leave(flip_trainer *trainer, int32_t block) {
+    const flip_data *data = &trainer->data;
+    const bool stays =
+        data->s.transfer == FLIP_TRANSFER_RESIDENT && block == trainer->on_device_block;
+    if (!trainer->on_device || !data->snapshots || stays) return;
+    flip_tape_let_adjacency_go(trainer->tape, trainer->on_device);
+    trainer->on_device = NULL;
 }
 
-flip_status flip_device_enter(flip_trainer *trainer, const flip_adjacency *adjacency) {
+flip_status flip_device_enter(flip_trainer *trainer, int32_t block,
+                              const flip_adjacency *adjacency) {
     if (!trainer->kernels->on_device || trainer->on_device == adjacency) return FLIP_OK;
     trainer->on_device = adjacency;
+    trainer->on_device_block = block;
     return flip_tape_hold_adjacency(trainer->tape, adjacency);
 }

@@ -103,9 +103,9 @@ static size_t memory_available(const flip_trainer *trainer) {
     size_t host = flip_memory_available() / 5 * 4;
     if (s->memory != FLIP_UNSET) return (size_t)s->memory;
     if (!k->on_device) return host;
-    size_t ranks =
-        s->device == FLIP_DEVICE_CUDA_SHARED ? 1 : (size_t)flip_comm_node_size(trainer->data.comm);
-    size_t device = k->available() / 10 * 9 * ranks;
+    int gpus = flip_comm_node_size(trainer->data.comm), seen = flip_kernels_cuda_devices();
+    if (s->device == FLIP_DEVICE_CUDA_SHARED && seen < gpus) gpus = seen;
+    size_t device = k->available() / 10 * 9 * (size_t)gpus;
     return device < host ? device : host;
 }
 
@@ -125,6 +125,9 @@ flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     e->ranks_here = flip_comm_node_size(data->comm);
     FLIP_TRY(flip_device_choose(data, &trainer->kernels));
     e->available = memory_available(trainer);
+    if (trainer->kernels->on_device && data->steps > 1 && s->transfer != FLIP_TRANSFER_RESIDENT)
+        flip_data_note(data, "the CPU makes a block's matrix and sends it to the GPU whole; "
+                             "graph_to_device counts what --transfer sends before that");
     if (s->distribute == FLIP_DISTRIBUTE_AUTO && flip_settings_batched(s))
         s->distribute = FLIP_DISTRIBUTE_NODES; /* a batch draws on all steps of its nodes */
     if (s->distribute == FLIP_DISTRIBUTE_AUTO) FLIP_TRY(flip_cost_choose(trainer));

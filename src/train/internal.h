@@ -233,7 +233,7 @@ void flip_learned_destroy(flip_learned **learned);
 flip_var flip_learned_input(flip_learned *learned, flip_tape *tape, int32_t steps);
 void flip_learned_clear(flip_learned *learned);
 /* After backward of a block: adds the gradient of the input x. */
-flip_status flip_learned_add(flip_learned *learned, const flip_tape *tape, flip_var x);
+flip_status flip_learned_add(flip_learned *learned, flip_tape *tape, flip_var x);
 /* One step of the settings' optimiser (clipping is for the model's parameters). */
 void flip_learned_step(flip_learned *learned, const flip_settings *settings, int64_t epoch);
 /* Rows in rank order, with original ids and hashes of names. Collective. */
@@ -288,6 +288,7 @@ typedef struct flip_trainer {
     flip_batching *batching;         /* NULL unless training is on sampled batches */
     const flip_kernels *kernels;     /* of the device that computes */
     const flip_adjacency *on_device; /* held there; or NULL */
+    int32_t on_device_block;         /* whose it is */
     const flip_real *features;       /* likewise */
     /* state */
     int64_t epoch, best_epoch; /* done; 0 = none */
@@ -314,12 +315,13 @@ void flip_estimate_blocks(flip_estimate *estimate, const flip_trainer *trainer,
 
 /* ---- the device (device.c) ---- */
 /* The kernels of --device. Collective. */
-flip_status flip_device_choose(const flip_data *data, const flip_kernels **kernels);
+flip_status flip_device_choose(flip_data *data, const flip_kernels **kernels);
 /* What stays on the GPU for the whole run: keys, labels, masks. */
 flip_status flip_device_hold(flip_trainer *trainer);
 /* Before a block's adjacency is made, and after: the GPU has the one that is there. */
-void flip_device_leave(flip_trainer *trainer);
-flip_status flip_device_enter(flip_trainer *trainer, const flip_adjacency *adjacency);
+void flip_device_leave(flip_trainer *trainer, int32_t block);
+flip_status flip_device_enter(flip_trainer *trainer, int32_t block,
+                              const flip_adjacency *adjacency);
 
 /* The parameters' names and shapes: nothing large is allocated yet. */
 flip_status flip_trainer_declare(flip_trainer *trainer);

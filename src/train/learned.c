@@ -75,10 +75,11 @@ void flip_learned_clear(flip_learned *learned) {
     memset(learned->gradient, 0, values_of(learned) * sizeof *learned->gradient);
 }
 
-flip_status flip_learned_add(flip_learned *learned, const flip_tape *tape, flip_var x) {
+flip_status flip_learned_add(flip_learned *learned, flip_tape *tape, flip_var x) {
     const flip_real *g = flip_tape_gradient(tape, x);
     int32_t steps;
     if (values_of(learned) == 0) return FLIP_OK;
+    FLIP_TRY(flip_tape_status(tape));
     if (!g) return FLIP_FAIL(FLIP_ERROR_INTERNAL, "the learned features have no gradient");
     flip_tape_shape(tape, x, NULL, &steps, NULL);
     for (int64_t v = 0; v < learned->n_own; v++)

@@ -354,6 +354,7 @@ static flip_status step_lines(flip_trainer *trainer, node_writer *w) {
     for (int32_t k = 0; k < layout->n_blocks; k++) {
         FLIP_TRY(flip_trainer_forward(trainer, k, &y));
         const flip_real *value = flip_tape_value(trainer->tape, y);
+        FLIP_TRY(flip_tape_status(trainer->tape));
         int32_t steps = flip_layout_steps(layout, k), dim = data->n_classes;
         for (int64_t i = 0; i < (int64_t)layout->n_rows * steps; i++) {
             for (int32_t j = 0; j < dim; j++)

@@ -139,11 +139,11 @@ static flip_status score_pairs(flip_scores *scores, flip_trainer *trainer, int32
     if (!items->score) return FLIP_OK;
     for (int32_t i = set->piece[block]; i < set->piece[block + 1]; i++) {
         flip_var logits = flip_head_forward(trainer->head, trainer->tape, y, set->pairs[i]);
+        const flip_real *value = flip_tape_value(trainer->tape, logits);
         FLIP_TRY(flip_tape_status(trainer->tape));
         int64_t n = set->first[i + 1] - set->first[i];
         if (n > 0)
-            memcpy((flip_real *)items->score + scores->filled[p] * items->dim,
-                   flip_tape_value(trainer->tape, logits),
+            memcpy((flip_real *)items->score + scores->filled[p] * items->dim, value,
                    (size_t)(n * items->dim) * sizeof(flip_real));
         scores->filled[p] += n;
         flip_tape_release(trainer->tape, logits);
@@ -158,11 +158,13 @@ static flip_status score_all_pairs(flip_scores *scores, flip_trainer *trainer, i
     int32_t rows, steps, dim;
     if (!scores->all[p].at) return FLIP_OK;
     flip_tape_shape(trainer->tape, y, &rows, &steps, &dim);
+    const flip_real *h = flip_tape_value(trainer->tape, y);
+    FLIP_TRY(flip_tape_status(trainer->tape));
     flip_link_view view = {.comm = data->layout->space,
                            .first = data->layout->part_first,
                            .head = trainer->head,
                            .params = trainer->params,
-                           .h = flip_tape_value(trainer->tape, y),
+                           .h = h,
                            .n_rows = rows,
                            .steps = steps,
                            .dim = dim,
@@ -173,7 +175,9 @@ static flip_status score_all_pairs(flip_scores *scores, flip_trainer *trainer, i
 flip_status flip_scores_block(flip_scores *scores, flip_trainer *trainer, int32_t block,
                               flip_var y) {
     const flip_data *data = &trainer->data;
-    const flip_real *value = flip_tape_value(trainer->tape, y);
+    const bool read = !trainer->head || scores->sum;
+    const flip_real *value = read ? flip_tape_value(trainer->tape, y) : NULL;
+    FLIP_TRY(flip_tape_status(trainer->tape));
     if (scores->sum) add_steps(scores, data, flip_layout_steps(data->layout, block), value);
     for (int p = 0; p < FLIP_PARTS; p++) {
         if (trainer->head) FLIP_TRY(score_pairs(scores, trainer, block, p, y));

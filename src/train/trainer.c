@@ -178,9 +178,9 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
     const flip_adjacency *adjacency;
     int32_t steps = flip_layout_steps(data->layout, block);
     *x = FLIP_VAR_NONE;
-    flip_device_leave(trainer);
+    flip_device_leave(trainer, block);
     FLIP_TRY(flip_data_block(data, block, &adjacency));
-    FLIP_TRY(flip_device_enter(trainer, adjacency));
+    FLIP_TRY(flip_device_enter(trainer, block, adjacency));
     begin_block(trainer, block, walk);
     flip_block b = {.adjacency = adjacency,
                     .packed = data->packed.packing ? &data->packed : NULL,
@@ -352,7 +352,8 @@ flip_status flip_trainer_epoch(flip_trainer *trainer) {
     set_wire(trainer, true);
     flip_status status = walk_epoch(trainer);
     set_wire(trainer, false);
-    return status;
+    FLIP_TRY(status);
+    return trainer->kernels->wait();
 }
 
 void flip_trainer_keep(flip_trainer *trainer) {

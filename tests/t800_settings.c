@@ -196,7 +196,8 @@ static void bad_command_lines(void **state) {
         {"g --batch 0", "--batch: '0' is not one of full|N"},
         {"g --codec pq:8x256", "--codec pq:8x256: features are packed beforehand; flipbook "
                                "compress GRAPH -o FILE --codec pq:8x256, then train FILE"},
-        {"g --device cuda", "--device cuda is not in this version of flipbook (it has auto|cpu)"},
+        {"g --device gpu", "--device: 'gpu' is not one of auto|cpu|cuda|cuda-shared; did you mean "
+                           "'cpu'?"},
         {"g --memory 8Q", "--memory: '8Q' is not a whole number of bytes (8G, 512M, …)"},
         {"g --residual=maybe", "--residual: 'maybe' is neither on nor off"},
         {"g --metric f2", "--metric: 'f2' is not one of "

@@ -37,7 +37,8 @@ flip_status flip_feature_rows_keys(const flip_feature_rows *rows, int64_t first,
 
 /* Rows that have neighbours, and the means of those. */
 typedef struct flip_neighbour_rows {
-    int64_t n, pairs;  /* rows; neighbours that went into the means */
+    int64_t n;
+    double spread;     /* sum over rows of 1 / neighbours that went into the mean */
     float *x, *beside; /* [n, dim] owned */
 } flip_neighbour_rows;
 /* Of all nodes, or, of more than `most` (or 64 MB of rows), of 8192 evenly apart and 8 neighbours

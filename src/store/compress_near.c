@@ -48,7 +48,7 @@ static flip_status add(gathering *g, int64_t node, int64_t n, const int64_t *src
     FLIP_TRY(row_of(g, node, &row));
     memcpy(out->x + out->n * dim, row, (size_t)dim * sizeof *row);
     out->n++;
-    out->pairs += taken;
+    out->spread += 1 / (double)taken;
     return FLIP_OK;
 }
 

@@ -256,10 +256,11 @@ static flip_status consider_axes(flip_trials *t, const char *word, int64_t most)
     return FLIP_OK;
 }
 
-/* Do neighbours' rows go together by more than chance? Of independent rows the largest of `dim`
- * correlations over m pairs is about 2 sqrt(dim / m) (Wigner's semicircle). */
+/* Do neighbours' rows go together by more than chance? Of independent rows a mean of d has
+ * variance 1/d, a covariance with it over n rows sum(1/d) / n^2, and the largest of `dim`
+ * correlations is at most about 2 sqrt(dim) of its deviation (Wigner's semicircle). */
 static bool alike(const flip_trials *t) {
-    double chance = 2 * sqrt((double)t->rows->dim / fmax((double)t->near.pairs, 1));
+    double chance = 2 * sqrt(t->rows->dim * t->near.spread) / fmax((double)t->near.n, 1);
     return t->strength > 1.5 * chance;
 }
 

@@ -45,6 +45,19 @@ static void print_libraries(void) {
            zlibVersion(), HWLOC_VERSION);
 }
 
+/* The first GPU that this process sees, and what keeps it from computing there. */
+static void print_gpu(void) {
+    const int n = flip_kernels_cuda_devices();
+    const flip_kernels *table;
+    if (n == 0) return;
+    if (flip_kernels_cuda(&table, 0) == FLIP_OK)
+        printf("  GPU          %s, %.1f GB free%s\n", table->device,
+               (double)table->available() / 1e9, n > 1 ? ", and others" : "");
+    else
+        printf("  GPU          not usable: %s\n", flip_error_message());
+    flip_error_clear();
+}
+
 static void print_kernels(void) {
     const flip_kernels *tables[FLIP_KERNEL_TABLES];
     int n = flip_kernels_list(tables);
@@ -55,7 +68,9 @@ static void print_kernels(void) {
         printf(" %s", tables[i]->name);
     printf("; FLIP_ISA=c|avx2|avx512 lowers it)\n");
     printf("  OpenBLAS     %s kernels\n", flip_blas_core());
-    printf("  OpenMP       %d threads (OMP_NUM_THREADS sets it)\n\n", omp_get_max_threads());
+    printf("  OpenMP       %d threads (OMP_NUM_THREADS sets it)\n", omp_get_max_threads());
+    print_gpu();
+    printf("\n");
 }
 
 static void print_caches(hwloc_topology_t topology) {

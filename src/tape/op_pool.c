@@ -14,7 +14,7 @@ static flip_status pool_forward(flip_tape *tape, record *r) {
     const variable *x = tape_in(tape, r, 0);
     int64_t width = (int64_t)x->steps * x->dim;
     int32_t n_interior = g->plan ? g->n_interior : g->n_own;
-    const int32_t *order;
+    const int32_t *order = NULL;
     flip_real *halo;
     flip_csr a;
     FLIP_TRY(tape_csr(tape, &g->a, &a));

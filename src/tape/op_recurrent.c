@@ -244,7 +244,7 @@ static flip_status end_slice(flip_tape *tape, record *r, const recurrent *j, con
 static flip_status forward_moved(flip_tape *tape, record *r, recurrent *j) {
     flip_layout *l = tape->layout;
     int32_t rows = l->n_own, first, n;
-    moves m = {.y_time = {NULL}};
+    moves m = {.y_time = {.host = NULL}};
     set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
     set_state(j, tape_carry_next(tape, r), rows, j->end);
     FLIP_TRY(tape_save(tape, r, MOVED_Y, of_rows(j, rows, j->hidden) * sizeof(flip_real)));
@@ -414,7 +414,7 @@ static flip_status backward_moved(flip_tape *tape, record *r, recurrent *j) {
     const variable *out = tape_out(tape, r);
     int32_t rows = l->n_own, first, n, hidden = out->dim;
     flip_real *dy;
-    moves m = {.y_time = {NULL}};
+    moves m = {.y_time = {.host = NULL}};
     set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
     set_state(j, (flip_real *)tape_carry_gradient(tape, r), rows, (flip_real **)j->dend);
     set_state(j, tape_carry_give(tape, r), rows, j->dbegin);

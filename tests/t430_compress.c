@@ -57,39 +57,48 @@ static flip_compress_params named(const char *codec) {
     return p;
 }
 
+/* Rows of `filled` words of `wide` (index, value), and node v's events from src[ptr[v]] …; rank 0
+ * writes all of them. */
+static void write_words(const char *name, int64_t n, int64_t wide, int64_t filled,
+                        const int32_t *index, const float *value, const int64_t *ptr,
+                        const int32_t *src) {
+    flip_writer *w = NULL;
+    int64_t mine = rank == 0 ? n : 0, ends = rank == 0 ? n + 1 : 0;
+    int64_t *start = calloc((size_t)n + 1, sizeof *start);
+    for (int64_t i = 0; i <= n; i++)
+        start[i] = i * filled;
+    CHECK_OK(flip_writer_create(&w, world, path_of(name), "graph"));
+    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_nodes", n));
+    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_steps", 1));
+    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_classes", 0));
+    CHECK_OK(flip_writer_attribute_i64(w, "/", "undirected", 0));
+    CHECK_OK(flip_writer_attribute_i64(w, "features", "n_columns", wide));
+    CHECK_OK(flip_writer_rows(w, "events/indptr", FLIP_TYPE_I64, FLIP_TYPE_I64, ends, 0, 0, ptr));
+    CHECK_OK(flip_writer_rows(w, "events/src", FLIP_TYPE_I32, FLIP_TYPE_I32, rank == 0 ? ptr[n] : 0,
+                              0, 0, src));
+    CHECK_OK(
+        flip_writer_rows(w, "features/indptr", FLIP_TYPE_I64, FLIP_TYPE_I64, ends, 0, 0, start));
+    CHECK_OK(flip_writer_rows(w, "features/indices", FLIP_TYPE_I32, FLIP_TYPE_I32, mine * filled, 0,
+                              0, index));
+    CHECK_OK(flip_writer_rows(w, "features/values", FLIP_TYPE_F32, FLIP_TYPE_F32, mine * filled, 0,
+                              0, value));
+    CHECK_OK(flip_writer_commit(w));
+    flip_writer_destroy(&w);
+    free(start);
+}
+
 /* Nine words a row of 40, weights 1 … 3. */
 static void write_sparse(const char *name) {
     enum { N = 300, FILLED = 9, WIDE = 40 };
-    flip_writer *w = NULL;
-    int64_t ptr[N + 1], mine = rank == 0 ? N : 0;
     static int32_t index[N * FILLED], none[1];
     static float value[N * FILLED];
-    int64_t zeros[N + 1] = {0};
-    for (int64_t i = 0; i < N; i++) {
-        ptr[i] = i * FILLED;
+    int64_t ptr[N + 1] = {0};
+    for (int64_t i = 0; i < N; i++)
         for (int32_t k = 0; k < FILLED; k++) {
             index[i * FILLED + k] = (int32_t)(4 * k + (i * (k + 3)) % 4);
             value[i * FILLED + k] = (float)(1 + (i + k) % 3);
         }
-    }
-    ptr[N] = N * FILLED;
-    CHECK_OK(flip_writer_create(&w, world, path_of(name), "graph"));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_nodes", N));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_steps", 1));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_classes", 0));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "undirected", 0));
-    CHECK_OK(flip_writer_attribute_i64(w, "features", "n_columns", WIDE));
-    CHECK_OK(flip_writer_rows(w, "events/indptr", FLIP_TYPE_I64, FLIP_TYPE_I64,
-                              rank == 0 ? N + 1 : 0, 0, 0, zeros));
-    CHECK_OK(flip_writer_rows(w, "events/src", FLIP_TYPE_I32, FLIP_TYPE_I32, 0, 0, 0, none));
-    CHECK_OK(flip_writer_rows(w, "features/indptr", FLIP_TYPE_I64, FLIP_TYPE_I64,
-                              rank == 0 ? N + 1 : 0, 0, 0, ptr));
-    CHECK_OK(flip_writer_rows(w, "features/indices", FLIP_TYPE_I32, FLIP_TYPE_I32, mine * FILLED, 0,
-                              0, index));
-    CHECK_OK(flip_writer_rows(w, "features/values", FLIP_TYPE_F32, FLIP_TYPE_F32, mine * FILLED, 0,
-                              0, value));
-    CHECK_OK(flip_writer_commit(w));
-    flip_writer_destroy(&w);
+    write_words(name, N, WIDE, FILLED, index, value, ptr, none);
 }
 
 /* ---- the same bytes -------------------------------------------------------------------------
@@ -253,6 +262,40 @@ static void budgets(void **state) {
     flip_reader_close(&reader);
 }
 
+/* Too few rows for their columns: by chance alone correlations would be near 1. A star whose leaves
+ * share a word, as its centre alone has one, has a covariance along edges of sqrt(leaves) / 2,
+ * which is no correlation either; all others have one neighbour, of other words. */
+static void few_rows(void **state) {
+    (void)state;
+    enum { N = 300, FILLED = 3, WIDE = 99, LEAVES = 60, WORDS = (WIDE - 2) / FILLED };
+    static int32_t index[N * FILLED], src[N + LEAVES];
+    static float value[N * FILLED];
+    int64_t ptr[N + 1], at = 0;
+    for (int32_t v = 0; v < N; v++) {
+        for (int32_t k = 0; k < FILLED; k++) {
+            index[v * FILLED + k] =
+                k * WORDS + (int32_t)flip_random_below(1, FLIP_STREAM_TEST, (uint64_t)k,
+                                                       (uint64_t)v, (uint64_t)WORDS);
+            value[v * FILLED + k] = 1;
+        }
+        if (v <= LEAVES) index[v * FILLED + FILLED - 1] = v == 0 ? WIDE - 1 : WIDE - 2;
+        ptr[v] = at;
+        for (int32_t k = 1; v == 0 && k <= LEAVES; k++)
+            src[at++] = k;
+        if (v > 0) src[at++] = v <= LEAVES ? 0 : LEAVES + 1 + (v + 100 - LEAVES) % (N - LEAVES - 1);
+    }
+    ptr[N] = at;
+    write_words("star", N, WIDE, FILLED, index, value, ptr, src);
+    flip_compress_params p = FLIP_COMPRESS_DEFAULTS;
+    p.budget = 8;
+    flip_compressed out = compress(world, "star", "budget", p);
+    int tried = 0;
+    for (int32_t i = 0; i < out.n_trials; i++)
+        tried += strncmp(out.trial[i].codec, "near:", 5) == 0 && out.trial[i].fits;
+    CHECK(rank != 0 || (tried && strncmp(out.trial[out.chosen].codec, "near:", 5) != 0),
+          "near:B was%s tried, %s chosen", tried ? "" : " not", out.trial[out.chosen].codec);
+}
+
 /* ---- refusals -------------------------------------------------------------------------------
  */
 
@@ -360,8 +403,8 @@ int main(int argc, char **argv) {
     flip_partition_destroy(&parts);
     flip_reader_close(&reader);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bytes), cmocka_unit_test(shards),  cmocka_unit_test(exact),
-        cmocka_unit_test(budgets),    cmocka_unit_test(refused),
+        cmocka_unit_test(same_bytes), cmocka_unit_test(shards),   cmocka_unit_test(exact),
+        cmocka_unit_test(budgets),    cmocka_unit_test(few_rows), cmocka_unit_test(refused),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Barrier(MPI_COMM_WORLD);

@@ -258,10 +258,12 @@ static flip_status consider_axes(flip_trials *t, const char *word, int64_t most)
 
 /* Do neighbours' rows go together by more than chance? Of independent rows a mean of d has
  * variance 1/d, a covariance with it over n rows sum(1/d) / n^2, and the largest of `dim`
- * correlations is at most about 2 sqrt(dim) of its deviation (Wigner's semicircle). */
+ * correlations is at most about 2 sqrt(dim) of its deviation (Wigner's semicircle). What a few rows
+ * have beyond 1 is no correlation (a mean varies more than a row): with too few of them none is
+ * more than chance. */
 static bool alike(const flip_trials *t) {
     double chance = 2 * sqrt(t->rows->dim * t->near.spread) / fmax((double)t->near.n, 1);
-    return t->strength > 1.5 * chance;
+    return fmin(t->strength, 1) > 1.5 * chance;
 }
 
 /* near:B where it must choose: 4 bits an axis are not enough for three quarters of them. Least

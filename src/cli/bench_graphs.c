@@ -1,5 +1,5 @@
-/* Graphs for the benchmarks of a device. Every entry is a function of the seed and its number, so
- * threads draw them in any order. */
+/* Graphs for the benchmarks. Every entry is a function of the seed and its number, so threads draw
+ * them in any order. */
 #include "cli/bench_graphs.h"
 
 #include <math.h>
@@ -115,6 +115,37 @@ done:
     flip_free(d.col);
     if (status != FLIP_OK) flip_bench_graph_free(graph);
     return status;
+}
+
+/* ---- skewed ------------------------------------------------------------------------------------
+ */
+
+flip_status flip_bench_skewed(flip_csr *graph, int64_t n, int64_t degree) {
+    int64_t *row_ptr = NULL, entries = 0, most = n / 50 + 1;
+    int32_t *col = NULL;
+    FLIP_TRY(flip_alloc(&row_ptr, (size_t)n + 1, sizeof *row_ptr, "row starts"));
+    *graph = (flip_csr){.n_steps = 1, .row_ptr = row_ptr};
+    FLIP_TRY(flip_narrow(&graph->n_rows, n, "rows"));
+    for (int64_t v = 0; v < n; v++) {
+        double u = flip_random_uniform(1, FLIP_STREAM_TEST, 0, (uint64_t)v) + 1e-9;
+        row_ptr[v] = entries;
+        entries += (int64_t)fmin((double)most, (double)degree / 2 / sqrt(u));
+    }
+    row_ptr[n] = entries;
+    FLIP_TRY(flip_alloc(&col, (size_t)entries + 1, sizeof *col, "columns"));
+    graph->col = col;
+    uint64_t turn = 0x9E3779B97F4A7C15u;
+    for (int64_t v = 0; v < n; v++) {
+        for (int64_t e = row_ptr[v]; e < row_ptr[v + 1]; e++) {
+            double u = flip_random_uniform(1, FLIP_STREAM_TEST, 1, (uint64_t)e);
+            uint64_t hot = (uint64_t)((double)n * u * u);
+            col[e] = (int32_t)((unsigned __int128)(hot * turn) * (uint64_t)n >> 64);
+        }
+        qsort(col + row_ptr[v], (size_t)(row_ptr[v + 1] - row_ptr[v]), sizeof *col, ascending);
+    }
+    graph->n_cols = graph->n_own = graph->n_rows;
+    graph->n_entries = graph->n_values = entries;
+    return FLIP_OK;
 }
 
 /* ---- communities -------------------------------------------------------------------------------

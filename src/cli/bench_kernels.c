@@ -7,10 +7,10 @@
  */
 #include "cli/bench.h"
 #include "cli/bench_calls.h"
+#include "cli/bench_graphs.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct bench_row {
@@ -52,45 +52,11 @@ static const bench_row rows[] = {
 /* ---- operands -----------------------------------------------------------------------------------
  */
 
-enum { WIDEST = 256, DEGREE = 20 };
-
-static int ascending(const void *x, const void *y) {
-    int32_t a = *(const int32_t *)x, b = *(const int32_t *)y;
-    return (a > b) - (a < b);
-}
-
-/* Degrees and popularity fall as powers: degree about 10 / sqrt(u), neighbour n u^2 scrambled. */
-static flip_status skewed_graph(flip_csr *graph, int64_t n) {
-    int64_t *row_ptr = NULL, entries = 0, most = n / 50 + 1;
-    int32_t *col = NULL;
-    FLIP_TRY(flip_alloc(&row_ptr, (size_t)n + 1, sizeof *row_ptr, "row starts"));
-    *graph = (flip_csr){.n_steps = 1, .row_ptr = row_ptr};
-    FLIP_TRY(flip_narrow(&graph->n_rows, n, "rows"));
-    for (int64_t v = 0; v < n; v++) {
-        double u = flip_random_uniform(1, FLIP_STREAM_TEST, 0, (uint64_t)v) + 1e-9;
-        row_ptr[v] = entries;
-        entries += (int64_t)fmin((double)most, DEGREE / 2 / sqrt(u));
-    }
-    row_ptr[n] = entries;
-    FLIP_TRY(flip_alloc(&col, (size_t)entries + 1, sizeof *col, "columns"));
-    graph->col = col;
-    uint64_t turn = 0x9E3779B97F4A7C15u;
-    for (int64_t v = 0; v < n; v++) {
-        for (int64_t e = row_ptr[v]; e < row_ptr[v + 1]; e++) {
-            double u = flip_random_uniform(1, FLIP_STREAM_TEST, 1, (uint64_t)e);
-            uint64_t hot = (uint64_t)((double)n * u * u);
-            col[e] = (int32_t)((unsigned __int128)(hot * turn) * (uint64_t)n >> 64);
-        }
-        qsort(col + row_ptr[v], (size_t)(row_ptr[v + 1] - row_ptr[v]), sizeof *col, ascending);
-    }
-    graph->n_cols = graph->n_own = graph->n_rows;
-    graph->n_entries = graph->n_values = entries;
-    return FLIP_OK;
-}
+enum { WIDEST = 256 };
 
 static flip_status operands(flip_bench_case *c, int64_t m) {
     size_t tall = (size_t)m * WIDEST;
-    FLIP_TRY(skewed_graph(&c->graph, m));
+    FLIP_TRY(flip_bench_skewed(&c->graph, m, 20));
     FLIP_TRY(flip_alloc_zero(&c->a, tall, sizeof *c->a, "left operand"));
     FLIP_TRY(flip_alloc_zero(&c->b, WIDEST * WIDEST, sizeof *c->b, "right operand"));
     FLIP_TRY(flip_alloc_zero(&c->c, tall, sizeof *c->c, "result"));
@@ -106,8 +72,7 @@ static flip_status operands(flip_bench_case *c, int64_t m) {
 }
 
 static void free_operands(flip_bench_case *c) {
-    flip_free((void *)c->graph.row_ptr);
-    flip_free((void *)c->graph.col);
+    flip_bench_graph_free(&c->graph);
     flip_free(c->a);
     flip_free(c->b);
     flip_free(c->c);

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Makes a folder that checks Flipbook on a machine with a GPU and nothing else: the program, the
 # kernel checkers, every library they need but glibc's and CUDA's, Open MPI's parts, the peers'
-# script, and one command to run there, in under 8 minutes:
+# script, and one command to run there. A GPU is often lent for minutes, and what runs there copied
+# there first: hence under 8 minutes and under 60 MB (a larger folder is told by exit 1).
 #
-#   experiments/gpu-check.sh          # here: build/gpu-check, under 60 MB
+#   experiments/gpu-check.sh          # here: build/gpu-check
 #   build/gpu-check/run.sh            # there; its report.jsonl and table.txt are the results
 #
 # OUT       the folder (default build/gpu-check)

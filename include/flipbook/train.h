@@ -66,13 +66,14 @@ typedef enum flip_distribute {
     FLIP_DISTRIBUTE_WINDOW,
     FLIP_DISTRIBUTE_GRID
 } flip_distribute;
-/* What one training sample is. */
+/* Where a run computes. */
 enum {
-    FLIP_DEVICE_AUTO, /* a GPU where every rank sees one, else the CPU */
+    FLIP_DEVICE_AUTO, /* a GPU where every rank has one to itself, else the CPU */
     FLIP_DEVICE_CPU,
     FLIP_DEVICE_CUDA,       /* a rank a GPU */
     FLIP_DEVICE_CUDA_SHARED /* ranks may share one */
 };
+/* What one training sample is. */
 typedef enum flip_protocol {
     FLIP_PROTOCOL_AUTO,
     FLIP_PROTOCOL_WHOLE,   /* the timeline */

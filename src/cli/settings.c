@@ -203,7 +203,7 @@ static const flip_key keys[] = {
     HEADING("Running", T | E | P),
     CHOICE_FOR("device", device, "auto", "auto|cpu|cuda|cuda-shared", NULL, T | E | P, false,
                "where to compute; cuda: a rank a GPU, cuda-shared: ranks may share one; auto: a "
-               "GPU where every rank sees one"),
+               "GPU where every rank has one to itself, else the CPU"),
     INT_AUTO("threads", threads, 1, 4096, T | E | P, false,
              "a rank, BLAS included; auto: OMP_NUM_THREADS, or cores of the node / ranks on it"),
     WORD("batch", batch, "full", "full|N", NULL, is_batch, T, true,

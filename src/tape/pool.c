@@ -144,7 +144,6 @@ flip_status pool_alloc(pool *p, void *out_pointer, size_t bytes) {
     *(void **)out_pointer = NULL;
     if (bytes > SIZE_MAX - unit) return no_room(p, bytes);
     bytes = bytes ? (bytes + unit - 1) / unit * unit : unit;
-    FLIP_TRY(make_room(p, p->n_blocks + 1));
     size_t i = find_free(p, bytes);
     if (i == p->n_blocks && p->kernels->on_device) FLIP_TRY(add_piece(p, bytes));
     FLIP_TRY(make_room(p, p->n_blocks + 1));

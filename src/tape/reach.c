@@ -3,6 +3,8 @@
  * arrays that stay as they are from pass to pass. */
 #include "internal.h"
 
+#include <string.h>
+
 typedef struct copy {
     const void *host;
     void *device; /* NULL: held, but not asked for yet */
@@ -102,20 +104,38 @@ flip_status tape_reach(flip_tape *tape, const void *host, size_t bytes, const vo
     return FLIP_OK;
 }
 
-flip_status tape_csr(flip_tape *tape, const flip_csr *a, flip_csr *out) {
+/* An array that the host has, where its pointer stands and how long it is. */
+typedef struct array {
+    const void **pointer;
+    size_t bytes;
+} array;
+
+enum { CSR_ARRAYS = 8 };
+
+/* The arrays of a matrix that has entries, whose pointers are `a`'s. */
+static void arrays_of(flip_csr *a, array out[CSR_ARRAYS]) {
     const size_t entries = (size_t)a->n_entries, rows = (size_t)a->n_rows;
+    const size_t runs = a->run_ptr ? a->run_ptr[entries] : 0;
+    const array all[CSR_ARRAYS] = {
+        {(const void **)&a->row_ptr, (rows + 1) * sizeof *a->row_ptr},
+        {(const void **)&a->col, entries * sizeof *a->col},
+        {(const void **)&a->run_ptr, (entries + 1) * sizeof *a->run_ptr},
+        {(const void **)&a->run_first, runs * sizeof *a->run_first},
+        {(const void **)&a->value_ptr, (runs + 1) * sizeof *a->value_ptr},
+        {(const void **)&a->value, (size_t)a->n_values * sizeof *a->value},
+        {(const void **)&a->row_scale, rows * sizeof *a->row_scale},
+        {(const void **)&a->col_scale, (size_t)a->n_cols * sizeof *a->col_scale}};
+    memcpy(out, all, sizeof all);
+}
+
+flip_status tape_csr(flip_tape *tape, const flip_csr *a, flip_csr *out) {
+    array all[CSR_ARRAYS];
     *out = *a;
     if (!tape->kernels->on_device || !a->row_ptr) return FLIP_OK;
-    const size_t runs = a->run_ptr ? a->run_ptr[entries] : 0;
-    FLIP_TRY(tape_reach(tape, a->row_ptr, (rows + 1) * sizeof *a->row_ptr, &out->row_ptr));
-    FLIP_TRY(tape_reach(tape, a->col, entries * sizeof *a->col, &out->col));
-    FLIP_TRY(tape_reach(tape, a->run_ptr, (entries + 1) * sizeof *a->run_ptr, &out->run_ptr));
-    FLIP_TRY(tape_reach(tape, a->run_first, runs * sizeof *a->run_first, &out->run_first));
-    FLIP_TRY(tape_reach(tape, a->value_ptr, (runs + 1) * sizeof *a->value_ptr, &out->value_ptr));
-    FLIP_TRY(tape_reach(tape, a->value, (size_t)a->n_values * sizeof *a->value, &out->value));
-    FLIP_TRY(tape_reach(tape, a->row_scale, rows * sizeof *a->row_scale, &out->row_scale));
-    return tape_reach(tape, a->col_scale, (size_t)a->n_cols * sizeof *a->col_scale,
-                      &out->col_scale);
+    arrays_of(out, all);
+    for (int i = 0; i < CSR_ARRAYS; i++)
+        FLIP_TRY(tape_reach(tape, *all[i].pointer, all[i].bytes, all[i].pointer));
+    return FLIP_OK;
 }
 
 /* Values of a packing's `level`. */
@@ -160,7 +180,7 @@ bool flip_tape_on_device(const flip_tape *tape) {
 }
 
 void flip_tape_let_go(flip_tape *tape, const void *host) {
-    copy *c = find(tape->reach, host);
+    copy *c = host ? find(tape->reach, host) : NULL;
     if (!c) return;
     if (c->held)
         tape->kernels->give_back(c->device);
@@ -169,40 +189,35 @@ void flip_tape_let_go(flip_tape *tape, const void *host) {
     *c = tape->reach->copies[--tape->reach->n];
 }
 
-static flip_status hold_csr(flip_tape *tape, const flip_csr *a) {
-    const size_t entries = (size_t)a->n_entries, rows = (size_t)a->n_rows;
-    if (!a->row_ptr) return FLIP_OK;
-    const size_t runs = a->run_ptr ? a->run_ptr[entries] : 0;
-    FLIP_TRY(flip_tape_hold(tape, a->row_ptr, (rows + 1) * sizeof *a->row_ptr));
-    FLIP_TRY(flip_tape_hold(tape, a->col, entries * sizeof *a->col));
-    FLIP_TRY(flip_tape_hold(tape, a->run_ptr, (entries + 1) * sizeof *a->run_ptr));
-    FLIP_TRY(flip_tape_hold(tape, a->run_first, runs * sizeof *a->run_first));
-    FLIP_TRY(flip_tape_hold(tape, a->value_ptr, (runs + 1) * sizeof *a->value_ptr));
-    FLIP_TRY(flip_tape_hold(tape, a->value, (size_t)a->n_values * sizeof *a->value));
-    FLIP_TRY(flip_tape_hold(tape, a->row_scale, rows * sizeof *a->row_scale));
-    return flip_tape_hold(tape, a->col_scale, (size_t)a->n_cols * sizeof *a->col_scale);
+static flip_status hold_csr(flip_tape *tape, flip_csr a) {
+    array all[CSR_ARRAYS];
+    if (!a.row_ptr) return FLIP_OK;
+    arrays_of(&a, all);
+    for (int i = 0; i < CSR_ARRAYS; i++)
+        FLIP_TRY(flip_tape_hold(tape, *all[i].pointer, all[i].bytes));
+    return FLIP_OK;
 }
 
-static void let_csr_go(flip_tape *tape, const flip_csr *a) {
-    const void *arrays[] = {a->row_ptr,   a->col,   a->run_ptr,   a->run_first,
-                            a->value_ptr, a->value, a->row_scale, a->col_scale};
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
-        if (arrays[i]) flip_tape_let_go(tape, arrays[i]);
+static void let_csr_go(flip_tape *tape, flip_csr a) {
+    array all[CSR_ARRAYS];
+    arrays_of(&a, all);
+    for (int i = 0; i < CSR_ARRAYS; i++)
+        flip_tape_let_go(tape, *all[i].pointer);
 }
 
 flip_status flip_tape_hold_adjacency(flip_tape *tape, const flip_adjacency *g) {
-    FLIP_TRY(hold_csr(tape, &g->a));
-    FLIP_TRY(hold_csr(tape, &g->at));
+    FLIP_TRY(hold_csr(tape, g->a));
+    FLIP_TRY(hold_csr(tape, g->at));
     FLIP_TRY(
         flip_tape_hold(tape, g->to_transposed, (size_t)g->a.n_entries * sizeof *g->to_transposed));
     return flip_tape_hold(tape, g->row_order, (size_t)g->n_own * sizeof *g->row_order);
 }
 
 void flip_tape_let_adjacency_go(flip_tape *tape, const flip_adjacency *g) {
-    let_csr_go(tape, &g->a);
-    let_csr_go(tape, &g->at);
-    if (g->to_transposed) flip_tape_let_go(tape, g->to_transposed);
-    if (g->row_order) flip_tape_let_go(tape, g->row_order);
+    let_csr_go(tape, g->a);
+    let_csr_go(tape, g->at);
+    flip_tape_let_go(tape, g->to_transposed);
+    flip_tape_let_go(tape, g->row_order);
 }
 
 const flip_real *reach_host(flip_tape *tape, const flip_real *value, size_t bytes) {

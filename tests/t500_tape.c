@@ -504,6 +504,51 @@ static void memory(void **state) {
     flip_free(up);
 }
 
+/* Two updates of an optimiser that is made before the tape places the parameters, or after. */
+static void two_updates(bool before, flip_real *values, flip_real *moments) {
+    enum { ROWS = 5, DIM = 3 };
+    flip_real x[ROWS * DIM], up[ROWS * DIM];
+    flip_optimiser_params settings = FLIP_OPTIMISER_DEFAULTS;
+    flip_params *params;
+    flip_optimiser *optimiser;
+    flip_tape *tape;
+    int64_t n;
+    for (int i = 0; i < ROWS * DIM; i++) {
+        x[i] = (flip_real)(i % 4) - 1;
+        up[i] = (flip_real)(i % 5) - 2;
+    }
+    CHECK_OK(flip_params_create(&params));
+    flip_param w = flip_params_add(params, "w", DIM, DIM, FLIP_INIT_GLOROT);
+    CHECK_OK(flip_params_finish(params, 1));
+    if (before) CHECK_OK(flip_optimiser_create(&optimiser, params, &settings));
+    CHECK_OK(
+        flip_tape_create(&tape, &(flip_tape_params){.params = params, .kernels = test_kernels()}));
+    if (!before) CHECK_OK(flip_optimiser_create(&optimiser, params, &settings));
+    for (int update = 0; update < 2; update++) {
+        flip_tape_reset(tape, true, update);
+        flip_params_clear_gradients(params);
+        flip_var in = flip_tape_input(tape, ROWS, 1, DIM, x, false);
+        flip_var y = flip_linear(tape, in, w, FLIP_PARAM_NONE, FLIP_ACT_NONE);
+        CHECK_OK(flip_tape_backward(tape, flip_inner(tape, y, up)));
+        CHECK_OK(flip_optimiser_step(optimiser));
+    }
+    memcpy(values, flip_params_values(params), DIM * DIM * sizeof *values);
+    memcpy(moments, flip_optimiser_moments(optimiser, &n), 2 * DIM * DIM * sizeof *moments);
+    CHECK(n == 2 * DIM * DIM, "%lld moments", (long long)n);
+    flip_optimiser_destroy(&optimiser);
+    flip_tape_destroy(&tape);
+    flip_params_destroy(&params);
+}
+
+static void placed_later(void **state) {
+    (void)state;
+    flip_real a[27], b[27];
+    two_updates(true, a, a + 9);
+    two_updates(false, b, b + 9);
+    CHECK(a[9] != 0, "nothing was learned");
+    CHECK(memcmp(a, b, sizeof a) == 0, "an optimiser made before its tape goes another way");
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     CHECK_OK(flip_comm_create(&comm, MPI_COMM_WORLD));
@@ -511,8 +556,9 @@ int main(int argc, char **argv) {
     size = flip_comm_size(comm);
     make_world();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operators), cmocka_unit_test(losses), cmocka_unit_test(refusals),
-        cmocka_unit_test(inference), cmocka_unit_test(draws),  cmocka_unit_test(memory),
+        cmocka_unit_test(operators),    cmocka_unit_test(losses), cmocka_unit_test(refusals),
+        cmocka_unit_test(inference),    cmocka_unit_test(draws),  cmocka_unit_test(memory),
+        cmocka_unit_test(placed_later),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

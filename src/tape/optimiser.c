@@ -1,5 +1,7 @@
 /* Optimisers: one pass over the parameter slab. Adam (Kingma and Ba, 2015, algorithm 1), AdamW
  * (Loshchilov and Hutter, 2019), SGD with momentum. Gradients come in double. */
+#include "slab.h"
+
 #include <flipbook/tape.h>
 
 #include <math.h>
@@ -8,12 +10,17 @@
 struct flip_optimiser {
     flip_params *params; /* borrowed */
     flip_optimiser_params settings;
-    const flip_kernels *kernels; /* the parameters', whose memory has `placed` */
-    flip_real *moments, *placed; /* Adam: m [n] then v [n]; SGD: m [n]; on a CPU one */
-    bool out;                    /* moments are in the host's hands */
+    slab moments; /* flip_real. Adam: m [n] then v [n]; SGD: m [n] */
     int64_t n, n_moments, steps;
     double norm;
 };
+
+/* The parameters may have been placed elsewhere since: their moments follow. */
+static flip_status follow(flip_optimiser *o) {
+    const flip_kernels *kernels = flip_params_kernels(o->params);
+    return o->moments.kernels == kernels ? FLIP_OK
+                                         : slab_place(&o->moments, kernels, "optimiser moments");
+}
 
 flip_status flip_optimiser_create(flip_optimiser **optimiser, flip_params *params,
                                   const flip_optimiser_params *settings) {
@@ -24,41 +31,26 @@ flip_status flip_optimiser_create(flip_optimiser **optimiser, flip_params *param
     o->n = flip_params_trainable(params);
     o->n_moments = settings->kind == FLIP_OPTIMISER_SGD ? o->n : 2 * o->n;
     flip_status status =
-        flip_alloc_zero(&o->moments, (size_t)o->n_moments, sizeof(flip_real), "optimiser moments");
-    o->placed = o->moments;
-    o->kernels = flip_params_kernels(params);
-    if (status == FLIP_OK && o->kernels->on_device) {
-        o->out = true;
-        status = o->kernels->take(&o->placed, (size_t)o->n_moments * sizeof(flip_real),
-                                  "optimiser moments");
-    }
+        slab_init(&o->moments, (size_t)o->n_moments, sizeof(flip_real), "optimiser moments");
+    if (status == FLIP_OK) status = follow(o);
     if (status != FLIP_OK) flip_optimiser_destroy(optimiser);
     return status;
 }
 
 void flip_optimiser_destroy(flip_optimiser **optimiser) {
     if (!*optimiser) return;
-    if ((*optimiser)->placed != (*optimiser)->moments)
-        (*optimiser)->kernels->give_back((*optimiser)->placed);
-    flip_free((*optimiser)->moments);
+    slab_finish(&(*optimiser)->moments);
     flip_free(*optimiser);
     *optimiser = NULL;
-}
-
-/* The moments where the kernels have them. */
-static flip_real *placed(flip_optimiser *o) {
-    if (o->out && o->placed != o->moments)
-        o->kernels->send(o->placed, o->moments, (size_t)o->n_moments * sizeof(flip_real));
-    o->out = false;
-    return o->placed;
 }
 
 static void sgd(flip_optimiser *o, double scale) {
     const flip_optimiser_params *s = &o->settings;
     flip_sgd_step step = {
         .lr = s->lr, .momentum = s->momentum, .weight_decay = s->weight_decay, .grad_scale = scale};
-    o->kernels->sgd(o->n, flip_params_placed_values(o->params),
-                    flip_params_placed_gradients(o->params), placed(o), &step);
+    o->moments.kernels->sgd(o->n, flip_params_placed_values(o->params),
+                            flip_params_placed_gradients(o->params), slab_placed(&o->moments),
+                            &step);
 }
 
 static void adam(flip_optimiser *o, double scale) {
@@ -72,13 +64,14 @@ static void adam(flip_optimiser *o, double scale) {
                            .correct1 = 1 - pow(s->beta1, (double)o->steps),
                            .correct2 = 1 - pow(s->beta2, (double)o->steps),
                            .grad_scale = scale};
-    flip_real *m = placed(o);
-    o->kernels->adam(o->n, flip_params_placed_values(o->params),
-                     flip_params_placed_gradients(o->params), m, m + o->n, &step);
+    flip_real *m = slab_placed(&o->moments);
+    o->moments.kernels->adam(o->n, flip_params_placed_values(o->params),
+                             flip_params_placed_gradients(o->params), m, m + o->n, &step);
 }
 
 flip_status flip_optimiser_step(flip_optimiser *o) {
     double scale = 1;
+    FLIP_TRY(follow(o));
     if (o->settings.clip > 0) {
         o->norm = flip_params_norm(o->params);
         if (!isfinite(o->norm))
@@ -102,10 +95,7 @@ double flip_optimiser_norm(const flip_optimiser *o) {
 
 flip_real *flip_optimiser_moments(flip_optimiser *o, int64_t *n) {
     *n = o->n_moments;
-    if (!o->out && o->placed != o->moments)
-        o->kernels->receive(o->moments, o->placed, (size_t)o->n_moments * sizeof(flip_real));
-    o->out = true;
-    return o->moments;
+    return slab_host(&o->moments);
 }
 
 int64_t flip_optimiser_steps(const flip_optimiser *o) {

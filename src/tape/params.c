@@ -1,4 +1,6 @@
 /* Parameters: one slab of values, one of gradients, and a table of names, shapes and offsets. */
+#include "slab.h"
+
 #include <flipbook/tape.h>
 
 #include <math.h>
@@ -16,12 +18,7 @@ typedef struct entry {
 struct flip_params {
     entry *entries;
     int32_t n, capacity;
-    flip_real *values;
-    double *gradients;
-    const flip_kernels *kernels; /* whose memory has the following two; on a CPU the former */
-    flip_real *placed_values;
-    double *placed_gradients;
-    bool values_out, gradients_out; /* in the host's hands */
+    slab values, gradients; /* flip_real, double */
     int64_t size, trainable;
     bool finished;
     flip_status status; /* of the adds so far */
@@ -31,21 +28,11 @@ flip_status flip_params_create(flip_params **params) {
     return flip_alloc_zero(params, 1, sizeof **params, "parameters");
 }
 
-static void unplace(flip_params *params) {
-    if (!params->kernels) return; /* never placed */
-    if (params->placed_values != params->values) params->kernels->give_back(params->placed_values);
-    if (params->placed_gradients != params->gradients)
-        params->kernels->give_back(params->placed_gradients);
-    params->placed_values = NULL;
-    params->placed_gradients = NULL;
-}
-
 void flip_params_destroy(flip_params **params) {
     if (!*params) return;
-    unplace(*params);
     flip_free((*params)->entries);
-    flip_free((*params)->values);
-    flip_free((*params)->gradients);
+    slab_finish(&(*params)->values);
+    slab_finish(&(*params)->gradients);
     flip_free(*params);
     *params = NULL;
 }
@@ -93,7 +80,7 @@ static double bound_of(const entry *e) {
 
 static void draw(const flip_params *params, flip_param p, uint64_t seed) {
     const entry *e = &params->entries[p];
-    flip_real *value = params->values + e->offset;
+    flip_real *value = (flip_real *)params->values.host + e->offset;
     int64_t n = (int64_t)e->rows * e->cols;
     for (int64_t i = 0; i < n; i++) {
         if (e->init == FLIP_INIT_ZERO || e->init == FLIP_INIT_ONE) {
@@ -118,10 +105,8 @@ flip_status flip_params_finish(flip_params *params, uint64_t seed) {
         if (state == 0) params->trainable = params->size;
     }
     size_t size = (size_t)params->size;
-    FLIP_TRY(flip_alloc(&params->values, size, sizeof(flip_real), "parameters"));
-    FLIP_TRY(flip_alloc_zero(&params->gradients, size, sizeof(double), "parameter gradients"));
-    params->placed_values = params->values;
-    params->placed_gradients = params->gradients;
+    FLIP_TRY(slab_init(&params->values, size, sizeof(flip_real), "parameters"));
+    FLIP_TRY(slab_init(&params->gradients, size, sizeof(double), "parameter gradients"));
     for (flip_param p = 0; p < params->n; p++)
         draw(params, p, seed);
     params->finished = true;
@@ -129,24 +114,14 @@ flip_status flip_params_finish(flip_params *params, uint64_t seed) {
 }
 
 flip_status flip_params_place(flip_params *params, const flip_kernels *kernels) {
-    const size_t n = (size_t)params->size;
     if (!params->finished)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "parameters are placed before they are finished");
-    flip_params_values(params);
-    flip_params_gradients(params);
-    unplace(params);
-    params->kernels = kernels;
-    params->placed_values = params->values;
-    params->placed_gradients = params->gradients;
-    if (!kernels->on_device) return FLIP_OK;
-    params->placed_values = NULL;
-    params->placed_gradients = NULL;
-    FLIP_TRY(kernels->take(&params->placed_values, n * sizeof(flip_real), "parameters"));
-    return kernels->take(&params->placed_gradients, n * sizeof(double), "parameter gradients");
+    FLIP_TRY(slab_place(&params->values, kernels, "parameters"));
+    return slab_place(&params->gradients, kernels, "parameter gradients");
 }
 
 const flip_kernels *flip_params_kernels(const flip_params *params) {
-    return params->kernels;
+    return params->values.kernels;
 }
 
 int32_t flip_params_count(const flip_params *params) {
@@ -162,40 +137,25 @@ int64_t flip_params_trainable(const flip_params *params) {
 }
 
 flip_real *flip_params_values(flip_params *params) {
-    if (params->placed_values != params->values && !params->values_out)
-        params->kernels->receive(params->values, params->placed_values,
-                                 (size_t)params->size * sizeof(flip_real));
-    params->values_out = true;
-    return params->values;
+    return slab_host(&params->values);
 }
 
 double *flip_params_gradients(flip_params *params) {
-    if (params->placed_gradients != params->gradients && !params->gradients_out)
-        params->kernels->receive(params->gradients, params->placed_gradients,
-                                 (size_t)params->size * sizeof(double));
-    params->gradients_out = true;
-    return params->gradients;
+    return slab_host(&params->gradients);
 }
 
 flip_real *flip_params_placed_values(flip_params *params) {
-    if (params->placed_values != params->values && params->values_out)
-        params->kernels->send(params->placed_values, params->values,
-                              (size_t)params->size * sizeof(flip_real));
-    params->values_out = false;
-    return params->placed_values;
+    return slab_placed(&params->values);
 }
 
 double *flip_params_placed_gradients(flip_params *params) {
-    if (params->placed_gradients != params->gradients && params->gradients_out)
-        params->kernels->send(params->placed_gradients, params->gradients,
-                              (size_t)params->size * sizeof(double));
-    params->gradients_out = false;
-    return params->placed_gradients;
+    return slab_placed(&params->gradients);
 }
 
 void flip_params_clear_gradients(flip_params *params) {
-    params->gradients_out = false; /* whatever the host wrote */
-    params->kernels->clear(params->placed_gradients, (size_t)params->size * sizeof(double));
+    slab *g = &params->gradients;
+    g->out = false; /* whatever the host wrote */
+    g->kernels->clear(g->placed, g->bytes);
 }
 
 const char *flip_params_name(const flip_params *params, flip_param p) {

@@ -23,6 +23,86 @@
 
 #include <omp.h>
 
+/* ---- what both ways share ---- */
+
+int64_t recurrent_even_groups(int64_t steps, int64_t most) {
+    if (most < 1) most = 1;
+    int64_t groups = (steps + most - 1) / most;
+    return groups > 0 ? (steps + groups - 1) / groups : 1;
+}
+
+void *recurrent_carve(char **at, int64_t values, size_t size) {
+    void *here = *at;
+    *at += ((size_t)values * size + 63) / 64 * 64;
+    return here;
+}
+
+static int64_t biases(const recurrent *j) {
+    return j->gru ? 2 : 1;
+}
+
+void recurrent_carve_sums(const recurrent *j, char **at, recurrent_sums *s) {
+    s->weight = recurrent_carve(at, j->k * j->width, sizeof *s->weight);
+    s->fixed = recurrent_carve(at, j->constant * j->width, sizeof *s->fixed);
+    s->bias = recurrent_carve(at, biases(j) * j->width, sizeof *s->bias);
+}
+
+void recurrent_clear_sums(const recurrent *j, const recurrent_sums *s) {
+    const flip_kernels *kernels = j->tape->kernels;
+    kernels->clear(s->weight, (size_t)(j->k * j->width) * sizeof *s->weight);
+    kernels->clear(s->fixed, (size_t)(j->constant * j->width) * sizeof *s->fixed);
+    kernels->clear(s->bias, (size_t)(biases(j) * j->width) * sizeof *s->bias);
+}
+
+void recurrent_add_sums(const recurrent *j, const recurrent_sums *s) {
+    const flip_kernels *kernels = j->tape->kernels;
+    const int64_t head = j->dim[0] * j->width, constant = j->constant * j->width;
+    const int64_t inputs = j->inputs * j->width;
+    kernels->add_doubles(head, j->dweight[0], s->weight);
+    kernels->add_doubles(constant, j->dweight[0] + head, s->fixed);
+    kernels->add_doubles(inputs - head, j->dweight[0] + head + constant, s->weight + head);
+    kernels->add_doubles(j->hidden * j->width, j->dweight[1], s->weight + inputs);
+    for (int64_t b = 0; b < biases(j); b++)
+        if (j->dbias[b]) kernels->add_doubles(j->width, j->dbias[b], s->bias + b * j->width);
+}
+
+void recurrent_copy(const recurrent *j, int64_t m, int64_t n, flip_real *to, int64_t to_step,
+                    const flip_real *from, int64_t from_step) {
+    j->tape->kernels->move(m, 1, n, to, to_step, n, from, from_step, n, false);
+}
+
+/* x2 of row `first`, and how far its rows stand apart. */
+static const flip_real *constant_rows(const recurrent *j, int64_t first, int64_t *step) {
+    *step = j->steps * (j->constant + j->dim[1]);
+    return j->x[1] + first * *step;
+}
+
+void recurrent_constant(const recurrent *j, int64_t first, int64_t m, flip_real *base) {
+    int64_t step;
+    if (j->constant == 0) return;
+    const flip_real *x = constant_rows(j, first, &step);
+    const flip_epilogue e = {.bias = j->bias[0]};
+    j->tape->gemm_nn(m, j->width, j->constant, x, step, j->fixed, j->width, base, j->width, &e);
+}
+
+void recurrent_constant_back(const recurrent *j, int64_t first, int64_t m, const flip_real *sum,
+                             const recurrent_sums *s) {
+    int64_t step;
+    if (j->constant == 0) return;
+    const flip_real *x = constant_rows(j, first, &step);
+    j->tape->gemm_tn(m, j->width, j->constant, x, step, sum, j->width, s->fixed, j->width);
+    j->tape->kernels->column_sums(m, j->width, sum, j->width, s->bias);
+}
+
+/* Messages move on between chunks; MPI hears the first thread only. */
+void recurrent_keep_moving(recurrent *j) {
+    if (!j->layout || omp_get_thread_num() != 0) return;
+    flip_status status = flip_layout_progress(j->layout);
+    if (status != FLIP_OK) j->status = status;
+}
+
+/* ---- chunks and groups ---- */
+
 /* Rows of a chunk: multiples of the products' strips; enough chunks for all threads, from the rows
  * alone. On a GPU one thread of the host does all chunks, one after the other, each with about as
  * many rows as its second-level cache holds. */
@@ -53,9 +133,7 @@ static int64_t most_rows(const recurrent *j) {
 static int64_t group_steps(const recurrent *j) {
     int64_t bytes = most_rows(j) * (j->k + j->hidden) * (int64_t)sizeof(flip_real);
     int64_t most = (on_device(j) ? DEVICE_GROUP : FLIP_RECURRENT_GROUP) / bytes;
-    if (most < 1) most = 1;
-    int64_t groups = (j->steps + most - 1) / most;
-    return groups > 0 ? (j->steps + groups - 1) / groups : 1;
+    return recurrent_even_groups(j->steps, most);
 }
 
 /* A thread's working memory. */
@@ -70,42 +148,26 @@ typedef struct scratch {
     flip_real *c[2];   /* [chunk, H] */
     flip_real *dh;     /* [chunk, H] */
     flip_real *dc;     /* [chunk, H] */
-    double *dweight;   /* [k, width] */
-    double *dfixed;    /* [constant, width] */
-    double *dbias;     /* [2, width] */
+    recurrent_sums sums;
 } scratch;
-
-static void *carve(char **at, int64_t values, size_t size) {
-    void *here = *at;
-    *at += ((size_t)values * size + 63) / 64 * 64;
-    return here;
-}
 
 static size_t lay_out(const recurrent *j, scratch *s, char *base) {
     char *at = base;
     const int64_t chunk = most_rows(j), group = group_steps(j);
     int64_t gates = chunk * j->width, row = chunk * j->hidden;
-    s->a = carve(&at, (group + 1) * chunk * j->k, sizeof *s->a);
-    s->dy = carve(&at, group * row, sizeof *s->dy);
-    s->gates = carve(&at, gates, sizeof *s->gates);
-    s->base = carve(&at, j->constant > 0 ? gates : 0, sizeof *s->base);
-    s->sum = carve(&at, j->constant > 0 ? gates : 0, sizeof *s->sum);
-    s->hidden = carve(&at, j->gru ? gates : 0, sizeof *s->hidden);
-    s->h = carve(&at, row, sizeof *s->h);
-    s->c[0] = carve(&at, row, sizeof *s->h);
-    s->c[1] = carve(&at, row, sizeof *s->h);
-    s->dh = carve(&at, row, sizeof *s->dh);
-    s->dc = carve(&at, row, sizeof *s->dc);
-    s->dweight = carve(&at, j->k * j->width, sizeof *s->dweight);
-    s->dfixed = carve(&at, j->constant * j->width, sizeof *s->dfixed);
-    s->dbias = carve(&at, 2 * j->width, sizeof *s->dbias);
+    s->a = recurrent_carve(&at, (group + 1) * chunk * j->k, sizeof *s->a);
+    s->dy = recurrent_carve(&at, group * row, sizeof *s->dy);
+    s->gates = recurrent_carve(&at, gates, sizeof *s->gates);
+    s->base = recurrent_carve(&at, j->constant > 0 ? gates : 0, sizeof *s->base);
+    s->sum = recurrent_carve(&at, j->constant > 0 ? gates : 0, sizeof *s->sum);
+    s->hidden = recurrent_carve(&at, j->gru ? gates : 0, sizeof *s->hidden);
+    s->h = recurrent_carve(&at, row, sizeof *s->h);
+    s->c[0] = recurrent_carve(&at, row, sizeof *s->h);
+    s->c[1] = recurrent_carve(&at, row, sizeof *s->h);
+    s->dh = recurrent_carve(&at, row, sizeof *s->dh);
+    s->dc = recurrent_carve(&at, row, sizeof *s->dc);
+    recurrent_carve_sums(j, &at, &s->sums);
     return (size_t)(at - base);
-}
-
-/* to[i * to_step …] = from[i * from_step …], n values a row; zeros without from. */
-static void copy_rows(const recurrent *j, int64_t m, int64_t n, flip_real *to, int64_t to_step,
-                      const flip_real *from, int64_t from_step) {
-    j->tape->kernels->move(m, 1, n, to, to_step, n, from, from_step, n, false);
 }
 
 static void add_rows(const recurrent *j, int64_t m, int64_t n, flip_real *to, int64_t to_step,
@@ -118,12 +180,11 @@ flip_status recurrent_open(recurrent *j, bool backward) {
     flip_real *weight, *turned = NULL;
     const flip_real *part[2] = {j->weight, j->turned}; /* Wx, Wh as the parameters have them */
     pool *p = j->tape->pool;
-    j->work_size = lay_out(j, &s, NULL);
     FLIP_TRY(pool_alloc(p, &weight, (size_t)(j->k * j->width) * sizeof *weight));
     const int64_t head = j->dim[0] * j->width, skipped = head + j->constant * j->width;
-    copy_rows(j, 1, head, weight, 0, part[0], 0);
-    copy_rows(j, 1, j->dim[1] * j->width, weight + head, 0, part[0] + skipped, 0);
-    copy_rows(j, 1, j->hidden * j->width, weight + j->inputs * j->width, 0, part[1], 0);
+    recurrent_copy(j, 1, head, weight, 0, part[0], 0);
+    recurrent_copy(j, 1, j->dim[1] * j->width, weight + head, 0, part[0] + skipped, 0);
+    recurrent_copy(j, 1, j->hidden * j->width, weight + j->inputs * j->width, 0, part[1], 0);
     j->weight = weight;
     j->fixed = part[0] + head;
     if (backward) {
@@ -132,6 +193,7 @@ flip_status recurrent_open(recurrent *j, bool backward) {
     }
     j->turned = turned;
     if (j->fused) return lstm_open(j, backward);
+    j->work_size = lay_out(j, &s, NULL);
     const size_t threads = on_device(j) ? 1 : (size_t)omp_get_max_threads();
     return pool_alloc(p, &j->work, threads * j->work_size);
 }
@@ -150,11 +212,6 @@ static scratch my_scratch(const recurrent *j) {
 }
 
 /* ---- rows in and out ---- */
-
-/* Rows first … first+m-1 at steps begin … begin+n-1. */
-typedef struct group {
-    int64_t first, m, begin, n;
-} group;
 
 /* A of the group's step t. */
 static flip_real *a_of(const recurrent *j, const scratch *s, const group *g, int64_t t) {
@@ -192,8 +249,8 @@ static void stage_inputs(const recurrent *j, const scratch *s, const group *g) {
 /* The last columns of the first A: h before step 0. */
 static void stage_begin(const recurrent *j, const scratch *s, const group *g) {
     const int64_t h = j->hidden;
-    copy_rows(j, g->m, h, s->a + j->inputs, j->k, j->begin[0] ? j->begin[0] + g->first * h : NULL,
-              h);
+    recurrent_copy(j, g->m, h, s->a + j->inputs, j->k,
+                   j->begin[0] ? j->begin[0] + g->first * h : NULL, h);
 }
 
 /* The last columns of every A, out of y. */
@@ -211,20 +268,6 @@ static void stage_states(const recurrent *j, const scratch *s, const group *g) {
 }
 
 /* ---- forward ---- */
-
-/* x2 of row `first`, and how far its rows stand apart. */
-static const flip_real *constant_rows(const recurrent *j, int64_t first, int64_t *step) {
-    *step = j->steps * (j->constant + j->dim[1]);
-    return j->x[1] + first * *step;
-}
-
-static void multiply_constant(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
-    int64_t step;
-    if (j->constant == 0) return;
-    const flip_real *x = constant_rows(j, first, &step);
-    flip_epilogue e = {.bias = j->bias[0]};
-    j->tape->gemm_nn(m, j->width, j->constant, x, step, j->fixed, j->width, s->base, j->width, &e);
-}
 
 /* What the cell of step t begins with, out of A: gates (and hidden). */
 static void multiply(const recurrent *j, const scratch *s, int64_t m, const flip_real *a,
@@ -255,12 +298,12 @@ static const flip_real *forward_step(const recurrent *j, const scratch *s, const
     multiply(j, s, m, a, gates);
     if (j->gru) {
         kernels->gru_forward(m, h, gates, s->hidden, a + j->inputs, j->k, s->h, h);
-        if (cell) copy_rows(j, m, h, cell, h, s->hidden + 2 * h, j->width);
+        if (cell) recurrent_copy(j, m, h, cell, h, s->hidden + 2 * h, j->width);
     } else {
         if (!cell) cell = s->c[t % 2];
         kernels->lstm_forward(m, h, gates, before, h, cell, s->h, h);
     }
-    copy_rows(j, m, h, a + m * j->k + j->inputs, j->k, s->h, h);
+    recurrent_copy(j, m, h, a + m * j->k + j->inputs, j->k, s->h, h);
     return cell;
 }
 
@@ -270,24 +313,18 @@ static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
     const flip_real *before = j->begin[1] ? j->begin[1] + first * h : NULL;
     group g = {.first = first, .m = m};
     stage_begin(j, &s, &g);
-    multiply_constant(j, &s, first, m);
+    recurrent_constant(j, first, m, s.base);
     for (; g.begin < j->steps; g.begin += g.n) {
         g.n = j->steps - g.begin < most ? j->steps - g.begin : most;
         stage_inputs(j, &s, &g);
         for (int64_t t = g.begin; t < g.begin + g.n; t++)
             before = forward_step(j, &s, &g, t, before);
         scatter_group(j, &g, h, s.a + m * j->k + j->inputs, j->k, j->y, false);
-        copy_rows(j, m, h, s.a + j->inputs, j->k, a_of(j, &s, &g, g.begin + g.n) + j->inputs, j->k);
+        recurrent_copy(j, m, h, s.a + j->inputs, j->k, a_of(j, &s, &g, g.begin + g.n) + j->inputs,
+                       j->k);
     }
-    if (j->end[0]) copy_rows(j, m, h, j->end[0] + first * h, h, s.a + j->inputs, j->k);
-    if (j->end[1]) copy_rows(j, m, h, j->end[1] + first * h, h, before, h);
-}
-
-/* Messages move on between chunks; MPI hears the first thread only. */
-void recurrent_keep_moving(recurrent *j) {
-    if (!j->layout || omp_get_thread_num() != 0) return;
-    flip_status status = flip_layout_progress(j->layout);
-    if (status != FLIP_OK) j->status = status;
+    if (j->end[0]) recurrent_copy(j, m, h, j->end[0] + first * h, h, s.a + j->inputs, j->k);
+    if (j->end[1]) recurrent_copy(j, m, h, j->end[1] + first * h, h, before, h);
 }
 
 flip_status recurrent_forward(recurrent *j, int64_t first, int64_t rows) {
@@ -318,7 +355,8 @@ static flip_real *find_gates(const recurrent *j, const scratch *s, const group *
     flip_real *gates = kept(j, j->gates, first, m, t, j->width);
     if (gates) {
         if (j->gru)
-            copy_rows(j, m, h, s->hidden + 2 * h, j->width, kept(j, j->cells, first, m, t, h), h);
+            recurrent_copy(j, m, h, s->hidden + 2 * h, j->width, kept(j, j->cells, first, m, t, h),
+                           h);
         return gates;
     }
     multiply(j, s, m, a, s->gates);
@@ -334,14 +372,15 @@ static void multiply_back(const recurrent *j, const scratch *s, int64_t m, flip_
                           const flip_real *gates) {
     const int64_t w = j->width, split = j->gru ? j->inputs : j->k;
     const bool wants = j->dx[0] || j->dx[1];
-    j->tape->gemm_tn(m, w, split, a, j->k, gates, w, s->dweight, w);
+    j->tape->gemm_tn(m, w, split, a, j->k, gates, w, s->sums.weight, w);
     if (j->constant > 0)
         add_rows(j, 1, m * w, s->sum, 0, gates, 0);
     else
-        j->tape->kernels->column_sums(m, w, gates, w, s->dbias);
+        j->tape->kernels->column_sums(m, w, gates, w, s->sums.bias);
     if (j->gru) {
-        j->tape->gemm_tn(m, w, j->hidden, a + split, j->k, s->hidden, w, s->dweight + split * w, w);
-        j->tape->kernels->column_sums(m, w, s->hidden, w, s->dbias + w);
+        j->tape->gemm_tn(m, w, j->hidden, a + split, j->k, s->hidden, w, s->sums.weight + split * w,
+                         w);
+        j->tape->kernels->column_sums(m, w, s->hidden, w, s->sums.bias + w);
         if (wants) j->tape->gemm_nn(m, split, w, gates, w, j->turned, j->k, a, j->k, NULL);
         j->tape->gemm_nn(m, j->hidden, w, s->hidden, w, j->turned + split, j->k, a + split, j->k,
                          NULL);
@@ -353,7 +392,7 @@ static void multiply_back(const recurrent *j, const scratch *s, int64_t m, flip_
     int64_t from = j->dx[0] && !gap ? 0 : j->dx[1] ? j->dim[0] : j->inputs;
     if (gap) j->tape->gemm_nn(m, j->dim[0], w, gates, w, j->turned, j->k, a, j->k, NULL);
     j->tape->gemm_nn(m, j->k - from, w, gates, w, j->turned + from, j->k, a + from, j->k, NULL);
-    copy_rows(j, m, j->hidden, s->dh, j->hidden, a + j->inputs, j->k);
+    recurrent_copy(j, m, j->hidden, s->dh, j->hidden, a + j->inputs, j->k);
 }
 
 static void backward_step(const recurrent *j, const scratch *s, const group *g, int64_t t) {
@@ -375,25 +414,14 @@ static void give_inputs(const recurrent *j, const scratch *s, const group *g) {
         if (j->dx[i]) scatter_group(j, g, j->dim[i], s->a + column, j->k, j->dx[i], j->add[i]);
 }
 
-/* The shares of all steps at once, out of the sum of the gates' gradients. */
-static void finish_constant(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
-    int64_t step;
-    if (j->constant == 0) return;
-    const flip_real *x = constant_rows(j, first, &step);
-    j->tape->gemm_tn(m, j->width, j->constant, x, step, s->sum, j->width, s->dfixed, j->width);
-    j->tape->kernels->column_sums(m, j->width, s->sum, j->width, s->dbias);
-}
-
 static void backward_chunk(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
     const int64_t h = j->hidden, most = group_steps(j);
     const flip_kernels *kernels = j->tape->kernels;
-    kernels->clear(s->dweight, (size_t)(j->k * j->width) * sizeof(double));
-    kernels->clear(s->dbias, 2 * (size_t)j->width * sizeof(double));
-    kernels->clear(s->dfixed, (size_t)(j->constant * j->width) * sizeof(double));
+    recurrent_clear_sums(j, &s->sums);
     if (j->constant > 0) kernels->clear(s->sum, (size_t)(m * j->width) * sizeof *s->sum);
-    if (!j->gates) multiply_constant(j, s, first, m);
-    copy_rows(j, m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
-    copy_rows(j, m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
+    if (!j->gates) recurrent_constant(j, first, m, s->base);
+    recurrent_copy(j, m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
+    recurrent_copy(j, m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
     for (int64_t end = j->steps; end > 0;) {
         group g = {first, m, end > most ? end - most : 0, end > most ? most : end};
         stage_inputs(j, s, &g);
@@ -404,21 +432,9 @@ static void backward_chunk(const recurrent *j, const scratch *s, int64_t first, 
         give_inputs(j, s, &g);
         end = g.begin;
     }
-    finish_constant(j, s, first, m);
-    if (j->dbegin[0]) copy_rows(j, m, h, j->dbegin[0] + first * h, h, s->dh, h);
-    if (j->dbegin[1]) copy_rows(j, m, h, j->dbegin[1] + first * h, h, s->dc, h);
-}
-
-static void add_weights(const recurrent *j, const scratch *s) {
-    const flip_kernels *kernels = j->tape->kernels;
-    const int64_t head = j->dim[0] * j->width, constant = j->constant * j->width;
-    const int64_t inputs = j->inputs * j->width;
-    kernels->add_doubles(head, j->dweight[0], s->dweight);
-    kernels->add_doubles(constant, j->dweight[0] + head, s->dfixed);
-    kernels->add_doubles(inputs - head, j->dweight[0] + head + constant, s->dweight + head);
-    kernels->add_doubles(j->hidden * j->width, j->dweight[1], s->dweight + inputs);
-    for (int b = 0; b < 2; b++)
-        if (j->dbias[b]) kernels->add_doubles(j->width, j->dbias[b], s->dbias + b * j->width);
+    recurrent_constant_back(j, first, m, s->sum, &s->sums);
+    if (j->dbegin[0]) recurrent_copy(j, m, h, j->dbegin[0] + first * h, h, s->dh, h);
+    if (j->dbegin[1]) recurrent_copy(j, m, h, j->dbegin[1] + first * h, h, s->dc, h);
 }
 
 flip_status recurrent_backward(recurrent *j, int64_t first, int64_t rows) {
@@ -431,7 +447,7 @@ flip_status recurrent_backward(recurrent *j, int64_t first, int64_t rows) {
         backward_chunk(j, &s, first + i, rows - i < chunk ? rows - i : chunk);
         recurrent_keep_moving(j);
 #pragma omp ordered
-        add_weights(j, &s);
+        recurrent_add_sums(j, &s.sums);
     }
     return j->status;
 }

@@ -55,6 +55,36 @@ flip_status recurrent_backward(recurrent *j, int64_t first, int64_t rows);
 /* Between chunks. */
 void recurrent_keep_moving(recurrent *j);
 
+/* ---- what both ways of the work share (recurrent.c) ---- */
+
+/* The sums of a thread's share of the weights' gradients. */
+typedef struct recurrent_sums {
+    double *weight; /* [k, width] */
+    double *fixed;  /* [constant, width] */
+    double *bias;   /* [2, width], of an LSTM one */
+} recurrent_sums;
+
+/* Rows first … first+m-1 at steps begin … begin+n-1. */
+typedef struct group {
+    int64_t first, m, begin, n;
+} group;
+
+/* The next values of a thread's working memory, `size` bytes each. */
+void *recurrent_carve(char **at, int64_t values, size_t size);
+void recurrent_carve_sums(const recurrent *j, char **at, recurrent_sums *sums);
+void recurrent_clear_sums(const recurrent *j, const recurrent_sums *sums);
+void recurrent_add_sums(const recurrent *j, const recurrent_sums *sums);
+/* to[i * to_step …] = from[i * from_step …], n values of m rows; zeros without from. */
+void recurrent_copy(const recurrent *j, int64_t m, int64_t n, flip_real *to, int64_t to_step,
+                    const flip_real *from, int64_t from_step);
+/* Of m rows: base [m, width] = constant columns' product + b; and their weights' and b's gradients
+ * += out of sum [m, width], the gates' gradients over all steps. */
+void recurrent_constant(const recurrent *j, int64_t first, int64_t m, flip_real *base);
+void recurrent_constant_back(const recurrent *j, int64_t first, int64_t m, const flip_real *sum,
+                             const recurrent_sums *sums);
+/* As few steps at a time as `most` allows, in groups that are about equal. */
+int64_t recurrent_even_groups(int64_t steps, int64_t most);
+
 /* recurrent_lstm.c: the same where `fused` is set; the weights are in one piece already. */
 flip_status lstm_open(recurrent *j, bool backward);
 flip_status lstm_forward(recurrent *j, int64_t first, int64_t rows);

@@ -26,9 +26,7 @@ static int64_t span_rows(int64_t rows) {
  * equal. */
 static int64_t group_steps(const recurrent *j) {
     int64_t most = FLIP_RECURRENT_GROUP / (CHUNK * j->width * (int64_t)sizeof(flip_real));
-    if (most < 1) most = 1;
-    int64_t groups = (j->steps + most - 1) / most;
-    return groups > 0 ? (j->steps + groups - 1) / groups : 1;
+    return recurrent_even_groups(j->steps, most);
 }
 
 /* ---- working memory ---- */
@@ -44,37 +42,27 @@ typedef struct scratch {
     flip_real *part[2];  /* [chunk, group, dim] of x or dx, where a group is not all steps */
     flip_real *sum;      /* [chunk, width] gates' gradients over all steps, for constant columns */
     flip_real *dh, *dc;  /* [chunk, H] */
-    double *dweight;     /* [k, width] */
-    double *dfixed;      /* [constant, width] */
-    double *dbias;       /* [width] */
+    recurrent_sums sums;
 } scratch;
-
-static void *carve(char **at, int64_t values, size_t size) {
-    void *here = *at;
-    *at += ((size_t)values * size + 63) / 64 * 64;
-    return here;
-}
 
 static size_t lay_out(const recurrent *j, scratch *s, char *base, bool backward) {
     char *at = base;
     const int64_t h = j->hidden, group = CHUNK * group_steps(j), gates = CHUNK * j->width;
     const bool parts = group_steps(j) < j->steps;
     *s = (scratch){0};
-    s->base = carve(&at, j->constant > 0 ? gates : 0, sizeof *s->base);
-    s->c = carve(&at, CHUNK * h, sizeof *s->c);
-    s->staging = carve(&at, j->fused->work_values(j->dim, h), sizeof *s->staging);
+    s->base = recurrent_carve(&at, j->constant > 0 ? gates : 0, sizeof *s->base);
+    s->c = recurrent_carve(&at, CHUNK * h, sizeof *s->c);
+    s->staging = recurrent_carve(&at, j->fused->work_values(j->dim, h), sizeof *s->staging);
     if (!backward) return (size_t)(at - base);
-    s->gates = carve(&at, j->gates ? 0 : group * j->width, sizeof *s->gates);
-    s->dgates = carve(&at, group * j->width, sizeof *s->dgates);
-    s->h_before = carve(&at, group * h, sizeof *s->h_before);
+    s->gates = recurrent_carve(&at, j->gates ? 0 : group * j->width, sizeof *s->gates);
+    s->dgates = recurrent_carve(&at, group * j->width, sizeof *s->dgates);
+    s->h_before = recurrent_carve(&at, group * h, sizeof *s->h_before);
     for (int i = 0; i < 2; i++)
-        s->part[i] = carve(&at, parts ? group * j->dim[i] : 0, sizeof *s->part[i]);
-    s->sum = carve(&at, j->constant > 0 ? gates : 0, sizeof *s->sum);
-    s->dh = carve(&at, CHUNK * h, sizeof *s->dh);
-    s->dc = carve(&at, CHUNK * h, sizeof *s->dc);
-    s->dweight = carve(&at, j->k * j->width, sizeof *s->dweight);
-    s->dfixed = carve(&at, j->constant * j->width, sizeof *s->dfixed);
-    s->dbias = carve(&at, j->width, sizeof *s->dbias);
+        s->part[i] = recurrent_carve(&at, parts ? group * j->dim[i] : 0, sizeof *s->part[i]);
+    s->sum = recurrent_carve(&at, j->constant > 0 ? gates : 0, sizeof *s->sum);
+    s->dh = recurrent_carve(&at, CHUNK * h, sizeof *s->dh);
+    s->dc = recurrent_carve(&at, CHUNK * h, sizeof *s->dc);
+    recurrent_carve_sums(j, &at, &s->sums);
     return (size_t)(at - base);
 }
 
@@ -95,11 +83,6 @@ static scratch my_scratch(const recurrent *j, bool backward) {
 }
 
 /* ---- rows of a group ---- */
-
-/* Rows first … first+m-1 at steps begin … begin+n-1. */
-typedef struct group {
-    int64_t first, m, begin, n;
-} group;
 
 static int64_t columns_of(const recurrent *j, int i) {
     return j->dim[i] + (i ? j->constant : 0);
@@ -139,26 +122,7 @@ static group first_group(const recurrent *j, int64_t first, int64_t m) {
     return (group){first, m, 0, most < j->steps ? most : j->steps};
 }
 
-static void move(const recurrent *j, int64_t m, int64_t n, flip_real *to, int64_t to_row,
-                 const flip_real *from, int64_t from_row) {
-    j->tape->kernels->move(m, 1, n, to, to_row, 0, from, from_row, 0, false);
-}
-
 /* ---- forward ---- */
-
-/* x2 of row `first`, and how far its rows stand apart. */
-static const flip_real *constant_rows(const recurrent *j, int64_t first, int64_t *step) {
-    *step = j->steps * columns_of(j, 1);
-    return j->x[1] + first * *step;
-}
-
-static void multiply_constant(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
-    int64_t step;
-    if (j->constant == 0) return;
-    const flip_real *x = constant_rows(j, first, &step);
-    const flip_epilogue e = {.bias = j->bias[0]};
-    j->tape->gemm_nn(m, j->width, j->constant, x, step, j->fixed, j->width, s->base, j->width, &e);
-}
 
 /* c before the group's first step: of the kept group before, or as the last group left it. */
 static flip_lstm_block c_before(const recurrent *j, const scratch *s, const group *g) {
@@ -200,7 +164,7 @@ static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
     const int64_t h = j->hidden;
     const scratch s = my_scratch(j, false);
     group g = first_group(j, first, m);
-    multiply_constant(j, &s, first, m);
+    recurrent_constant(j, first, m, s.base);
     for (; g.begin < j->steps; g.begin += g.n) {
         if (j->steps - g.begin < g.n) g.n = j->steps - g.begin;
         forward_group(j, &s, &g, kept(j, &g, j->gates, j->width), true);
@@ -213,8 +177,8 @@ static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
         const group last = {first, m, j->steps - n, n};
         c = (flip_lstm_block){kept(j, &last, j->cells, h) + (n - 1) * h, n * h, 0};
     }
-    if (j->end[0]) move(j, m, h, j->end[0] + first * h, h, y.at, y.row);
-    if (j->end[1]) move(j, m, h, j->end[1] + first * h, h, c.at, c.row);
+    if (j->end[0]) recurrent_copy(j, m, h, j->end[0] + first * h, h, y.at, y.row);
+    if (j->end[1]) recurrent_copy(j, m, h, j->end[1] + first * h, h, c.at, c.row);
 }
 
 flip_status lstm_forward(recurrent *j, int64_t first, int64_t rows) {
@@ -281,7 +245,7 @@ static const flip_real *input_rows(const recurrent *j, const scratch *s, const g
 
 static void weights_back(const recurrent *j, const scratch *s, const group *g) {
     const int64_t w = j->width, h = j->hidden, rows = g->m * g->n;
-    double *to = s->dweight;
+    double *to = s->sums.weight;
     for (int i = 0; i < 2; to += j->dim[i++] * w) {
         int64_t ld;
         if (j->dim[i] == 0) continue;
@@ -289,7 +253,7 @@ static void weights_back(const recurrent *j, const scratch *s, const group *g) {
         j->tape->gemm_tn(rows, w, j->dim[i], x, ld, s->dgates, w, to, w);
     }
     j->tape->gemm_tn(rows, w, h, s->h_before, h, s->dgates, w, to, w);
-    if (j->constant == 0) j->tape->kernels->column_sums(rows, w, s->dgates, w, s->dbias);
+    if (j->constant == 0) j->tape->kernels->column_sums(rows, w, s->dgates, w, s->sums.bias);
 }
 
 /* After all that reads x: dx may stand in its place. */
@@ -327,38 +291,19 @@ static void backward_group(const recurrent *j, const scratch *s, const group *g)
     inputs_back(j, s, g);
 }
 
-/* The shares of all steps at once, out of the sum of the gates' gradients. */
-static void finish_constant(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
-    int64_t step;
-    if (j->constant == 0) return;
-    const flip_real *x = constant_rows(j, first, &step);
-    j->tape->gemm_tn(m, j->width, j->constant, x, step, s->sum, j->width, s->dfixed, j->width);
-    j->tape->kernels->column_sums(m, j->width, s->sum, j->width, s->dbias);
-}
-
 static void backward_chunk(const recurrent *j, const scratch *s, int64_t first, int64_t m) {
     const int64_t h = j->hidden, most = group_steps(j);
     if (j->constant > 0) memset(s->sum, 0, (size_t)(m * j->width) * sizeof *s->sum);
-    if (!j->gates) multiply_constant(j, s, first, m);
-    move(j, m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
-    move(j, m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
+    if (!j->gates) recurrent_constant(j, first, m, s->base);
+    recurrent_copy(j, m, h, s->dh, h, j->dend[0] ? j->dend[0] + first * h : NULL, h);
+    recurrent_copy(j, m, h, s->dc, h, j->dend[1] ? j->dend[1] + first * h : NULL, h);
     for (int64_t begin = (j->steps - 1) / most * most; begin >= 0; begin -= most) {
         const group g = {first, m, begin, j->steps - begin < most ? j->steps - begin : most};
         backward_group(j, s, &g);
     }
-    finish_constant(j, s, first, m);
-    if (j->dbegin[0]) move(j, m, h, j->dbegin[0] + first * h, h, s->dh, h);
-    if (j->dbegin[1]) move(j, m, h, j->dbegin[1] + first * h, h, s->dc, h);
-}
-
-static void add_weights(const recurrent *j, const scratch *s) {
-    const flip_kernels *kernels = j->tape->kernels;
-    const int64_t w = j->width, head = j->dim[0] * w, constant = j->constant * w;
-    kernels->add_doubles(head, j->dweight[0], s->dweight);
-    kernels->add_doubles(constant, j->dweight[0] + head, s->dfixed);
-    kernels->add_doubles(j->dim[1] * w, j->dweight[0] + head + constant, s->dweight + head);
-    kernels->add_doubles(j->hidden * w, j->dweight[1], s->dweight + j->inputs * w);
-    if (j->dbias[0]) kernels->add_doubles(w, j->dbias[0], s->dbias);
+    recurrent_constant_back(j, first, m, s->sum, &s->sums);
+    if (j->dbegin[0]) recurrent_copy(j, m, h, j->dbegin[0] + first * h, h, s->dh, h);
+    if (j->dbegin[1]) recurrent_copy(j, m, h, j->dbegin[1] + first * h, h, s->dc, h);
 }
 
 flip_status lstm_backward(recurrent *j, int64_t first, int64_t rows) {
@@ -368,15 +313,13 @@ flip_status lstm_backward(recurrent *j, int64_t first, int64_t rows) {
     for (int64_t i = 0; i < rows; i += span) {
         const scratch s = my_scratch(j, true);
         const int64_t end = rows - i < span ? rows : i + span;
-        memset(s.dweight, 0, (size_t)(j->k * j->width) * sizeof(double));
-        memset(s.dfixed, 0, (size_t)(j->constant * j->width) * sizeof(double));
-        memset(s.dbias, 0, (size_t)j->width * sizeof(double));
+        recurrent_clear_sums(j, &s.sums);
         for (int64_t at = i; at < end; at += CHUNK) {
             backward_chunk(j, &s, first + at, end - at < CHUNK ? end - at : CHUNK);
             recurrent_keep_moving(j);
         }
 #pragma omp ordered
-        add_weights(j, &s);
+        recurrent_add_sums(j, &s.sums);
     }
     return j->status;
 }

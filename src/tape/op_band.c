@@ -140,7 +140,7 @@ static void take_back(const band *b, const flip_real *dnext, flip_real *dkept, f
                       b->next * d, d, true);
 }
 
-/* ---- forward ---- */
+/* ---- shape ---- */
 
 static flip_status band_shape(const flip_tape *tape, const record *r, shape *out) {
     const flip_layout *l = tape->layout;
@@ -154,48 +154,91 @@ static flip_status band_shape(const flip_tape *tape, const record *r, shape *out
     return FLIP_OK;
 }
 
+/* ---- between the time layout and the node layout, slice by slice ---- */
+
 /* Values of rows and steps in the node layout, of so many rows. */
 static size_t of_rows(const band *b, int64_t rows) {
     return (size_t)(rows * b->steps * b->dim);
 }
 
+/* What is worked on, and what is made of it. */
+typedef struct journey {
+    flip_real *in, *out; /* in the node layout, pool memory */
+    mirror from, arrived, made, to;
+    size_t n; /* values of from and to */
+} journey;
+
+static flip_status begin_slice(const band *b, const journey *j, int32_t s) {
+    return flip_layout_to_nodes_begin(b->layout, b->tape->block, s, b->dim, j->from.host);
+}
+
+/* from [n] sets out, of which `to` [n] shall be made. */
+static flip_status journey_begin(const band *b, const flip_real *from, const flip_real *to,
+                                 size_t n, journey *j) {
+    flip_tape *tape = b->tape;
+    const size_t all = of_rows(b, b->rows);
+    j->n = n;
+    FLIP_TRY(pool_alloc(tape->pool, &j->in, all * sizeof *j->in));
+    FLIP_TRY(pool_alloc(tape->pool, &j->out, all * sizeof *j->out));
+    FLIP_TRY(mirror_open(tape, &j->from, from, n));
+    FLIP_TRY(mirror_open(tape, &j->arrived, j->in, all));
+    FLIP_TRY(mirror_open(tape, &j->made, j->out, all));
+    FLIP_TRY(mirror_open(tape, &j->to, to, n));
+    mirror_receive(tape, &j->from, 0, n);
+    return begin_slice(b, j, 0);
+}
+
+/* Slice s is there, rows *first … *first + *n - 1; the next one is on its way. */
+static flip_status slice_arrives(const band *b, const journey *j, int32_t s, int32_t *first,
+                                 int32_t *n) {
+    flip_layout *l = b->layout;
+    if (s + 1 < l->slices) FLIP_TRY(begin_slice(b, j, s + 1));
+    FLIP_TRY(flip_layout_to_nodes_end(l, j->arrived.host));
+    flip_layout_slice(l, s, l->n_own, first, n);
+    mirror_send(b->tape, &j->arrived, of_rows(b, *first), of_rows(b, *n));
+    return FLIP_OK;
+}
+
+/* What was made of slice s, which the host has, sets out once the slice before has come home. */
+static flip_status slice_returns(const band *b, const journey *j, int32_t s) {
+    flip_layout *l = b->layout;
+    if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
+    return flip_layout_to_time_begin(l, b->tape->block, s, b->dim, j->made.host, j->to.host);
+}
+
+static flip_status journey_end(const band *b, journey *j) {
+    flip_tape *tape = b->tape;
+    FLIP_TRY(flip_layout_to_time_end(b->layout));
+    mirror_send(tape, &j->to, 0, j->n);
+    mirror_close(tape, &j->from);
+    mirror_close(tape, &j->arrived);
+    mirror_close(tape, &j->made);
+    mirror_close(tape, &j->to);
+    return FLIP_OK;
+}
+
+static void journey_finish(const band *b, journey *j) {
+    pool_free(b->tape->pool, j->in);
+    pool_free(b->tape->pool, j->out);
+}
+
+/* ---- forward ---- */
+
 /* x and y travel slice by slice; what the next block looks back at is taken from x on the way. */
 static flip_status forward_moved(const band *b, const variable *x, const flip_real *earlier,
                                  flip_real *next, variable *out) {
-    flip_layout *l = b->layout;
-    flip_tape *tape = b->tape;
-    int32_t block = tape->block, first, n;
-    const size_t all = of_rows(b, b->rows), size = (size_t)size_of(x);
-    flip_real *xn, *yn;
-    mirror from, xs, ys, to;
-    FLIP_TRY(pool_alloc(tape->pool, &xn, all * sizeof *xn));
-    FLIP_TRY(pool_alloc(tape->pool, &yn, all * sizeof *yn));
-    FLIP_TRY(mirror_open(tape, &from, x->value, size));
-    FLIP_TRY(mirror_open(tape, &xs, xn, all));
-    FLIP_TRY(mirror_open(tape, &ys, yn, all));
-    FLIP_TRY(mirror_open(tape, &to, out->value, size));
-    mirror_receive(tape, &from, 0, size);
-    FLIP_TRY(flip_layout_to_nodes_begin(l, block, 0, b->dim, from.host));
-    for (int32_t s = 0; s < l->slices; s++) {
-        if (s + 1 < l->slices)
-            FLIP_TRY(flip_layout_to_nodes_begin(l, block, s + 1, b->dim, from.host));
-        FLIP_TRY(flip_layout_to_nodes_end(l, xs.host));
-        flip_layout_slice(l, s, l->n_own, &first, &n);
-        mirror_send(tape, &xs, of_rows(b, first), of_rows(b, n));
-        sum_rows(b, first, n, earlier, xn, yn);
-        mirror_receive(tape, &ys, of_rows(b, first), of_rows(b, n));
-        if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
-        FLIP_TRY(flip_layout_to_time_begin(l, block, s, b->dim, ys.host, to.host));
+    int32_t first, n;
+    journey j;
+    FLIP_TRY(journey_begin(b, x->value, out->value, (size_t)size_of(x), &j));
+    for (int32_t s = 0; s < b->layout->slices; s++) {
+        FLIP_TRY(slice_arrives(b, &j, s, &first, &n));
+        sum_rows(b, first, n, earlier, j.in, j.out);
+        mirror_receive(b->tape, &j.made, of_rows(b, first), of_rows(b, n));
+        FLIP_TRY(slice_returns(b, &j, s));
     }
-    FLIP_TRY(flip_layout_to_time_end(l));
-    mirror_send(tape, &to, 0, size);
-    if (next) leave(b, earlier, xn, next);
-    mirror_close(tape, &from);
-    mirror_close(tape, &xs);
-    mirror_close(tape, &ys);
-    mirror_close(tape, &to);
-    pool_free(tape->pool, xn);
-    pool_free(tape->pool, yn);
+    FLIP_TRY(journey_end(b, &j));
+    if (next) leave(b, earlier, j.in, next);
+    journey_finish(b, &j);
     return FLIP_OK;
 }
 
@@ -247,44 +290,24 @@ static flip_status band_forward(flip_tape *tape, record *r) {
 /* Gradients of the steps before the block: carried on when they were a block's. */
 static flip_status backward_moved(const band *b, record *r, const flip_real *dnext,
                                   flip_real *dearlier) {
-    flip_layout *l = b->layout;
-    flip_tape *tape = b->tape;
-    int32_t block = tape->block, first, n;
-    const size_t all = of_rows(b, b->rows), size = (size_t)size_of(tape_out(tape, r));
-    flip_real *dy, *dx, *back;
-    mirror from, dys, dxs, to;
-    FLIP_TRY(pool_alloc(tape->pool, &dy, all * sizeof *dy));
-    FLIP_TRY(pool_alloc(tape->pool, &dx, all * sizeof *dx));
-    FLIP_TRY(pool_alloc(tape->pool, &back, size * sizeof *back));
-    FLIP_TRY(mirror_open(tape, &from, tape_out(tape, r)->gradient, size));
-    FLIP_TRY(mirror_open(tape, &dys, dy, all));
-    FLIP_TRY(mirror_open(tape, &dxs, dx, all));
-    FLIP_TRY(mirror_open(tape, &to, back, size));
-    mirror_receive(tape, &from, 0, size);
-    FLIP_TRY(flip_layout_to_nodes_begin(l, block, 0, b->dim, from.host));
-    for (int32_t s = 0; s < l->slices; s++) {
-        if (s + 1 < l->slices)
-            FLIP_TRY(flip_layout_to_nodes_begin(l, block, s + 1, b->dim, from.host));
-        FLIP_TRY(flip_layout_to_nodes_end(l, dys.host));
-        flip_layout_slice(l, s, l->n_own, &first, &n);
-        mirror_send(tape, &dys, of_rows(b, first), of_rows(b, n));
-        sum_rows_back(b, first, n, dy, dearlier, dx, false);
+    const variable *out = tape_out(b->tape, r);
+    const size_t size = (size_t)size_of(out);
+    int32_t first, n;
+    flip_real *back;
+    journey j;
+    FLIP_TRY(pool_alloc(b->tape->pool, &back, size * sizeof *back));
+    FLIP_TRY(journey_begin(b, out->gradient, back, size, &j));
+    for (int32_t s = 0; s < b->layout->slices; s++) {
+        FLIP_TRY(slice_arrives(b, &j, s, &first, &n));
+        sum_rows_back(b, first, n, j.in, dearlier, j.out, false);
     }
-    if (dnext) take_back(b, dnext, dearlier, dx);
-    mirror_receive(tape, &dxs, 0, all);
-    for (int32_t s = 0; s < l->slices; s++) {
-        if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
-        FLIP_TRY(flip_layout_to_time_begin(l, block, s, b->dim, dxs.host, to.host));
-    }
-    FLIP_TRY(flip_layout_to_time_end(l));
-    mirror_send(tape, &to, 0, size);
-    mirror_close(tape, &from);
-    mirror_close(tape, &dys);
-    mirror_close(tape, &dxs);
-    mirror_close(tape, &to);
-    pool_free(tape->pool, dy);
-    pool_free(tape->pool, dx);
-    return tape_give_gradient(tape, r, 0, back);
+    if (dnext) take_back(b, dnext, dearlier, j.out);
+    mirror_receive(b->tape, &j.made, 0, of_rows(b, b->rows));
+    for (int32_t s = 0; s < b->layout->slices; s++)
+        FLIP_TRY(slice_returns(b, &j, s));
+    FLIP_TRY(journey_end(b, &j));
+    journey_finish(b, &j);
+    return tape_give_gradient(b->tape, r, 0, back);
 }
 
 /* What comes back is added to x's and the kept steps' gradients, on the host. */

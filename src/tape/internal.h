@@ -150,6 +150,15 @@ typedef struct mirror {
     flip_real *values, *host;
 } mirror;
 
+flip_status mirrors_create(mirrors **all, const flip_kernels *kernels);
+void mirrors_destroy(mirrors **all);
+/* Of n values (NULL: of none), until it is closed; nothing is copied. */
+flip_status mirror_open(flip_tape *tape, mirror *m, const flip_real *values, size_t n);
+void mirror_close(flip_tape *tape, mirror *m); /* no message reads or writes it any more */
+/* Values first … first+n-1 of the device to the host, there on return; and back. */
+void mirror_receive(const flip_tape *tape, const mirror *m, size_t first, size_t n);
+void mirror_send(const flip_tape *tape, const mirror *m, size_t first, size_t n);
+
 struct flip_tape {
     flip_comm *comm;
     flip_meter *meter;
@@ -182,14 +191,13 @@ struct flip_tape {
     pool *pool;
     reach *reach;
     mirrors *mirrors;
-    /* the exchange over entries that is under way (op_aggregate.c) */
-    mirror sent, halo;
-    size_t own_values, halo_values;
     variable *vars;
     int32_t n_vars, max_vars;
     record *records;
     int32_t n_records, max_records;
 };
+
+/* ---- what operators call ---- */
 
 /* A record with no inputs, parameters or act. */
 record tape_record(op op);
@@ -214,14 +222,6 @@ static inline int64_t size_of(const variable *v) {
 flip_status tape_output(flip_tape *tape, record *r, int from);
 /* Pool memory that lives until r's backward is done. */
 flip_status tape_save(flip_tape *tape, record *r, int slot, size_t bytes);
-flip_status mirrors_create(mirrors **all, const flip_kernels *kernels);
-void mirrors_destroy(mirrors **all);
-/* Of n values (NULL: of none), until it is closed; nothing is copied. */
-flip_status mirror_open(flip_tape *tape, mirror *m, const flip_real *values, size_t n);
-void mirror_close(flip_tape *tape, mirror *m); /* no message reads or writes it any more */
-/* Values first … first+n-1 of the device to the host, there on return; and back. */
-void mirror_receive(const flip_tape *tape, const mirror *m, size_t first, size_t n);
-void mirror_send(const flip_tape *tape, const mirror *m, size_t first, size_t n);
 
 /* Where the gradient of input i goes. Every backward asks once for each of its inputs. */
 typedef struct target {
@@ -249,6 +249,24 @@ double tape_slope(const flip_tape *tape, const record *r);
 /* What a product multiplies with: the weight transform's place. */
 const flip_real *tape_weight(const flip_tape *tape, flip_param p);
 double *tape_weight_gradient(const flip_tape *tape, flip_param p);
+
+/* values [n] of the kernels' memory, and *more where it is not NULL, summed over comm's ranks:
+ * through the host. Collective. */
+flip_status tape_sum_ranks(flip_tape *tape, flip_comm *comm, double *values, size_t n,
+                           double *more);
+
+/* Dropout's keys of rows [rows * steps]; tape's own. */
+flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key);
+uint64_t tape_draw(flip_tape *tape);
+/* The epilogue of r's act on its output, for gemm_nn: makes r->bits when backward will come. */
+flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *epilogue);
+
+/* r's act on its output in place, after adding bias (or NULL): an operator that acts calls it. */
+flip_status tape_act_in_place(flip_tape *tape, record *r, const flip_real *bias);
+
+/* Of a pass without backward nothing that r saved stays. */
+void tape_drop_saved(flip_tape *tape, record *r);
+
 /* ---- carry.c: states that go from block to block ---- */
 /* In forward, once: the operator's slot, for n values at each end of a block (the same in every
  * block on this rank). */
@@ -267,23 +285,6 @@ flip_real *tape_carry_give(flip_tape *tape, const record *r);
 flip_status tape_carry_mirror(flip_tape *tape, const record *r, bool forward, flip_real *state,
                               mirror *m);
 bool tape_carry_last(const flip_tape *tape); /* the timeline ends with this block */
-
-/* values [n] of the kernels' memory, and *more where it is not NULL, summed over comm's ranks:
- * through the host. Collective. */
-flip_status tape_sum_ranks(flip_tape *tape, flip_comm *comm, double *values, size_t n,
-                           double *more);
-
-/* Dropout's keys of rows [rows * steps]; tape's own. */
-flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key);
-uint64_t tape_draw(flip_tape *tape);
-/* The epilogue of r's act on its output, for gemm_nn: makes r->bits when backward will come. */
-flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *epilogue);
-
-/* r's act on its output in place, after adding bias (or NULL): an operator that acts calls it. */
-flip_status tape_act_in_place(flip_tape *tape, record *r, const flip_real *bias);
-
-/* Of a pass without backward nothing that r saved stays. */
-void tape_drop_saved(flip_tape *tape, record *r);
 
 /* ---- the block of the timeline: its steps on all ranks, of which own ones stand `offset` in ----
  */

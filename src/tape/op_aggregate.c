@@ -32,71 +32,83 @@ flip_csr edges_rows(const flip_csr *a, int32_t first, int32_t n) {
 
 /* ---- rows between ranks: messages read and write the values' mirrors ---- */
 
+/* Values of own rows, and of the halo's. */
+static size_t own_values(const flip_adjacency *g, const edges_trip *t) {
+    return (size_t)edges_sources(g) * t->width;
+}
+static size_t halo_values(const flip_adjacency *g, const edges_trip *t) {
+    return (size_t)g->n_halo * t->width;
+}
+
+flip_status edges_trip_open(flip_tape *tape, const flip_adjacency *g, size_t width, edges_trip *t) {
+    *t = (edges_trip){.width = width};
+    if (!g->plan) return FLIP_OK;
+    return pool_alloc(tape->pool, &t->halo, halo_values(g, t) * sizeof *t->halo);
+}
+
+static void close_trip(flip_tape *tape, edges_trip *t) {
+    mirror_close(tape, &t->own);
+    mirror_close(tape, &t->copies);
+}
+
 static flip_status send_rows(flip_tape *tape, const flip_adjacency *g, const flip_real *x,
-                             size_t width, flip_real *halo) {
-    const size_t own = (size_t)edges_sources(g) * width;
-    FLIP_TRY(mirror_open(tape, &tape->sent, x, own));
-    FLIP_TRY(mirror_open(tape, &tape->halo, halo, (size_t)g->n_halo * width));
-    mirror_receive(tape, &tape->sent, 0, own);
-    return flip_plan_forward_begin(g->plan, tape->sent.host, width, tape->halo.host);
+                             edges_trip *t) {
+    FLIP_TRY(mirror_open(tape, &t->own, x, own_values(g, t)));
+    FLIP_TRY(mirror_open(tape, &t->copies, t->halo, halo_values(g, t)));
+    mirror_receive(tape, &t->own, 0, own_values(g, t));
+    return flip_plan_forward_begin(g->plan, t->own.host, t->width, t->copies.host);
 }
 
 flip_status edges_halo_begin(flip_tape *tape, const flip_adjacency *g, const flip_real *x,
-                             size_t width, flip_real **halo) {
-    *halo = NULL;
+                             size_t width, edges_trip *t) {
+    FLIP_TRY(edges_trip_open(tape, g, width, t));
     if (!g->plan) return FLIP_OK;
-    tape->halo_values = (size_t)g->n_halo * width;
-    FLIP_TRY(pool_alloc(tape->pool, halo, tape->halo_values * sizeof(flip_real)));
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = send_rows(tape, g, x, width, *halo);
+    flip_status status = send_rows(tape, g, x, t);
     flip_meter_end(tape->meter);
     return status;
 }
 
-flip_status edges_halo_end(flip_tape *tape, const flip_adjacency *g) {
+flip_status edges_halo_end(flip_tape *tape, const flip_adjacency *g, edges_trip *t) {
     if (!g->plan) return FLIP_OK;
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
     flip_status status = flip_plan_forward_end(g->plan);
-    if (status == FLIP_OK) mirror_send(tape, &tape->halo, 0, tape->halo_values);
-    mirror_close(tape, &tape->sent);
-    mirror_close(tape, &tape->halo);
+    if (status == FLIP_OK) mirror_send(tape, &t->copies, 0, halo_values(g, t));
+    close_trip(tape, t);
     flip_meter_end(tape->meter);
     return status;
 }
 
-static flip_status send_back(flip_tape *tape, const flip_adjacency *g, const flip_real *halo,
-                             size_t width) {
-    const size_t n = (size_t)g->n_halo * width;
-    FLIP_TRY(mirror_open(tape, &tape->halo, halo, n));
-    mirror_receive(tape, &tape->halo, 0, n);
-    return flip_plan_backward_begin(g->plan, tape->halo.host, width);
+static flip_status send_back(flip_tape *tape, const flip_adjacency *g, edges_trip *t) {
+    FLIP_TRY(mirror_open(tape, &t->copies, t->halo, halo_values(g, t)));
+    mirror_receive(tape, &t->copies, 0, halo_values(g, t));
+    return flip_plan_backward_begin(g->plan, t->copies.host, t->width);
 }
 
-flip_status edges_return_begin(flip_tape *tape, const flip_adjacency *g, const flip_real *halo,
-                               size_t width) {
+flip_status edges_return_begin(flip_tape *tape, const flip_adjacency *g, edges_trip *t) {
     if (!g->plan) return FLIP_OK;
-    tape->own_values = (size_t)edges_sources(g) * width;
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = send_back(tape, g, halo, width);
+    flip_status status = send_back(tape, g, t);
     flip_meter_end(tape->meter);
     return status;
 }
 
 /* Own rows have their own ranks' shares already: what arrives is added behind them. */
-static flip_status add_returned(flip_tape *tape, const flip_adjacency *g, flip_real *own) {
-    FLIP_TRY(mirror_open(tape, &tape->sent, own, tape->own_values));
-    mirror_receive(tape, &tape->sent, 0, tape->own_values);
-    FLIP_TRY(flip_plan_backward_end(g->plan, tape->sent.host));
-    mirror_send(tape, &tape->sent, 0, tape->own_values);
+static flip_status add_returned(flip_tape *tape, const flip_adjacency *g, edges_trip *t,
+                                flip_real *own) {
+    FLIP_TRY(mirror_open(tape, &t->own, own, own_values(g, t)));
+    mirror_receive(tape, &t->own, 0, own_values(g, t));
+    FLIP_TRY(flip_plan_backward_end(g->plan, t->own.host));
+    mirror_send(tape, &t->own, 0, own_values(g, t));
     return FLIP_OK;
 }
 
-flip_status edges_return_end(flip_tape *tape, const flip_adjacency *g, flip_real *own) {
+flip_status edges_return_end(flip_tape *tape, const flip_adjacency *g, edges_trip *t,
+                             flip_real *own) {
     if (!g->plan) return FLIP_OK;
     flip_meter_begin(tape->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = add_returned(tape, g, own);
-    mirror_close(tape, &tape->sent);
-    mirror_close(tape, &tape->halo);
+    flip_status status = add_returned(tape, g, t, own);
+    close_trip(tape, t);
     flip_meter_end(tape->meter);
     return status;
 }
@@ -127,18 +139,19 @@ static int32_t columns_of(const flip_adjacency *g, const variable *x) {
     return g->a.n_steps > 1 ? x->dim : x->steps * x->dim;
 }
 
-/* y (+)= A x. The caller has begun the halo's journey into `halo`. */
+/* y (+)= A x. The caller has begun the halo's journey here. */
 static flip_status pull(flip_tape *tape, const flip_adjacency *g, int32_t dim, flip_real *y,
-                        const flip_real *x, const flip_real *halo, bool add) {
+                        const flip_real *x, edges_trip *trip, bool add) {
     int32_t n_interior = g->plan ? g->n_interior : g->n_own;
     const int32_t *order = NULL;
     flip_csr a;
     FLIP_TRY(tape_csr(tape, &g->a, &a));
     if (g->plan) FLIP_TRY(tape_reach(tape, g->row_order, (size_t)g->n_own * sizeof *order, &order));
     tape->kernels->spmm(&a, order, n_interior, dim, y, x, NULL, add);
-    FLIP_TRY(edges_halo_end(tape, g));
+    FLIP_TRY(edges_halo_end(tape, g, trip));
     if (g->plan)
-        tape->kernels->spmm(&a, order + n_interior, g->n_own - n_interior, dim, y, x, halo, add);
+        tape->kernels->spmm(&a, order + n_interior, g->n_own - n_interior, dim, y, x, trip->halo,
+                            add);
     edges_meter(tape, &g->a, dim, g->n_own);
     return FLIP_OK;
 }
@@ -146,7 +159,7 @@ static flip_status pull(flip_tape *tape, const flip_adjacency *g, int32_t dim, f
 /* x (+)= A^T y: the halo's rows first, which travel home while the own rows are summed. */
 static flip_status pull_back(flip_tape *tape, const flip_adjacency *g, int32_t dim, size_t width,
                              flip_real *x, const flip_real *y, bool add) {
-    flip_real *halo = NULL;
+    edges_trip trip;
     int32_t n_src = edges_sources(g);
     if (!g->at.row_ptr)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL,
@@ -154,14 +167,12 @@ static flip_status pull_back(flip_tape *tape, const flip_adjacency *g, int32_t d
     flip_csr at;
     FLIP_TRY(tape_csr(tape, &g->at, &at));
     flip_csr own = edges_rows(&at, 0, n_src), copies = edges_rows(&at, n_src, g->n_halo);
-    if (g->plan) {
-        FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)g->n_halo * width * sizeof(flip_real)));
-        tape->kernels->spmm(&copies, NULL, g->n_halo, dim, halo, y, NULL, false);
-    }
-    FLIP_TRY(edges_return_begin(tape, g, halo, width));
+    FLIP_TRY(edges_trip_open(tape, g, width, &trip));
+    if (g->plan) tape->kernels->spmm(&copies, NULL, g->n_halo, dim, trip.halo, y, NULL, false);
+    FLIP_TRY(edges_return_begin(tape, g, &trip));
     tape->kernels->spmm(&own, NULL, n_src, dim, x, y, NULL, add);
-    FLIP_TRY(edges_return_end(tape, g, x));
-    pool_free(tape->pool, halo);
+    FLIP_TRY(edges_return_end(tape, g, &trip, x));
+    pool_free(tape->pool, trip.halo);
     edges_meter(tape, &g->at, dim, n_src + g->n_halo);
     return FLIP_OK;
 }
@@ -178,12 +189,12 @@ static flip_status aggregate_forward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
     const variable *x = tape_in(tape, r, 0);
     bool add = r->in[1] != FLIP_VAR_NONE;
-    flip_real *halo;
-    FLIP_TRY(edges_halo_begin(tape, g, x->value, width_of(x), &halo));
+    edges_trip trip;
+    FLIP_TRY(edges_halo_begin(tape, g, x->value, width_of(x), &trip));
     FLIP_TRY(tape_output(tape, r, add ? 1 : -1));
     variable *y = tape_out(tape, r);
-    FLIP_TRY(pull(tape, g, columns_of(g, x), y->value, x->value, halo, add));
-    pool_free(tape->pool, halo);
+    FLIP_TRY(pull(tape, g, columns_of(g, x), y->value, x->value, &trip, add));
+    pool_free(tape->pool, trip.halo);
     return r->param[2] == FLIP_PARAM_NONE && !acts(r)
                ? FLIP_OK
                : tape_act_in_place(tape, r, tape_weight(tape, r->param[2]));
@@ -244,14 +255,14 @@ static flip_status narrow_forward(flip_tape *tape, record *r) {
     int64_t m = rows_of(x), n = y->dim;
     bool self = r->param[0] != FLIP_PARAM_NONE;
     flip_epilogue e = {.bias = tape_weight(tape, r->param[2])};
-    flip_real *z, *halo;
-    size_t width = width_of(y);
+    flip_real *z;
+    edges_trip trip;
     FLIP_TRY(pool_alloc(tape->pool, &z, (size_t)(m * n) * sizeof(flip_real)));
     FLIP_TRY(tape_multiply(tape, x, m, n, r->param[1], z, NULL));
-    FLIP_TRY(edges_halo_begin(tape, g, z, width, &halo));
+    FLIP_TRY(edges_halo_begin(tape, g, z, width_of(y), &trip));
     if (self) FLIP_TRY(tape_multiply(tape, x, rows_of(y), n, r->param[0], y->value, &e));
-    FLIP_TRY(pull(tape, g, columns_of(g, y), y->value, z, halo, self));
-    pool_free(tape->pool, halo);
+    FLIP_TRY(pull(tape, g, columns_of(g, y), y->value, z, &trip, self));
+    pool_free(tape->pool, trip.halo);
     pool_free(tape->pool, z);
     bool bias_later = !self && r->param[2] != FLIP_PARAM_NONE;
     return bias_later || acts(r)

@@ -88,21 +88,22 @@ static flip_status attention_forward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
     const flip_real *z = tape_in(tape, r, 0)->value;
     attention at;
-    flip_real *halo, *room;
+    flip_real *room;
+    edges_trip trip;
     if (!tape->training) r->number[0] = 0;
     if (r->number[0] > 0) r->draw = tape_draw(tape);
     FLIP_TRY(attention_of(tape, r, &at));
-    FLIP_TRY(edges_halo_begin(tape, g, z, (size_t)at.width, &halo));
-    r->saved[SAVED_HALO] = halo;
+    FLIP_TRY(edges_halo_begin(tape, g, z, (size_t)at.width, &trip));
+    r->saved[SAVED_HALO] = trip.halo;
     FLIP_TRY(save_scores(tape, r, &at));
     FLIP_TRY(tape_output(tape, r, -1));
     int64_t n_src = edges_sources(g);
     node_scores(tape, &at, at.a_src, z, n_src, at.src);
     node_scores(tape, &at, at.a_dst, z, g->n_own, at.dst);
-    FLIP_TRY(edges_halo_end(tape, g));
-    node_scores(tape, &at, at.a_src, halo, g->n_halo, at.src + n_src * at.scores);
+    FLIP_TRY(edges_halo_end(tape, g, &trip));
+    node_scores(tape, &at, at.a_src, trip.halo, g->n_halo, at.src + n_src * at.scores);
     FLIP_TRY(pool_alloc(tape->pool, &room, 2 * (size_t)(g->n_own * at.scores) * sizeof(flip_real)));
-    tape->kernels->attention(&at.a, &at.heads, at.src, at.dst, z, halo, at.alpha,
+    tape->kernels->attention(&at.a, &at.heads, at.src, at.dst, z, trip.halo, at.alpha,
                              tape_out(tape, r)->value, room);
     pool_free(tape->pool, room);
     pool_free(tape->pool, at.heads.count);
@@ -126,7 +127,7 @@ static flip_status vector_gradient(flip_tape *tape, const attention *at, int64_t
 typedef struct slopes {
     flip_real *ds_t, *alpha_t;           /* [entries, scores], in the transpose's order */
     flip_real *dst_sum, *src_sum, *room; /* [local nodes, scores] */
-    flip_real *halo;                     /* the halo's gradients */
+    edges_trip trip;                     /* of the halo's gradients */
     flip_real *unwanted; /* dz of an input that needs none: its rows are summed for a_src alone */
 } slopes;
 
@@ -135,7 +136,7 @@ static flip_status slopes_init(flip_tape *tape, const attention *at, slopes *s) 
     int64_t n_local = (int64_t)edges_sources(g) + g->n_halo;
     size_t edge_bytes = (size_t)(g->a.n_entries * at->scores) * sizeof(flip_real);
     size_t node_bytes = (size_t)(n_local * at->scores) * sizeof(flip_real);
-    *s = (slopes){.halo = NULL};
+    *s = (slopes){.ds_t = NULL};
     FLIP_TRY(pool_alloc(tape->pool, &s->ds_t, edge_bytes));
     FLIP_TRY(pool_alloc(tape->pool, &s->alpha_t, edge_bytes));
     FLIP_TRY(pool_alloc(tape->pool, &s->dst_sum, node_bytes));
@@ -144,8 +145,8 @@ static flip_status slopes_init(flip_tape *tape, const attention *at, slopes *s) 
 }
 
 static void slopes_finish(flip_tape *tape, slopes *s) {
-    void *temporary[] = {s->ds_t, s->alpha_t, s->dst_sum, s->src_sum,
-                         s->room, s->halo,    s->unwanted};
+    void *temporary[] = {s->ds_t, s->alpha_t,   s->dst_sum, s->src_sum,
+                         s->room, s->trip.halo, s->unwanted};
     for (size_t i = 0; i < sizeof temporary / sizeof *temporary; i++)
         pool_free(tape->pool, temporary[i]);
 }
@@ -186,13 +187,11 @@ static flip_status attention_backward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_csr(tape, &g->at, &transposed));
     flip_csr own = edges_rows(&transposed, 0, n_src),
              copies = edges_rows(&transposed, n_src, g->n_halo);
-    if (g->plan) {
-        FLIP_TRY(
-            pool_alloc(tape->pool, &s.halo, (size_t)(g->n_halo * at.width) * sizeof(flip_real)));
+    FLIP_TRY(edges_trip_open(tape, g, (size_t)at.width, &s.trip));
+    if (g->plan)
         use->attention_pull(&copies, &at.heads, dy, s.ds_t, s.alpha_t, at.a_src,
-                            s.src_sum + n_src * at.scores, NULL, NULL, 0, s.halo, false);
-    }
-    FLIP_TRY(edges_return_begin(tape, g, s.halo, (size_t)at.width));
+                            s.src_sum + n_src * at.scores, NULL, NULL, 0, s.trip.halo, false);
+    FLIP_TRY(edges_return_begin(tape, g, &s.trip));
     target to;
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
     if (!to.gradient)
@@ -202,7 +201,7 @@ static flip_status attention_backward(flip_tape *tape, record *r) {
     use->attention_pull(&own, &at.heads, dy, s.ds_t, s.alpha_t, at.a_src, s.src_sum, at.a_dst,
                         s.dst_sum, g->n_own, dz, to.accumulate);
     FLIP_TRY(vector_gradients(tape, r, &at, &s));
-    FLIP_TRY(edges_return_end(tape, g, dz));
+    FLIP_TRY(edges_return_end(tape, g, &s.trip, dz));
     slopes_finish(tape, &s);
     pool_free(tape->pool, at.heads.count);
     edges_meter(tape, &g->a, at.width + at.scores, g->n_own);

@@ -20,18 +20,18 @@ static flip_status weighted_forward(flip_tape *tape, record *r) {
     const flip_adjacency *g = r->adjacency;
     const variable *w = tape_in(tape, r, 0), *x = tape_in(tape, r, 1);
     int64_t width = (int64_t)x->steps * x->dim;
-    flip_real *halo;
-    FLIP_TRY(edges_halo_begin(tape, g, x->value, (size_t)width, &halo));
-    r->saved[0] = halo;
+    edges_trip trip;
+    FLIP_TRY(edges_halo_begin(tape, g, x->value, (size_t)width, &trip));
+    r->saved[0] = trip.halo;
     FLIP_TRY(tape_output(tape, r, -1));
-    FLIP_TRY(edges_halo_end(tape, g));
+    FLIP_TRY(edges_halo_end(tape, g, &trip));
     flip_real *y = tape_out(tape, r)->value;
     flip_csr weighted;
     FLIP_TRY(tape_csr(tape, &g->a, &weighted));
     weighted.value = w->value;
     weighted.n_values = weighted.n_entries;
     weighted.row_scale = weighted.col_scale = NULL;
-    tape->kernels->spmm(&weighted, NULL, g->n_own, (int32_t)width, y, x->value, halo, false);
+    tape->kernels->spmm(&weighted, NULL, g->n_own, (int32_t)width, y, x->value, trip.halo, false);
     edges_meter(tape, &weighted, width, g->n_own);
     return FLIP_OK;
 }
@@ -68,25 +68,24 @@ static flip_status weighted_backward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
     if (to.gradient) FLIP_TRY(weight_gradients(tape, r, width, &to));
     if (!x->needs_gradient) return FLIP_OK;
-    flip_real *value, *halo = NULL;
+    flip_real *value;
+    edges_trip trip;
     FLIP_TRY(pool_alloc(tape->pool, &value, (size_t)g->a.n_entries * sizeof *value));
     flip_csr transposed;
     FLIP_TRY(transpose_weights(tape, g, w->value, value, &transposed));
     int32_t n_src = edges_sources(g);
     flip_csr own = edges_rows(&transposed, 0, n_src),
              copies = edges_rows(&transposed, n_src, g->n_halo);
-    if (g->plan) {
-        FLIP_TRY(
-            pool_alloc(tape->pool, &halo, (size_t)g->n_halo * (size_t)width * sizeof(flip_real)));
-        tape->kernels->spmm(&copies, NULL, g->n_halo, (int32_t)width, halo, y->gradient, NULL,
+    FLIP_TRY(edges_trip_open(tape, g, (size_t)width, &trip));
+    if (g->plan)
+        tape->kernels->spmm(&copies, NULL, g->n_halo, (int32_t)width, trip.halo, y->gradient, NULL,
                             false);
-    }
-    FLIP_TRY(edges_return_begin(tape, g, halo, (size_t)width));
+    FLIP_TRY(edges_return_begin(tape, g, &trip));
     FLIP_TRY(tape_gradient(tape, r, 1, &to));
     tape->kernels->spmm(&own, NULL, n_src, (int32_t)width, to.gradient, y->gradient, NULL,
                         to.accumulate);
-    FLIP_TRY(edges_return_end(tape, g, to.gradient));
-    pool_free(tape->pool, halo);
+    FLIP_TRY(edges_return_end(tape, g, &trip, to.gradient));
+    pool_free(tape->pool, trip.halo);
     pool_free(tape->pool, value);
     return FLIP_OK;
 }

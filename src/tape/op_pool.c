@@ -15,22 +15,22 @@ static flip_status pool_forward(flip_tape *tape, record *r) {
     int64_t width = (int64_t)x->steps * x->dim;
     int32_t n_interior = g->plan ? g->n_interior : g->n_own;
     const int32_t *order = NULL;
-    flip_real *halo;
+    edges_trip trip;
     flip_csr a;
     FLIP_TRY(tape_csr(tape, &g->a, &a));
     a.n_own = edges_sources(g);
     FLIP_TRY(tape_reach(tape, g->row_order, (size_t)g->n_own * sizeof *order, &order));
-    FLIP_TRY(edges_halo_begin(tape, g, x->value, (size_t)width, &halo));
+    FLIP_TRY(edges_halo_begin(tape, g, x->value, (size_t)width, &trip));
     FLIP_TRY(tape_output(tape, r, -1));
     FLIP_TRY(tape_save(tape, r, 0, (size_t)(g->n_own * width) * sizeof(int32_t)));
     flip_real *y = tape_out(tape, r)->value;
     int32_t *from = r->saved[0];
     tape->kernels->max_pool(&a, order, n_interior, x->steps, x->dim, y, from, x->value, NULL);
-    FLIP_TRY(edges_halo_end(tape, g));
+    FLIP_TRY(edges_halo_end(tape, g, &trip));
     if (g->plan)
         tape->kernels->max_pool(&a, order + n_interior, g->n_own - n_interior, x->steps, x->dim, y,
-                                from, x->value, halo);
-    pool_free(tape->pool, halo);
+                                from, x->value, trip.halo);
+    pool_free(tape->pool, trip.halo);
     edges_meter(tape, &g->a, x->dim * (g->a.n_steps > 1 ? 1 : x->steps), g->n_own);
     if (!r->recorded) {
         pool_free(tape->pool, from);
@@ -47,20 +47,18 @@ static flip_status pool_backward(flip_tape *tape, record *r) {
     int64_t width = (int64_t)x->steps * x->dim;
     const int32_t *from = r->saved[0];
     int32_t n_src = edges_sources(g);
-    flip_real *halo = NULL;
+    edges_trip trip;
     flip_csr at;
     target to;
     FLIP_TRY(tape_csr(tape, &g->at, &at));
     flip_csr own = edges_rows(&at, 0, n_src), copies = edges_rows(&at, n_src, g->n_halo);
-    if (g->plan) {
-        FLIP_TRY(pool_alloc(tape->pool, &halo, (size_t)(g->n_halo * width) * sizeof(flip_real)));
-        tape->kernels->max_pool_back(&copies, n_src, width, dy, from, halo, false);
-    }
-    FLIP_TRY(edges_return_begin(tape, g, halo, (size_t)width));
+    FLIP_TRY(edges_trip_open(tape, g, (size_t)width, &trip));
+    if (g->plan) tape->kernels->max_pool_back(&copies, n_src, width, dy, from, trip.halo, false);
+    FLIP_TRY(edges_return_begin(tape, g, &trip));
     FLIP_TRY(tape_gradient(tape, r, 0, &to));
     tape->kernels->max_pool_back(&own, 0, width, dy, from, to.gradient, to.accumulate);
-    FLIP_TRY(edges_return_end(tape, g, to.gradient));
-    pool_free(tape->pool, halo);
+    FLIP_TRY(edges_return_end(tape, g, &trip, to.gradient));
+    pool_free(tape->pool, trip.halo);
     edges_meter(tape, &g->at, x->dim * (g->a.n_steps > 1 ? 1 : x->steps), n_src + g->n_halo);
     return FLIP_OK;
 }

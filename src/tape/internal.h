@@ -187,6 +187,7 @@ struct flip_tape {
     flip_carry *carry;   /* or NULL */
     int32_t block, n_slots;
     uint64_t n_draws; /* dropouts since reset */
+    flip_var loss;    /* where the walk back under way began */
     flip_status status;
     pool *pool;
     reach *reach;
@@ -196,6 +197,16 @@ struct flip_tape {
     record *records;
     int32_t n_records, max_records;
 };
+
+/* ---- variables.c ---- */
+flip_status tape_add_variable(flip_tape *tape, variable v, flip_var *out);
+static inline bool tape_has(const flip_tape *tape, flip_var x) {
+    return x >= 0 && x < tape->n_vars;
+}
+/* Its value goes back to the pool where nobody will read it. */
+void tape_free_value(flip_tape *tape, variable *v);
+/* A value that waits in few bits is there as numbers. */
+flip_status tape_unpack(flip_tape *tape, variable *v);
 
 /* ---- what operators call ---- */
 

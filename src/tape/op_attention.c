@@ -230,7 +230,7 @@ flip_var flip_attention(flip_tape *tape, const flip_adjacency *adjacency, flip_v
 }
 
 const flip_real *flip_attention_weights(flip_tape *tape, flip_var y) {
-    if (y < 0 || y >= tape->n_vars || tape->vars[y].producer < 0) return NULL;
+    if (!tape_has(tape, y) || tape->vars[y].producer < 0) return NULL;
     const record *r = &tape->records[tape->vars[y].producer];
     if (r->op != OP_ATTENTION) return NULL;
     size_t n =

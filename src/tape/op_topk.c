@@ -341,7 +341,7 @@ flip_var flip_topk_summary(flip_tape *tape, flip_var x, flip_param p, int32_t k)
 }
 
 const int64_t *flip_topk_nodes(flip_tape *tape, flip_var summary) {
-    if (summary < 0 || summary >= tape->n_vars || tape->vars[summary].producer < 0) return NULL;
+    if (!tape_has(tape, summary) || tape->vars[summary].producer < 0) return NULL;
     const record *r = &tape->records[tape->vars[summary].producer];
     if (r->op != OP_TOPK_SUMMARY) return NULL;
     size_t n = (size_t)tape_in(tape, r, 0)->steps * (size_t)r->count;

@@ -1,10 +1,6 @@
 /* Tape: the array of records, the operator table, the walk back. */
 #include "internal.h"
 
-#include "codec/groups.h"
-
-#include <string.h>
-
 static const operator_row *const table[] = {
     [OP_LINEAR] = &op_linear,
     [OP_LINEAR2] = &op_linear2,
@@ -135,195 +131,6 @@ size_t flip_tape_peak(const flip_tape *tape) {
     return pool_peak(tape->pool);
 }
 
-/* ---- variables ---- */
-
-static flip_status add_variable(flip_tape *tape, variable v, flip_var *out) {
-    if (tape->n_vars == tape->max_vars) {
-        int32_t more = tape->max_vars ? 2 * tape->max_vars : 64;
-        FLIP_TRY(flip_grow(&tape->vars, (size_t)tape->n_vars, (size_t)more, sizeof(variable),
-                           "tape variables"));
-        tape->max_vars = more;
-    }
-    *out = tape->n_vars;
-    tape->vars[tape->n_vars++] = v;
-    return FLIP_OK;
-}
-
-static bool exists(const flip_tape *tape, flip_var x) {
-    return x >= 0 && x < tape->n_vars;
-}
-
-flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,
-                         const flip_real *data, bool needs_gradient) {
-    if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
-    flip_var x = FLIP_VAR_NONE;
-    variable v = {.rows = rows,
-                  .steps = steps,
-                  .dim = dim,
-                  .value = (flip_real *)data,
-                  .input = true,
-                  .needs_gradient = needs_gradient,
-                  .producer = -1};
-    if (rows < 0 || steps < 0 || dim < 1 || (!data && size_of(&v) > 0))
-        tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "input has shape [%d, %d, %d]%s", rows, steps,
-                                 dim, data ? "" : " and no data");
-    else
-        tape->status = tape_reach(tape, data, (size_t)size_of(&v) * sizeof *data, &v.value);
-    if (tape->status == FLIP_OK) tape->status = add_variable(tape, v, &x);
-    return tape->status == FLIP_OK ? x : FLIP_VAR_NONE;
-}
-
-void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns) {
-    if (tape->status != FLIP_OK || !exists(tape, x) || !tape->vars[x].input) return;
-    if (columns < 0 || columns > tape->vars[x].dim)
-        tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "%d constant columns of an input of %d",
-                                 columns, tape->vars[x].dim);
-    else
-        tape->vars[x].constant = columns;
-}
-
-/* Codes and keys of as many rows as there are, told by the largest index. */
-static flip_status reach_packed(flip_tape *tape, int32_t rows, flip_packed_rows *c) {
-    size_t n = c->index ? 0 : (size_t)rows;
-    if (!tape->kernels->on_device) return FLIP_OK;
-    for (int32_t i = 0; c->index && i < rows; i++)
-        if ((size_t)c->index[i] >= n) n = (size_t)c->index[i] + 1;
-    FLIP_TRY(tape_reach(tape, c->codes, n * c->packing->stride, &c->codes));
-    FLIP_TRY(tape_reach(tape, c->key, n * sizeof *c->key, &c->key));
-    FLIP_TRY(tape_reach(tape, c->index, (size_t)rows * sizeof *c->index, &c->index));
-    return tape_packing(tape, c->packing, &c->packing);
-}
-
-flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed) {
-    if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
-    flip_var x = FLIP_VAR_NONE;
-    variable v = {.rows = rows,
-                  .steps = 1,
-                  .dim = packed->packing->dim,
-                  .input = true,
-                  .coded = *packed,
-                  .producer = -1};
-    if (rows < 0 || (!packed->codes && rows > 0))
-        tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "packed input of %d rows%s", rows,
-                                 packed->codes ? "" : " without codes");
-    else
-        tape->status = reach_packed(tape, rows, &v.coded);
-    if (tape->status == FLIP_OK) tape->status = add_variable(tape, v, &x);
-    return tape->status == FLIP_OK ? x : FLIP_VAR_NONE;
-}
-
-bool flip_tape_is_packed(const flip_tape *tape, flip_var x) {
-    return exists(tape, x) && tape->vars[x].coded.packing;
-}
-
-void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *steps,
-                     int32_t *dim) {
-    variable none = {.rows = 0};
-    const variable *v = exists(tape, x) ? &tape->vars[x] : &none;
-    if (rows) *rows = v->rows;
-    if (steps) *steps = v->steps;
-    if (dim) *dim = v->dim;
-}
-
-const flip_real *flip_tape_value(flip_tape *tape, flip_var x) {
-    if (!exists(tape, x)) return NULL;
-    const variable *v = &tape->vars[x];
-    return reach_host(tape, v->value, (size_t)size_of(v) * sizeof(flip_real));
-}
-
-const flip_real *flip_tape_gradient(flip_tape *tape, flip_var x) {
-    if (!exists(tape, x)) return NULL;
-    const variable *v = &tape->vars[x];
-    return reach_host(tape, v->gradient, (size_t)size_of(v) * sizeof(flip_real));
-}
-
-double flip_tape_scalar(const flip_tape *tape, flip_var loss) {
-    return exists(tape, loss) ? tape->vars[loss].scalar : 0;
-}
-
-static void free_value(flip_tape *tape, variable *v) {
-    if (v->input || v->kept || v->saved_by > 0) return;
-    pool_free(tape->pool, v->value);
-    pool_free(tape->pool, v->packed);
-    v->value = NULL;
-    v->packed = NULL;
-}
-
-/* ---- values that wait in few bits ---- */
-
-/* The value is read by nobody until backward: it waits packed. A draw is keyed by the run's seed,
- * the epoch, the block and the variable, which is the same in every run. */
-static void pack_value(flip_tape *tape, flip_var x) {
-    variable *v = &tape->vars[x];
-    if (!tape->saved_bits || !tape->recording || !v->value || v->input || v->kept ||
-        v->saved_by == 0)
-        return;
-    flip_random4 key = flip_random(tape->seed, FLIP_STREAM_ACTIVATION,
-                                   (uint64_t)tape->epoch << 24 | (uint64_t)tape->block,
-                                   (uint64_t)x << 16 | (uint64_t)flip_comm_rank(tape->comm));
-    tape->status =
-        pool_alloc(tape->pool, &v->packed, flip_groups_bytes(size_of(v), tape->saved_bits));
-    if (tape->status != FLIP_OK) return;
-    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
-    flip_groups_encode(v->packed, v->value, size_of(v), tape->saved_bits,
-                       (uint64_t)key.v[0] << 32 | key.v[1]);
-    flip_meter_end(tape->meter);
-    pool_free(tape->pool, v->value);
-    v->value = NULL;
-}
-
-static flip_status unpack_value(flip_tape *tape, variable *v) {
-    if (!v->packed) return FLIP_OK;
-    FLIP_TRY(pool_alloc(tape->pool, &v->value, (size_t)size_of(v) * sizeof(flip_real)));
-    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
-    flip_groups_decode(v->value, v->packed, size_of(v), tape->saved_bits);
-    flip_meter_end(tape->meter);
-    pool_free(tape->pool, v->packed);
-    v->packed = NULL;
-    return FLIP_OK;
-}
-
-/* What r's backward will read is there as numbers. */
-static flip_status unpack_saved(flip_tape *tape, const record *r) {
-    for (int i = 0; i < MAX_INPUTS; i++)
-        if (r->read_later & (1u << i)) FLIP_TRY(unpack_value(tape, tape_in(tape, r, i)));
-    return table[r->op]->saves & SAVES_OUT ? unpack_value(tape, tape_out(tape, r)) : FLIP_OK;
-}
-
-/* Bytes that layers have put aside for the walk back: values and records' own. The loss is walked
- * back at once and keeps nothing for long. */
-static size_t saved_now(const flip_tape *tape) {
-    size_t bytes = 0;
-    for (int32_t i = 0; i < tape->n_vars; i++) {
-        const variable *v = &tape->vars[i];
-        if (v->saved_by == 0 || v->input) continue;
-        bytes += pool_size(tape->pool, v->packed ? (void *)v->packed : v->value);
-    }
-    for (int32_t i = 0; i < tape->n_records; i++) {
-        const record *r = &tape->records[i];
-        if (table[r->op]->stage == FLIP_STAGE_LOSS) continue;
-        bytes += pool_size(tape->pool, r->bits);
-        for (int k = 0; k < MAX_SAVED; k++)
-            bytes += pool_size(tape->pool, r->saved[k]);
-    }
-    return bytes;
-}
-
-size_t flip_tape_saved(const flip_tape *tape) {
-    return tape->saved_bytes;
-}
-
-void flip_tape_release(flip_tape *tape, flip_var x) {
-    if (!exists(tape, x)) return;
-    tape->vars[x].released = true;
-    free_value(tape, &tape->vars[x]);
-    if (tape->status == FLIP_OK) pack_value(tape, x);
-}
-
-void flip_tape_keep(flip_tape *tape, flip_var x) {
-    if (exists(tape, x)) tape->vars[x].kept = true;
-}
-
 /* ---- what operators call ---- */
 
 record tape_record(op op) {
@@ -392,6 +199,7 @@ flip_status tape_copy_gradient(flip_tape *tape, record *r, int i, int64_t m, int
 
 double tape_slope(const flip_tape *tape, const record *r) {
     flip_real slope = 0;
+    if (r->out == tape->loss) return 1; /* the walk begins here */
     tape->kernels->receive(&slope, tape_out(tape, r)->gradient, sizeof slope);
     return (double)slope;
 }
@@ -422,7 +230,7 @@ void tape_done_with(flip_tape *tape, record *r, int i) {
     variable *in = tape_in(tape, r, i);
     in->saved_by--;
     /* later readers have walked back already; earlier ones still count */
-    if (in->saved_by == 0) free_value(tape, in);
+    if (in->saved_by == 0) tape_free_value(tape, in);
 }
 
 void tape_drop_saved(flip_tape *tape, record *r) {
@@ -445,59 +253,6 @@ double *tape_weight_gradient(const flip_tape *tape, flip_param p) {
     return flip_params_placed_gradients(tape->params) + offset;
 }
 
-/* Keys of a timeline's rows; made anew where they change. */
-static flip_status timeline_keys(flip_tape *tape, int32_t rows, int32_t steps, int32_t timeline,
-                                 int32_t first) {
-    if (tape->key && tape->key_rows == rows && tape->key_steps == steps && tape->key_first == first)
-        return FLIP_OK;
-    flip_tape_let_go(tape, tape->key);
-    flip_free(tape->key);
-    tape->key = NULL;
-    FLIP_TRY(flip_alloc(&tape->key, (size_t)rows * (size_t)steps, sizeof(int64_t), "dropout keys"));
-    tape->key_rows = rows;
-    tape->key_steps = steps;
-    tape->key_first = first;
-    for (int64_t i = 0; i < rows; i++)
-        for (int32_t t = 0; t < steps; t++)
-            tape->key[i * steps + t] =
-                (tape->given_key ? tape->given_key[i] : i) * timeline + first + t;
-    return FLIP_OK;
-}
-
-/* The keys in the host's memory. */
-static flip_status find_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key) {
-    if (tape->batch_key) {
-        *key = tape->batch_key;
-        return rows <= tape->n_batch && steps == 1
-                   ? FLIP_OK
-                   : FLIP_FAIL(FLIP_ERROR_INTERNAL,
-                               "dropout on %d rows of %d steps of a batch with keys for %d", rows,
-                               steps, tape->n_batch);
-    }
-    if (tape->given_key && rows != tape->n_own)
-        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "dropout on %d rows with keys for %d", rows,
-                         tape->n_own);
-    int32_t timeline = steps, first = 0;
-    if (tape->layout) {
-        timeline = tape->layout->n_steps;
-        first = flip_layout_first(tape->layout, tape->block);
-        if (steps != flip_layout_steps(tape->layout, tape->block))
-            return FLIP_FAIL(FLIP_ERROR_INTERNAL, "dropout on %d steps; this block has %d here",
-                             steps, flip_layout_steps(tape->layout, tape->block));
-    }
-    *key = tape->given_key;
-    if (timeline == 1 && tape->given_key) return FLIP_OK;
-    FLIP_TRY(timeline_keys(tape, rows, steps, timeline, first));
-    *key = tape->key;
-    return FLIP_OK;
-}
-
-flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_t **key) {
-    const int64_t *host = NULL;
-    FLIP_TRY(find_keys(tape, rows, steps, &host));
-    return tape_reach(tape, host, (size_t)rows * (size_t)steps * sizeof *host, key);
-}
-
 flip_status tape_sum_ranks(flip_tape *tape, flip_comm *comm, double *values, size_t n,
                            double *more) {
     double *host;
@@ -510,40 +265,6 @@ flip_status tape_sum_ranks(flip_tape *tape, flip_comm *comm, double *values, siz
     if (more) *more = host[n];
     flip_free(host);
     return status;
-}
-
-uint64_t tape_draw(flip_tape *tape) {
-    return (uint64_t)tape->epoch << 8 | (tape->n_draws++ & 255);
-}
-
-flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *e) {
-    variable *out = tape_out(tape, r);
-    if (!tape->training) r->act.dropout = 0;
-    e->relu = r->act.relu;
-    e->dropout = r->act.dropout;
-    if (e->dropout > 0) {
-        r->draw = tape_draw(tape);
-        e->seed = tape->seed;
-        e->draw = r->draw;
-        FLIP_TRY(tape_keys(tape, out->rows, out->steps, &e->key));
-    }
-    if (r->recorded && (e->relu || e->dropout > 0)) {
-        FLIP_TRY(
-            pool_alloc(tape->pool, &r->bits, (size_t)rows_of(out) * (size_t)((out->dim + 7) / 8)));
-        e->relu_bits = r->bits;
-    }
-    return FLIP_OK;
-}
-
-flip_status tape_act_in_place(flip_tape *tape, record *r, const flip_real *bias) {
-    variable *out = tape_out(tape, r);
-    flip_epilogue e = {.bias = bias};
-    FLIP_TRY(tape_epilogue(tape, r, &e));
-    flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
-    tape->kernels->epilogue(rows_of(out), out->dim, out->value, out->dim, &e);
-    flip_meter_end(tape->meter);
-    tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * 2 * sizeof(flip_real), 0);
-    return FLIP_OK;
 }
 
 flip_status shape_same(const flip_tape *tape, const record *r, shape *out) {
@@ -572,7 +293,7 @@ static flip_status check_inputs(const flip_tape *tape, const record *r) {
     const operator_row *row = table[r->op];
     for (int i = 0; i < MAX_INPUTS; i++) {
         if (r->in[i] == FLIP_VAR_NONE && i >= row->inputs) continue;
-        if (!exists(tape, r->in[i]))
+        if (!tape_has(tape, r->in[i]))
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d does not exist", row->name, i);
         bool coded = tape_in(tape, r, i)->coded.packing != NULL;
         if (coded && !row->decodes)
@@ -630,7 +351,7 @@ static flip_status apply(flip_tape *tape, record *r) {
                     .dim = s.dim,
                     .needs_gradient = r->recorded,
                     .producer = r->recorded ? tape->n_records : -1};
-    FLIP_TRY(add_variable(tape, out, &r->out));
+    FLIP_TRY(tape_add_variable(tape, out, &r->out));
     flip_meter_begin(tape->meter, row->stage);
     flip_status status = row->forward(tape, r);
     flip_meter_end(tape->meter);
@@ -649,6 +370,36 @@ flip_var tape_apply(flip_tape *tape, record *r) {
 
 /* ---- backward: the walk ---- */
 
+/* What r's backward will read is there as numbers. */
+static flip_status unpack_saved(flip_tape *tape, const record *r) {
+    for (int i = 0; i < MAX_INPUTS; i++)
+        if (r->read_later & (1u << i)) FLIP_TRY(tape_unpack(tape, tape_in(tape, r, i)));
+    return table[r->op]->saves & SAVES_OUT ? tape_unpack(tape, tape_out(tape, r)) : FLIP_OK;
+}
+
+/* Bytes that layers have put aside for the walk back: values and records' own. The loss is walked
+ * back at once and keeps nothing for long. */
+static size_t saved_now(const flip_tape *tape) {
+    size_t bytes = 0;
+    for (int32_t i = 0; i < tape->n_vars; i++) {
+        const variable *v = &tape->vars[i];
+        if (v->saved_by == 0 || v->input) continue;
+        bytes += pool_size(tape->pool, v->packed ? (void *)v->packed : v->value);
+    }
+    for (int32_t i = 0; i < tape->n_records; i++) {
+        const record *r = &tape->records[i];
+        if (table[r->op]->stage == FLIP_STAGE_LOSS) continue;
+        bytes += pool_size(tape->pool, r->bits);
+        for (int k = 0; k < MAX_SAVED; k++)
+            bytes += pool_size(tape->pool, r->saved[k]);
+    }
+    return bytes;
+}
+
+size_t flip_tape_saved(const flip_tape *tape) {
+    return tape->saved_bytes;
+}
+
 /* What r kept and made goes back to the pool. */
 static void leave_record(flip_tape *tape, record *r) {
     variable *out = tape_out(tape, r);
@@ -663,7 +414,7 @@ static void leave_record(flip_tape *tape, record *r) {
     pool_free(tape->pool, out->gradient);
     out->gradient = NULL;
     if (table[r->op]->saves & SAVES_OUT) out->saved_by--;
-    free_value(tape, out);
+    tape_free_value(tape, out);
 }
 
 static flip_status walk_record(flip_tape *tape, record *r) {
@@ -681,8 +432,8 @@ static flip_status walk_record(flip_tape *tape, record *r) {
         flip_meter_end(tape->meter);
         tape_traffic(tape, FLIP_STAGE_POINTWISE, (uint64_t)size_of(out) * 2 * sizeof(flip_real), 0);
     }
-    free_value(tape,
-               out); /* its readers have walked back; an operator that reads it has saved it */
+    tape_free_value(tape,
+                    out); /* its readers have walked back; an operator that reads it has saved it */
     FLIP_TRY(unpack_saved(tape, r));
     flip_meter_begin(tape->meter, row->stage);
     flip_status status = row->backward(tape, r);
@@ -693,8 +444,9 @@ static flip_status walk_record(flip_tape *tape, record *r) {
 flip_status flip_tape_backward(flip_tape *tape, flip_var loss) {
     if (tape->status != FLIP_OK) return tape->status;
     if (!tape->recording ||
-        (loss != FLIP_VAR_NONE && (!exists(tape, loss) || size_of(&tape->vars[loss]) != 1)))
+        (loss != FLIP_VAR_NONE && (!tape_has(tape, loss) || size_of(&tape->vars[loss]) != 1)))
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "backward starts at the loss of a recorded pass");
+    tape->loss = loss;
     size_t saved = saved_now(tape);
     if (saved > tape->saved_bytes) tape->saved_bytes = saved;
     if (loss != FLIP_VAR_NONE && tape->vars[loss].needs_gradient) {

@@ -10,8 +10,7 @@
  *                 next block's first: it goes to chunk 0, which keeps it. */
 #include "recurrent.h"
 
-enum { WX, WH, BX, BH };                                  /* parameters */
-enum { GATES, CELLS, MOVED_X, MOVED_X2, MOVED_Y, BEGIN }; /* what is saved */
+enum { WX, WH, BX, BH }; /* parameters */
 
 typedef enum way { LOCAL, MOVED, WAVE } way;
 
@@ -114,8 +113,7 @@ static int states_of(const recurrent *j) {
     return j->gru ? 1 : 2;
 }
 
-/* h, then c: the parts of a state of all rows. */
-static void set_state(const recurrent *j, flip_real *state, int64_t rows, flip_real *part[2]) {
+void recurrent_set_state(const recurrent *j, flip_real *state, int64_t rows, flip_real *part[2]) {
     part[0] = state;
     part[1] = state && !j->gru ? state + rows * j->hidden : NULL;
 }
@@ -181,91 +179,13 @@ static flip_status wrap_around(const recurrent *j, int32_t ticket, bool forward,
 /* ---- forward ---- */
 
 static flip_status forward_local(flip_tape *tape, record *r, recurrent *j) {
-    int64_t rows = work_rows(tape, r);
-    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
-    set_state(j, tape_carry_next(tape, r), rows, j->end);
+    const int64_t rows = j->rows;
+    recurrent_set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
+    recurrent_set_state(j, tape_carry_next(tape, r), rows, j->end);
     for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
         j->x[i] = tape_in(tape, r, i)->value;
     j->y = tape_out(tape, r)->value;
     return recurrent_forward(j, 0, rows);
-}
-
-/* Inputs of a record in both layouts, or their gradients, and its result. */
-typedef struct moves {
-    mirror time[2], nodes[2], y_time, y_nodes;
-} moves;
-
-static void close_moves(flip_tape *tape, moves *m) {
-    mirror *all[] = {&m->time[0], &m->time[1], &m->nodes[0], &m->nodes[1], &m->y_time, &m->y_nodes};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        mirror_close(tape, all[i]);
-}
-
-/* Values of so many rows in the node layout. */
-static size_t of_rows(const recurrent *j, int64_t rows, int64_t dim) {
-    return (size_t)(rows * j->steps * dim);
-}
-
-static flip_status open_result(flip_tape *tape, const record *r, const recurrent *j,
-                               const flip_real *time, const flip_real *nodes, moves *m) {
-    FLIP_TRY(mirror_open(tape, &m->y_time, time, (size_t)size_of(tape_out(tape, r))));
-    return mirror_open(tape, &m->y_nodes, nodes, of_rows(j, j->rows, j->hidden));
-}
-
-static flip_status open_inputs(flip_tape *tape, record *r, recurrent *j, moves *m) {
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
-        const variable *x = tape_in(tape, r, i);
-        const size_t moved = of_rows(j, j->rows, j->dim[i]), size = (size_t)size_of(x);
-        FLIP_TRY(tape_save(tape, r, MOVED_X + i, moved * sizeof(flip_real)));
-        j->x[i] = r->saved[MOVED_X + i];
-        FLIP_TRY(mirror_open(tape, &m->time[i], x->value, size));
-        FLIP_TRY(mirror_open(tape, &m->nodes[i], j->x[i], moved));
-        mirror_receive(tape, &m->time[i], 0, size);
-    }
-    return FLIP_OK;
-}
-
-static flip_status begin_slice(flip_tape *tape, record *r, const moves *m, int32_t s) {
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
-        FLIP_TRY(flip_layout_to_nodes_begin(tape->layout, tape->block, s, tape_in(tape, r, i)->dim,
-                                            m->time[i].host));
-    return FLIP_OK;
-}
-
-static flip_status end_slice(flip_tape *tape, record *r, const recurrent *j, const moves *m,
-                             int64_t first, int64_t n) {
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
-        FLIP_TRY(flip_layout_to_nodes_end(tape->layout, m->nodes[i].host));
-        mirror_send(tape, &m->nodes[i], of_rows(j, first, j->dim[i]), of_rows(j, n, j->dim[i]));
-    }
-    return FLIP_OK;
-}
-
-static flip_status forward_moved(flip_tape *tape, record *r, recurrent *j) {
-    flip_layout *l = tape->layout;
-    int32_t rows = l->n_own, first, n;
-    moves m = {.y_time = {.host = NULL}};
-    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
-    set_state(j, tape_carry_next(tape, r), rows, j->end);
-    FLIP_TRY(tape_save(tape, r, MOVED_Y, of_rows(j, rows, j->hidden) * sizeof(flip_real)));
-    j->y = r->saved[MOVED_Y];
-    FLIP_TRY(open_inputs(tape, r, j, &m));
-    FLIP_TRY(open_result(tape, r, j, tape_out(tape, r)->value, j->y, &m));
-    FLIP_TRY(begin_slice(tape, r, &m, 0));
-    for (int32_t s = 0; s < l->slices; s++) {
-        if (s + 1 < l->slices) FLIP_TRY(begin_slice(tape, r, &m, s + 1));
-        flip_layout_slice(l, s, rows, &first, &n);
-        FLIP_TRY(end_slice(tape, r, j, &m, first, n));
-        FLIP_TRY(recurrent_forward(j, first, n));
-        mirror_receive(tape, &m.y_nodes, of_rows(j, first, j->hidden), of_rows(j, n, j->hidden));
-        FLIP_TRY(flip_layout_to_time_begin(l, tape->block, s, (int32_t)j->hidden, m.y_nodes.host,
-                                           m.y_time.host));
-        if (s > 0) FLIP_TRY(flip_layout_to_time_end(l));
-    }
-    FLIP_TRY(flip_layout_to_time_end(l));
-    mirror_send(tape, &m.y_time, 0, (size_t)size_of(tape_out(tape, r)));
-    close_moves(tape, &m);
-    return FLIP_OK;
 }
 
 /* The state at the block's beginning comes from the chunk before; at chunk 0 from the carry, where
@@ -273,9 +193,9 @@ static flip_status forward_moved(flip_tape *tape, record *r, recurrent *j) {
 static flip_status wave_begin(flip_tape *tape, recurrent *j, bool arrives, const mirror *begin,
                               int32_t first, int32_t n) {
     flip_layout *l = tape->layout;
-    if (!first_chunk(tape)) return hand_over(j, l->chunk - 1, true, false, begin, first, n);
-    if (!arrives) return FLIP_OK;
-    return hand_over(j, l->n_time - 1, true, false, begin, first, n);
+    if (first_chunk(tape) && !arrives) return FLIP_OK;
+    return hand_over(j, first_chunk(tape) ? l->n_time - 1 : l->chunk - 1, true, false, begin, first,
+                     n);
 }
 
 static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
@@ -285,13 +205,13 @@ static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
     flip_real *next = tape_carry_next(tape, r), *end;
     const bool last = last_chunk(tape), anew = next != NULL;
     mirror from, to;
-    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
+    recurrent_set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
     if (!first_chunk(tape)) {
         FLIP_TRY(tape_save(tape, r, BEGIN, state * sizeof *end));
-        set_state(j, r->saved[BEGIN], rows, (flip_real **)j->begin);
+        recurrent_set_state(j, r->saved[BEGIN], rows, (flip_real **)j->begin);
     }
     FLIP_TRY(pool_alloc(tape->pool, &end, last ? 0 : state * sizeof *end));
-    set_state(j, last ? next : end, rows, j->end);
+    recurrent_set_state(j, last ? next : end, rows, j->end);
     FLIP_TRY(mirror_open(tape, &from, j->begin[0], state));
     FLIP_TRY(last ? tape_carry_mirror(tape, r, true, next, &to)
                   : mirror_open(tape, &to, end, state));
@@ -318,7 +238,7 @@ static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
 /* Values of a state that this rank keeps between blocks. */
 static size_t carried(const flip_tape *tape, const recurrent *j, int64_t rows) {
     if (way_of(tape) == WAVE && !first_chunk(tape) && !last_chunk(tape)) return 0;
-    return (size_t)(rows * states_of(j) * j->hidden);
+    return state_size(j, rows);
 }
 
 static flip_status recurrent_record_forward(flip_tape *tape, record *r) {
@@ -334,7 +254,7 @@ static flip_status recurrent_record_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_carry(tape, r, carried(tape, &j, rows)));
     FLIP_TRY(recurrent_open(&j, false));
     flip_status status = way_of(tape) == LOCAL   ? forward_local(tape, r, &j)
-                         : way_of(tape) == MOVED ? forward_moved(tape, r, &j)
+                         : way_of(tape) == MOVED ? recurrent_forward_moved(tape, r, &j)
                                                  : forward_wave(tape, r, &j);
     recurrent_close(&j);
     meter(tape, &j, rows, 1);
@@ -357,85 +277,14 @@ static flip_status open_gradients(flip_tape *tape, record *r, recurrent *j) {
 }
 
 static flip_status backward_local(flip_tape *tape, record *r, recurrent *j) {
-    int64_t rows = work_rows(tape, r);
-    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
-    set_state(j, (flip_real *)tape_carry_gradient(tape, r), rows, (flip_real **)j->dend);
-    set_state(j, tape_carry_give(tape, r), rows, j->dbegin);
+    const int64_t rows = j->rows;
+    recurrent_set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
+    recurrent_set_state(j, (flip_real *)tape_carry_gradient(tape, r), rows, (flip_real **)j->dend);
+    recurrent_set_state(j, tape_carry_give(tape, r), rows, j->dbegin);
     j->y = tape_out(tape, r)->value;
     j->dy = tape_out(tape, r)->gradient;
     FLIP_TRY(open_gradients(tape, r, j));
     return recurrent_backward(j, 0, rows);
-}
-
-/* Gradients of x in the node layout, in place of x, and where they travel to. */
-static flip_status open_moved_gradients(flip_tape *tape, record *r, recurrent *j, moves *m) {
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
-        const variable *x = tape_in(tape, r, i);
-        flip_real *back;
-        j->x[i] = r->saved[MOVED_X + i];
-        if (!x->needs_gradient) continue;
-        j->dx[i] = r->saved[MOVED_X + i];
-        FLIP_TRY(pool_alloc(tape->pool, &back, (size_t)size_of(x) * sizeof *back));
-        FLIP_TRY(mirror_open(tape, &m->time[i], back, (size_t)size_of(x)));
-        FLIP_TRY(mirror_open(tape, &m->nodes[i], j->dx[i], of_rows(j, j->rows, j->dim[i])));
-    }
-    return FLIP_OK;
-}
-
-static flip_status return_slice(flip_tape *tape, const recurrent *j, const moves *m, int32_t s,
-                                int64_t first, int64_t n) {
-    flip_layout *l = tape->layout;
-    for (int i = 0; s > 0 && i < 2; i++)
-        if (m->time[i].values) FLIP_TRY(flip_layout_to_time_end(l));
-    for (int i = 0; i < 2; i++) {
-        if (!m->time[i].values) continue;
-        mirror_receive(tape, &m->nodes[i], of_rows(j, first, j->dim[i]), of_rows(j, n, j->dim[i]));
-        FLIP_TRY(flip_layout_to_time_begin(l, tape->block, s, (int32_t)j->dim[i], m->nodes[i].host,
-                                           m->time[i].host));
-    }
-    return FLIP_OK;
-}
-
-/* The last slice has arrived: all of it is the inputs' gradients. */
-static flip_status give_moved(flip_tape *tape, record *r, moves *m) {
-    flip_real *back[2] = {m->time[0].values, m->time[1].values};
-    for (int i = 0; i < 2; i++)
-        if (back[i]) FLIP_TRY(flip_layout_to_time_end(tape->layout));
-    for (int i = 0; i < 2; i++)
-        if (back[i]) mirror_send(tape, &m->time[i], 0, (size_t)size_of(tape_in(tape, r, i)));
-    close_moves(tape, m);
-    for (int i = 0; i < 2; i++)
-        if (back[i]) FLIP_TRY(tape_give_gradient(tape, r, i, back[i]));
-    return FLIP_OK;
-}
-
-static flip_status backward_moved(flip_tape *tape, record *r, recurrent *j) {
-    flip_layout *l = tape->layout;
-    const variable *out = tape_out(tape, r);
-    int32_t rows = l->n_own, first, n, hidden = out->dim;
-    flip_real *dy;
-    moves m = {.y_time = {.host = NULL}};
-    set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
-    set_state(j, (flip_real *)tape_carry_gradient(tape, r), rows, (flip_real **)j->dend);
-    set_state(j, tape_carry_give(tape, r), rows, j->dbegin);
-    j->y = r->saved[MOVED_Y];
-    FLIP_TRY(pool_alloc(tape->pool, &dy, of_rows(j, rows, hidden) * sizeof *dy));
-    j->dy = dy;
-    FLIP_TRY(open_moved_gradients(tape, r, j, &m));
-    FLIP_TRY(open_result(tape, r, j, out->gradient, dy, &m));
-    mirror_receive(tape, &m.y_time, 0, (size_t)size_of(out));
-    FLIP_TRY(flip_layout_to_nodes_begin(l, tape->block, 0, hidden, m.y_time.host));
-    for (int32_t s = 0; s < l->slices; s++) {
-        if (s + 1 < l->slices)
-            FLIP_TRY(flip_layout_to_nodes_begin(l, tape->block, s + 1, hidden, m.y_time.host));
-        FLIP_TRY(flip_layout_to_nodes_end(l, m.y_nodes.host));
-        flip_layout_slice(l, s, rows, &first, &n);
-        mirror_send(tape, &m.y_nodes, of_rows(j, first, hidden), of_rows(j, n, hidden));
-        FLIP_TRY(recurrent_backward(j, first, n));
-        FLIP_TRY(return_slice(tape, j, &m, s, first, n));
-    }
-    pool_free(tape->pool, dy);
-    return give_moved(tape, r, &m);
 }
 
 /* Gradients of states: from the chunk behind to the one before; from chunk 0 to the last of the
@@ -449,10 +298,10 @@ static flip_status backward_wave(flip_tape *tape, record *r, recurrent *j) {
     mirror from, to;
     given = tape_carry_give(tape, r);
     FLIP_TRY(pool_alloc(tape->pool, &own, state * sizeof *own));
-    set_state(j, ends ? carried_end : own, rows, (flip_real **)j->dend);
-    set_state(j, begins ? given : own, rows, j->dbegin);
-    set_state(j, begins ? (flip_real *)tape_carry_state(tape, r) : r->saved[BEGIN], rows,
-              (flip_real **)j->begin);
+    recurrent_set_state(j, ends ? carried_end : own, rows, (flip_real **)j->dend);
+    recurrent_set_state(j, begins ? given : own, rows, j->dbegin);
+    recurrent_set_state(j, begins ? (flip_real *)tape_carry_state(tape, r) : r->saved[BEGIN], rows,
+                        (flip_real **)j->begin);
     FLIP_TRY(mirror_open(tape, &from, j->dend[0], state));
     FLIP_TRY(begins ? tape_carry_mirror(tape, r, false, given, &to)
                     : mirror_open(tape, &to, own, state));
@@ -488,7 +337,7 @@ static flip_status recurrent_record_backward(flip_tape *tape, record *r) {
     }
     FLIP_TRY(recurrent_open(&j, true));
     flip_status status = way_of(tape) == LOCAL   ? backward_local(tape, r, &j)
-                         : way_of(tape) == MOVED ? backward_moved(tape, r, &j)
+                         : way_of(tape) == MOVED ? recurrent_backward_moved(tape, r, &j)
                                                  : backward_wave(tape, r, &j);
     recurrent_close(&j);
     meter(tape, &j, work_rows(tape, r), j.gates ? 2 : 3);

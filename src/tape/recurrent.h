@@ -1,9 +1,12 @@
-/* LSTM and GRU over rows that hold all their steps: the part of the recurrent operators that does
- * not know of ranks. */
+/* LSTM and GRU: the work on rows that hold all their steps, which does not know of ranks, and the
+ * records whose rows travel to it. */
 #ifndef FLIP_TAPE_RECURRENT_H
 #define FLIP_TAPE_RECURRENT_H
 
 #include "internal.h"
+
+/* What a record saves (op_recurrent.c). */
+enum { GATES, CELLS, MOVED_X, MOVED_X2, MOVED_Y, BEGIN };
 
 /* Arrays over rows begin at row 0 of the operator's rows; a call does a range of them. */
 typedef struct recurrent {
@@ -89,5 +92,13 @@ int64_t recurrent_even_groups(int64_t steps, int64_t most);
 flip_status lstm_open(recurrent *j, bool backward);
 flip_status lstm_forward(recurrent *j, int64_t first, int64_t rows);
 flip_status lstm_backward(recurrent *j, int64_t first, int64_t rows);
+
+/* ---- of a record (op_recurrent.c) ---- */
+
+/* h, then c: the parts of a state of all rows. */
+void recurrent_set_state(const recurrent *j, flip_real *state, int64_t rows, flip_real *part[2]);
+/* recurrent_moved.c: where rows travel to the node layout. */
+flip_status recurrent_forward_moved(flip_tape *tape, record *r, recurrent *j);
+flip_status recurrent_backward_moved(flip_tape *tape, record *r, recurrent *j);
 
 #endif

@@ -207,6 +207,17 @@ INLINE vec v_mul(vec a, vec b) {
     return a * b;
 }
 
+/* A vector, or the lanes of it that are there; `whole` is known when compiling. */
+INLINE vec v_load_of(bool whole, lanes_mask some, const float *p) {
+    return whole ? v_load(p) : v_load_some(p, some);
+}
+INLINE void v_store_of(bool whole, lanes_mask some, float *p, vec x) {
+    if (whole)
+        v_store(p, x);
+    else
+        v_store_some(p, some, x);
+}
+
 /* ---- bits ----------------------------------------------------------------------------------- */
 
 /* LANES bits from column j on (a multiple of LANES) of a row of packed bits, `lanes` of them real.

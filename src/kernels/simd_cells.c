@@ -34,29 +34,8 @@ enum { LEAST = 1 << 14 }; /* elements from which a team of threads pays */
         }                                                                                          \
     } while (0)
 
-INLINE vec get(bool whole, lanes_mask some, const float *p) {
-    return whole ? v_load(p) : v_load_some(p, some);
-}
-
 INLINE vec get_or_zero(bool whole, lanes_mask some, const float *row, int64_t j) {
-    return row ? get(whole, some, row + j) : v_zero();
-}
-
-INLINE void put(bool whole, lanes_mask some, float *p, vec x) {
-    if (whole)
-        v_store(p, x);
-    else
-        v_store_some(p, some, x);
-}
-
-/* y (1 - y), the slope of the logistic function whose value is y. */
-INLINE vec bend(vec y) {
-    return v_mul(y, v_set(1.0f) - y);
-}
-
-/* 1 - y^2, the slope of tanh whose value is y. */
-INLINE vec bend_tanh(vec y) {
-    return v_mul(v_set(1.0f) - y, v_set(1.0f) + y);
+    return row ? v_load_of(whole, some, row + j) : v_zero();
 }
 
 static const float *row_or_null(const float *block, int64_t ld, int64_t i) {
@@ -68,15 +47,17 @@ static const float *row_or_null(const float *block, int64_t ld, int64_t i) {
 INLINE void lstm_step(bool whole, lanes_mask some, int64_t n, int64_t j, float *gates,
                       const float *before, float *c, float *h) {
     float *g = gates + j;
-    vec in = v_sigmoid(get(whole, some, g)), forget = v_sigmoid(get(whole, some, g + n));
-    vec cell = v_tanh(get(whole, some, g + 2 * n)), out = v_sigmoid(get(whole, some, g + 3 * n));
+    vec in = v_sigmoid(v_load_of(whole, some, g)),
+        forget = v_sigmoid(v_load_of(whole, some, g + n));
+    vec cell = v_tanh(v_load_of(whole, some, g + 2 * n)),
+        out = v_sigmoid(v_load_of(whole, some, g + 3 * n));
     vec next = v_fma(forget, get_or_zero(whole, some, before, j), v_mul(in, cell));
-    put(whole, some, g, in);
-    put(whole, some, g + n, forget);
-    put(whole, some, g + 2 * n, cell);
-    put(whole, some, g + 3 * n, out);
-    put(whole, some, c + j, next);
-    put(whole, some, h + j, v_mul(out, v_tanh(next)));
+    v_store_of(whole, some, g, in);
+    v_store_of(whole, some, g + n, forget);
+    v_store_of(whole, some, g + 2 * n, cell);
+    v_store_of(whole, some, g + 3 * n, out);
+    v_store_of(whole, some, c + j, next);
+    v_store_of(whole, some, h + j, v_mul(out, v_tanh(next)));
 }
 
 static void lstm_row(int64_t n, float *gates, const float *before, float *c, float *h) {
@@ -93,15 +74,13 @@ static void lstm_forward(int64_t m, int64_t n, float *gates, const float *c_befo
 INLINE void lstm_step_back(bool whole, lanes_mask some, int64_t n, int64_t j, float *gates,
                            const float *before, const float *c, const float *dh, float *dc) {
     float *g = gates + j;
-    vec in = get(whole, some, g), forget = get(whole, some, g + n);
-    vec cell = get(whole, some, g + 2 * n), out = get(whole, some, g + 3 * n);
-    vec bent = v_tanh(get(whole, some, c + j)), slope = get(whole, some, dh + j);
-    vec d = v_fma(v_mul(slope, out), bend_tanh(bent), get(whole, some, dc + j));
-    put(whole, some, g, v_mul(v_mul(d, cell), bend(in)));
-    put(whole, some, g + n, v_mul(v_mul(d, get_or_zero(whole, some, before, j)), bend(forget)));
-    put(whole, some, g + 2 * n, v_mul(v_mul(d, in), bend_tanh(cell)));
-    put(whole, some, g + 3 * n, v_mul(v_mul(slope, bent), bend(out)));
-    put(whole, some, dc + j, v_mul(d, forget));
+    vec gate[4], d[4];
+    UNROLL for (int k = 0; k < 4; k++) gate[k] = v_load_of(whole, some, g + k * n);
+    vec to_before =
+        v_lstm_back(gate, v_load_of(whole, some, c + j), get_or_zero(whole, some, before, j),
+                    v_load_of(whole, some, dh + j), v_load_of(whole, some, dc + j), d);
+    UNROLL for (int k = 0; k < 4; k++) v_store_of(whole, some, g + k * n, d[k]);
+    v_store_of(whole, some, dc + j, to_before);
 }
 
 static void lstm_row_back(int64_t n, float *gates, const float *before, const float *c,
@@ -123,14 +102,15 @@ INLINE void gru_step(bool whole, lanes_mask some, int64_t n, int64_t j, float *g
                      const float *hidden, const float *before, float *h) {
     float *g = gates + j;
     const float *k = hidden + j;
-    vec reset = v_sigmoid(get(whole, some, g) + get(whole, some, k));
-    vec keep = v_sigmoid(get(whole, some, g + n) + get(whole, some, k + n));
-    vec next = v_tanh(v_fma(reset, get(whole, some, k + 2 * n), get(whole, some, g + 2 * n)));
+    vec reset = v_sigmoid(v_load_of(whole, some, g) + v_load_of(whole, some, k));
+    vec keep = v_sigmoid(v_load_of(whole, some, g + n) + v_load_of(whole, some, k + n));
+    vec next =
+        v_tanh(v_fma(reset, v_load_of(whole, some, k + 2 * n), v_load_of(whole, some, g + 2 * n)));
     vec old = get_or_zero(whole, some, before, j);
-    put(whole, some, g, reset);
-    put(whole, some, g + n, keep);
-    put(whole, some, g + 2 * n, next);
-    put(whole, some, h + j, v_fma(keep, old, v_mul(v_set(1.0f) - keep, next)));
+    v_store_of(whole, some, g, reset);
+    v_store_of(whole, some, g + n, keep);
+    v_store_of(whole, some, g + 2 * n, next);
+    v_store_of(whole, some, h + j, v_fma(keep, old, v_mul(v_set(1.0f) - keep, next)));
 }
 
 static void gru_row(int64_t n, float *gates, const float *hidden, const float *before, float *h) {
@@ -147,18 +127,18 @@ static void gru_forward(int64_t m, int64_t n, float *gates, const float *hidden,
 INLINE void gru_step_back(bool whole, lanes_mask some, int64_t n, int64_t j, float *gates,
                           float *hidden, const float *before, float *dh) {
     float *g = gates + j, *k = hidden + j;
-    vec reset = get(whole, some, g), keep = get(whole, some, g + n);
-    vec next = get(whole, some, g + 2 * n), slope = get(whole, some, dh + j);
-    vec d_next = v_mul(v_mul(slope, v_set(1.0f) - keep), bend_tanh(next));
-    vec d_keep = v_mul(v_mul(slope, get_or_zero(whole, some, before, j) - next), bend(keep));
-    vec d_reset = v_mul(v_mul(d_next, get(whole, some, k + 2 * n)), bend(reset));
-    put(whole, some, g, d_reset);
-    put(whole, some, k, d_reset);
-    put(whole, some, g + n, d_keep);
-    put(whole, some, k + n, d_keep);
-    put(whole, some, g + 2 * n, d_next);
-    put(whole, some, k + 2 * n, v_mul(d_next, reset));
-    put(whole, some, dh + j, v_mul(slope, keep));
+    vec reset = v_load_of(whole, some, g), keep = v_load_of(whole, some, g + n);
+    vec next = v_load_of(whole, some, g + 2 * n), slope = v_load_of(whole, some, dh + j);
+    vec d_next = v_mul(v_mul(slope, v_set(1.0f) - keep), v_bend_tanh(next));
+    vec d_keep = v_mul(v_mul(slope, get_or_zero(whole, some, before, j) - next), v_bend(keep));
+    vec d_reset = v_mul(v_mul(d_next, v_load_of(whole, some, k + 2 * n)), v_bend(reset));
+    v_store_of(whole, some, g, d_reset);
+    v_store_of(whole, some, k, d_reset);
+    v_store_of(whole, some, g + n, d_keep);
+    v_store_of(whole, some, k + n, d_keep);
+    v_store_of(whole, some, g + 2 * n, d_next);
+    v_store_of(whole, some, k + 2 * n, v_mul(d_next, reset));
+    v_store_of(whole, some, dh + j, v_mul(slope, keep));
 }
 
 static void gru_row_back(int64_t n, float *gates, float *hidden, const float *before, float *dh) {

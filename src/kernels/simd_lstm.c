@@ -90,17 +90,6 @@ typedef struct place {
     bool stream; /* gates past the caches */
 } place;
 
-INLINE vec get(bool whole, lanes_mask some, const float *p) {
-    return whole ? v_load(p) : v_load_some(p, some);
-}
-
-INLINE void put(bool whole, lanes_mask some, float *p, vec x) {
-    if (whole)
-        v_store(p, x);
-    else
-        v_store_some(p, some, x);
-}
-
 /* The cells of some rows: gate by gate, the rows side by side. */
 INLINE void cells(const int rows, const bool whole, const flip_lstm_rows *p, vec sum[GATES][ROWS],
                   const place *at, lanes_mask some) {
@@ -109,7 +98,7 @@ INLINE void cells(const int rows, const bool whole, const flip_lstm_rows *p, vec
         if (at->bias) {
             const float *bias = at->bias + c * n;
             UNROLL for (int r = 0; r < rows; r++) sum[c][r] =
-                v_add(sum[c][r], get(whole, some, bias + r * p->bias_step));
+                v_add(sum[c][r], v_load_of(whole, some, bias + r * p->bias_step));
         }
         if (c == 2)
             v_tanh_of(rows, sum[c]);
@@ -119,17 +108,17 @@ INLINE void cells(const int rows, const bool whole, const flip_lstm_rows *p, vec
             float *gate = at->gates + c * n;
             UNROLL for (int r = 0; r < rows; r++) if (at->stream)
                 v_stream(gate + r * p->steps * GATES * n, sum[c][r]);
-            else put(whole, some, gate + r * p->steps * GATES * n, sum[c][r]);
+            else v_store_of(whole, some, gate + r * p->steps * GATES * n, sum[c][r]);
         }
     }
     UNROLL for (int r = 0; r < rows; r++) {
-        vec old = at->before ? get(whole, some, at->before + r * at->before_row) : v_zero();
+        vec old = at->before ? v_load_of(whole, some, at->before + r * at->before_row) : v_zero();
         sum[0][r] = v_fma(sum[1][r], old, v_mul(sum[0][r], sum[2][r]));
-        put(whole, some, at->c + r * p->c.row, sum[0][r]);
+        v_store_of(whole, some, at->c + r * p->c.row, sum[0][r]);
     }
     v_tanh_of(rows, sum[0]);
     UNROLL for (int r = 0; r < rows; r++)
-        put(whole, some, at->y + r * p->y.row, v_mul(sum[3][r], sum[0][r]));
+        v_store_of(whole, some, at->y + r * p->y.row, v_mul(sum[3][r], sum[0][r]));
 }
 
 /* Rows i … of a strip against a panel; `rows` and `whole` are known when compiling. */
@@ -293,38 +282,25 @@ static void forward_bf16(const flip_lstm_rows *p) {
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* y (1 - y) and 1 - y^2, the slopes of the logistic function and of tanh whose value is y. */
-INLINE vec bend(vec y) {
-    return v_mul(y, v_set(1.0f) - y);
-}
-
-INLINE vec bend_tanh(vec y) {
-    return v_mul(v_set(1.0f) - y, v_set(1.0f) + y);
-}
-
 typedef struct row_back {
     const float *gates, *before, *c, *dy, *dh;
     float *dgates, *dc, *sum;
 } row_back;
 
-INLINE void give(bool whole, lanes_mask some, const row_back *r, int64_t at, vec d) {
-    put(whole, some, r->dgates + at, d);
-    if (r->sum) put(whole, some, r->sum + at, v_add(get(whole, some, r->sum + at), d));
-}
-
 INLINE void cell_back(bool whole, lanes_mask some, int64_t n, int64_t j, const row_back *r) {
-    const float *g = r->gates + j;
-    vec in = get(whole, some, g), forget = get(whole, some, g + n);
-    vec next = get(whole, some, g + 2 * n), out = get(whole, some, g + 3 * n);
-    vec bent = v_tanh(get(whole, some, r->c + j));
-    vec old = r->before ? get(whole, some, r->before + j) : v_zero();
-    vec slope = v_add(get(whole, some, r->dh + j), get(whole, some, r->dy + j));
-    vec d = v_fma(v_mul(slope, out), bend_tanh(bent), get(whole, some, r->dc + j));
-    give(whole, some, r, j, v_mul(v_mul(d, next), bend(in)));
-    give(whole, some, r, j + n, v_mul(v_mul(d, old), bend(forget)));
-    give(whole, some, r, j + 2 * n, v_mul(v_mul(d, in), bend_tanh(next)));
-    give(whole, some, r, j + 3 * n, v_mul(v_mul(slope, bent), bend(out)));
-    put(whole, some, r->dc + j, v_mul(d, forget));
+    vec gate[GATES], d[GATES];
+    UNROLL for (int k = 0; k < GATES; k++) gate[k] = v_load_of(whole, some, r->gates + k * n + j);
+    vec old = r->before ? v_load_of(whole, some, r->before + j) : v_zero();
+    vec slope = v_add(v_load_of(whole, some, r->dh + j), v_load_of(whole, some, r->dy + j));
+    vec to_before = v_lstm_back(gate, v_load_of(whole, some, r->c + j), old, slope,
+                                v_load_of(whole, some, r->dc + j), d);
+    UNROLL for (int k = 0; k < GATES; k++) {
+        const int64_t at = k * n + j;
+        v_store_of(whole, some, r->dgates + at, d[k]);
+        if (r->sum)
+            v_store_of(whole, some, r->sum + at, v_add(v_load_of(whole, some, r->sum + at), d[k]));
+    }
+    v_store_of(whole, some, r->dc + j, to_before);
 }
 
 static void ask(const float *from, int64_t values) {

@@ -85,4 +85,24 @@ INLINE void v_tanh_of(const int count, vec *x) {
 }
 #undef EACH
 
+/* y (1 - y) and 1 - y^2, the slopes of the logistic function and of tanh whose value is y. */
+INLINE vec v_bend(vec y) {
+    return v_mul(y, v_set(1.0f) - y);
+}
+
+INLINE vec v_bend_tanh(vec y) {
+    return v_mul(v_set(1.0f) - y, v_set(1.0f) + y);
+}
+
+/* An LSTM's cell walked back: gates [i f g o] activated, c and the one before it, the gradients of
+ * h and c; d: the gates' gradients before activation. Returns that of the cell before. */
+INLINE vec v_lstm_back(const vec gate[4], vec c, vec before, vec dh, vec dc, vec d[4]) {
+    vec bent = v_tanh(c), dcell = v_fma(v_mul(dh, gate[3]), v_bend_tanh(bent), dc);
+    d[0] = v_mul(v_mul(dcell, gate[2]), v_bend(gate[0]));
+    d[1] = v_mul(v_mul(dcell, before), v_bend(gate[1]));
+    d[2] = v_mul(v_mul(dcell, gate[0]), v_bend_tanh(gate[2]));
+    d[3] = v_mul(v_mul(dh, bent), v_bend(gate[3]));
+    return v_mul(dcell, gate[1]);
+}
+
 #endif

@@ -17,16 +17,23 @@ extern cudaStream_t flip_cuda_stream;
 void flip_cuda_note(cudaError_t error, const char *what);
 #define FLIP_CUDA_DO(call) flip_cuda_note((call), #call)
 
-/* Memory of the device for what lives inside one call, the same memory for every call: kernels of
- * one stream follow each other. Grows when asked for more; NULL, noted, where nothing is left. */
+/* Memory of the device that grows with what is asked for and keeps nothing when it does; NULL,
+ * noted as `what`, where nothing is left. */
+typedef struct flip_cuda_room {
+    void *memory;
+    size_t bytes;
+} flip_cuda_room;
+void *flip_cuda_reserve(flip_cuda_room *room, size_t bytes, const char *what);
+
+/* Such memory for what lives inside one call, the same for every call: kernels of one stream follow
+ * each other. */
 enum { FLIP_CUDA_SCRATCH = 32 << 20 }; /* bytes that are there without growing: L2 holds them */
 void *flip_cuda_scratch(size_t bytes);
 
 /* Rows first … first + m - 1 of C finished: what flip_epilogue_apply does. `c` is row `first`'s;
- * empty: C holds nothing yet and is taken as 0. Also what must be launched for it. */
+ * empty: C holds nothing yet and is taken as 0. */
 void flip_cuda_epilogue(const flip_epilogue *e, int64_t first, int64_t m, int64_t n, flip_real *c,
                         int64_t ldc, bool empty);
-bool flip_cuda_epilogue_needed(const flip_epilogue *e);
 
 /* g[l, j] += sum over b < count of part[b, l, j] in double, in an order that the shape fixes. */
 void flip_cuda_sum_parts(int64_t count, int64_t k, int64_t n, const flip_real *part, double *g,
@@ -65,5 +72,13 @@ static inline int64_t flip_cuda_blocks(int64_t n, int64_t each) {
 #define FLIP_EACH(i, n)                                                                            \
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                      \
          i += (int64_t)gridDim.x * blockDim.x)
+/* A kernel whose items are FLIP_EACH of n. */
+enum { FLIP_EACH_THREADS = 256 };
+#define FLIP_LAUNCH_EACH(kernel, n, ...)                                                           \
+    FLIP_LAUNCH(kernel, flip_cuda_blocks((n), FLIP_EACH_THREADS), FLIP_EACH_THREADS, 0, __VA_ARGS__)
+
+__device__ static inline flip_real flip_logistic(flip_real x) {
+    return 1 / (1 + exp(-x));
+}
 
 #endif

@@ -3,12 +3,6 @@
  * memory bounds; flip_real's own functions keep the checker's bounds. */
 #include "kernels/cuda.h"
 
-enum { THREADS = 256 };
-
-__device__ static inline flip_real logistic(flip_real x) {
-    return 1 / (1 + exp(-x));
-}
-
 __device__ static inline flip_real at_or_zero(const flip_real *block, int64_t ld, int64_t i,
                                               int64_t j) {
     return block ? block[i * ld + j] : 0;
@@ -20,8 +14,9 @@ __global__ static void lstm_forward_kernel(int64_t m, int64_t n, flip_real *gate
     FLIP_EACH(at, m * n) {
         const int64_t i = at / n, j = at % n;
         flip_real *g = gates + i * 4 * n + j;
-        const flip_real in = logistic(g[0]), forget = logistic(g[n]), cell = tanh(g[2 * n]);
-        const flip_real out = logistic(g[3 * n]);
+        const flip_real in = flip_logistic(g[0]), forget = flip_logistic(g[n]),
+                        cell = tanh(g[2 * n]);
+        const flip_real out = flip_logistic(g[3 * n]);
         const flip_real next = forget * at_or_zero(c_before, ld_before, i, j) + in * cell;
         g[0] = in;
         g[n] = forget;
@@ -34,8 +29,7 @@ __global__ static void lstm_forward_kernel(int64_t m, int64_t n, flip_real *gate
 
 static void lstm_forward(int64_t m, int64_t n, flip_real *gates, const flip_real *c_before,
                          int64_t ld_before, flip_real *c, flip_real *h, int64_t ld) {
-    FLIP_LAUNCH(lstm_forward_kernel, flip_cuda_blocks(m * n, THREADS), THREADS, 0, m, n, gates,
-                c_before, ld_before, c, h, ld);
+    FLIP_LAUNCH_EACH(lstm_forward_kernel, m * n, m, n, gates, c_before, ld_before, c, h, ld);
 }
 
 __global__ static void lstm_backward_kernel(int64_t m, int64_t n, flip_real *gates,
@@ -59,8 +53,8 @@ __global__ static void lstm_backward_kernel(int64_t m, int64_t n, flip_real *gat
 static void lstm_backward(int64_t m, int64_t n, flip_real *gates, const flip_real *c_before,
                           int64_t ld_before, const flip_real *c, int64_t ld, const flip_real *dh,
                           int64_t ld_dh, flip_real *dc) {
-    FLIP_LAUNCH(lstm_backward_kernel, flip_cuda_blocks(m * n, THREADS), THREADS, 0, m, n, gates,
-                c_before, ld_before, c, ld, dh, ld_dh, dc);
+    FLIP_LAUNCH_EACH(lstm_backward_kernel, m * n, m, n, gates, c_before, ld_before, c, ld, dh,
+                     ld_dh, dc);
 }
 
 __global__ static void gru_forward_kernel(int64_t m, int64_t n, flip_real *gates,
@@ -70,7 +64,7 @@ __global__ static void gru_forward_kernel(int64_t m, int64_t n, flip_real *gates
         const int64_t i = at / n, j = at % n;
         flip_real *g = gates + i * 3 * n + j;
         const flip_real *k = hidden + i * 3 * n + j;
-        const flip_real reset = logistic(g[0] + k[0]), keep = logistic(g[n] + k[n]);
+        const flip_real reset = flip_logistic(g[0] + k[0]), keep = flip_logistic(g[n] + k[n]);
         const flip_real next = tanh(g[2 * n] + reset * k[2 * n]);
         g[0] = reset;
         g[n] = keep;
@@ -81,8 +75,7 @@ __global__ static void gru_forward_kernel(int64_t m, int64_t n, flip_real *gates
 
 static void gru_forward(int64_t m, int64_t n, flip_real *gates, const flip_real *hidden,
                         const flip_real *h_before, int64_t ld_before, flip_real *h, int64_t ld) {
-    FLIP_LAUNCH(gru_forward_kernel, flip_cuda_blocks(m * n, THREADS), THREADS, 0, m, n, gates,
-                hidden, h_before, ld_before, h, ld);
+    FLIP_LAUNCH_EACH(gru_forward_kernel, m * n, m, n, gates, hidden, h_before, ld_before, h, ld);
 }
 
 __global__ static void gru_backward_kernel(int64_t m, int64_t n, flip_real *gates,
@@ -106,8 +99,7 @@ __global__ static void gru_backward_kernel(int64_t m, int64_t n, flip_real *gate
 
 static void gru_backward(int64_t m, int64_t n, flip_real *gates, flip_real *hidden,
                          const flip_real *h_before, int64_t ld_before, flip_real *dh) {
-    FLIP_LAUNCH(gru_backward_kernel, flip_cuda_blocks(m * n, THREADS), THREADS, 0, m, n, gates,
-                hidden, h_before, ld_before, dh);
+    FLIP_LAUNCH_EACH(gru_backward_kernel, m * n, m, n, gates, hidden, h_before, ld_before, dh);
 }
 
 void flip_use_cuda_cells(flip_kernels *table) {

@@ -1,7 +1,7 @@
 /* Graph differences on the GPU (SC'21 section 3.2, "graph difference"). Sorted lists are merged by
  * place: where an entry goes is told by its own number and by how many of the other list lie below
  * it, so that every entry is written on its own and every run makes the same bits. */
-#include "kernels/cuda.h"
+#include "kernels/cuda_warp.h"
 
 #include <type_traits>
 
@@ -201,7 +201,7 @@ static void unpack_words(const flip_changes *c, const flip_graph_words *w, void 
     /* Where all values follow, or none, a word's rank is its own number. */
     const bool mixed = w->n_extra > 0 && w->n_extra < w->n_added;
     if (mixed) {
-        FLIP_LAUNCH(mark_extra_kernel, flip_cuda_blocks(w->n_added, THREADS), THREADS, 0, *w, rank);
+        FLIP_LAUNCH_EACH(mark_extra_kernel, w->n_added, *w, rank);
         sum_all_before(w->n_added, rank, sums);
     }
     FLIP_LAUNCH(unpack_kernel, tiles_of(c->n, THREADS), THREADS, 0, *c, *w, mixed ? rank : nullptr,
@@ -280,11 +280,9 @@ static void merge_changes(const flip_entries *to, const flip_entries *from, cons
     FLIP_LAUNCH(meet_kernel, tiles_of(c->n, THREADS), THREADS, 0, *from, *c, learn, absent, place,
                 shift, fault);
     sum_all_before(c->n, shift, sums);
-    FLIP_LAUNCH(put_changes_kernel, flip_cuda_blocks(c->n, THREADS), THREADS, 0, *to, *c, place,
-                shift, room, absent);
+    FLIP_LAUNCH_EACH(put_changes_kernel, c->n, *to, *c, place, shift, room, absent);
     if (from->n == 0) return;
-    FLIP_LAUNCH(tile_changes_kernel, flip_cuda_blocks(tiles + 1, THREADS), THREADS, 0, *from, *c,
-                tiles, first);
+    FLIP_LAUNCH_EACH(tile_changes_kernel, tiles + 1, *from, *c, tiles, first);
     FLIP_LAUNCH(carry_kernel, tiles, THREADS, 0, *to, *from, *c, first, shift, room);
 }
 
@@ -322,16 +320,13 @@ static void find_changes(const flip_changes *c, int64_t *n, const flip_entries *
     int32_t *old_rank = deal<int32_t>(&rest, from->n + 1), *rank = deal<int32_t>(&rest, to->n + 1);
     int32_t *sums = deal<int32_t>(&rest, tiles_of(from->n + to->n + 1, SCAN) + 1);
     const pattern absent = absent_bits();
-    FLIP_LAUNCH(mark_changes_kernel, flip_cuda_blocks(from->n, THREADS), THREADS, 0, *from, *to,
-                true, old_rank);
-    FLIP_LAUNCH(mark_changes_kernel, flip_cuda_blocks(to->n, THREADS), THREADS, 0, *to, *from,
-                false, rank);
+    FLIP_LAUNCH_EACH(mark_changes_kernel, from->n, *from, *to, true, old_rank);
+    FLIP_LAUNCH_EACH(mark_changes_kernel, to->n, *to, *from, false, rank);
     sum_all_before(from->n, old_rank, sums);
     sum_all_before(to->n, rank, sums);
-    FLIP_LAUNCH(put_found_kernel, flip_cuda_blocks(from->n + 1, THREADS), THREADS, 0, *c, *from,
-                *to, false, old_rank, rank, absent, n);
-    FLIP_LAUNCH(put_found_kernel, flip_cuda_blocks(to->n + 1, THREADS), THREADS, 0, *c, *to, *from,
-                true, rank, old_rank, absent, n);
+    FLIP_LAUNCH_EACH(put_found_kernel, from->n + 1, *c, *from, *to, false, old_rank, rank, absent,
+                     n);
+    FLIP_LAUNCH_EACH(put_found_kernel, to->n + 1, *c, *to, *from, true, rank, old_rank, absent, n);
 }
 
 /* Each pair's sum, and a 1 where it lives. */
@@ -369,9 +364,9 @@ static void live_entries(const flip_entries *to, const flip_pair_events *p, int3
     int32_t *rank = deal<int32_t>(&rest, p->n + 1);
     int32_t *sums = deal<int32_t>(&rest, tiles_of(p->n + 1, SCAN));
     flip_real *value = deal<flip_real>(&rest, p->n);
-    FLIP_LAUNCH(live_kernel, flip_cuda_blocks(p->n, THREADS), THREADS, 0, *p, t, life, rank, value);
+    FLIP_LAUNCH_EACH(live_kernel, p->n, *p, t, life, rank, value);
     sum_all_before(p->n, rank, sums);
-    FLIP_LAUNCH(put_live_kernel, flip_cuda_blocks(p->n, THREADS), THREADS, 0, *to, *p, rank, value);
+    FLIP_LAUNCH_EACH(put_live_kernel, p->n, *to, *p, rank, value);
 }
 
 /* ---- a snapshot as a matrix ---- */
@@ -399,7 +394,7 @@ static void keys_to_csr(const flip_entries *e, const int32_t *order, int32_t n_r
                         int64_t *row_ptr, int32_t *col) {
     FLIP_LAUNCH(row_ptr_kernel, tiles_of((int64_t)n_rows + 1, THREADS), THREADS, 0, *e, n_rows,
                 row_ptr);
-    FLIP_LAUNCH(col_kernel, flip_cuda_blocks(e->n, THREADS), THREADS, 0, *e, order, col);
+    FLIP_LAUNCH_EACH(col_kernel, e->n, *e, order, col);
 }
 
 /* LANES threads a row: lane l sums entries l, l + LANES …, the lanes' sums by halves. */
@@ -412,7 +407,7 @@ __global__ static void degree_scales_kernel(int32_t n_rows, const int64_t *row_p
     for (int64_t e = v < n_rows ? row_ptr[v] + lane : 0; e < end; e += LANES)
         sum += (double)value[e];
     for (int apart = LANES / 2; apart > 0; apart /= 2)
-        sum += __shfl_xor_sync(0xffffffffu, sum, apart);
+        sum += __shfl_xor_sync(FLIP_ALL_LANES, sum, apart);
     if (lane == 0 && v < n_rows)
         scale[v] = (flip_real)(!mean ? 1.0 / sqrt(1.0 + sum) : sum != 0 ? 1.0 / sum : 0);
 }

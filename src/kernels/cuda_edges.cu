@@ -57,8 +57,7 @@ __global__ static void head_mean_kernel(int64_t m, int32_t heads, int64_t d, con
 }
 
 static void head_mean(int64_t m, int32_t heads, int64_t d, const flip_real *x, flip_real *y) {
-    FLIP_LAUNCH(head_mean_kernel, flip_cuda_blocks(m * d, FLIP_WARPS_THREADS), FLIP_WARPS_THREADS,
-                0, m, heads, d, x, y);
+    FLIP_LAUNCH_EACH(head_mean_kernel, m * d, m, heads, d, x, y);
 }
 
 __global__ static void head_mean_back_kernel(int64_t m, int32_t heads, int64_t d,
@@ -70,8 +69,7 @@ __global__ static void head_mean_back_kernel(int64_t m, int32_t heads, int64_t d
 
 static void head_mean_back(int64_t m, int32_t heads, int64_t d, const flip_real *dy, flip_real *dx,
                            bool accumulate) {
-    FLIP_LAUNCH(head_mean_back_kernel, flip_cuda_blocks(m * heads * d, FLIP_WARPS_THREADS),
-                FLIP_WARPS_THREADS, 0, m, heads, d, dy, dx, accumulate);
+    FLIP_LAUNCH_EACH(head_mean_back_kernel, m * heads * d, m, heads, d, dy, dx, accumulate);
 }
 
 /* ---- max pooling: a warp has a row at a step ---- */
@@ -159,8 +157,7 @@ __global__ static void place_kernel(int64_t n, const int64_t *place, const flip_
 }
 
 static void place_values(int64_t n, const int64_t *place, const flip_real *x, flip_real *y) {
-    FLIP_LAUNCH(place_kernel, flip_cuda_blocks(n, FLIP_WARPS_THREADS), FLIP_WARPS_THREADS, 0, n,
-                place, x, y);
+    FLIP_LAUNCH_EACH(place_kernel, n, n, place, x, y);
 }
 
 void flip_use_cuda_edges(flip_kernels *table) {

@@ -3,9 +3,9 @@
  * bytes. */
 #include "kernels/cuda_four.h"
 #include "kernels/cuda_random.h"
+#include "kernels/cuda_warp.h"
 
-enum { THREADS = 256, QUAD = FLIP_FOUR };
-static const unsigned FULL_WARP = 0xffffffff;
+enum { QUAD = FLIP_FOUR };
 
 /* What epilogue_kernel needs beside the epilogue itself. */
 typedef struct pass {
@@ -50,7 +50,7 @@ __global__ static void epilogue_kernel(const flip_epilogue e, const pass p, flip
         unsigned bits = 0;
         if (mine) bits = finish(e, p, p.first + i, q, c + (int64_t)i * p.ldc + (int64_t)q * QUAD);
         if (!e.relu_bits) continue;
-        const unsigned high = __shfl_down_sync(FULL_WARP, bits, 1);
+        const unsigned high = __shfl_down_sync(FLIP_ALL_LANES, bits, 1);
         if (mine && q % 2 == 0) {
             const int64_t row = p.first + i, at = e.apart > 0 ? row * e.apart : row;
             e.relu_bits[at * ((p.n + 7) / 8) + q / 2] = (uint8_t)(bits | high << 4);
@@ -58,15 +58,11 @@ __global__ static void epilogue_kernel(const flip_epilogue e, const pass p, flip
     }
 }
 
-bool flip_cuda_epilogue_needed(const flip_epilogue *e) {
-    return e && (e->bias || e->relu || e->relu_bits || e->mask || e->dropout > 0);
-}
-
 void flip_cuda_epilogue(const flip_epilogue *e, int64_t first, int64_t m, int64_t n, flip_real *c,
                         int64_t ldc, bool empty) {
     const flip_epilogue nothing = {};
     if (n == 0) return;
-    if (!flip_cuda_epilogue_needed(e)) {
+    if (!flip_epilogue_needed(e)) {
         if (!empty) return;
         e = &nothing;
     }
@@ -83,8 +79,7 @@ void flip_cuda_epilogue(const flip_epilogue *e, int64_t first, int64_t m, int64_
     for (int64_t done = 0; done < m; done += most) {
         pass.first = first + done;
         pass.count = (unsigned)flip_min64(most, m - done) * pass.quads;
-        FLIP_LAUNCH(epilogue_kernel, flip_cuda_blocks(pass.count, THREADS), THREADS, 0, *e, pass,
-                    c + done * ldc);
+        FLIP_LAUNCH_EACH(epilogue_kernel, pass.count, *e, pass, c + done * ldc);
     }
 }
 
@@ -113,9 +108,8 @@ static void dropout(int64_t m, int64_t n, flip_real *y, const flip_real *x, doub
     const bool whole = flip_fours_whole(n, n, x) && flip_fours_whole(n, n, y);
     for (int64_t done = 0; n > 0 && done < m; done += most) {
         const int64_t count = flip_min64(most, m - done) * quads;
-        FLIP_LAUNCH(dropout_kernel, flip_cuda_blocks(count, THREADS), THREADS, 0, (unsigned)count,
-                    (unsigned)quads, done, n, y, x, flip_keep_from(p), (flip_real)(1 / (1 - p)),
-                    seed, draw, key, whole);
+        FLIP_LAUNCH_EACH(dropout_kernel, count, (unsigned)count, (unsigned)quads, done, n, y, x,
+                         flip_keep_from(p), (flip_real)(1 / (1 - p)), seed, draw, key, whole);
     }
 }
 

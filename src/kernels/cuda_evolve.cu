@@ -1,30 +1,21 @@
 /* EvolveGCN's kernels on the GPU: evolve.c is the definition. */
 #include "kernels/cuda_warp.h"
 
-enum { THREADS = 256 };
-
-#define LAUNCH(n, kernel, ...)                                                                     \
-    FLIP_LAUNCH(kernel, flip_cuda_blocks((n), THREADS), THREADS, 0, __VA_ARGS__)
-
 /* ---- the matrix GRU ---- */
-
-__device__ static flip_real logistic(flip_real x) {
-    return 1 / (1 + exp(-x));
-}
 
 __global__ static void open_kernel(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
                                    flip_real *reset) {
     FLIP_EACH(at, m * n) {
         flip_real *g = gates + at / n * 3 * n + at % n;
-        g[0] = logistic(g[0]);
-        g[n] = logistic(g[n]);
+        g[0] = flip_logistic(g[0]);
+        g[n] = flip_logistic(g[n]);
         reset[at] = g[0] * h[at];
     }
 }
 
 static void reset_gru_open(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
                            flip_real *reset) {
-    LAUNCH(m * n, open_kernel, m, n, gates, h, reset);
+    FLIP_LAUNCH_EACH(open_kernel, m * n, m, n, gates, h, reset);
 }
 
 __global__ static void close_kernel(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
@@ -39,7 +30,7 @@ __global__ static void close_kernel(int64_t m, int64_t n, flip_real *gates, cons
 
 static void reset_gru_close(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
                             flip_real *next) {
-    LAUNCH(m * n, close_kernel, m, n, gates, h, next);
+    FLIP_LAUNCH_EACH(close_kernel, m * n, m, n, gates, h, next);
 }
 
 __global__ static void close_back_kernel(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
@@ -56,7 +47,7 @@ __global__ static void close_back_kernel(int64_t m, int64_t n, flip_real *gates,
 
 static void reset_gru_close_back(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
                                  flip_real *dh, flip_real *reset) {
-    LAUNCH(m * n, close_back_kernel, m, n, gates, h, dh, reset);
+    FLIP_LAUNCH_EACH(close_back_kernel, m * n, m, n, gates, h, dh, reset);
 }
 
 __global__ static void open_back_kernel(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
@@ -71,7 +62,7 @@ __global__ static void open_back_kernel(int64_t m, int64_t n, flip_real *gates, 
 
 static void reset_gru_open_back(int64_t m, int64_t n, flip_real *gates, const flip_real *h,
                                 const flip_real *d, flip_real *dh) {
-    LAUNCH(m * n, open_back_kernel, m, n, gates, h, d, dh);
+    FLIP_LAUNCH_EACH(open_back_kernel, m * n, m, n, gates, h, d, dh);
 }
 
 __global__ static void turn_sum_kernel(int64_t rows, int64_t cols, int64_t steps,
@@ -85,7 +76,7 @@ __global__ static void turn_sum_kernel(int64_t rows, int64_t cols, int64_t steps
 }
 
 static void turn_sum(int64_t rows, int64_t cols, int64_t steps, const flip_real *x, double *g) {
-    LAUNCH(rows * cols, turn_sum_kernel, rows, cols, steps, x, g);
+    FLIP_LAUNCH_EACH(turn_sum_kernel, rows * cols, rows, cols, steps, x, g);
 }
 
 /* ---- the summary by the best scores ---- */

@@ -1,6 +1,6 @@
-/* Rows taken four columns at a time: 16 bytes a thread where they are aligned, and one division in
- * 32 bits for four elements, so that memory sets the pace. Launches take so many rows that their
- * items are counted in 32 bits. */
+/* Values read and written several at once. Rows taken four columns at a time: 16 bytes a thread
+ * where they are aligned, and one division in 32 bits for four elements, so that memory sets the
+ * pace. Launches take so many rows that their items are counted in 32 bits. */
 #ifndef FLIPBOOK_KERNELS_CUDA_FOUR_H
 #define FLIPBOOK_KERNELS_CUDA_FOUR_H
 
@@ -8,11 +8,11 @@
 
 enum { FLIP_FOUR = 4 };
 
-typedef struct alignas(16) flip_four {
-    flip_real v[FLIP_FOUR];
-} flip_four;
+/* V values; their address is a multiple of their size. */
+template <int V> struct alignas(V * sizeof(flip_real)) flip_pack { flip_real v[V]; };
+typedef flip_pack<FLIP_FOUR> flip_four;
 
-/* Columns from `from` on, `left` of them there; `whole`: four, on 16 bytes. */
+/* Columns from `from` on, `left` of them there; `whole`: four, aligned. */
 __device__ static inline flip_four flip_load_four(const flip_real *from, int64_t left, bool whole) {
     if (whole) return *reinterpret_cast<const flip_four *>(from);
     flip_four x = {};
@@ -31,7 +31,7 @@ __device__ static inline void flip_store_four(flip_real *to, flip_four x, int64_
         if (b < left) to[b] = x.v[b];
 }
 
-/* Do all fours of rows of n columns, ld apart, lie on 16 bytes? */
+/* Do rows of n columns, ld apart, consist of whole fours that are aligned? */
 static inline bool flip_fours_whole(int64_t n, int64_t ld, const void *block) {
     return n % FLIP_FOUR == 0 && ld % FLIP_FOUR == 0 && (uintptr_t)block % alignof(flip_four) == 0;
 }

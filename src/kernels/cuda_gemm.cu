@@ -6,7 +6,6 @@
 
 #include <type_traits>
 
-enum { THREADS = 256 };
 static const size_t WORKSPACE = 32 << 20;    /* as cuBLAS advises on Hopper; taken here, so that no
                                                 call takes memory and bits repeat */
 static const int64_t PIECE_BYTES = 16 << 20; /* of A rounded: L2 keeps it until it is read */
@@ -134,8 +133,8 @@ static operand rounded(int64_t m, int64_t n, const flip_real *x, int64_t ldx, vo
     const bool whole = flip_fours_whole(n, ldx, x);
     for (int64_t done = 0; done < m; done += most) {
         const int64_t count = flip_min64(most, m - done) * quads;
-        FLIP_LAUNCH(round_kernel, flip_cuda_blocks(count, THREADS), THREADS, 0, (unsigned)count,
-                    (unsigned)quads, n, x + done * ldx, ldx, (bfloat *)to + done * ld, ld, whole);
+        FLIP_LAUNCH_EACH(round_kernel, count, (unsigned)count, (unsigned)quads, n, x + done * ldx,
+                         ldx, (bfloat *)to + done * ld, ld, whole);
     }
     return operand{to, ld, bfloat_type};
 }

@@ -109,8 +109,7 @@ __global__ static void entropy_gradient_kernel(int64_t m, int64_t n, flip_real *
 
 static void cross_entropy_gradient(int64_t m, int64_t n, flip_real *softmax,
                                    const flip_loss_rows *rows, double scale) {
-    FLIP_LAUNCH(entropy_gradient_kernel, flip_cuda_blocks(m * n, THREADS), THREADS, 0, m, n,
-                softmax, *rows, scale);
+    FLIP_LAUNCH_EACH(entropy_gradient_kernel, m * n, m, n, softmax, *rows, scale);
 }
 
 struct binary_term {
@@ -140,8 +139,7 @@ __global__ static void binary_gradient_kernel(int64_t m, const flip_real *x, fli
 
 static void binary_gradient(int64_t m, const flip_real *x, const flip_loss_rows *rows, double scale,
                             flip_real *dx, bool accumulate) {
-    FLIP_LAUNCH(binary_gradient_kernel, flip_cuda_blocks(m, THREADS), THREADS, 0, m, x, *rows,
-                scale, dx, accumulate);
+    FLIP_LAUNCH_EACH(binary_gradient_kernel, m, m, x, *rows, scale, dx, accumulate);
 }
 
 struct error_term {
@@ -179,8 +177,7 @@ __global__ static void error_gradient_kernel(int64_t m, int64_t n, const flip_re
 static void squared_error_gradient(int64_t m, int64_t n, const flip_real *x,
                                    const flip_real *target, const uint8_t *mask, double scale,
                                    flip_real *dx, bool accumulate) {
-    FLIP_LAUNCH(error_gradient_kernel, flip_cuda_blocks(m * n, THREADS), THREADS, 0, m, n, x,
-                target, mask, scale, dx, accumulate);
+    FLIP_LAUNCH_EACH(error_gradient_kernel, m * n, m, n, x, target, mask, scale, dx, accumulate);
 }
 
 struct inner_term {
@@ -205,7 +202,7 @@ __global__ static void elu_kernel(int64_t n, flip_real *y) {
 }
 
 static void elu(int64_t n, flip_real *y) {
-    FLIP_LAUNCH(elu_kernel, flip_cuda_blocks(n, THREADS), THREADS, 0, n, y);
+    FLIP_LAUNCH_EACH(elu_kernel, n, n, y);
 }
 
 __global__ static void elu_gradient_kernel(int64_t n, flip_real *dy, const flip_real *y) {
@@ -213,7 +210,7 @@ __global__ static void elu_gradient_kernel(int64_t n, flip_real *dy, const flip_
 }
 
 static void elu_gradient(int64_t n, flip_real *dy, const flip_real *y) {
-    FLIP_LAUNCH(elu_gradient_kernel, flip_cuda_blocks(n, THREADS), THREADS, 0, n, dy, y);
+    FLIP_LAUNCH_EACH(elu_gradient_kernel, n, n, dy, y);
 }
 
 __global__ static void mask_bytes_kernel(int64_t n, flip_real *x, const uint8_t *mask,
@@ -222,7 +219,7 @@ __global__ static void mask_bytes_kernel(int64_t n, flip_real *x, const uint8_t 
 }
 
 static void mask_bytes(int64_t n, flip_real *x, const uint8_t *mask, flip_real scale) {
-    FLIP_LAUNCH(mask_bytes_kernel, flip_cuda_blocks(n, THREADS), THREADS, 0, n, x, mask, scale);
+    FLIP_LAUNCH_EACH(mask_bytes_kernel, n, n, x, mask, scale);
 }
 
 __global__ static void add_scaled_kernel(int64_t n, flip_real *y, const flip_real *x,
@@ -233,8 +230,7 @@ __global__ static void add_scaled_kernel(int64_t n, flip_real *y, const flip_rea
 
 static void add_scaled(int64_t n, flip_real *y, const flip_real *x, const flip_real *e,
                        bool accumulate) {
-    FLIP_LAUNCH(add_scaled_kernel, flip_cuda_blocks(n, THREADS), THREADS, 0, n, y, x, e,
-                accumulate);
+    FLIP_LAUNCH_EACH(add_scaled_kernel, n, n, y, x, e, accumulate);
 }
 
 __global__ static void dot_kernel(int64_t n, const flip_real *x, const flip_real *y,
@@ -269,7 +265,7 @@ __global__ static void sgd_kernel(int64_t n, flip_real *p, const double *g, flip
 }
 
 static void sgd(int64_t n, flip_real *p, const double *g, flip_real *m, const flip_sgd_step *step) {
-    FLIP_LAUNCH(sgd_kernel, flip_cuda_blocks(n, THREADS), THREADS, 0, n, p, g, m, *step);
+    FLIP_LAUNCH_EACH(sgd_kernel, n, n, p, g, m, *step);
 }
 
 void flip_use_cuda_losses(flip_kernels *table) {

@@ -45,19 +45,24 @@ flip_status flip_cuda_open(int device, char *name, size_t size) {
     return FLIP_OK;
 }
 
-static void *scratch;
-static size_t scratch_bytes;
-
 /* cudaFree waits for the kernels that still read the old one. */
+void *flip_cuda_reserve(flip_cuda_room *room, size_t bytes, const char *what) {
+    if (bytes <= room->bytes) return room->memory;
+    if (room->memory) FLIP_CUDA_DO(cudaFree(room->memory));
+    *room = flip_cuda_room{NULL, 0};
+    cudaError_t error = cudaMalloc(&room->memory, bytes);
+    if (error == cudaSuccess)
+        room->bytes = bytes;
+    else
+        room->memory = NULL;
+    flip_cuda_note(error, what);
+    return room->memory;
+}
+
 void *flip_cuda_scratch(size_t bytes) {
-    if (bytes <= scratch_bytes) return scratch;
-    size_t wanted = bytes < FLIP_CUDA_SCRATCH ? (size_t)FLIP_CUDA_SCRATCH : bytes;
-    if (scratch) FLIP_CUDA_DO(cudaFree(scratch));
-    cudaError_t error = cudaMalloc(&scratch, wanted);
-    scratch_bytes = error == cudaSuccess ? wanted : 0;
-    if (error != cudaSuccess) scratch = NULL;
-    flip_cuda_note(error, "taking scratch memory");
-    return scratch;
+    static flip_cuda_room scratch;
+    const size_t least = FLIP_CUDA_SCRATCH;
+    return flip_cuda_reserve(&scratch, bytes < least ? least : bytes, "taking scratch memory");
 }
 
 static size_t available(void) {

@@ -176,8 +176,7 @@ __global__ static void batch_norm_kernel(int64_t m, int64_t n, flip_real *y, con
 static void batch_norm(int64_t m, int64_t n, flip_real *y, const flip_real *x,
                        const flip_real *gamma, const flip_real *beta, const double *mean,
                        const double *rstd) {
-    FLIP_LAUNCH(batch_norm_kernel, flip_cuda_blocks(m * n, FLIP_WARPS_THREADS), FLIP_WARPS_THREADS,
-                0, m, n, y, x, gamma, beta, mean, rstd);
+    FLIP_LAUNCH_EACH(batch_norm_kernel, m * n, m, n, y, x, gamma, beta, mean, rstd);
 }
 
 __global__ static void batch_norm_back_kernel(int64_t m, int64_t n, flip_real *dx,
@@ -197,8 +196,8 @@ __global__ static void batch_norm_back_kernel(int64_t m, int64_t n, flip_real *d
 static void batch_norm_back(int64_t m, int64_t n, flip_real *dx, const flip_real *x,
                             const flip_real *dy, const flip_real *gamma, const double *mean,
                             const double *rstd, const double *sum, double count, bool accumulate) {
-    FLIP_LAUNCH(batch_norm_back_kernel, flip_cuda_blocks(m * n, FLIP_WARPS_THREADS),
-                FLIP_WARPS_THREADS, 0, m, n, dx, x, dy, gamma, mean, rstd, sum, count, accumulate);
+    FLIP_LAUNCH_EACH(batch_norm_back_kernel, m * n, m, n, dx, x, dy, gamma, mean, rstd, sum, count,
+                     accumulate);
 }
 
 /* ---- rows of length 1 ---- */

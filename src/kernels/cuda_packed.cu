@@ -12,15 +12,6 @@ enum {
 
 /* ---- sums along rows ------------------------------------------------------------------------- */
 
-typedef struct packed_sums {
-    packed_rows rows;
-    const int32_t *col;
-    const flip_real *value, *row_scale, *col_scale;
-    flip_real *y;
-    int64_t ld;
-    bool accumulate, fours; /* four values of y, and of partial sums, are written at once */
-} packed_sums;
-
 /* Entries of a stretch. */
 typedef struct entries {
     const int32_t *col;
@@ -103,7 +94,7 @@ static __device__ __forceinline__ void put(const packed_sums &g, const flip_walk
     const flip_real row_scale = whole && g.row_scale ? g.row_scale[s.v] : 1;
     flip_real *to =
         whole ? g.y + s.v * g.ld + j : w.segments.partial + s.segment * (int64_t)p.dim + j;
-    flip_pack<4> out;
+    flip_four out;
 #pragma unroll
     for (int c = 0; c < 4; c++) {
         const bool inside = c < n;
@@ -111,18 +102,12 @@ static __device__ __forceinline__ void put(const packed_sums &g, const flip_walk
         if (p.offset && inside) scaled += p.offset[j + c] * weights;
         out.v[c] = row_scale * scaled;
     }
-    if (g.fours && n == 4) {
-        flip_pack<4> *four = reinterpret_cast<flip_pack<4> *>(to);
-        const flip_pack<4> before = old ? *four : flip_pack<4>{};
+    const bool fours = g.fours && n == 4;
+    const flip_four before = old ? flip_load_four(to, n, fours) : flip_four{};
 #pragma unroll
-        for (int c = 0; c < 4; c++)
-            out.v[c] += before.v[c];
-        *four = out;
-    } else {
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            if (c < n) to[c] = (old ? to[c] : 0) + out.v[c];
-    }
+    for (int c = 0; c < 4; c++)
+        out.v[c] += before.v[c];
+    flip_store_four(to, out, n, fours);
 }
 
 template <class reader>
@@ -158,17 +143,11 @@ typedef struct decoding {
 /* offset + scale * x to columns of a row; n of them. */
 static __device__ __forceinline__ void put_row(flip_real *to, const float *x, const float *offset,
                                                const float *scale, int32_t n, bool fours) {
-    flip_pack<4> out;
+    flip_four out;
 #pragma unroll
     for (int c = 0; c < 4; c++)
         out.v[c] = offset[c] + scale[c] * x[c];
-    if (fours) {
-        *reinterpret_cast<flip_pack<4> *>(to) = out;
-        return;
-    }
-#pragma unroll
-    for (int c = 0; c < 4; c++)
-        if (c < n) to[c] = out.v[c];
+    flip_store_four(to, out, n, fours);
 }
 
 /* A block has one tile of columns, so that a lane's reader, offsets and scales serve all its rows;
@@ -289,26 +268,20 @@ struct sum_job {
     }
 };
 
-static int64_t tiles_of(const packed_rows &s) {
-    return (s.p.dim + 4 * s.lanes - 1) / (4 * s.lanes);
-}
-
 static void spmm_packed(const flip_csr *a, const flip_packing *packing, const uint8_t *codes,
                         const int64_t *key, const int32_t *index, flip_real *y, int64_t ld,
                         bool accumulate) {
     if (a->n_rows == 0 || packing->dim == 0) return;
-    const size_t four = sizeof(flip_pack<4>);
     const packed_rows rows = packed_rows_of(packing, codes, key, index);
+    const packed_sums sums = {rows,         a->col,       a->value,
+                              a->row_scale, a->col_scale, y,
+                              ld,           accumulate,   flip_fours_whole(packing->dim, ld, y)};
     if (packing->kind == FLIP_PACKING_SPARSE) {
-        const sparse_sums sums = {rows,         a->col, a->value, a->row_scale,
-                                  a->col_scale, y,      ld,       accumulate};
         flip_sparse_sum(&sums, a);
         return;
     }
-    const bool fours = packing->dim % 4 == 0 && ld % 4 == 0 && (uintptr_t)y % four == 0;
-    sum_job job = {{rows, a->col, a->value, a->row_scale, a->col_scale, y, ld, accumulate, fours},
-                   flip_walk_begin(a, NULL, a->n_rows, packing->dim, tiles_of(rows),
-                                   FLIP_ROW_THREADS / rows.lanes)};
+    sum_job job = {sums, flip_walk_begin(a, NULL, a->n_rows, packing->dim, tiles_of(rows),
+                                         FLIP_ROW_THREADS / rows.lanes)};
     run_with_reader(job, rows);
     flip_segments_combine(&job.w.segments, a, packing->dim, y, ld, accumulate);
 }
@@ -326,8 +299,8 @@ struct decode_job {
 static void decode_rows(const flip_packing *packing, const uint8_t *codes, const int64_t *key,
                         int64_t n, const int32_t *index, flip_real *out, int64_t ld) {
     const packed_rows rows = packed_rows_of(packing, codes, key, index);
-    const bool fours = ld % 4 == 0 && (uintptr_t)out % sizeof(flip_pack<4>) == 0;
-    decode_job job = {{rows, n, (int32_t)tiles_of(rows), out, ld, fours}};
+    const bool fours = ld % 4 == 0 && (uintptr_t)out % sizeof(flip_four) == 0;
+    decode_job job = {{rows, n, tiles_of(rows), out, ld, fours}};
     if (packing->kind == FLIP_PACKING_SPARSE)
         flip_sparse_decode(&rows, n, out, ld);
     else

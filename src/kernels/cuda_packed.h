@@ -24,16 +24,18 @@ typedef struct packed_rows {
     int32_t lanes;        /* of a group: 4 columns each */
 } packed_rows;
 
-/* SPARSE rows, whose lanes have no columns of their own. */
-typedef struct sparse_sums {
+/* Sums of them along the rows of a matrix. */
+typedef struct packed_sums {
     packed_rows rows;
     const int32_t *col;
     const flip_real *value, *row_scale, *col_scale;
     flip_real *y;
     int64_t ld;
-    bool accumulate;
-} sparse_sums;
-void flip_sparse_sum(const sparse_sums *sums, const flip_csr *a);
+    bool accumulate, fours; /* fours: four values of y, and of partial sums, are written at once */
+} packed_sums;
+
+/* SPARSE rows, whose lanes have no columns of their own. */
+void flip_sparse_sum(const packed_sums *sums, const flip_csr *a);
 void flip_sparse_decode(const packed_rows *rows, int64_t n, flip_real *out, int64_t ld);
 
 static __device__ __forceinline__ float as_float(uint32_t bits) {
@@ -155,8 +157,13 @@ template <flip_packing_kind KIND> struct any_number_reader : plain_reader {
  * bank; in the device's memory. */
 enum level_place { AFFINE, DITHER, SHARED, COLUMN, FAR };
 
+/* Tiles of columns, a group's each. */
+static __host__ __device__ inline int32_t tiles_of(const packed_rows &s) {
+    return (s.p.dim + 4 * s.lanes - 1) / (4 * s.lanes);
+}
+
 static __host__ __device__ inline int32_t padded_columns(const packed_rows &s) {
-    return (s.p.dim + 4 * s.lanes - 1) / (4 * s.lanes) * 4 * s.lanes;
+    return tiles_of(s) * 4 * s.lanes;
 }
 
 static __device__ __forceinline__ int32_t column_place(const packed_rows &s, int32_t column) {

@@ -34,7 +34,7 @@ static __device__ __forceinline__ nonzero read_nonzero(const packed_rows &s, con
 /* ---- sums along rows ------------------------------------------------------------------------- */
 
 /* sums[0 … TILE) += weight * the columns from `first_column` on of BATCH entries from e on. */
-static __device__ __forceinline__ void add_entries(const sparse_sums &g, int64_t e, int64_t last,
+static __device__ __forceinline__ void add_entries(const packed_sums &g, int64_t e, int64_t last,
                                                    uint32_t first_column, flip_real *sums) {
     const packed_rows &s = g.rows;
     const uint8_t *row[BATCH];
@@ -64,7 +64,7 @@ static __device__ __forceinline__ void add_entries(const sparse_sums &g, int64_t
     }
 }
 
-__global__ static void __launch_bounds__(LANES) sum_kernel(const sparse_sums g, const flip_walk w) {
+__global__ static void __launch_bounds__(LANES) sum_kernel(const packed_sums g, const flip_walk w) {
     FLIP_SHARED(flip_real, sums);
     flip_stretch s;
     for (flip_steps steps(w, 0, 1); steps.next(&s);) {
@@ -85,7 +85,7 @@ __global__ static void __launch_bounds__(LANES) sum_kernel(const sparse_sums g, 
     }
 }
 
-void flip_sparse_sum(const sparse_sums *g, const flip_csr *a) {
+void flip_sparse_sum(const packed_sums *g, const flip_csr *a) {
     const int64_t dim = g->rows.p.dim, tiles = (dim + TILE - 1) / TILE;
     const flip_walk w = flip_walk_begin(a, NULL, a->n_rows, dim, tiles, 1);
     FLIP_LAUNCH(sum_kernel, w.blocks, LANES, (size_t)flip_min64(dim, TILE) * sizeof(flip_real), *g,

@@ -1,8 +1,6 @@
 /* Element by element on the GPU. */
 #include "kernels/cuda_four.h"
 
-enum { THREADS = 256 };
-
 /* y (+)= alpha x */
 __global__ static void scaled_kernel(unsigned count, unsigned quads, int64_t n, flip_real *y,
                                      int64_t ldy, const flip_real *x, int64_t ldx, flip_real alpha,
@@ -28,9 +26,8 @@ static void scaled(int64_t m, int64_t n, flip_real *y, int64_t ldy, const flip_r
     const bool whole = flip_fours_whole(n, ldx, x) && flip_fours_whole(n, ldy, y);
     for (int64_t done = 0; n > 0 && done < m; done += most) {
         const int64_t count = flip_min64(most, m - done) * quads;
-        FLIP_LAUNCH(scaled_kernel, flip_cuda_blocks(count, THREADS), THREADS, 0, (unsigned)count,
-                    (unsigned)quads, n, y + done * ldy, ldy, x + done * ldx, ldx, alpha, accumulate,
-                    whole);
+        FLIP_LAUNCH_EACH(scaled_kernel, count, (unsigned)count, (unsigned)quads, n, y + done * ldy,
+                         ldy, x + done * ldx, ldx, alpha, accumulate, whole);
     }
 }
 
@@ -55,9 +52,8 @@ static void mask_bits(int64_t m, int64_t n, flip_real *dx, const flip_real *dy, 
     const bool whole = flip_fours_whole(n, n, dx) && flip_fours_whole(n, n, dy);
     for (int64_t done = 0; n > 0 && done < m; done += most) {
         const int64_t count = flip_min64(most, m - done) * quads;
-        FLIP_LAUNCH(mask_bits_kernel, flip_cuda_blocks(count, THREADS), THREADS, 0, (unsigned)count,
-                    (unsigned)quads, n, dx + done * n, dy + done * n, bits + done * ((n + 7) / 8),
-                    scale, whole);
+        FLIP_LAUNCH_EACH(mask_bits_kernel, count, (unsigned)count, (unsigned)quads, n,
+                         dx + done * n, dy + done * n, bits + done * ((n + 7) / 8), scale, whole);
     }
 }
 
@@ -91,7 +87,7 @@ static void adam(int64_t n, flip_real *p, const double *g, flip_real *m, flip_re
                                       (flip_real)(s->lr / s->correct1),
                                       (flip_real)(1 / sqrt(s->correct2)),
                                       (flip_real)s->epsilon};
-    FLIP_LAUNCH(adam_kernel, flip_cuda_blocks(n, THREADS), THREADS, 0, n, p, g, m, v, constants);
+    FLIP_LAUNCH_EACH(adam_kernel, n, n, p, g, m, v, constants);
 }
 
 void flip_use_cuda_pointwise(flip_kernels *table) {

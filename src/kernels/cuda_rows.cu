@@ -3,32 +3,9 @@
 
 enum {
     MOST_PARTIAL = 64 << 20, /* bytes of partial sums; segments grow where that is not enough */
-    FIND_THREADS = 256,
-    COMBINE_WARPS = 8, /* share a row's segments */
+    COMBINE_WARPS = 8,       /* share a row's segments */
     COMBINE_BLOCKS = 1056
 };
-
-/* ---- memory that grows with what was asked for ---------------------------------------------- */
-
-typedef struct scratch {
-    void *memory;
-    size_t bytes;
-} scratch;
-
-/* The memory kernels may still use is freed only once they are done (cudaFree waits). */
-static bool reserve(scratch *s, size_t bytes) {
-    if (bytes <= s->bytes) return true;
-    if (s->memory) FLIP_CUDA_DO(cudaFree(s->memory));
-    *s = scratch{NULL, 0};
-    cudaError_t error = cudaMalloc(&s->memory, bytes);
-    if (error != cudaSuccess) {
-        (void)cudaGetLastError();
-        flip_cuda_note(error, "partial sums of long rows");
-        return false;
-    }
-    s->bytes = bytes;
-    return true;
-}
 
 /* ---- finding -------------------------------------------------------------------------------- */
 
@@ -44,20 +21,20 @@ __global__ static void find_kernel(flip_segments s, const int64_t *row_ptr, cons
 
 void flip_segments_find(flip_segments *s, const flip_csr *a, const int32_t *rows, int32_t n_rows,
                         int64_t width) {
-    static scratch of, partial;
+    static flip_cuda_room of, partial;
     const int64_t n = a->n_entries, row_bytes = width * (int64_t)sizeof(flip_real);
     *s = flip_segments{};
     s->length = INT64_MAX / 4;
     if (n < 2 * FLIP_SEGMENT || n_rows == 0) return;
     const int64_t least = n * row_bytes / MOST_PARTIAL;
     const int64_t length = (least / FLIP_SEGMENT + 1) * FLIP_SEGMENT, places = n / length + 1;
-    if (!reserve(&of, (size_t)places * sizeof *s->of) ||
-        !reserve(&partial, (size_t)(places * row_bytes)))
-        return;
-    *s = flip_segments{length, places, (int32_t *)of.memory, (flip_real *)partial.memory};
+    const char *what = "partial sums of long rows";
+    int32_t *rows_of = (int32_t *)flip_cuda_reserve(&of, (size_t)places * sizeof *rows_of, what);
+    flip_real *sums = (flip_real *)flip_cuda_reserve(&partial, (size_t)(places * row_bytes), what);
+    if (!rows_of || !sums) return;
+    *s = flip_segments{length, places, rows_of, sums};
     FLIP_CUDA_DO(cudaMemsetAsync(s->of, 0xff, (size_t)places * sizeof *s->of, flip_cuda_stream));
-    FLIP_LAUNCH(find_kernel, flip_cuda_blocks(n_rows, FIND_THREADS), FIND_THREADS, 0, *s,
-                a->row_ptr, rows, n_rows);
+    FLIP_LAUNCH_EACH(find_kernel, n_rows, *s, a->row_ptr, rows, n_rows);
 }
 
 /* ---- adding up ------------------------------------------------------------------------------ */
@@ -96,9 +73,10 @@ __global__ static void combine_kernel(flip_segments s, const int64_t *row_ptr,
     for (int64_t at = blockIdx.x; at < n; at += gridDim.x) {
         const int64_t place = at / tiles * 32 + lane, j = at % tiles * 32 + lane;
         const int32_t row = place < s.places ? s.of[place] : -1;
-        unsigned firsts = __ballot_sync(0xffffffffu, row >= 0 && row_ptr[row] / s.length == place);
+        unsigned firsts =
+            __ballot_sync(FLIP_ALL_LANES, row >= 0 && row_ptr[row] / s.length == place);
         for (; firsts; firsts &= firsts - 1) {
-            const int32_t v = __shfl_sync(0xffffffffu, row, __ffs((int)firsts) - 1);
+            const int32_t v = __shfl_sync(FLIP_ALL_LANES, row, __ffs((int)firsts) - 1);
             const flip_real sum = sum_of(s, row_ptr, v, j, width, sums);
             if (threadIdx.x >= 32 || j >= width) continue;
             flip_real *to = y + v * ld + j;

@@ -1,5 +1,5 @@
-/* What the kernels that sum along the rows of a sparse matrix share: vectors of values, and long
- * rows cut into segments.
+/* What the kernels that sum along the rows of a sparse matrix share: long rows cut into
+ * segments.
  *
  * A row of a skewed graph may have a million entries, and one warp would be a long time at it. So
  * rows of at least twice `length` entries are cut into segments of `length` (the last takes what is
@@ -16,16 +16,14 @@
 #ifndef FLIPBOOK_KERNELS_CUDA_ROWS_H
 #define FLIPBOOK_KERNELS_CUDA_ROWS_H
 
-#include "kernels/cuda.h"
+#include "kernels/cuda_four.h"
+#include "kernels/cuda_warp.h"
 
 enum {
     FLIP_ROW_THREADS = 256,
     FLIP_SEGMENT = 256,       /* entries, at least */
     FLIP_SEGMENT_BLOCKS = 528 /* that go through the segments, at most: 4 for each SM */
 };
-
-/* V values read or written at once; their address is a multiple of their size. */
-template <int V> struct alignas(V * sizeof(flip_real)) flip_pack { flip_real v[V]; };
 
 typedef struct flip_segments {
     int64_t length;     /* rows of 2 length entries are cut */

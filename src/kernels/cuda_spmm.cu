@@ -201,7 +201,6 @@ static flip_segments spmm_static(const gather &g, const flip_csr *a, const int32
  * lane looks at one: those whose run reaches into the warp's steps are voted for, and the warp adds
  * these, RUNS at once. Further runs of the same entries follow after that. */
 enum { RUNS = 4 };
-static const unsigned ALL = ~0u; /* lanes */
 
 typedef struct run {
     int32_t col, first, steps; /* steps 0: none */
@@ -213,10 +212,10 @@ static __device__ __forceinline__ unsigned take_runs(unsigned hits, const run &m
 #pragma unroll
     for (int i = 0; i < RUNS; i++) {
         const int lane = hits ? __ffs((int)hits) - 1 : 0;
-        taken[i].col = __shfl_sync(ALL, mine.col, lane);
-        taken[i].first = __shfl_sync(ALL, mine.first, lane);
-        taken[i].steps = hits ? __shfl_sync(ALL, mine.steps, lane) : 0;
-        taken[i].value = __shfl_sync(ALL, mine.value, lane);
+        taken[i].col = __shfl_sync(FLIP_ALL_LANES, mine.col, lane);
+        taken[i].first = __shfl_sync(FLIP_ALL_LANES, mine.first, lane);
+        taken[i].steps = hits ? __shfl_sync(FLIP_ALL_LANES, mine.steps, lane) : 0;
+        taken[i].value = __shfl_sync(FLIP_ALL_LANES, mine.value, lane);
         hits &= hits - 1;
     }
     return hits;
@@ -247,7 +246,7 @@ template <int V>
 static __device__ __forceinline__ void sum_runs(const gather &g, int64_t first, int64_t last,
                                                 int64_t j, flip_pack<V> *sum) {
     const int32_t lane = threadIdx.x % 32, t = (int32_t)(j / g.dim);
-    const int32_t from = __shfl_sync(ALL, t, 0), to = __shfl_sync(ALL, t, 31);
+    const int32_t from = __shfl_sync(FLIP_ALL_LANES, t, 0), to = __shfl_sync(FLIP_ALL_LANES, t, 31);
     for (int64_t at = first; at < last; at += 32) {
         const int64_t e = at + lane;
         run mine = {0, 0, 0, 0};
@@ -257,7 +256,7 @@ static __device__ __forceinline__ void sum_runs(const gather &g, int64_t first, 
             r = g.run_ptr[e];
             end = g.run_ptr[e + 1];
         }
-        for (; __ballot_sync(ALL, r < end); r++) {
+        for (; __ballot_sync(FLIP_ALL_LANES, r < end); r++) {
             mine.steps = 0;
             if (r < end) {
                 mine.first = g.run_first[r];
@@ -265,7 +264,7 @@ static __device__ __forceinline__ void sum_runs(const gather &g, int64_t first, 
                 mine.steps = (int32_t)(g.value_ptr[r + 1] - mine.value);
             }
             const bool hit = mine.steps > 0 && mine.first <= to && mine.first + mine.steps > from;
-            for (unsigned hits = __ballot_sync(ALL, hit); hits;) {
+            for (unsigned hits = __ballot_sync(FLIP_ALL_LANES, hit); hits;) {
                 run runs[RUNS];
                 hits = take_runs(hits, mine, runs);
                 add_runs<V>(g, runs, t, j, sum);

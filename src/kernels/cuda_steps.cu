@@ -1,12 +1,7 @@
 /* Rows along time on the GPU. A thread has one value, or four that lie side by side; where fewer
  * than 2^31 are counted, in 32 bits, whose division is a quarter of the other's. */
-#include "kernels/cuda.h"
-
-enum { THREADS = 256, WARP = 32, WIDE = 4 };
-
-struct alignas(WIDE * sizeof(flip_real)) wide {
-    flip_real v[WIDE];
-};
+#include "kernels/cuda_four.h"
+#include "kernels/cuda_warp.h"
 
 __device__ static void set(flip_real *to, flip_real from) {
     *to = from;
@@ -14,12 +9,12 @@ __device__ static void set(flip_real *to, flip_real from) {
 __device__ static void add(flip_real *to, flip_real from) {
     *to += from;
 }
-__device__ static void set(wide *to, const wide &from) {
+__device__ static void set(flip_four *to, const flip_four &from) {
     *to = from;
 }
-__device__ static void add(wide *to, const wide &from) {
-    wide sum = *to;
-    for (int i = 0; i < WIDE; i++)
+__device__ static void add(flip_four *to, const flip_four &from) {
+    flip_four sum = *to;
+    for (int i = 0; i < FLIP_FOUR; i++)
         sum.v[i] += from.v[i];
     *to = sum;
 }
@@ -32,14 +27,6 @@ __device__ static void add(wide *to, const wide &from) {
 static bool is_small(int64_t n) {
     return n < INT32_MAX;
 }
-
-/* Rows of n values at this address can be read four at a time. */
-static bool is_wide(const void *at, int64_t n) {
-    return n % WIDE == 0 && (uintptr_t)at % sizeof(wide) == 0;
-}
-
-#define LAUNCH(n, kernel, ...)                                                                     \
-    FLIP_LAUNCH(kernel, flip_cuda_blocks((n), THREADS), THREADS, 0, __VA_ARGS__)
 
 /* ---- blocks moved ---- */
 
@@ -66,9 +53,10 @@ template <typename value>
 static void launch_move(int64_t m, const extent &e, value *y, const value *x, bool accumulate) {
     const int64_t total = m * e.n * e.d;
     if (is_small(total))
-        LAUNCH(total, (move_kernel<uint32_t, value>), (uint32_t)total, e, y, x, accumulate);
+        FLIP_LAUNCH_EACH((move_kernel<uint32_t, value>), total, (uint32_t)total, e, y, x,
+                         accumulate);
     else
-        LAUNCH(total, (move_kernel<int64_t, value>), total, e, y, x, accumulate);
+        FLIP_LAUNCH_EACH((move_kernel<int64_t, value>), total, total, e, y, x, accumulate);
 }
 
 static void move(int64_t m, int64_t n, int64_t d, flip_real *y, int64_t y_row, int64_t y_step,
@@ -79,10 +67,15 @@ static void move(int64_t m, int64_t n, int64_t d, flip_real *y, int64_t y_row, i
         n = 1;
         y_step = x_step = d;
     }
-    if (is_wide(y, d) && is_wide(y, y_row) && is_wide(y, y_step) &&
-        (!x || (is_wide(x, x_row) && is_wide(x, x_step)))) {
-        extent e = {n, d / WIDE, y_row / WIDE, y_step / WIDE, x_row / WIDE, x_step / WIDE};
-        launch_move(m, e, (wide *)y, (const wide *)x, accumulate);
+    if (flip_fours_whole(d, y_row, y) && y_step % FLIP_FOUR == 0 &&
+        (!x || (flip_fours_whole(d, x_row, x) && x_step % FLIP_FOUR == 0))) {
+        extent e = {n,
+                    d / FLIP_FOUR,
+                    y_row / FLIP_FOUR,
+                    y_step / FLIP_FOUR,
+                    x_row / FLIP_FOUR,
+                    x_step / FLIP_FOUR};
+        launch_move(m, e, (flip_four *)y, (const flip_four *)x, accumulate);
         return;
     }
     extent e = {n, d, y_row, y_step, x_row, x_step};
@@ -94,7 +87,7 @@ __global__ static void add_doubles_kernel(int64_t n, double *y, const double *x)
 }
 
 static void add_doubles(int64_t n, double *y, const double *x) {
-    LAUNCH(n, add_doubles_kernel, n, y, x);
+    FLIP_LAUNCH_EACH(add_doubles_kernel, n, n, y, x);
 }
 
 __global__ static void add_rounded_kernel(int64_t n, flip_real *y, const double *x) {
@@ -102,7 +95,7 @@ __global__ static void add_rounded_kernel(int64_t n, flip_real *y, const double 
 }
 
 static void add_rounded(int64_t n, flip_real *y, const double *x) {
-    LAUNCH(n, add_rounded_kernel, n, y, x);
+    FLIP_LAUNCH_EACH(add_rounded_kernel, n, n, y, x);
 }
 
 /* ---- TM-GCN's band ---- */
@@ -153,9 +146,9 @@ static void band_sums(const flip_band_steps *b, flip_real *y, const flip_real *b
     const int32_t pieces = (b->first + b->steps - 1) / b->window - b->first / b->window + 1;
     const int64_t total = b->rows * pieces * b->dim;
     if (is_small(total))
-        LAUNCH(total, band_kernel<uint32_t>, (uint32_t)total, pieces, *b, y, before, x);
+        FLIP_LAUNCH_EACH(band_kernel<uint32_t>, total, (uint32_t)total, pieces, *b, y, before, x);
     else
-        LAUNCH(total, band_kernel<int64_t>, total, pieces, *b, y, before, x);
+        FLIP_LAUNCH_EACH(band_kernel<int64_t>, total, total, pieces, *b, y, before, x);
 }
 
 /* A thread has one value of a step, or of one before. */
@@ -183,9 +176,10 @@ static void band_sums_back(const flip_band_steps *b, const flip_real *dy, flip_r
                            flip_real *dx, bool accumulate) {
     const int64_t total = b->rows * (b->earlier + b->steps) * b->dim;
     if (is_small(total))
-        LAUNCH(total, band_back_kernel<uint32_t>, (uint32_t)total, *b, dy, dbefore, dx, accumulate);
+        FLIP_LAUNCH_EACH(band_back_kernel<uint32_t>, total, (uint32_t)total, *b, dy, dbefore, dx,
+                         accumulate);
     else
-        LAUNCH(total, band_back_kernel<int64_t>, total, *b, dy, dbefore, dx, accumulate);
+        FLIP_LAUNCH_EACH(band_back_kernel<int64_t>, total, total, *b, dy, dbefore, dx, accumulate);
 }
 
 /* ---- rows by number ---- */
@@ -205,16 +199,18 @@ static void launch_gather(int64_t n, int64_t dim, value *z, const int32_t *index
                           const value *halo) {
     const int64_t total = n * dim;
     if (is_small(total))
-        LAUNCH(total, (gather_kernel<uint32_t, value>), (uint32_t)total, (uint32_t)dim, z, index, x,
-               halo);
+        FLIP_LAUNCH_EACH((gather_kernel<uint32_t, value>), total, (uint32_t)total, (uint32_t)dim, z,
+                         index, x, halo);
     else
-        LAUNCH(total, (gather_kernel<int64_t, value>), total, dim, z, index, x, halo);
+        FLIP_LAUNCH_EACH((gather_kernel<int64_t, value>), total, total, dim, z, index, x, halo);
 }
 
 static void gather_rows(int64_t n, int64_t dim, flip_real *z, const int32_t *index,
                         const flip_real *x, const flip_real *halo) {
-    if (is_wide(z, dim) && is_wide(x, dim) && is_wide(halo, dim))
-        launch_gather(n, dim / WIDE, (wide *)z, index, (const wide *)x, (const wide *)halo);
+    if (flip_fours_whole(dim, dim, z) && flip_fours_whole(dim, dim, x) &&
+        flip_fours_whole(dim, dim, halo))
+        launch_gather(n, dim / FLIP_FOUR, (flip_four *)z, index, (const flip_four *)x,
+                      (const flip_four *)halo);
     else
         launch_gather(n, dim, z, index, x, halo);
 }
@@ -236,30 +232,31 @@ __global__ static void add_to_rows_kernel(int64_t n, int32_t dim, value *y, cons
 
 static void add_to_rows(int64_t n, int64_t dim, flip_real *y, const int32_t *row,
                         const int32_t *ptr, const int32_t *index, const flip_real *x) {
-    if (is_wide(y, dim) && is_wide(x, dim))
-        LAUNCH(n * (dim / WIDE), add_to_rows_kernel<wide>, n, (int32_t)(dim / WIDE), (wide *)y, row,
-               ptr, index, (const wide *)x);
+    if (flip_fours_whole(dim, dim, y) && flip_fours_whole(dim, dim, x))
+        FLIP_LAUNCH_EACH(add_to_rows_kernel<flip_four>, n * (dim / FLIP_FOUR), n,
+                         (int32_t)(dim / FLIP_FOUR), (flip_four *)y, row, ptr, index,
+                         (const flip_four *)x);
     else
-        LAUNCH(n * dim, add_to_rows_kernel<flip_real>, n, (int32_t)dim, y, row, ptr, index, x);
+        FLIP_LAUNCH_EACH(add_to_rows_kernel<flip_real>, n * dim, n, (int32_t)dim, y, row, ptr,
+                         index, x);
 }
 
 /* A warp has a pair. */
 __global__ static void pair_dot_kernel(int64_t m, int64_t d, const flip_real *z, flip_real *s) {
-    const int64_t lane = threadIdx.x % WARP, warps = (int64_t)gridDim.x * (blockDim.x / WARP);
-    for (int64_t i = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP; i < m;
-         i += warps) {
+    const int64_t lane = threadIdx.x % FLIP_WARP;
+    FLIP_EACH_WARP(i, m) {
         const flip_real *u = z + i * 2 * d, *v = u + d;
         flip_real sum = 0;
-        for (int64_t j = lane; j < d; j += WARP)
+        for (int64_t j = lane; j < d; j += FLIP_WARP)
             sum += u[j] * v[j];
-        for (int apart = WARP / 2; apart > 0; apart /= 2)
-            sum += __shfl_xor_sync(0xffffffffu, sum, apart);
+        for (int apart = FLIP_WARP / 2; apart > 0; apart /= 2)
+            sum += __shfl_xor_sync(FLIP_ALL_LANES, sum, apart);
         if (lane == 0) s[i] = sum;
     }
 }
 
 static void pair_dot(int64_t m, int64_t d, const flip_real *z, flip_real *s) {
-    FLIP_LAUNCH(pair_dot_kernel, flip_cuda_blocks(m, THREADS / WARP), THREADS, 0, m, d, z, s);
+    FLIP_LAUNCH_WARPS(pair_dot_kernel, m, m, d, z, s);
 }
 
 __global__ static void pair_dot_back_kernel(int64_t m, int64_t d, const flip_real *z,
@@ -273,7 +270,7 @@ __global__ static void pair_dot_back_kernel(int64_t m, int64_t d, const flip_rea
 
 static void pair_dot_back(int64_t m, int64_t d, const flip_real *z, const flip_real *ds,
                           flip_real *dz, bool accumulate) {
-    LAUNCH(m * 2 * d, pair_dot_back_kernel, m, d, z, ds, dz, accumulate);
+    FLIP_LAUNCH_EACH(pair_dot_back_kernel, m * 2 * d, m, d, z, ds, dz, accumulate);
 }
 
 void flip_use_cuda_steps(flip_kernels *table) {

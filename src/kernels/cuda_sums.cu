@@ -1,8 +1,7 @@
 /* Rows and columns on the GPU: softmax, sums of columns and of partial products, all pairs. */
-#include "kernels/cuda.h"
+#include "kernels/cuda_warp.h"
 
-enum { THREADS = 256, WARP = 32 };
-static const unsigned FULL_WARP = 0xffffffff;
+enum { THREADS = 256 };
 
 /* ---- softmax -------------------------------------------------------------------------------- */
 
@@ -20,17 +19,14 @@ __global__ static void softmax_kernel(int64_t m, int64_t n, const flip_real *x, 
         double most = -INFINITY, sum = 0;
         for (int64_t j = lane; mine && j < n; j += lanes)
             most = (double)from[j] > most ? (double)from[j] : most;
-        for (int step = lanes / 2; step > 0; step /= 2) {
-            const double other = __shfl_xor_sync(FULL_WARP, most, step);
-            most = other > most ? other : most;
-        }
+        most = flip_lanes_max(most, 1, lanes);
         for (int64_t j = lane; mine && j < n; j += lanes) {
             const double e = exp((double)from[j] - most);
             to[j] = (flip_real)e;
             sum += e;
         }
         for (int step = lanes / 2; step > 0; step /= 2)
-            sum += __shfl_xor_sync(FULL_WARP, sum, step);
+            sum += __shfl_xor_sync(FLIP_ALL_LANES, sum, step);
         for (int64_t j = lane; mine && j < n; j += lanes)
             to[j] = (flip_real)((double)to[j] / sum);
         if (mine && lane == 0 && log_sum_exp) log_sum_exp[i] = most + log(sum);
@@ -52,16 +48,16 @@ static void softmax(int64_t m, int64_t n, const flip_real *x, int64_t ldx, flip_
 
 /* ---- sums of parts -------------------------------------------------------------------------- */
 
-enum { SLICES = THREADS / WARP };
+enum { SLICES = THREADS / FLIP_WARP };
 
 /* A warp's lanes are 32 neighbouring elements, its number a slice of the parts: each slice is
  * summed in ascending order, then the slices are. */
 __global__ static void sum_parts_kernel(int64_t count, int64_t k, int64_t n, const flip_real *part,
                                         double *g, int64_t ldg) {
-    __shared__ double sums[SLICES][WARP];
-    const int lane = threadIdx.x % WARP, slice = threadIdx.x / WARP;
+    __shared__ double sums[SLICES][FLIP_WARP];
+    const int lane = threadIdx.x % FLIP_WARP, slice = threadIdx.x / FLIP_WARP;
     const int64_t each = (count + SLICES - 1) / SLICES, last = (slice + 1) * each;
-    const int64_t at = (int64_t)blockIdx.x * WARP + lane;
+    const int64_t at = (int64_t)blockIdx.x * FLIP_WARP + lane;
     double sum = 0;
     for (int64_t b = slice * each; at < k * n && b < (last < count ? last : count); b++)
         sum += (double)part[b * k * n + at];
@@ -76,7 +72,8 @@ __global__ static void sum_parts_kernel(int64_t count, int64_t k, int64_t n, con
 void flip_cuda_sum_parts(int64_t count, int64_t k, int64_t n, const flip_real *part, double *g,
                          int64_t ldg) {
     if (count == 0) return;
-    FLIP_LAUNCH(sum_parts_kernel, (k * n + WARP - 1) / WARP, THREADS, 0, count, k, n, part, g, ldg);
+    FLIP_LAUNCH(sum_parts_kernel, (k * n + FLIP_WARP - 1) / FLIP_WARP, THREADS, 0, count, k, n,
+                part, g, ldg);
 }
 
 /* ---- column sums ---------------------------------------------------------------------------- */
@@ -112,7 +109,7 @@ static void column_sums(int64_t m, int64_t n, const flip_real *y, int64_t ldy, d
     flip_real *part = (flip_real *)flip_cuda_scratch((size_t)(most * n) * sizeof(flip_real));
     if (!part) return;
     int width = 1;
-    while (width < (int)WARP && width < n)
+    while (width < (int)FLIP_WARP && width < n)
         width *= 2;
     for (int64_t done = 0; done < blocks; done += most) {
         const int64_t now = flip_min64(most, blocks - done);

@@ -4,13 +4,6 @@
 
 #include <tgmath.h>
 
-/* The row of x of entry e's column. */
-static const flip_real *entry_row(const flip_csr *a, int64_t e, int64_t width,
-                                  const flip_real *x_own, const flip_real *x_halo) {
-    int32_t col = a->col[e];
-    return col < a->n_own ? x_own + col * width : x_halo + (int64_t)(col - a->n_own) * width;
-}
-
 /* Steps at which entry e lives, run by run:
  *     for (entry_run run = entry_first(a, e, steps); run.more; run = entry_next(a, run))
  *         for (int32_t t = run.first; t < run.end; t++) …
@@ -148,7 +141,7 @@ static void row_sum(const flip_csr *a, const flip_heads *heads, int64_t v, const
     keeper keep = keeper_of(heads, v);
     memset(y, 0, (size_t)width * sizeof *y);
     for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
-        const flip_real *z = entry_row(a, e, width, x_own, x_halo);
+        const flip_real *z = flip_csr_row(a, e, width, x_own, x_halo);
         for (int32_t t = 0; t < heads->steps; t++) {
             const flip_real *entry = alphas + e * n + (int64_t)t * heads->heads;
             for (int32_t h = 0; h < heads->heads; h++) {
@@ -184,7 +177,7 @@ static void row_slopes(const flip_csr *a, const flip_heads *heads, int64_t v,
     keeper keep = keeper_of(heads, v);
     for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
         int64_t to = place[e] * n;
-        const flip_real *z = entry_row(a, e, width, x_own, x_halo);
+        const flip_real *z = flip_csr_row(a, e, width, x_own, x_halo);
         for (int64_t i = 0; i < n; i++) {
             int32_t t = (int32_t)(i / heads->heads), head = (int32_t)(i % heads->heads);
             flip_real alpha = alphas[e * n + i], sum = 0;
@@ -319,7 +312,7 @@ static void pool_row(const flip_csr *a, int64_t v, int32_t steps, int64_t dim,
     memset(from, -1, (size_t)width * sizeof *from);
     for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
         int32_t u = a->col[e];
-        const flip_real *row = entry_row(a, e, width, x_own, x_halo);
+        const flip_real *row = flip_csr_row(a, e, width, x_own, x_halo);
         for (entry_run run = entry_first(a, e, steps); run.more; run = entry_next(a, run))
             for (int64_t j = run.first * dim; j < run.end * dim; j++) {
                 bool more = from[j] < 0 || row[j] > y[j];
@@ -366,7 +359,7 @@ static void entry_dots(const flip_csr *a, int64_t width, const flip_real *dy,
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t v = 0; v < a->n_rows; v++)
         for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
-            const flip_real *row = entry_row(a, e, width, x_own, x_halo);
+            const flip_real *row = flip_csr_row(a, e, width, x_own, x_halo);
             flip_real sum = 0;
             for (int64_t j = 0; j < width; j++)
                 sum += dy[v * width + j] * row[j];

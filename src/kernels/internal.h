@@ -53,6 +53,10 @@ flip_status flip_use_cuda_gemm(flip_kernels *table); /* opens cuBLAS */
 void flip_use_cuda_epilogue(flip_kernels *table);
 void flip_use_cuda_sums(flip_kernels *table);
 void flip_use_cuda_cells(flip_kernels *table);
+void flip_use_cuda_norms(flip_kernels *table);
+void flip_use_cuda_evolve(flip_kernels *table);
+void flip_use_cuda_edges(flip_kernels *table);
+void flip_use_cuda_attention(flip_kernels *table);
 
 /* Functions of a library that is not linked. `files` ends with a name NULL and is tried in order:
  * in the folders of FLIP_CUDA_LIBRARIES, $CUDA_HOME/lib64, the loader's own, /usr/local/cuda.
@@ -62,12 +66,13 @@ typedef struct flip_cuda_file {
 } flip_cuda_file;
 flip_status flip_cuda_library(const char *name, const flip_cuda_file *files,
                               const char *const *symbols, void **functions);
-void flip_use_cuda_norms(flip_kernels *table);
-void flip_use_cuda_evolve(flip_kernels *table);
-void flip_use_cuda_edges(flip_kernels *table);
-void flip_use_cuda_attention(flip_kernels *table);
 
-/* Rows of C = A B finished in one go by the epilogue below; C holds the sums already. */
+/* Has anything to be done to sums that are there? */
+static inline bool flip_epilogue_needed(const flip_epilogue *e) {
+    return e && (e->bias || e->relu || e->relu_bits || e->mask || e->dropout > 0);
+}
+
+/* Rows of C = A B finished in one go by the epilogue; C holds the sums already. */
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,
                          flip_real *c, int64_t ldc);
 
@@ -90,6 +95,13 @@ static inline flip_real flip_bf16_round(flip_real value) {
     float f;
     memcpy(&f, &u, sizeof f);
     return f;
+}
+
+/* The row of x of entry e's column. */
+static inline const flip_real *flip_csr_row(const flip_csr *a, int64_t e, int64_t width,
+                                            const flip_real *x_own, const flip_real *x_halo) {
+    int32_t col = a->col[e];
+    return col < a->n_own ? x_own + col * width : x_halo + (int64_t)(col - a->n_own) * width;
 }
 
 static inline int64_t flip_min64(int64_t a, int64_t b) {

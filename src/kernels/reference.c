@@ -5,12 +5,6 @@
 
 /* ---- sparse times dense --------------------------------------------------------------------- */
 
-static const flip_real *column(const flip_csr *a, int64_t e, int64_t width, const flip_real *x_own,
-                               const flip_real *x_halo) {
-    int32_t col = a->col[e];
-    return col < a->n_own ? x_own + col * width : x_halo + (int64_t)(col - a->n_own) * width;
-}
-
 /* y[v,:] = row_scale[v] * sum_e value[e] * col_scale[col[e]] * x[col[e],:] */
 static void row_static(const flip_csr *a, int64_t v, int32_t dim, flip_real *y,
                        const flip_real *x_own, const flip_real *x_halo, bool accumulate) {
@@ -20,7 +14,7 @@ static void row_static(const flip_csr *a, int64_t v, int32_t dim, flip_real *y,
         for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
             flip_real weight = a->value ? a->value[e] : 1;
             if (a->col_scale) weight *= a->col_scale[a->col[e]];
-            sum += weight * column(a, e, dim, x_own, x_halo)[j];
+            sum += weight * flip_csr_row(a, e, dim, x_own, x_halo)[j];
         }
         y[v * dim + j] = (accumulate ? y[v * dim + j] : 0) + scale * sum;
     }
@@ -34,7 +28,7 @@ static void row_steps(const flip_csr *a, int64_t v, int32_t dim, flip_real *y,
     flip_real *out = y + v * width;
     if (!accumulate) memset(out, 0, (size_t)width * sizeof *out);
     for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
-        const flip_real *x = column(a, e, width, x_own, x_halo);
+        const flip_real *x = flip_csr_row(a, e, width, x_own, x_halo);
         for (int64_t r = a->run_ptr[e]; r < a->run_ptr[e + 1]; r++)
             for (int64_t i = a->value_ptr[r]; i < a->value_ptr[r + 1]; i++) {
                 int64_t t = a->run_first[r] + (i - a->value_ptr[r]);
@@ -103,7 +97,7 @@ static void epilogue_row(const flip_epilogue *e, int64_t i, int64_t n, flip_real
 
 void flip_epilogue_apply(const flip_epilogue *e, int64_t first_row, int64_t n_rows, int64_t n,
                          flip_real *c, int64_t ldc) {
-    if (!e || !(e->bias || e->relu || e->relu_bits || e->mask || e->dropout > 0)) return;
+    if (!flip_epilogue_needed(e)) return;
     for (int64_t i = 0; i < n_rows; i++)
         epilogue_row(e, first_row + i, n, c + i * ldc);
 }

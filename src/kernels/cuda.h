@@ -54,6 +54,8 @@ static inline int64_t flip_cuda_gradient_block(int64_t m) {
         kernel<<<(unsigned)(blocks), (threads), (shared), flip_cuda_stream>>>(__VA_ARGS__);        \
         flip_cuda_note(cudaPeekAtLastError(), #kernel);                                            \
     } while (0)
+/* what the emulated device's messages call an allocation */
+#define FLIP_NAME_MEMORY(memory, what) ((void)0)
 /* `type *name`: the launch's dynamic shared memory */
 #define FLIP_SHARED(type, name)                                                                    \
     extern __shared__ __align__(16) unsigned char flip_shared_memory_[];                           \

@@ -51,10 +51,12 @@ void *flip_cuda_reserve(flip_cuda_room *room, size_t bytes, const char *what) {
     if (room->memory) FLIP_CUDA_DO(cudaFree(room->memory));
     *room = flip_cuda_room{NULL, 0};
     cudaError_t error = cudaMalloc(&room->memory, bytes);
-    if (error == cudaSuccess)
+    if (error == cudaSuccess) {
         room->bytes = bytes;
-    else
+        FLIP_NAME_MEMORY(room->memory, what);
+    } else {
         room->memory = NULL;
+    }
     flip_cuda_note(error, what);
     return room->memory;
 }
@@ -75,7 +77,10 @@ static flip_status take(void *out_pointer, size_t bytes, const char *what) {
     void **out = (void **)out_pointer;
     *out = NULL;
     cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
-    if (error == cudaSuccess) return FLIP_OK;
+    if (error == cudaSuccess) {
+        FLIP_NAME_MEMORY(*out, what);
+        return FLIP_OK;
+    }
     (void)cudaGetLastError(); /* told here: it is not the next launch's */
     return FLIP_FAIL(FLIP_ERROR_MEMORY, "%s: %.1f MB do not fit the GPU, which has %.1f MB free",
                      what, (double)bytes / 1e6, (double)available() / 1e6);
@@ -89,7 +94,10 @@ static flip_status take_pinned(void *out_pointer, size_t bytes, const char *what
     void **out = (void **)out_pointer;
     *out = NULL;
     cudaError_t error = cudaMallocHost(out, bytes ? bytes : 1);
-    if (error == cudaSuccess) return FLIP_OK;
+    if (error == cudaSuccess) {
+        FLIP_NAME_MEMORY(*out, what);
+        return FLIP_OK;
+    }
     (void)cudaGetLastError();
     return FLIP_FAIL(FLIP_ERROR_MEMORY, "%s: %.1f MB of pinned memory: %s", what,
                      (double)bytes / 1e6, cudaGetErrorString(error));

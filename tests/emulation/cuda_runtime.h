@@ -44,38 +44,20 @@ typedef enum cudaError {
 typedef struct flip_emulated_stream *cudaStream_t;
 typedef struct flip_emulated_event *cudaEvent_t;
 enum cudaMemcpyKind {
-    cudaMemcpyHostToHost,
-    cudaMemcpyHostToDevice,
+    cudaMemcpyHostToDevice = 1,
     cudaMemcpyDeviceToHost,
-    cudaMemcpyDeviceToDevice,
-    cudaMemcpyDefault
+    cudaMemcpyDeviceToDevice
 };
-enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
-enum { cudaEventDefault = 0, cudaEventDisableTiming = 2 };
-enum { cudaHostAllocDefault = 0 };
-enum cudaFuncAttribute {
-    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
-    cudaFuncAttributePreferredSharedMemoryCarveout = 9
-};
-enum cudaDeviceAttr {
-    cudaDevAttrMultiProcessorCount = 16,
-    cudaDevAttrL2CacheSize = 38,
-    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
-};
+enum { cudaStreamNonBlocking = 1 };
+enum { cudaEventDisableTiming = 2 };
 struct cudaDeviceProp {
     char name[256];
-    size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin;
-    int major, minor, multiProcessorCount, l2CacheSize, maxThreadsPerBlock, warpSize;
 };
 
 cudaError_t cudaGetDeviceCount(int *n);
 cudaError_t cudaSetDevice(int device);
-cudaError_t cudaGetDevice(int *device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device);
-cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int device);
 cudaError_t cudaDeviceGetPCIBusId(char *out, int bytes, int device);
-cudaError_t cudaDriverGetVersion(int *version);
-cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaPeekAtLastError(void);
 const char *cudaGetErrorString(cudaError_t error);
@@ -83,31 +65,18 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total);
 cudaError_t cudaMalloc(void **out, size_t bytes);
 cudaError_t cudaFree(void *memory);
 cudaError_t cudaMallocHost(void **out, size_t bytes);
-cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void *memory);
-template <typename kernel_type>
-static inline cudaError_t cudaFuncSetAttribute(kernel_type *, cudaFuncAttribute, int) {
-    return cudaSuccess;
-}
 
 /* Work waits in its stream until something asks for it: a copy from pinned memory reads what is
  * there then. */
-cudaError_t cudaDeviceSynchronize(void);
-cudaError_t cudaStreamCreate(cudaStream_t *stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
-cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
-cudaError_t cudaEventCreate(cudaEvent_t *event);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream = NULL);
-cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
-cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to);
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
-cudaError_t cudaMemset(void *to, int value, size_t bytes);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream = NULL);
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream = NULL);
@@ -130,7 +99,7 @@ struct flip_emulated_argument {
     size_t bytes;
 };
 typedef void (*flip_emulated_thread)(void *call);
-/* `call` is copied. No blocks: `thread` is called once, as host code. */
+/* `call` is copied. */
 void flip_emulated_launch(cudaStream_t stream, const char *name, int64_t blocks, dim3 threads,
                           size_t shared, flip_emulated_thread thread, const void *call,
                           size_t bytes, const flip_emulated_argument *arguments, int n_arguments);
@@ -181,14 +150,6 @@ static void flip_emulated_grid(cudaStream_t stream, const char *name, void (*ker
                                  sizeof call, told, (int)sizeof...(parameters));
         },
         call.arguments);
-}
-
-/* A function of the host in the place of a library's kernel: it is called in the stream's order,
- * with the memory open that its pointer arguments point to. */
-template <typename... parameters, typename... values>
-static void flip_emulated_enqueue(const char *name, cudaStream_t stream,
-                                  void (*function)(parameters...), values... arguments) {
-    flip_emulated_grid(stream, name, function, 0, dim3(), 0, arguments...);
 }
 
 #define FLIP_EMULATED_WORDS(line) #line

@@ -60,31 +60,8 @@ cudaError_t cudaSetDevice(int) {
     return cudaSuccess;
 }
 
-cudaError_t cudaGetDevice(int *device) {
-    *device = 0;
-    return cudaSuccess;
-}
-
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int) {
-    *out = {};
     snprintf(out->name, sizeof out->name, "emulated device");
-    out->totalGlobalMem = flip_emulated_options_get()->bytes;
-    out->sharedMemPerBlock = 48 << 10;
-    out->sharedMemPerBlockOptin = 227 << 10;
-    out->major = 9;
-    out->multiProcessorCount = 4;
-    out->l2CacheSize = 1 << 20;
-    out->maxThreadsPerBlock = 1024;
-    out->warpSize = 32;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int device) {
-    cudaDeviceProp all;
-    cudaGetDeviceProperties(&all, device);
-    *out = which == cudaDevAttrMultiProcessorCount ? all.multiProcessorCount
-           : which == cudaDevAttrL2CacheSize       ? all.l2CacheSize
-                                                   : (int)all.sharedMemPerBlockOptin;
     return cudaSuccess;
 }
 
@@ -92,15 +69,6 @@ cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr which, int device) {
 cudaError_t cudaDeviceGetPCIBusId(char *out, int bytes, int) {
     snprintf(out, (size_t)bytes, "process %d", (int)getpid());
     return cudaSuccess;
-}
-
-cudaError_t cudaDriverGetVersion(int *version) {
-    *version = 0;
-    return cudaSuccess;
-}
-
-cudaError_t cudaRuntimeGetVersion(int *version) {
-    return cudaDriverGetVersion(version);
 }
 
 cudaError_t cudaGetLastError(void) {

@@ -64,7 +64,6 @@ struct flip_emulated_reach {
     bool writes;
 };
 
-/* A grid, or with no blocks a function of the host that stands for a library's kernel. */
 struct flip_emulated_kernel {
     const char *name;
     unsigned blocks;

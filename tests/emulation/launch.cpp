@@ -146,13 +146,6 @@ static bool both_orders(const flip_emulated_kernel *kernel) {
     return power && bytes <= most && (bytes <= large || __builtin_ctz(n) % 4 == 0);
 }
 
-static void run_once(const flip_emulated_kernel *kernel, flip_emulated_order order) {
-    if (kernel->blocks)
-        flip_emulated_run(kernel, order);
-    else
-        kernel->thread(kernel->arguments);
-}
-
 void flip_emulated_perform(const flip_emulated_kernel *kernel) {
     char who[300];
     for (const flip_emulated_reach &r : kernel->reach) {
@@ -163,12 +156,12 @@ void flip_emulated_perform(const flip_emulated_kernel *kernel) {
     }
     if (both_orders(kernel)) {
         std::vector<kept> all = keep(kernel);
-        run_once(kernel, FLIP_EMULATED_FORWARD);
+        flip_emulated_run(kernel, FLIP_EMULATED_FORWARD);
         put_back(all);
-        run_once(kernel, FLIP_EMULATED_REVERSE);
+        flip_emulated_run(kernel, FLIP_EMULATED_REVERSE);
         compare(kernel, all);
     } else
-        run_once(kernel, FLIP_EMULATED_FORWARD);
+        flip_emulated_run(kernel, FLIP_EMULATED_FORWARD);
     snprintf(who, sizeof who, "kernel %s", kernel->name);
     for (const flip_emulated_reach &r : kernel->reach)
         flip_emulated_check_edges(r.allocation, who);

@@ -7,7 +7,6 @@
 #include <mutex>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MOST_STREAMS = 64, MOST_WAITING = 512, MOST_WAITING_BYTES = 64 << 20 };
 
@@ -24,7 +23,6 @@ struct flip_emulated_event {
     flip_emulated_stream *stream; /* where it was recorded last, or NULL */
     clocks known;
     uint64_t number; /* of its record among the stream's works */
-    double seconds;  /* when that was done */
 };
 
 struct work {
@@ -61,12 +59,6 @@ static flip_emulated_stream *stream_of(cudaStream_t stream) {
     return stream ? stream : &streams[0];
 }
 
-static double seconds_now(void) {
-    timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- doing ---- */
 
 static void drain(flip_emulated_stream *s, uint64_t up_to);
@@ -96,8 +88,7 @@ static void do_work(work *w) {
         do_copy(w);
         break;
     case work::RECORD:
-        w->event->seconds = seconds_now();
-        break;
+        break; /* done: it is counted */
     case work::WAIT:
         drain(w->other, w->number);
         break;
@@ -213,17 +204,12 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
                             cudaStream_t stream) {
     ENTER;
     flip_emulated_stream *s = stream_of(stream);
-    static const char *const names[] = {"copy host to host", "copy host to device",
-                                        "copy device to host", "copy device to device", "copy"};
+    static const char *const names[] = {NULL, "copy host to device", "copy device to host",
+                                        "copy device to device"};
     const char *what = names[kind];
     if (bytes == 0) return cudaSuccess;
-    const bool any = kind == cudaMemcpyDefault;
-    flip_emulated_allocation *target =
-        side(to, bytes, !any && kind != cudaMemcpyHostToDevice && kind != cudaMemcpyDeviceToDevice,
-             what);
-    flip_emulated_allocation *source =
-        side(from, bytes, !any && (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyHostToHost),
-             what);
+    flip_emulated_allocation *target = side(to, bytes, kind == cudaMemcpyDeviceToHost, what);
+    flip_emulated_allocation *source = side(from, bytes, kind == cudaMemcpyHostToDevice, what);
     work *w = submit(s);
     w->kind = work::COPY;
     w->to = to;
@@ -253,17 +239,6 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
-    ENTER;
-    cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, NULL);
-    synchronise(&streams[0]);
-    return error;
-}
-
-cudaError_t cudaMemset(void *to, int value, size_t bytes) {
-    return cudaMemsetAsync(to, value, bytes, NULL);
-}
-
 /* ---- streams ---- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
@@ -279,10 +254,6 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     return cudaErrorInvalidValue;
 }
 
-cudaError_t cudaStreamCreate(cudaStream_t *stream) {
-    return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
-}
-
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     ENTER;
     synchronise(stream);
@@ -296,33 +267,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     return cudaSuccess;
 }
 
-/* Whoever asks has waited a little: the work is done, for the next to ask. */
-cudaError_t cudaStreamQuery(cudaStream_t stream) {
-    ENTER;
-    flip_emulated_stream *s = stream_of(stream);
-    if (s->n_done < s->n_begun) {
-        drain(s, s->n_begun);
-        return cudaErrorNotReady;
-    }
-    host.join(s->known);
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceSynchronize(void) {
-    ENTER;
-    synchronise_all();
-    return cudaSuccess;
-}
-
 /* ---- events ---- */
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
     *event = new flip_emulated_event();
     return cudaSuccess;
-}
-
-cudaError_t cudaEventCreate(cudaEvent_t *event) {
-    return cudaEventCreateWithFlags(event, cudaEventDefault);
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -358,14 +307,6 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     return cudaSuccess;
 }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-    ENTER;
-    if (!event->stream) return cudaSuccess;
-    drain(event->stream, event->number);
-    host.join(event->known);
-    return cudaSuccess;
-}
-
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     ENTER;
     if (event->stream && event->stream->n_done < event->number) {
@@ -373,17 +314,6 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
         return cudaErrorNotReady;
     }
     host.join(event->known);
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
-    ENTER;
-    const flip_emulated_event *both[2] = {from, to};
-    for (const flip_emulated_event *event : both) {
-        if (!event->stream) return cudaErrorInvalidValue;
-        if (event->stream->n_done < event->number) return cudaErrorNotReady;
-    }
-    *milliseconds = (float)(1e3 * (to->seconds - from->seconds));
     return cudaSuccess;
 }
 
@@ -404,10 +334,6 @@ cudaError_t cudaFree(void *memory) {
 cudaError_t cudaMallocHost(void **out, size_t bytes) {
     ENTER;
     return flip_emulated_allocate(out, bytes, true);
-}
-
-cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned) {
-    return cudaMallocHost(out, bytes);
 }
 
 cudaError_t cudaFreeHost(void *memory) {

@@ -42,6 +42,17 @@ static inline void release(void *memory) {
         flip_free(memory);
 }
 
+static inline void release_all(void **memory, int n) {
+    for (int i = 0; i < n; i++)
+        release(memory[i]);
+}
+
+#define RELEASE(...)                                                                               \
+    do {                                                                                           \
+        void *all_[] = {__VA_ARGS__};                                                              \
+        release_all(all_, (int)(sizeof all_ / sizeof *all_));                                      \
+    } while (0)
+
 /* What was called is done, and without a failure. */
 static inline void done(const flip_kernels *table) {
     if (table->on_device && table->wait() != FLIP_OK) fail_msg("%s", flip_error_message());
@@ -96,6 +107,9 @@ static inline void check_begin(int argc, char **argv) {
         assert_int_equal(flip_kernels_cuda(&gpu, 0), FLIP_OK);
         list[n_tables++] = gpu;
     }
+#ifdef FLIP_TEST_EMULATED
+    assert_non_null(gpu);
+#endif
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     omp_set_num_threads(1);
     printf("# tables:");

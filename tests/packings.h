@@ -242,14 +242,7 @@ static inline void packed_draw(packed *s, const packing_case *c, int64_t n, int3
 }
 
 static inline void packed_free(packed *s) {
-    release(s->codes);
-    release(s->key);
-    release(s->value);
-    release(s->offset);
-    release(s->scale);
-    release(s->level);
-    release(s->codebook);
-    release(s->codebook8);
+    RELEASE(s->codes, s->key, s->value, s->offset, s->scale, s->level, s->codebook, s->codebook8);
 }
 
 #endif

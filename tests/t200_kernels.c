@@ -104,14 +104,8 @@ static void draw_sparse(sparse *s, const sparse_case *c, uint64_t seed) {
 }
 
 static void free_sparse(sparse *s) {
-    release(s->row_ptr);
-    release(s->run_ptr);
-    release(s->value_ptr);
-    release(s->col);
-    release(s->run_first);
-    release(s->value);
-    release(s->row_scale);
-    release(s->col_scale);
+    RELEASE(s->row_ptr, s->run_ptr, s->value_ptr, s->col, s->run_first, s->value, s->row_scale,
+            s->col_scale);
 }
 
 /* The same sums in double, by way of a dense matrix a step: y += D x. */
@@ -184,13 +178,7 @@ static void check_spmm(const sparse_case *c, int32_t dim, bool listed, bool accu
         assert_memory_equal(y, other, (size_t)size * sizeof *y);
         release(y);
     }
-    release(other);
-    release(sum);
-    release(expected);
-    release(rows);
-    release(before);
-    release(own);
-    release(halo);
+    RELEASE(other, sum, expected, rows, before, own, halo);
     free_sparse(&s);
 }
 
@@ -223,10 +211,7 @@ static void check_columns(int64_t m, int64_t n, int64_t ld) {
         near_double(list[t]->name, g, expected, n, ROUNDING * (20 + 100 * sqrt((double)m)));
         assert_memory_equal(g, other, (size_t)n * sizeof *g);
     }
-    release(y);
-    release(expected);
-    release(g);
-    release(other);
+    RELEASE(y, expected, g, other);
 }
 
 static void columns(void **state) {
@@ -271,8 +256,7 @@ static void check_softmax(int64_t n, double spread, bool in_place) {
         assert_true(isnan(p[n / 2]) && isnan(sums[0]) && !isnan(sums[1]));
         release(p);
     }
-    release(sums);
-    release(x);
+    RELEASE(sums, x);
 }
 
 static void softmaxes(void **state) {
@@ -333,11 +317,7 @@ static void check_pairs(int64_t m, int64_t n, int64_t width, bool mlp) {
             assert_true(isnan(s[0]) && isnan(s[n - 1]) && (m == 1 || !isnan(s[lds])));
         }
     }
-    release(a);
-    release(b);
-    release(w);
-    release(s);
-    release(one);
+    RELEASE(a, b, w, s, one);
 }
 
 static void all_pairs(void **state) {
@@ -384,8 +364,7 @@ static void dropouts(void **state) {
                         }
                         release(y);
                     }
-                release(x);
-                release(key);
+                RELEASE(x, key);
             }
 }
 
@@ -406,9 +385,7 @@ static void masks(void **state) {
                     assert_true(y[i] == (kept ? x[i] * (flip_real)1.5 : 0));
                 }
             }
-        release(x);
-        release(y);
-        release(bits);
+        RELEASE(x, y, bits);
     }
 }
 
@@ -447,17 +424,9 @@ static void check_adam(int64_t n, bool decoupled, double decay) {
         near(list[t]->name, a, p2, n, 4 * ROUNDING);
         near(list[t]->name, b, m2, n, 8 * ROUNDING);
         near(list[t]->name, c, v2, n, 8 * ROUNDING);
-        release(a);
-        release(b);
-        release(c);
+        RELEASE(a, b, c);
     }
-    release(p);
-    release(m);
-    release(v);
-    release(g);
-    release(p2);
-    release(m2);
-    release(v2);
+    RELEASE(p, m, v, g, p2, m2, v2);
 }
 
 static void adams(void **state) {

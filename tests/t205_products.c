@@ -40,12 +40,7 @@ static void draw_product(product_data *d, product_case shape, bool transposed) {
 }
 
 static void free_product(product_data *d) {
-    release(d->a);
-    release(d->b);
-    release(d->c);
-    release(d->bias);
-    release(d->mask);
-    release(d->key);
+    RELEASE(d->a, d->b, d->c, d->bias, d->mask, d->key);
 }
 
 enum { WAYS = 17 };
@@ -192,8 +187,7 @@ static void plain_product(const product_data *d, bool transposed, bool rounded,
             bits[i * bytes + j / 8] |= (uint8_t)(alive << (j % 8));
             *out = (flip_real)sum;
         }
-    release(a);
-    release(b);
+    RELEASE(a, b);
 }
 
 static void same_bits(const char *what, const uint8_t *x, const uint8_t *y, const uint8_t *loose,
@@ -240,14 +234,9 @@ static void check_product(product_case shape, bool transposed, bool rounded, int
         omp_set_num_threads(1);
         assert_memory_equal(c, other, (size_t)size * sizeof *c);
         assert_memory_equal(bits, other_bits, (size_t)bytes);
-        release(c);
-        release(other);
+        RELEASE(c, other);
     }
-    release(bits);
-    release(expected_bits);
-    release(other_bits);
-    release(loose);
-    release(expected);
+    RELEASE(bits, expected_bits, other_bits, loose, expected);
     free_product(&d);
 }
 
@@ -327,10 +316,7 @@ static void epilogues_alone(void **state) {
                                   e.apart > 0 ? e.apart : 1);
                     release(c);
                 }
-            release(bits);
-            release(expected_bits);
-            release(loose);
-            release(expected);
+            RELEASE(bits, expected_bits, loose, expected);
             free_product(&d);
         }
 }
@@ -350,8 +336,7 @@ static void check_gradient(product_case shape, bool rounded) {
         for (int64_t l = 0; l < shape.k; l++)
             for (int64_t j = 0; j < shape.n; j++)
                 expected[l * ldg + j] += x[i * lda + l] * y[i * ldb + j];
-    release(x);
-    release(y);
+    RELEASE(x, y);
     for (int t = 0; t < n_tables; t++) {
         char what[80];
         snprintf(what, sizeof what, "%s tn%s %lldx%lldx%lld", list[t]->name, rounded ? "_bf16" : "",
@@ -369,11 +354,7 @@ static void check_gradient(product_case shape, bool rounded) {
         near_double(what, g, expected, size, ROUNDING * (20 + sqrt((double)shape.m) * 20));
         assert_memory_equal(g, other, (size_t)size * sizeof *g);
     }
-    release(a);
-    release(b);
-    release(g);
-    release(other);
-    release(expected);
+    RELEASE(a, b, g, other, expected);
 }
 
 static void gradients(void **state) {

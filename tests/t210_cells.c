@@ -35,9 +35,7 @@ static lstm_blocks lstm_draw(const cell_case *k, uint64_t seed) {
 }
 
 static void lstm_free(lstm_blocks *b) {
-    flip_real *all[] = {b->gates, b->before, b->c, b->h, b->dh, b->dc};
-    for (int i = 0; i < 6; i++)
-        release(all[i]);
+    RELEASE(b->gates, b->before, b->c, b->h, b->dh, b->dc);
 }
 
 static void lstm_run(const flip_kernels *table, const cell_case *k, lstm_blocks *b,
@@ -100,8 +98,7 @@ static void check_lstm(const cell_case *k) {
         lstm_free(&got[1]);
     }
     lstm_free(&want);
-    release(want_act);
-    release(act);
+    RELEASE(want_act, act);
 }
 
 /* ---- GRU ------------------------------------------------------------------------------------ */
@@ -120,9 +117,7 @@ static gru_blocks gru_draw(const cell_case *k, uint64_t seed) {
 }
 
 static void gru_free(gru_blocks *b) {
-    flip_real *all[] = {b->gates, b->hidden, b->before, b->h, b->dh};
-    for (int i = 0; i < 5; i++)
-        release(all[i]);
+    RELEASE(b->gates, b->hidden, b->before, b->h, b->dh);
 }
 
 static void gru_run(const flip_kernels *table, const cell_case *k, gru_blocks *b,
@@ -183,8 +178,7 @@ static void check_gru(const cell_case *k) {
         gru_free(&got[1]);
     }
     gru_free(&want);
-    release(want_act);
-    release(act);
+    RELEASE(want_act, act);
 }
 
 static void check_both(int64_t m, int64_t n, int64_t ld, bool first) {
@@ -231,9 +225,7 @@ static void check_functions(const flip_real *x, int64_t n) {
             close_to(list[t]->name, "logistic", (double)x[i], (double)gates[3 * n + i],
                      logistic((double)x[i]));
         }
-        release(gates);
-        release(c);
-        release(h);
+        RELEASE(gates, c, h);
     }
 }
 
@@ -276,9 +268,7 @@ static void nan_is_seen(void **state) {
             hidden[2 * N + 17] = 1;
             CALL(list[t], gru_forward, 1, N, gates, hidden, before, N, h, N);
             assert_true(isnan(h[17]) && !isnan(h[16]) && !isnan(h[18]));
-            flip_real *all[] = {gates, hidden, before, c, h};
-            for (int i = 0; i < 5; i++)
-                release(all[i]);
+            RELEASE(gates, hidden, before, c, h);
         }
 }
 

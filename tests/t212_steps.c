@@ -19,8 +19,7 @@ static void all_tables(const char *what, call run, const void *how, const flip_r
         snprintf(name, sizeof name, "%s: %s", list[t]->name, what);
         near(name, one, want, n, tolerance);
         assert_memory_equal(one, three, (size_t)n * sizeof *one);
-        release(one);
-        release(three);
+        RELEASE(one, three);
     }
 }
 
@@ -109,9 +108,7 @@ static void moved(void **state) {
             *to = c.accumulate ? *to + from : from;
         }
         all_tables(c.name, run_move, &c, y, want, n, 0);
-        release(x);
-        release(y);
-        release(want);
+        RELEASE(x, y, want);
     }
 }
 
@@ -132,11 +129,7 @@ static void doubles_added(void **state) {
         done(list[t]);
         near_double(list[t]->name, y, want, N, 0);
         near(list[t]->name, z, sum, N, 0);
-        release(x);
-        release(y);
-        release(want);
-        release(z);
-        release(sum);
+        RELEASE(x, y, want, z, sum);
     }
 }
 
@@ -200,9 +193,7 @@ static void check_band(const flip_band_steps *b, uint64_t seed) {
     }
     banding c = {.band = *b, .before = b->earlier ? x : NULL, .x = x + n_before};
     all_tables("band", run_band, &c, y, want, n + 1, 20 * ROUNDING);
-    release(x);
-    release(y);
-    release(want);
+    RELEASE(x, y, want);
 }
 
 static void check_band_back(const flip_band_steps *b, bool accumulate, uint64_t seed) {
@@ -221,9 +212,7 @@ static void check_band_back(const flip_band_steps *b, bool accumulate, uint64_t 
             }
     banding c = {.band = *b, .accumulate = accumulate, .x = dy};
     all_tables("band's gradient", run_back, &c, dx, want, n_before + n + 1, 20 * ROUNDING);
-    release(dy);
-    release(dx);
-    release(want);
+    RELEASE(dy, dx, want);
 }
 
 static void banded(void **state) {
@@ -266,11 +255,7 @@ static void check_gather(int64_t n, int64_t dim, uint64_t seed) {
     }
     numbered c = {.n = n, .dim = dim, .index = index, .x = x, .halo = halo};
     all_tables("rows gathered", run_gather, &c, z, want, n * dim + 1, 0);
-    release(x);
-    release(halo);
-    release(z);
-    release(want);
-    release(index);
+    RELEASE(x, halo, z, want, index);
 }
 
 /* Lists of none, one, some and many; every second row of y is named. */
@@ -292,12 +277,7 @@ static void check_add(int64_t n, int64_t dim, uint64_t seed) {
     }
     numbered c = {.n = n, .dim = dim, .row = row, .ptr = ptr, .index = index, .x = x};
     all_tables("rows added to", run_add, &c, y, want, 2 * n * dim + 1, 0);
-    release(x);
-    release(y);
-    release(want);
-    release(row);
-    release(ptr);
-    release(index);
+    RELEASE(x, y, want, row, ptr, index);
 }
 
 static void rows_by_number(void **state) {
@@ -349,11 +329,7 @@ static void check_pairs(int64_t m, int64_t d, uint64_t seed) {
         c.accumulate = add;
         all_tables("dots' gradient", run_dot_back, &c, dz, back, m * 2 * d + 1, 4 * ROUNDING);
     }
-    release(z);
-    release(s);
-    release(want);
-    release(dz);
-    release(back);
+    RELEASE(z, s, want, dz, back);
 }
 
 static void pairs(void **state) {

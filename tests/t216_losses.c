@@ -33,9 +33,7 @@ static rows_case draw_rows(int64_t m, int32_t classes, int way) {
 }
 
 static void release_rows(rows_case *c) {
-    release(c->label);
-    release(c->mask);
-    release(c->weight);
+    RELEASE(c->label, c->mask, c->weight);
 }
 
 /* The row's weight and its share of the denominator. */
@@ -83,11 +81,7 @@ static void check_entropy(const flip_kernels *k, int64_t m, int way) {
     }
     near("its gradient", g, p, m * CLASSES, 8 * ROUNDING);
     release_rows(&c);
-    release(x);
-    release(p);
-    release(g);
-    release(log_sum);
-    release(sums);
+    RELEASE(x, p, g, log_sum, sums);
 }
 
 static void check_binary(const flip_kernels *k, int64_t m, int way) {
@@ -106,10 +100,7 @@ static void check_binary(const flip_kernels *k, int64_t m, int way) {
     CALL(k, binary_gradient, m, x, &c.rows, 0.5, g, true);
     near("its gradient", g, want, m, 8 * ROUNDING);
     release_rows(&c);
-    release(x);
-    release(g);
-    release(want);
-    release(sums);
+    RELEASE(x, g, want, sums);
 }
 
 static void check_error(const flip_kernels *k, int64_t m, int way) {
@@ -137,12 +128,7 @@ static void check_error(const flip_kernels *k, int64_t m, int way) {
     sums_near(k, "squared error", sums, top, bottom, (double)m);
     CALL(k, squared_error_gradient, m, N, x, y, masked, 2, g, way & 2);
     near("its gradient", g, want, m * N, 8 * ROUNDING);
-    release(x);
-    release(y);
-    release(g);
-    release(want);
-    release(mask);
-    release(sums);
+    RELEASE(x, y, g, want, mask, sums);
 }
 
 static void losses(void **state) {
@@ -186,14 +172,7 @@ static void check_elements(const flip_kernels *k, int64_t n) {
     sum[0] = 0.5;
     CALL(k, dot, n, x, y, sum);
     near_double("dot", sum, &dot, 1, 1e-12 * (1 + (double)n));
-    release(x);
-    release(y);
-    release(got);
-    release(want);
-    release(slope);
-    release(e);
-    release(mask);
-    release(sum);
+    RELEASE(x, y, got, want, slope, e, mask, sum);
 }
 
 /* m = momentum m + g + decay p;  p -= lr m, and rows with gaps between them */
@@ -218,11 +197,7 @@ static void check_rows(const flip_kernels *k, int64_t m) {
     flip_sgd_step step = {.lr = 0.1, .momentum = 0.9, .weight_decay = 0.01, .grad_scale = 2};
     CALL(k, sgd, m * LD, p, g, x, &step);
     near("sgd", p, want, m * LD, 8 * ROUNDING);
-    release(x);
-    release(y);
-    release(want);
-    release(g);
-    release(p);
+    RELEASE(x, y, want, g, p);
 }
 
 static void elements(void **state) {

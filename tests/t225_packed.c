@@ -40,9 +40,7 @@ static void check_decode(const packing_case *c, int32_t dim, bool listed) {
                 assert_true(out[i * ld + j] == 77); /* nothing behind the row */
         }
     }
-    release(index);
-    release(out);
-    release(want);
+    RELEASE(index, out, want);
     packed_free(&s);
 }
 
@@ -152,14 +150,7 @@ static void check_sum(const packing_case *c, const sum_case *how, int32_t dim) {
         omp_set_num_threads(1);
         assert_memory_equal(y, other, (size_t)size * sizeof *y);
     }
-    release(before);
-    release(y);
-    release(other);
-    release(want);
-    release(s->value);
-    release(s->row_scale);
-    release(s->col_scale);
-    release(s);
+    RELEASE(before, y, other, want, s->value, s->row_scale, s->col_scale, s);
     packed_free(&p);
 }
 
@@ -227,13 +218,9 @@ static void check_entries(int32_t blocks, int32_t length, int32_t columns, int w
              table, biased ? bias : NULL, columns, out, ld, accumulate);
         near(list[t]->name, out, want, n * ld,
              1.2e-7 * (blocks + 3) * 2); /* and what lies between */
-        release(out);
-        release(want);
+        RELEASE(out, want);
     }
-    release(table);
-    release(bias);
-    release(codes);
-    release(index);
+    RELEASE(table, bias, codes, index);
 }
 
 static void entries(void **state) {

@@ -1,6 +1,7 @@
 /* Snapshots on the device against adjacencies made of all events, on 1-4 ranks in space and time.
  */
 #include "ranks.h"
+#include "stream.h"
 
 #include "graph/snapshots.h"
 
@@ -10,63 +11,7 @@
 static flip_comm *comm;
 static int rank, size;
 
-/* ---- a random stream that every rank knows whole ---- */
-
 enum { MOST_STEPS = 16 };
-
-typedef struct stream {
-    int32_t n, steps, life, window;
-    int64_t events;
-    flip_gid *dst, *src;
-    int32_t *step;
-    double *weight; /* or NULL */
-    int64_t *original;
-    uint64_t seed;
-} stream;
-
-static uint64_t draw(const stream *g, uint64_t what, uint64_t i, uint64_t below) {
-    return flip_random_below(g->seed, FLIP_STREAM_TEST, what, i, below);
-}
-
-/* Few pairs, so that edges come back while they live and after; doubled ones within a step; steps
- * without any event; weights that cancel where they may be negative. */
-static stream make_stream(uint64_t seed, int32_t n, int32_t steps, int64_t events, int weights) {
-    stream g = {.seed = seed, .n = n, .steps = steps, .events = events};
-    const size_t e = (size_t)events + 1;
-    g.dst = calloc(e, sizeof *g.dst);
-    g.src = calloc(e, sizeof *g.src);
-    g.step = calloc(e, sizeof *g.step);
-    g.weight = weights ? calloc(e, sizeof *g.weight) : NULL;
-    g.original = calloc((size_t)n + 1, sizeof *g.original);
-    const int32_t quiet = (int32_t)draw(&g, 1, 0, (uint64_t)steps);
-    for (int64_t i = 0; i < events; i++) {
-        const uint64_t k = (uint64_t)i, pair = draw(&g, 2, k, 2 * (uint64_t)n);
-        g.dst[i] = (flip_gid)draw(&g, 3, pair, (uint64_t)n);
-        g.src[i] = draw(&g, 4, pair, 7) == 0 ? g.dst[i] : (flip_gid)draw(&g, 5, pair, (uint64_t)n);
-        g.step[i] = (int32_t)draw(&g, 6, k, (uint64_t)steps);
-        if (g.step[i] == quiet) g.step[i] = (quiet + 1) % steps;
-        if (i > 0 && draw(&g, 7, k, 5) == 0) {
-            g.dst[i] = g.dst[i - 1];
-            g.src[i] = g.src[i - 1];
-            if (draw(&g, 8, k, 2)) g.step[i] = g.step[i - 1];
-        }
-        if (weights)
-            g.weight[i] =
-                draw(&g, 9, k, 3) ? flip_random_uniform(seed, FLIP_STREAM_TEST, 10, k) : 1;
-        if (weights == 2 && draw(&g, 11, k, 3) == 0) g.weight[i] = -1;
-    }
-    for (int32_t v = 0; v < n; v++)
-        g.original[v] = flip_random_permute(seed, FLIP_STREAM_TEST, n, v);
-    return g;
-}
-
-static void free_stream(stream *g) {
-    free(g->dst);
-    free(g->src);
-    free(g->step);
-    free(g->weight);
-    free(g->original);
-}
 
 /* ---- a layout by hand: uneven ranges of nodes, equal chunks ---- */
 
@@ -146,12 +91,12 @@ typedef struct mine {
 } mine;
 
 static mine take(const stream *g, const grid *x, bool dealt) {
-    const size_t e = (size_t)g->events + 1;
+    const size_t e = (size_t)g->n_events + 1;
     mine m = {
         .dst = calloc(e, 8), .src = calloc(e, 8), .step = calloc(e, 4), .weight = calloc(e, 8)};
     const int32_t stay = (g->life > 1 ? g->life : 1) + (g->window > 1 ? g->window : 1) - 2;
     int64_t n = 0;
-    for (int64_t i = 0; i < g->events; i++) {
+    for (int64_t i = 0; i < g->n_events; i++) {
         const flip_gid *first = x->part_first + x->layout.part;
         if (g->dst[i] < first[0] || g->dst[i] >= first[1]) continue;
         if (dealt && !touches(x, g->step[i], stay)) continue;
@@ -251,7 +196,7 @@ static dense make_dense(const stream *g, const grid *x, bool weighted, int bits)
         double *sum = calloc(d.cells + 1, 8);
         bool *is = calloc(d.cells + 1, 1);
         for (int32_t step = t - life + 1; step <= t; step++)
-            for (int64_t i = 0; i < g->events; i++) {
+            for (int64_t i = 0; i < g->n_events; i++) {
                 if (g->step[i] != step || g->dst[i] < first[0] || g->dst[i] >= first[1]) continue;
                 size_t cell =
                     (size_t)(g->dst[i] - first[0]) * (size_t)g->n + (size_t)g->original[g->src[i]];
@@ -421,7 +366,8 @@ static void test_walks(void **state) {
             const bool gcn = kind == FLIP_ADJACENCY_GCN || kind == FLIP_ADJACENCY_GCN_INOUT;
             if (kind >= FLIP_ADJACENCY_PATTERN && i % 2) continue;
             const int32_t steps = i % 3 == 0 ? MOST_STEPS : 7 + i;
-            stream g = make_stream((uint64_t)(kind * 8 + i), 19, steps, 140, gcn ? i % 2 : i % 3);
+            stream g =
+                make_stream((uint64_t)(kind * 8 + i), 19, steps, 2 * 19, 140, gcn ? i % 2 : i % 3);
             flip_adjacency_params p = {.kind = (flip_adjacency_kind)kind,
                                        .n_steps = steps,
                                        .edge_life = lives[i / 2],
@@ -469,7 +415,7 @@ static void test_words(void **state) {
 static void test_differences(void **state) {
     (void)state;
     for (int i = 0; i < 6; i++) {
-        stream g = make_stream(500 + (uint64_t)i, 13, 9, 90, i % 3);
+        stream g = make_stream(500 + (uint64_t)i, 13, 9, 2 * 13, 90, i % 3);
         g.life = i + 1;
         flip_adjacency_params p = {.kind = FLIP_ADJACENCY_WSUM,
                                    .n_steps = g.steps,
@@ -494,7 +440,7 @@ static void test_static(void **state) {
     (void)state;
     for (int kind = 0; kind <= FLIP_ADJACENCY_ATTENTION; kind++)
         for (int transfer = 0; transfer <= FLIP_TRANSFER_RESIDENT; transfer++) {
-            stream g = make_stream(900 + (uint64_t)kind, 23, 2, 80, 1);
+            stream g = make_stream(900 + (uint64_t)kind, 23, 2, 2 * 23, 80, 1);
             g.steps = 1;
             grid x = make_grid(&g, 1, 1);
             mine m = take(&g, &x, false);

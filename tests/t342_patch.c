@@ -2,57 +2,9 @@
  * forward, back and into the middle, held against snapshots that are summed up afresh. */
 #include "graph/device.h"
 #include "kernels_check.h"
+#include "stream.h"
 
-/* ---- a stream, and what each step holds of it ---- */
-
-typedef struct stream {
-    int32_t n, steps, life;
-    int64_t n_events;
-    flip_gid *dst, *src;
-    int32_t *step;
-    double *weight; /* or NULL */
-    uint64_t seed;
-} stream;
-
-enum { ONES, FRACTIONS, CANCELLING };
-
-/* Few pairs, so that edges come back while they live and after; doubled ones within a step; a step
- * without any event, and an account that everybody pays. */
-static stream make_stream(uint64_t seed, int32_t n, int32_t steps, int32_t life, int64_t events,
-                          int weights) {
-    stream g = {.n = n, .steps = steps, .life = life, .n_events = events, .seed = seed};
-    const size_t e = (size_t)events + 1;
-    g.dst = calloc(e, sizeof *g.dst);
-    g.src = calloc(e, sizeof *g.src);
-    g.step = calloc(e, sizeof *g.step);
-    g.weight = weights != ONES ? calloc(e, sizeof *g.weight) : NULL;
-    const int32_t quiet = (int32_t)chance(seed, 1, 0, (uint64_t)steps);
-    for (int64_t i = 0; i < events; i++) {
-        const uint64_t k = (uint64_t)i, pair = chance(seed, 2, k, 3 * (uint64_t)n);
-        g.dst[i] = (flip_gid)chance(seed, 3, pair, (uint64_t)n);
-        g.src[i] = (flip_gid)chance(seed, 4, pair, (uint64_t)n);
-        if (chance(seed, 5, pair, 9) == 0) g.dst[i] = n / 2;
-        g.step[i] = (int32_t)chance(seed, 6, k, (uint64_t)steps);
-        if (g.step[i] == quiet) g.step[i] = (quiet + 1) % steps;
-        if (i > 0 && chance(seed, 7, k, 5) == 0) {
-            g.dst[i] = g.dst[i - 1];
-            g.src[i] = g.src[i - 1];
-            if (chance(seed, 8, k, 2)) g.step[i] = g.step[i - 1];
-        }
-        if (!g.weight) continue;
-        g.weight[i] =
-            chance(seed, 9, k, 3) ? flip_random_uniform(seed, FLIP_STREAM_TEST, 10, k) : 1;
-        if (weights == CANCELLING && chance(seed, 11, k, 3) == 0) g.weight[i] = -1;
-    }
-    return g;
-}
-
-static void free_stream(stream *g) {
-    free(g->dst);
-    free(g->src);
-    free(g->step);
-    free(g->weight);
-}
+/* ---- what each step holds ---- */
 
 static const stream *sorted_stream;
 
@@ -146,9 +98,7 @@ static void check_matrix(const flip_device *d, const flip_entries *want, int32_t
         }
         assert_int_equal(row_ptr[n], want->n);
     }
-    release(row_ptr);
-    release(col);
-    release(scale);
+    RELEASE(row_ptr, col, scale);
 }
 
 static void check_live(const flip_kernels *k, const flip_timeline *x, const flip_entries *want) {
@@ -173,13 +123,7 @@ static void check_live(const flip_kernels *k, const flip_timeline *x, const flip
         assert_memory_equal(to_key, want[t].key, (size_t)to.n * sizeof *to_key);
         assert_memory_equal(value, want[t].value, (size_t)to.n * sizeof *value);
     }
-    release(key);
-    release(to_key);
-    release(event_ptr);
-    release(step);
-    release(weight);
-    release(value);
-    release(work);
+    RELEASE(key, to_key, event_ptr, step, weight, value, work);
 }
 
 /* ---- walks ---- */
@@ -273,7 +217,8 @@ static void walk(world *w, const flip_kernels *k, bool ahead) {
 
 static void check_stream(uint64_t seed, int32_t n, int32_t steps, int32_t life, int64_t events,
                          int weights, int value_bits) {
-    stream g = make_stream(seed, n, steps, life, events, weights);
+    stream g = make_stream(seed, n, steps, 3 * n, events, weights);
+    g.life = life;
     world w = make_world(&g, value_bits);
     for (int t = 0; t < n_tables; t++) {
         check_live(list[t], &w.timeline, w.want);

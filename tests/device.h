@@ -2,7 +2,7 @@
 #ifndef FLIPBOOK_TESTS_DEVICE_H
 #define FLIPBOOK_TESTS_DEVICE_H
 
-#include <flipbook/kernels.h>
+#include <flipbook/tape.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,12 @@ static inline const flip_kernels *test_kernels(void) {
         exit(1);
     }
     return kernels;
+}
+
+/* Do these parameters, and so their tape, lie where FLIP_TEST_DEVICE says? */
+static inline bool test_placed(const flip_params *params) {
+    const flip_kernels *kernels = test_kernels();
+    return !kernels || flip_params_kernels(params) == kernels;
 }
 
 #endif

@@ -218,6 +218,7 @@ void golden_begin(golden *g) {
     if (!g->failures) golden_reload(g);
     flip_tape_params settings = {.params = g->params, .kernels = test_kernels()};
     golden_try(g, flip_tape_create(&g->tape, &settings));
+    if (!test_placed(g->params)) golden_fail(g, "the parameters are not on the device");
     if (g->tape) flip_tape_reset(g->tape, true, 0);
 }
 

@@ -133,6 +133,7 @@ static run open_run(const plain *p, variant v) {
                                  .kernels = test_kernels(),
                                  .saved = v.recompute ? FLIP_SAVED_RECOMPUTE : FLIP_SAVED_KEEP};
     CHECK_OK(flip_tape_create(&r.tape, &settings));
+    CHECK(test_placed(r.params), "the parameters are not on the device");
     CHECK_OK(flip_carry_create(&r.carry, test_kernels(), v.n_blocks));
     return r;
 }

@@ -117,24 +117,28 @@ scripts_parse() {
 refused() {
     local folder out
     folder=$(mktemp -d)
-    if out=$(meson setup "$folder/b" . "-D$1=enabled" 2>&1); then
-        echo "-D$1=enabled was accepted"
-        return 1
-    fi
+    out=$(meson setup "$folder/b" . "-D$1=enabled" 2>&1) && out="-D$1=enabled was accepted"
     rm -rf "$folder"
     grep -q "$2" <<<"$out" || { echo "$out" && return 1; }
 }
 
-# A program with CUDA starts without a driver, trains on the CPU, and refuses --device cuda.
+# A program with CUDA starts without a device, trains on the CPU, and refuses --device cuda.
 without_gpu() {
-    local graph out code
-    graph=$(mktemp -d)/g.h5
-    build/flipbook generate sbm -o "$graph" --nodes 200 >/dev/null || return 1
-    build/flipbook train "$graph" --model gcn --epochs 2 || return 1
-    out=$(CUDA_VISIBLE_DEVICES='' build/flipbook train "$graph" --model gcn --epochs 2 --device cuda 2>&1 >/dev/null)
+    local folder code
+    folder=$(mktemp -d)
+    (
+        export CUDA_VISIBLE_DEVICES=''
+        train=(build/flipbook train "$folder/g.h5" --model gcn --epochs 2)
+        build/flipbook generate sbm -o "$folder/g.h5" --nodes 200 >/dev/null || exit 1
+        "${train[@]}" >"$folder/out" || exit 1
+        grep ' kernels$' "$folder/out" | grep -v ' cuda kernels$' || exit 1
+        "${train[@]}" --device cuda 2>"$folder/out" >/dev/null
+        [ $? -eq 1 ] && [ "$(wc -l <"$folder/out")" -eq 1 ] && grep -E 'no CUDA( device is at hand|:)' "$folder/out"
+    )
     code=$?
-    echo "$out"
-    [ $code -eq 1 ] && [ "$(wc -l <<<"$out")" -eq 1 ] && grep -Eq 'no CUDA( device is at hand|:)' <<<"$out"
+    [ $code -eq 0 ] || cat "$folder/out"
+    rm -rf "$folder"
+    return $code
 }
 
 experiments/install-deps.sh build tests || exit 1

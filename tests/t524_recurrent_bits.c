@@ -7,6 +7,7 @@
 #include <flipbook/tape.h>
 
 #include <omp.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,7 @@ static void long_pass(bool gru, bool recompute, int blocks, flip_real *y, flip_r
                                  .kernels = test_kernels(),
                                  .saved = recompute ? FLIP_SAVED_RECOMPUTE : FLIP_SAVED_KEEP};
     CHECK_OK(flip_tape_create(&tape, &settings));
+    CHECK(test_placed(params), "the parameters are not on the device");
     CHECK_OK(flip_carry_create(&carry, test_kernels(), blocks));
     flip_real *x = malloc((size_t)(HELD_ROWS * steps * DIM) * sizeof *x),
               *up = malloc((size_t)(HELD_ROWS * steps * HIDDEN) * sizeof *up);
@@ -88,6 +90,8 @@ static void test_groups(void **state) {
         long_pass(way & 1, way & 2, PARTS, y[1], dx[1]);
         CHECK(memcmp(y[0], y[1], sizeof y[0]) == 0, "values, way %d", way);
         CHECK(memcmp(dx[0], dx[1], sizeof dx[0]) == 0, "gradients, way %d", way);
+        const double last = fabs((double)y[0][HELD_ROWS * HELD_STEPS * HIDDEN - 1]);
+        CHECK(last > 0 && last < 1, "way %d: a cell does not give %g", way, last);
     }
 }
 
@@ -120,6 +124,7 @@ static void deep(int threads, bool recompute, double *out, int64_t n_out) {
                                  .kernels = test_kernels(),
                                  .saved = recompute ? FLIP_SAVED_RECOMPUTE : FLIP_SAVED_KEEP};
     CHECK_OK(flip_tape_create(&tape, &settings));
+    CHECK(test_placed(params), "the parameters are not on the device");
     flip_tape_reset(tape, true, 1);
     flip_var in = flip_tape_input(tape, ROWS, LONG, WIDE, x, true);
     flip_var h = flip_linear(tape, in, w, FLIP_PARAM_NONE, FLIP_ACT_RELU);

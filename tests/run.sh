@@ -166,7 +166,7 @@ if [ "$quick" = no ]; then
     done
     if check 'build float gcc, address and undefined-behaviour sanitizers' \
         compile build-asan -Dcuda=disabled -Dwerror=false -Db_sanitize=address,undefined -Dbuildtype=debugoptimized; then
-        export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_stack_use_after_return=0
+        export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_stack_use_after_return=0:allocator_may_return_null=1
         export LSAN_OPTIONS=suppressions=$PWD/tests/sanitizer/lsan.supp:print_suppressions=0
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
         # not t190, t820 and t9: they start hundreds of sanitized programs under MPI

@@ -716,13 +716,15 @@ static void golden_steps(const char *root, const char *name, int32_t n, int32_t 
 
 static void test_golden(void **state) {
     (void)state;
-    const char *root = getenv("FLIP_SHARED");
+    const char *given = getenv("FLIP_SHARED"),
+               *root = given && *given ? given : FLIP_SHARED_DEFAULT;
     size_t count;
     char folder[900];
-    snprintf(folder, sizeof folder, "%s/golden/prep_tiny", root ? root : "");
-    double *probe = root ? read_npy(folder, "ev_src", &count) : NULL;
+    snprintf(folder, sizeof folder, "%s/golden/prep_tiny", root);
+    double *probe = read_npy(folder, "ev_src", &count);
     if (!probe) {
-        if (rank == 0) fprintf(stderr, "# golden numbers: skipped, no $FLIP_SHARED/golden\n");
+        if (rank == 0)
+            fprintf(stderr, "# golden numbers: skipped, no %s (set FLIP_SHARED)\n", folder);
         skip();
     }
     free(probe);

@@ -111,7 +111,7 @@ h='--hidden 8'
     same allreduce,state,graph_to_device 2 nodes.h5 --task node --model evolvegcn-h $h --distribute time --transfer full --blocks 3
     same allreduce,halo,graph_to_device 2 links.h5 --task link --model cdgcn $h --edge-life 3 --edge-head mlp --distribute nodes --transfer delta
     same allreduce,redistribute,graph_to_device 3 links.h5 --task link --model cdgcn $h --edge-life 3 --edge-head dot --distribute time --transfer full --blocks 2
-    same allreduce,window 2 links.h5 --task edge --model tmgcn --window 3 $h --edge-life 3 --distribute window --transfer resident
+    same allreduce,window 2 links.h5 --task edge --model tmgcn --window 3 $h --edge-life 3 --distribute window --transfer resident --precompute off
     same '' 1 links.h5 --task link --model evolvegcn-o $h --history 2 --edge-life 3
 }
 echo "1..$tests"

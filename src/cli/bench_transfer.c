@@ -264,11 +264,14 @@ static flip_status compare(const world *w, const side *other, int32_t t, char *r
     return same(w, a->scale, b->scale, rows * sizeof *a->scale, room, "degrees", t);
 }
 
-/* What was counted on its way is what the formulas say. */
+/* What was counted on its way is what the formulas say. They count values of the product, floats:
+ * an added one of the oracle build may be wider, and then follows its word. */
 static flip_status check_bytes(const world *w, int32_t t) {
+    const flip_difference *d = &w->timeline.difference[t];
     const uint64_t full = flip_timeline_full_bytes(&w->timeline, t),
-                   delta = t == 0 ? full : flip_timeline_delta_bytes(&w->timeline, t, false);
-    if (w->full.bytes == full && w->delta.bytes == delta) return FLIP_OK;
+                   delta = t == 0 ? full : flip_timeline_delta_bytes(&w->timeline, t, false),
+                   wider = sizeof(flip_real) > 4 && t > 0 ? 4 * (uint64_t)d->added : 0;
+    if (w->full.bytes == full && w->delta.bytes - delta <= wider) return FLIP_OK;
     return FLIP_FAIL(FLIP_ERROR_INTERNAL,
                      "step %d: %llu and %llu bytes were sent, the formulas say %llu and %llu", t,
                      (unsigned long long)w->full.bytes, (unsigned long long)w->delta.bytes,

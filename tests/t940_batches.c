@@ -38,6 +38,7 @@ static void same_curve_on_ranks(void **state) {
         "--model gin --batch 16 --fanout 4 --replace on --class-weights auto --lr 0.001",
         "--model sage --batch 20 --fanout 3 --task link --negatives 2 --eval-negatives 10",
         "--model sage --batch 16 --fanout 3 --task regression --lr 0.001",
+        "--model gat --batch 64 --fanout 3,2 --heads 4 --task edge --class-weights auto",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         train(0, cases[i], "", "one");
@@ -104,6 +105,7 @@ static void whole_batches(void **state) {
         "--model gin --lr 0.001 --optimizer sgd",
         "--model sage --task link --eval-negatives 10",
         "--model gcn --task regression --lr 0.001",
+        "--model gcn --task edge --class-weights auto --edge-head mlp --residual on",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         train(0, cases[i], "", "full");
@@ -148,7 +150,6 @@ static void refusals(void **state) {
         {"still.h5 --batch 8 --fanout 3,2,1", "has 3 numbers, --layers 2"},
         {"still.h5 --batch 8 --norm batch", "use --norm layer"},
         {"still.h5 --batch 8 --features learned", "--features learned"},
-        {"still.h5 --batch 8 --task edge", "--task edge has no sampled batches"},
         {"still.h5 --batch 8 --model tmgcn", "models over time"},
         {"still.h5 --batch 8 --temporal lstm", "models over time"},
         {"still.h5 --batch 8 --layers 9", "at most 8 layers"},

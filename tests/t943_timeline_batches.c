@@ -1,7 +1,8 @@
-/* t943: sampled batches of a timeline — with every neighbour and all pairs at once the curve is
- * that of full batches, whatever the life of edges and wherever the features come from; drawn
- * neighbours give the same curve on 1, 2 and 3 ranks, with batches made ahead or not; the ways of
- * drawing give different ones; what such batches do not go with is refused in words. */
+/* t943: sampled batches of a timeline, of links, classes of events and nodes, and targets — with
+ * every neighbour and all items at once the curve and the scores are those of full batches,
+ * whatever the life of edges and wherever the features come from; drawn neighbours give the same
+ * curve on 1, 2 and 3 ranks, with batches made ahead or not; the ways of drawing give different
+ * ones; what such batches do not go with is refused in words. */
 #include "pipeline.h"
 
 #include <math.h>
@@ -16,8 +17,8 @@ enum { EPOCHS = 5 };
 
 static void train(int ranks, const char *arguments, const char *more, const char *name) {
     pipeline_good(ranks,
-                  "train moving.h5 --task link --eval-negatives 10 --epochs %d --hidden 16 "
-                  "--seed 3 %s %s --report %s",
+                  "train moving.h5 --eval-negatives 10 --epochs %d --hidden 16 --seed 3 %s %s "
+                  "--report %s",
                   EPOCHS, arguments, more, name);
 }
 
@@ -27,33 +28,62 @@ static void check_same(const char *a, const char *b, const char *what, int ranks
     assert_true(d <= tolerance);
 }
 
+/* Measured with every neighbour, however training was: equal parameters have equal scores. */
+static void check_scores(const char *a, const char *b, const char *what) {
+    report one = pipeline_report(a), other = pipeline_report(b);
+    static const char *const keys[] = {"train", "valid", "test"};
+    for (int k = 0; k < 3; k++) {
+        double x = pipeline_number(&one, keys[k]), y = pipeline_number(&other, keys[k]);
+        if (!(fabs(x - y) <= 1e-3)) fprintf(stderr, "# %s: %s %g, %g\n", what, keys[k], x, y);
+        assert_true(fabs(x - y) <= 1e-3);
+    }
+    pipeline_drop(&one);
+    pipeline_drop(&other);
+}
+
 static void whole_batches(void **state) {
     (void)state;
     static const char *const cases[] = {
-        "--model sage --features given --dropout 0.3",
-        "--model sage --features degree --edge-life 3",
-        "--model sage --aggregator pool --features given+degree --edge-life 2 --blocks 3",
-        "--model gat --heads 4 --features given --edge-life 2 --direction out",
-        "--model gin --lr 0.001 --features given --edge-life 6 --edge-head mlp",
+        "--task link --model sage --features given --dropout 0.3",
+        "--task link --model sage --features degree --edge-life 3",
+        ("--task link --model sage --aggregator pool --features given+degree --edge-life 2 "
+         "--blocks 3"),
+        "--task link --model gat --heads 4 --features given --edge-life 2 --direction out",
+        "--task link --model gin --lr 0.001 --features given --edge-life 6 --edge-head mlp",
+        ("--task edge --model sage --features given+degree --edge-life 2 --blocks 3 "
+         "--class-weights auto --dropout 0.3"),
+        "--task edge --model gat --heads 4 --features degree --edge-head mlp",
+        ("--task node --model sage --features given+degree --edge-life 3 --blocks 2 "
+         "--class-weights auto --dropout 0.3"),
+        "--task node --model gat --heads 4 --features degree --split-steps 4,1,1",
+        "--task regression --model gin --lr 0.0003 --features given --edge-life 2 --blocks 3",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         train(0, cases[i], "", "full");
         train(0, cases[i], "--batch 1000000", "batch");
         check_same("full", "batch", cases[i], 1);
+        check_scores("full", "batch", cases[i]);
     }
 }
 
 static void same_curve_on_ranks(void **state) {
     (void)state;
     static const char *const cases[] = {
-        "--model sage --features given+degree --batch 64 --fanout 3,2 --edge-life 3",
-        "--model gat --heads 4 --features degree --batch 100 --fanout 3 --sampling recent",
+        "--task link --model sage --features given+degree --batch 64 --fanout 3,2 --edge-life 3",
+        ("--task link --model gat --heads 4 --features degree --batch 100 --fanout 3 "
+         "--sampling recent"),
+        ("--task edge --model sage --features given+degree --batch 200 --fanout 3,2 --edge-life 2 "
+         "--class-weights auto --blocks 3"),
+        "--task node --model gat --heads 4 --features degree --batch 50 --fanout 3,2",
+        ("--task regression --model sage --lr 0.001 --features given --batch 50 --fanout 3 "
+         "--edge-life 3 --sampling recent --blocks 2"),
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         train(0, cases[i], "--prefetch 0", "one");
         train(0, cases[i], "--prefetch 2", "ahead");
         assert_true(pipeline_apart("one", "ahead", EPOCHS) == 0);
-        for (int ranks = 2; ranks <= 3; ranks++) {
+        for (int ranks = 2; ranks <= 4; ranks++) {
+            if (ranks == 2 + (int)i % 3) continue;
             train(ranks, cases[i], "", "many");
             check_same("one", "many", cases[i], ranks);
         }
@@ -62,6 +92,19 @@ static void same_curve_on_ranks(void **state) {
         assert_true(json_number_value(json_object_get(bytes, "remote_features")) > 0);
         pipeline_drop(&r);
     }
+}
+
+/* Events that are repeated within a step, in a file whose cut numbers their sources otherwise. */
+static void same_curve_of_cuts(void **state) {
+    (void)state;
+    const char *edges = "--task edge --model sage --batch 100 --fanout 3,2 --epochs 5 --hidden 8";
+    pipeline_good(0, "generate payments -o uncut.h5 --nodes 200 --steps 8");
+    pipeline_good(0, "partition uncut.h5 -o cut.h5 --parts 5");
+    pipeline_good(0, "info uncut.h5");
+    assert_true(pipeline_said("29 repeated in a step"));
+    pipeline_good(0, "train uncut.h5 %s --report one", edges);
+    pipeline_good(3, "train cut.h5 %s --report many", edges);
+    check_same("one", "many", edges, 3);
 }
 
 /* The life of an edge and the way of drawing reach the sampler. */
@@ -74,7 +117,8 @@ static void settings_count(void **state) {
     char name[WAYS][8];
     for (int i = 0; i < WAYS; i++) {
         snprintf(name[i], sizeof name[i], "way%d", i);
-        train(0, "--model sage --features given --batch 64 --fanout 3,2", ways[i], name[i]);
+        train(0, "--task link --model sage --features given --batch 64 --fanout 3,2", ways[i],
+              name[i]);
         for (int k = 0; k < i; k++) {
             double d = pipeline_apart(name[k], name[i], EPOCHS);
             if (!(d > 1e-4)) fprintf(stderr, "# %s is %s: %g\n", ways[i], ways[k], d);
@@ -85,11 +129,12 @@ static void settings_count(void **state) {
 
 static void resumed_bits(void **state) {
     (void)state;
-    const char *sage = "--model sage --features given --batch 64 --fanout 3,2 --checkpoint c.h5";
+    const char *sage =
+        "--task link --model sage --features given --batch 64 --fanout 3,2 --checkpoint c.h5";
     train(0, sage, "", "whole");
     pipeline_good(0,
-                  "train moving.h5 --task link --eval-negatives 10 --epochs 2 --hidden 16 --seed 3 "
-                  "%s --report rest",
+                  "train moving.h5 --eval-negatives 10 --epochs 2 --hidden 16 --seed 3 %s "
+                  "--report rest",
                   sage);
     train(0, sage, "--resume c.h5", "rest");
     assert_true(pipeline_apart("whole", "rest", EPOCHS) == 0);
@@ -98,7 +143,7 @@ static void resumed_bits(void **state) {
 static void refusals(void **state) {
     (void)state;
     static const char *const wrong[][2] = {
-        {"moving.h5 --batch 8", "use --task link"},
+        {"moving.h5 --batch 8 --model gcn --task edge", "degrees differ from step to step"},
         {"moving.h5 --batch 8 --task link --model gcn", "degrees differ from step to step"},
         {"moving.h5 --batch 8 --task link --model sage --distribute time", "--distribute nodes"},
         {"moving.h5 --batch 8 --task link --model sage --history 2", "--protocol whole"},
@@ -113,10 +158,10 @@ static void refusals(void **state) {
 int main(int argc, char **argv) {
     if (argc < 2) return 1;
     pipeline_begin(argv[1]);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(whole_batches),
-                                       cmocka_unit_test(same_curve_on_ranks),
-                                       cmocka_unit_test(settings_count),
-                                       cmocka_unit_test(resumed_bits), cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_batches),      cmocka_unit_test(same_curve_on_ranks),
+        cmocka_unit_test(same_curve_of_cuts), cmocka_unit_test(settings_count),
+        cmocka_unit_test(resumed_bits),       cmocka_unit_test(refusals)};
     pipeline_graphs();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     pipeline_end();

@@ -65,8 +65,6 @@ flip_status flip_batch_check(const flip_settings *s) {
         why = "--norm batch takes its statistics over all nodes; use --norm layer";
     else if (s->features == FLIP_FEATURES_LEARNED)
         why = "--features learned are moved by whole epochs; use given features";
-    else if (s->task == FLIP_TASK_EDGE)
-        why = "--task edge has no sampled batches; node, link and regression have";
     else if (s->layers > FLIP_SAMPLE_LAYERS)
         why = "it has at most 8 layers";
     if (why)
@@ -120,9 +118,7 @@ static flip_status check_timeline(const flip_data *data) {
                                "--sampling recent: '%s' has one step, no neighbour is more recent "
                                "than another; use uniform",
                                s->graph);
-    if (s->task != FLIP_TASK_LINK)
-        why = "batches of a timeline are of pairs at their steps; use --task link";
-    else if (s->protocol != FLIP_PROTOCOL_WHOLE)
+    if (s->protocol != FLIP_PROTOCOL_WHOLE)
         why = "windows and live updates go step by step; use --protocol whole";
     else if (s->distribute != FLIP_DISTRIBUTE_NODES)
         why = "a batch has all steps; use --distribute nodes";
@@ -203,7 +199,10 @@ static growth grow(const flip_data *data, int64_t layers, const int32_t *fanout)
     growth g = {0};
     int64_t batch = strtoll(data->s.batch, NULL, 10), nodes = data->info->n_nodes * data->steps;
     int64_t items = batch < nodes ? batch : nodes, most = data->events.n;
-    int64_t ends = data->s.task == FLIP_TASK_LINK ? 2 * (1 + data->s.negatives) : 1;
+    const int64_t ends_of[] = {[FLIP_BATCH_NODES] = 1,
+                               [FLIP_BATCH_EDGES] = 2,
+                               [FLIP_BATCH_LINKS] = 2 * (1 + data->s.negatives)};
+    int64_t ends = ends_of[flip_batch_kind_of(data)];
     int64_t rows = items / flip_comm_size(data->comm) * ends;
     double degree = data->n_own > 0 ? (double)data->events.n / data->n_own : 0;
     g.rows[0] = rows < nodes ? rows : nodes;
@@ -286,7 +285,8 @@ static flip_var loss_of(flip_trainer *trainer, const flip_batch_slot *slot, flip
     if (data->s.task == FLIP_TASK_REGRESSION)
         return flip_squared_error(trainer->tape, y, slot->target, NULL, 0);
     y = flip_head_consume(trainer->head, trainer->tape, y, slot->pairs);
-    return flip_binary_cross_entropy(trainer->tape, y, &labels);
+    return data->s.task == FLIP_TASK_EDGE ? flip_cross_entropy(trainer->tape, y, &labels)
+                                          : flip_binary_cross_entropy(trainer->tape, y, &labels);
 }
 
 static flip_var forward(flip_trainer *trainer, const flip_batch_slot *slot) {

@@ -24,6 +24,14 @@ typedef struct flip_batch_rows {
     size_t room[5];        /* rows */
 } flip_batch_rows;
 
+/* What batches are made of. */
+typedef enum flip_batch_kind {
+    FLIP_BATCH_NODES, /* labelled nodes, each at its step */
+    FLIP_BATCH_EDGES, /* labelled events */
+    FLIP_BATCH_LINKS  /* true pairs with their non-edges, others every epoch */
+} flip_batch_kind;
+flip_batch_kind flip_batch_kind_of(const flip_data *data);
+
 /* One batch, complete: all that the trainer reads of it. Memory is used again. */
 typedef struct flip_batch_slot {
     flip_batch *batch;
@@ -33,10 +41,10 @@ typedef struct flip_batch_slot {
     flip_gid *seed;    /* [n_seeds] */
     int64_t *original; /* [n_seeds] */
     int32_t *step;     /* [n_seeds] on a timeline: the step behind the embedding's; else NULL */
-    int32_t *label;    /* of seeds, link: of pairs */
+    int32_t *label;    /* of seeds, edges and links: of pairs */
     flip_real *target; /* [n_seeds, n_classes] regression */
-    flip_gid *end;     /* link: rows of both ends among the seeds */
-    flip_pairs *pairs; /* link: of these rows */
+    flip_gid *end;     /* edges, links: rows of both ends among the seeds */
+    flip_pairs *pairs; /* edges, links: of these rows */
 } flip_batch_slot;
 
 /* Batches of an epoch on their way to the trainer. Batch k is in slot k % n_slots; between the
@@ -67,7 +75,8 @@ struct flip_batching {
     bool aggregates;   /* … and reads sums, which are made with the rows */
     flip_store *store; /* NULL without a cache: rows come as they are */
     int64_t n_items;
-    int64_t *item; /* node tasks: [n_items] own row; link: [n_items + 1] first pair in the set */
+    int64_t *item; /* nodes: [n_items] own row * steps + step; edges, links: [n_items + 1] first
+                      pair in the set */
 };
 
 /* Items that are the same in every epoch. Collective. */

@@ -91,15 +91,20 @@ flip_status flip_data_inputs(flip_data *data, int32_t block, const flip_real **x
     return FLIP_OK;
 }
 
+int64_t flip_data_row_of(const flip_data *data, int64_t node, int32_t step) {
+    const flip_layout *l = data->layout;
+    int32_t block;
+    flip_layout_chunk_of(l, step, &block);
+    return flip_data_block_row(data, block) + node * flip_layout_steps(l, block) + step -
+           flip_layout_first(l, block);
+}
+
 void flip_data_row(const flip_data *data, int64_t node, int32_t step, flip_real *to) {
     const flip_columns *f = &data->fixed, *m = &data->moving;
-    int32_t block;
     if (f->dim > 0) memcpy(to, f->values + node * f->dim, (size_t)f->dim * sizeof *to);
     if (m->dim == 0) return;
-    flip_layout_chunk_of(data->layout, step, &block);
-    int64_t row = flip_data_block_row(data, block) + node * flip_layout_steps(data->layout, block) +
-                  step - flip_layout_first(data->layout, block);
-    memcpy(to + f->dim, m->values + row * m->dim, (size_t)m->dim * sizeof *to);
+    memcpy(to + f->dim, m->values + flip_data_row_of(data, node, step) * m->dim,
+           (size_t)m->dim * sizeof *to);
 }
 
 void flip_data_release_inputs(flip_data *data) {

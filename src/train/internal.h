@@ -23,7 +23,7 @@ typedef struct flip_pair_set {
     flip_gid *u, *v;                  /* [n] global ids: source, destination */
     int32_t *step;                    /* [n] step of the embeddings, of the timeline */
     int32_t *label;                   /* [n] class, or 1 true pair, 0 non-edge */
-    int64_t *u_original, *v_original; /* [n] where drawn for batches, else NULL */
+    int64_t *u_original, *v_original; /* [n] where they are for batches, else NULL */
     int32_t n_blocks;
     int32_t *piece; /* [n_blocks + 1]: of block k, piece[k] … piece[k + 1] - 1, on all ranks */
     int64_t *first; /* [pieces + 1]: pairs of piece i from first[i] on */
@@ -54,7 +54,7 @@ flip_status flip_directory_find(const flip_directory *directory, int64_t n, cons
 /* A labelled or a true pair, with what places it. */
 typedef struct flip_pair_item {
     flip_gid u, v;
-    int64_t u_original, v_original; /* link */
+    int64_t u_original, v_original; /* link, and edge where it is for batches */
     int32_t step;                   /* of the event */
     int32_t label;                  /* edge: class */
     int32_t part;                   /* flip_part, -1 unused */
@@ -192,7 +192,10 @@ flip_status flip_data_fits(const flip_data *data, double count, const char *what
  * valid until the next block's, or NULL where there are none (learned, released). */
 flip_status flip_data_place_inputs(flip_data *data);
 flip_status flip_data_inputs(flip_data *data, int32_t block, const flip_real **x);
-/* to [in_dim]: what an own node has at a step of this rank's chunk, which is the whole timeline. */
+/* Where an own node at a step stands in the arrays of the time layout, of a rank that has the whole
+ * timeline. */
+int64_t flip_data_row_of(const flip_data *data, int64_t node, int32_t step);
+/* to [in_dim]: what an own node has at a step, likewise. */
 void flip_data_row(const flip_data *data, int64_t node, int32_t step, flip_real *to);
 /* Are several steps of a block set out from rows that stand once? */
 bool flip_data_sets_out(const flip_data *data, int32_t steps);

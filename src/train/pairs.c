@@ -206,21 +206,24 @@ static flip_status part_by_draw(flip_data *data, int8_t *part, const int64_t *so
 
 /* ---- edge classification ---- */
 
-/* The list of pairs, from the events that have a class and a split. */
-static flip_status list_edges(flip_data *data, const int8_t *part) {
+/* The list of pairs, from the events that have a class and a split. source: or NULL. */
+static flip_status list_edges(flip_data *data, const int8_t *part, const int64_t *source) {
     const flip_events *events = flip_graph_events(data->graph);
     const int32_t *label = flip_graph_event_labels(data->graph);
-    int64_t n = 0;
+    int64_t n = 0, first = data->rank_first[flip_comm_rank(data->comm)];
     for (int64_t e = 0; e < events->n; e++)
         n += part[e] >= 0 && label[e] >= 0;
     FLIP_TRY(flip_alloc(&data->pairs, (size_t)n, sizeof *data->pairs, "pairs"));
     for (int64_t e = 0; e < events->n; e++)
         if (part[e] >= 0 && label[e] >= 0)
-            data->pairs[data->n_pairs++] = (flip_pair_item){.u = events->src[e],
-                                                            .v = events->dst[e],
-                                                            .step = step_of(events, e),
-                                                            .label = label[e],
-                                                            .part = part[e]};
+            data->pairs[data->n_pairs++] =
+                (flip_pair_item){.u = events->src[e],
+                                 .v = events->dst[e],
+                                 .u_original = source ? source[e] : 0,
+                                 .v_original = data->original[events->dst[e] - first],
+                                 .step = step_of(events, e),
+                                 .label = label[e],
+                                 .part = part[e]};
     return FLIP_OK;
 }
 
@@ -240,14 +243,13 @@ flip_status flip_data_edge_pairs(flip_data *data) {
                          "sign or --label COLUMN",
                          data->s.graph);
     FLIP_TRY(flip_alloc(&part, (size_t)events->n, 1, "split of events"));
-    if (data->steps > 1) {
-        FLIP_TRY_GOTO(part_by_step(data, part));
-    } else {
+    if (data->steps == 1 || flip_settings_batched(&data->s)) {
         FLIP_TRY_GOTO(flip_alloc(&source, (size_t)events->n, sizeof *source, "sources"));
         FLIP_TRY_GOTO(source_originals(data, source));
-        FLIP_TRY_GOTO(part_by_draw(data, part, source, 60, 20));
     }
-    FLIP_TRY_GOTO(list_edges(data, part));
+    FLIP_TRY_GOTO(data->steps > 1 ? part_by_step(data, part)
+                                  : part_by_draw(data, part, source, 60, 20));
+    FLIP_TRY_GOTO(list_edges(data, part, source));
 done:
     flip_free(part);
     flip_free(source);
@@ -378,6 +380,7 @@ done:
 static flip_status fill_edge_set(flip_data *data, flip_part p) {
     flip_pair_set *set = &data->set[p];
     const flip_layout *layout = data->layout;
+    const bool batched = p == FLIP_PART_TRAIN && flip_settings_batched(&data->s);
     int64_t *at;
     int32_t k;
     FLIP_TRY(flip_alloc_zero(&at, (size_t)layout->n_blocks + 1, sizeof *at, "pairs of blocks"));
@@ -394,6 +397,11 @@ static flip_status fill_edge_set(flip_data *data, flip_part p) {
     FLIP_TRY_GOTO(flip_alloc(&set->v, (size_t)set->n, sizeof *set->v, "pairs"));
     FLIP_TRY_GOTO(flip_alloc(&set->step, (size_t)set->n, sizeof *set->step, "pairs"));
     FLIP_TRY_GOTO(flip_alloc(&set->label, (size_t)set->n, sizeof *set->label, "pairs"));
+    if (batched) {
+        size_t n = (size_t)set->n;
+        FLIP_TRY_GOTO(flip_alloc(&set->u_original, n, sizeof *set->u_original, "pairs"));
+        FLIP_TRY_GOTO(flip_alloc(&set->v_original, n, sizeof *set->v_original, "pairs"));
+    }
     for (int64_t i = 0; i < data->n_pairs; i++) {
         const flip_pair_item *item = &data->pairs[i];
         if (item->part != (int)p) continue;
@@ -403,9 +411,13 @@ static flip_status fill_edge_set(flip_data *data, flip_part p) {
         set->v[to] = item->v;
         set->step[to] = item->step;
         set->label[to] = item->label;
+        if (!batched) continue;
+        set->u_original[to] = item->u_original;
+        set->v_original[to] = item->v_original;
     }
     data->n_items[p] = set->n;
-    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout, -1, p != FLIP_PART_TRAIN));
+    /* batches train on pairs of their own */
+    FLIP_TRY_GOTO(flip_pair_set_plan(set, layout, -1, p != FLIP_PART_TRAIN || batched));
 done:
     flip_free(at);
     return status;

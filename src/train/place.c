@@ -95,7 +95,7 @@ static flip_status find_train_blocks(flip_data *data) {
     FLIP_TRY(flip_alloc_zero(&data->train_items, (size_t)l->n_blocks, sizeof *items, "items"));
     items = data->train_items;
     for (int32_t k = 0; k < l->n_blocks; k++) {
-        if (set->first) items[k] += set->first[k + 1] - set->first[k]; /* one piece */
+        if (set->first) items[k] += set->first[set->piece[k + 1]] - set->first[set->piece[k]];
         for (int64_t i = flip_data_block_row(data, k); mask && i < flip_data_block_row(data, k + 1);
              i++)
             items[k] += mask[i];

@@ -59,6 +59,8 @@ static const struct rule {
     {"features/values", FLIP_TYPE_F32, FLIP_TYPE_F32, "***", NULL},
     {"features/codes", FLIP_TYPE_U8, FLIP_TYPE_U8, "N*0", "features/codec"},
     {"features/codec", FLIP_TYPE_U8, FLIP_TYPE_U8, "*00", "features/codes"},
+    {"features/refinement", FLIP_TYPE_U8, FLIP_TYPE_U8, "N*0", "features/refinement_codec"},
+    {"features/refinement_codec", FLIP_TYPE_U8, FLIP_TYPE_U8, "*00", "features/refinement"},
     {"labels/class", FLIP_TYPE_I32, FLIP_TYPE_I32, "*00", NULL},
     {"labels/node", FLIP_TYPE_I64, FLIP_TYPE_I64, "*00", "labels/step"},
     {"labels/step", FLIP_TYPE_I32, FLIP_TYPE_I32, "*00", "labels/node"},
@@ -458,34 +460,43 @@ done:
 }
 
 /* Every code has a place in the codec's tables. */
-static flip_status check_codes(check *c) {
-    flip_codec *codec;
+static flip_status check_level(check *c, const flip_codec *codec, const char *name) {
     uint8_t *window = NULL;
     flip_status status;
-    if (has(c, "features/values") || has(c, "features/indptr"))
-        return FLIP_FAIL(FLIP_ERROR_INPUT,
-                         "'%s' has features both packed and as values; expected one kind; " REMEDY,
-                         c->path);
-    FLIP_TRY(flip_container_codec(&codec, c->reader));
     size_t stride = flip_codec_stride(codec);
     const int64_t most = (int64_t)((1 << 21) / stride) + 1;
     FLIP_TRY_GOTO(flip_alloc(&window, (size_t)most, stride, "packed rows"));
     for (int64_t first = 0; first < c->n_nodes; first += most) {
         int64_t n = c->n_nodes - first < most ? c->n_nodes - first : most;
-        FLIP_TRY_GOTO(
-            flip_reader_rows(c->reader, "features/codes", FLIP_TYPE_U8, first, n, window));
+        FLIP_TRY_GOTO(flip_reader_rows(c->reader, name, FLIP_TYPE_U8, first, n, window));
         FLIP_TRY_GOTO(flip_codec_check_codes(codec, n, window, first));
     }
-    passed(c, "features/codes", "%lld rows of %zu bytes fit codec %s", (long long)c->n_nodes,
-           stride, flip_codec_name(codec));
+    passed(c, name, "%lld rows of %zu bytes fit codec %s", (long long)c->n_nodes, stride,
+           flip_codec_name(codec));
 done:
     flip_free(window);
+    return status;
+}
+
+static flip_status check_codes(check *c) {
+    flip_codec *codec = NULL, *refinement = NULL;
+    flip_status status;
+    if (has(c, "features/values") || has(c, "features/indptr"))
+        return FLIP_FAIL(FLIP_ERROR_INPUT,
+                         "'%s' has features both packed and as values; expected one kind; " REMEDY,
+                         c->path);
+    FLIP_TRY_GOTO(flip_container_codec(&codec, c->reader));
+    FLIP_TRY_GOTO(flip_container_refinement(&refinement, c->reader, codec));
+    status = check_level(c, codec, "features/codes");
+    if (status == FLIP_OK && refinement) status = check_level(c, refinement, "features/refinement");
+done:
     flip_codec_destroy(&codec);
+    flip_codec_destroy(&refinement);
     return status;
 }
 
 static flip_status check_features(check *c) {
-    if (has(c, "features/codes")) return check_codes(c);
+    if (has(c, "features/codes") || has(c, "features/refinement")) return check_codes(c);
     bool sparse = has(c, "features/indices"), changing = has(c, "features/node");
     if (sparse && changing)
         return FLIP_FAIL(

@@ -276,15 +276,29 @@ done:
 /* ---- features ---- */
 
 static flip_status survey_codes(flip_survey *s, const flip_reader *reader) {
-    flip_codec *codec;
+    flip_codec *codec, *refinement;
     FLIP_TRY(flip_container_codec(&codec, reader));
+    flip_status status = flip_container_refinement(&refinement, reader, codec);
+    if (status != FLIP_OK) {
+        flip_codec_destroy(&codec);
+        return status;
+    }
     s->features = FLIP_SURVEY_PACKED;
     snprintf(s->codec, sizeof s->codec, "%s", flip_codec_name(codec));
     s->code_bytes = (int64_t)flip_codec_stride(codec);
     s->table_bytes = (int64_t)flip_codec_table_bytes(codec);
     s->decoded_columns = flip_codec_packing(codec)->dim;
     s->n_feature_rows = s->n_nodes;
+    if (refinement) {
+        snprintf(s->codec, sizeof s->codec, "%s+%s", flip_codec_name(codec),
+                 flip_codec_name(refinement));
+        s->refinement_bytes = (int64_t)flip_codec_stride(refinement);
+        s->table_bytes += (int64_t)flip_codec_table_bytes(refinement);
+    }
     flip_codec_destroy(&codec);
+    flip_codec_destroy(&refinement);
+    if (s->refinement_bytes > 0)
+        FLIP_TRY(flip_reader_attribute_f64(reader, "features", "refined_error", &s->refined_error));
     FLIP_TRY(flip_reader_attribute_i64(reader, "features", "n_columns", &s->n_features));
     FLIP_TRY(flip_reader_attribute_i64(reader, "features", "native_bytes", &s->native_bytes));
     FLIP_TRY(flip_reader_attribute_f64(reader, "features", "relative_error", &s->relative_error));

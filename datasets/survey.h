@@ -57,10 +57,11 @@ typedef struct flip_survey {
     bool feature_ones; /* sparse, without values */
     double feature_least, feature_most;
     /* packed: */
-    char codec[64], feature_norm[16];
-    int64_t code_bytes, table_bytes, native_bytes; /* of a row; of the codec; before */
+    char codec[112], feature_norm[16];             /* of two levels: both names, joined by + */
+    int64_t code_bytes, table_bytes, native_bytes; /* of a row; of the codecs; before */
+    int64_t refinement_bytes;                      /* of a row's second level; 0 = there is none */
     int32_t decoded_columns;
-    double relative_error;
+    double relative_error, refined_error; /* with the second level */
     int64_t n_targets;
 
     bool labelled, labels_change;

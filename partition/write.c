@@ -43,7 +43,10 @@ static flip_status copy_one(flip_mover *m, const char *name) {
 static flip_status move_features(flip_mover *m) {
     if (flip_reader_has(m->reader, "features/codes")) {
         FLIP_TRY(move_one(m, "features/codes"));
-        return copy_one(m, "features/codec");
+        if (flip_reader_has(m->reader, "features/refinement"))
+            FLIP_TRY(move_one(m, "features/refinement"));
+        FLIP_TRY(copy_one(m, "features/codec"));
+        return copy_one(m, "features/refinement_codec");
     }
     if (!flip_reader_has(m->reader, "features/indptr"))
         return move_group(m, "features/node", "features/step", "features/values");
@@ -106,16 +109,37 @@ static flip_status write_original(flip_mover *m) {
                             0, 0, m->p->order + first);
 }
 
-static const char *const known[] = {"events/indptr",   "events/src",       "events/step",
-                                    "events/weight",   "events/label",     "events/label_names",
-                                    "features/values", "features/indptr",  "features/indices",
-                                    "features/node",   "features/step",    "labels/class",
-                                    "labels/node",     "labels/step",      "labels/names",
-                                    "targets/values",  "targets/node",     "targets/step",
-                                    "splits",          "nodes/original",   "nodes/name_ptr",
-                                    "nodes/name",      "nodes/number",     "parts/first",
-                                    "negatives/step",  "negatives/source", "negatives/destination",
-                                    "features/codes",  "features/codec"};
+static const char *const known[] = {"events/indptr",
+                                    "events/src",
+                                    "events/step",
+                                    "events/weight",
+                                    "events/label",
+                                    "events/label_names",
+                                    "features/values",
+                                    "features/indptr",
+                                    "features/indices",
+                                    "features/node",
+                                    "features/step",
+                                    "labels/class",
+                                    "labels/node",
+                                    "labels/step",
+                                    "labels/names",
+                                    "targets/values",
+                                    "targets/node",
+                                    "targets/step",
+                                    "splits",
+                                    "nodes/original",
+                                    "nodes/name_ptr",
+                                    "nodes/name",
+                                    "nodes/number",
+                                    "parts/first",
+                                    "negatives/step",
+                                    "negatives/source",
+                                    "negatives/destination",
+                                    "features/codes",
+                                    "features/codec",
+                                    "features/refinement",
+                                    "features/refinement_codec"};
 
 /* A dataset that this file does not know cannot be renumbered, and must not be lost in silence. */
 static flip_status check_known(const flip_reader *reader) {

@@ -114,9 +114,10 @@ static void expect_same_file(const char *a, const char *b) {
 
 static void same_bytes(void **state) {
     (void)state;
-    static const char *const codecs[] = {"lloyd:4", "dither:2", "klt:1.9",
-                                         "near:1",  "pq:5x16",  "opq:8x64"};
-    for (int k = 0; k < 6; k++) {
+    static const char *const codecs[] = {"lloyd:4",         "dither:2",      "klt:1.9",
+                                         "near:1",          "pq:5x16",       "opq:8x64",
+                                         "pq:5x16+lloyd:2", "klt:2+dither:4"};
+    for (int k = 0; k < 8; k++) {
         compress(world, "graph", "here", named(codecs[k]));
         if (rank == 0) {
             compress(alone, "graph", "alone", named(codecs[k]));
@@ -180,6 +181,82 @@ static void shards(void **state) {
     check_shard("parts", "dither:2"); /* dither by original ids: the same codes in parts */
     compress(world, "parts_plain", "parts_dither", named("dither:2"));
     check_shard("parts_dither", "dither:2"); /* compressed after it was cut */
+    if (rank == 0) CHECK_OK(flip_container_check(path_of("parts"), NULL));
+    MPI_Barrier(MPI_COMM_WORLD);
+}
+
+/* ---- two levels -----------------------------------------------------------------------------
+ */
+
+/* Own rows of `packed`, coarse and refined, against rows of `graph`: squared errors of both. */
+static void errors_of(const char *packed, double error[2]) {
+    flip_graph *graph = NULL, *whole = NULL;
+    CHECK_OK(flip_graph_open(&graph, world, path_of(packed), NULL));
+    CHECK_OK(flip_graph_open(&whole, alone, path_of("graph"), NULL));
+    const flip_codec *c = flip_graph_codec(graph), *r = flip_graph_refinement_codec(graph);
+    CHECK(c && r && flip_graph_about(graph)->refinement_bytes == (int32_t)flip_codec_stride(r),
+          "%s has two levels", packed);
+    int32_t n = flip_graph_n_own(graph);
+    const int64_t *original = flip_graph_original(graph);
+    float *x = malloc(sizeof *x * DIM * (size_t)(n + 1)), *left = malloc(sizeof *x * DIM),
+          back[DIM], more[DIM];
+    uint8_t again[64];
+    error[0] = error[1] = 0;
+    for (int32_t v = 0; v < n; v++) {
+        const uint8_t *codes = flip_graph_codes(graph) + (size_t)v * flip_codec_stride(c);
+        const uint8_t *fine = flip_graph_refinement(graph) + (size_t)v * flip_codec_stride(r);
+        for (int32_t j = 0; j < DIM; j++)
+            x[j] = (float)flip_graph_features(whole)[original[v] * DIM + j];
+        CHECK_OK(flip_codec_decode(c, 1, codes, original + v, back));
+        CHECK_OK(flip_codec_decode(r, 1, fine, original + v, more));
+        CHECK_OK(flip_codec_residual(c, 1, x, original + v, codes, left));
+        CHECK_OK(flip_codec_encode(r, 1, left, original + v, again));
+        CHECK(memcmp(again, fine, flip_codec_stride(r)) == 0, "%s: refinement of node %lld", packed,
+              (long long)original[v]);
+        for (int32_t j = 0; j < DIM; j++) {
+            CHECK(left[j] == x[j] - back[j], "what is left of column %d", j);
+            error[0] += (double)left[j] * (double)left[j];
+            error[1] += pow((double)x[j] - (double)back[j] - (double)more[j], 2);
+        }
+    }
+    CHECK_OK(flip_comm_sum_f64(world, error, 2));
+    free(x);
+    free(left);
+    flip_graph_close(&graph);
+    flip_graph_close(&whole);
+}
+
+/* The second level is of what the first leaves, in every shard and through a partition; it takes
+ * the error that was told, and the bytes. */
+static void two_levels(void **state) {
+    (void)state;
+    flip_compressed out = compress(world, "graph", "levels", named("pq:4x16+dither:4"));
+    double error[2], cut[2];
+    errors_of("levels", error);
+    CHECK(error[1] < error[0] / 20, "errors %g, %g", error[0], error[1]);
+    if (rank == 0) {
+        const flip_compress_trial *c = &out.trial[out.chosen], *r = &out.trial[out.refinement];
+        double told = r->error / c->error, found = error[1] / error[0];
+        CHECK(out.n_trials == 2 && out.refinement == 1, "%d trials", out.n_trials);
+        CHECK(told < 2 * found && found < 2 * told, "told %g, found %g", told, found);
+        CHECK(out.stored_bytes == NODES * (int64_t)(c->row_bytes + r->row_bytes) +
+                                      (int64_t)(c->table_bytes + r->table_bytes),
+              "%lld bytes", (long long)out.stored_bytes);
+        CHECK_OK(flip_container_check(path_of("levels"), NULL));
+    }
+    compress(world, "parts_plain", "levels", named("pq:4x16+dither:4"));
+    errors_of("levels", cut);
+    CHECK(fabs(cut[1] - error[1]) < 1e-9 * error[1], "in parts %g, not %g", cut[1], error[1]);
+    flip_partition_params params = FLIP_PARTITION_DEFAULTS;
+    flip_partition *parts = NULL;
+    flip_reader *reader = NULL;
+    CHECK_OK(flip_reader_open(&reader, world, path_of("levels"), "graph"));
+    CHECK_OK(flip_partition_compute(&parts, world, reader, &params));
+    CHECK_OK(flip_partition_write(world, reader, parts, &params, path_of("parts")));
+    flip_partition_destroy(&parts);
+    flip_reader_close(&reader);
+    errors_of("parts", cut);
+    CHECK(fabs(cut[1] - error[1]) < 1e-9 * error[1], "cut again %g, not %g", cut[1], error[1]);
     if (rank == 0) CHECK_OK(flip_container_check(path_of("parts"), NULL));
     MPI_Barrier(MPI_COMM_WORLD);
 }
@@ -299,6 +376,17 @@ static void few_rows(void **state) {
 /* ---- refusals -------------------------------------------------------------------------------
  */
 
+/* A second level for write_codes: codes [4, stride] and codec bytes, or none. */
+static struct {
+    int64_t stride, n_codec;
+    const uint8_t *codes, *codec;
+} refinement;
+
+static void write_bytes(flip_writer *w, const char *name, int64_t n, int64_t width,
+                        const uint8_t *bytes) {
+    if (bytes) CHECK_OK(flip_writer_rows(w, name, FLIP_TYPE_U8, FLIP_TYPE_U8, n, width, 0, bytes));
+}
+
 /* A file of four nodes with these codes [4, stride] and codec bytes. */
 static void write_codes(const char *name, int64_t stride, const uint8_t *codes,
                         const uint8_t *codec, int64_t n_codec, int64_t columns) {
@@ -313,11 +401,10 @@ static void write_codes(const char *name, int64_t stride, const uint8_t *codes,
     CHECK_OK(flip_writer_attribute_i64(w, "features", "n_columns", columns));
     CHECK_OK(flip_writer_rows(w, "events/indptr", FLIP_TYPE_I64, FLIP_TYPE_I64, 5, 0, 0, zeros));
     CHECK_OK(flip_writer_rows(w, "events/src", FLIP_TYPE_I32, FLIP_TYPE_I32, 0, 0, 0, none));
-    CHECK_OK(
-        flip_writer_rows(w, "features/codes", FLIP_TYPE_U8, FLIP_TYPE_U8, 4, stride, 0, codes));
-    if (codec)
-        CHECK_OK(flip_writer_rows(w, "features/codec", FLIP_TYPE_U8, FLIP_TYPE_U8, n_codec, 0, 0,
-                                  codec));
+    write_bytes(w, "features/codes", 4, stride, codes);
+    write_bytes(w, "features/codec", n_codec, 0, codec);
+    write_bytes(w, "features/refinement", 4, refinement.stride, refinement.codes);
+    write_bytes(w, "features/refinement_codec", refinement.n_codec, 0, refinement.codec);
     CHECK_OK(flip_writer_commit(w));
     flip_writer_destroy(&w);
 }
@@ -377,6 +464,59 @@ static void refused(void **state) {
     flip_reader_close(&reader);
 }
 
+/* A second level of other columns, of another width, of a rotating codec, cut off, alone, with
+ * codes that its tables do not have. */
+static void refused_levels(void **state) {
+    (void)state;
+    if (rank != 0) return;
+    static const struct {
+        const char *codec;
+        int32_t dim;
+        int64_t stride, cut;
+        const char *words;
+    } cases[] = {
+        {"lloyd:4", 5, 3, 0, NULL},
+        {"lloyd:4", 6, 3, 0, "lloyd:4 refines 6 columns, uniform:8 decodes to 5"},
+        {"lloyd:4", 5, 2, 0, "features/refinement: rows of 2 bytes, codec lloyd:4 makes 3"},
+        {"klt:4", 5, 2, 0, "klt:4 cannot refine another codec"},
+        {"lloyd:4", 5, 3, 1, "codec table: lloyd:4: levels"},
+        {"lloyd:4", 5, 3, -1, "has features/refinement but not features/codes"},
+        {"lloyd:4", 5, 3, -2, "features/refinement but not features/refinement_codec"},
+        {"lloyd:4", 5, 3, -3, "codes of row 1 do not fit codec lloyd:4"},
+    };
+    float x[40 * 6];
+    for (int i = 0; i < 240; i++)
+        x[i] = (float)((i * 37) % 101);
+    flip_codec *coarse = NULL;
+    uint8_t codes[4 * 5] = {0}, *bytes = NULL;
+    size_t n = 0;
+    CHECK_OK(flip_codec_train(&coarse, "uniform:8", 5, 40, x, 1, NULL, NULL));
+    CHECK_OK(flip_codec_to_bytes(coarse, &bytes, &n));
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        flip_codec *fine = NULL;
+        uint8_t *more = NULL, zeros[4 * 8] = {0};
+        size_t m = 0;
+        int64_t how = cases[k].cut;
+        CHECK_OK(flip_codec_train(&fine, cases[k].codec, cases[k].dim, 40, x, 1, NULL, NULL));
+        CHECK_OK(flip_codec_to_bytes(fine, &more, &m));
+        if (how == -3) zeros[5] = 0xf0; /* bits behind the fifth code of row 1 */
+        refinement.codes = zeros;
+        refinement.stride = cases[k].stride;
+        refinement.codec = how == -2 ? NULL : more;
+        refinement.n_codec = (int64_t)m - (how > 0 ? how : 0);
+        write_codes("bad", 5, how == -1 ? NULL : codes, how == -1 ? NULL : bytes, (int64_t)n, 5);
+        if (cases[k].words)
+            expect_refused(cases[k].words);
+        else
+            CHECK_OK(flip_container_check(path_of("bad"), NULL));
+        flip_free(more);
+        flip_codec_destroy(&fine);
+    }
+    memset(&refinement, 0, sizeof refinement);
+    flip_free(bytes);
+    flip_codec_destroy(&coarse);
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     CHECK_OK(flip_comm_create(&world, MPI_COMM_WORLD));
@@ -403,15 +543,16 @@ int main(int argc, char **argv) {
     flip_partition_destroy(&parts);
     flip_reader_close(&reader);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bytes), cmocka_unit_test(shards),   cmocka_unit_test(exact),
-        cmocka_unit_test(budgets),    cmocka_unit_test(few_rows), cmocka_unit_test(refused),
+        cmocka_unit_test(same_bytes), cmocka_unit_test(shards),         cmocka_unit_test(exact),
+        cmocka_unit_test(budgets),    cmocka_unit_test(few_rows),       cmocka_unit_test(refused),
+        cmocka_unit_test(two_levels), cmocka_unit_test(refused_levels),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Barrier(MPI_COMM_WORLD);
     if (rank == 0) {
         static const char *const names[] = {
-            "graph",       "here",         "alone", "threads", "klt",    "dither", "parts",
-            "parts_plain", "parts_dither", "words", "packed",  "budget", "bad",    "once"};
+            "graph",        "here",  "alone",  "threads", "klt", "dither", "parts", "parts_plain",
+            "parts_dither", "words", "packed", "budget",  "bad", "once",   "levels"};
         for (size_t i = 0; i < sizeof names / sizeof *names; i++)
             unlink(path_of(names[i]));
         rmdir(folder);

@@ -48,6 +48,8 @@
  *                   for models that sum along edges; needs those means (flip_codec_train_near)
  *   sparse[:L[:V]]  exact; L non-zero columns a row at most, V bits a value: 32, 8 (a table) or 0
  *                   (all are 1); what is left out is taken from the sample
+ * Two of them joined, COARSE+REFINEMENT (pq:16x256+lloyd:2): a second code of each row, of what the
+ * first leaves, kept and moved apart from it; who has both adds what they decode to.
  * Rows are float32 in every build. A rotation is not undone when decoding: the model learns its
  * first layer in the rotated space (mean(R x) = R mean(x)). flip_codec_rotation gives R for those
  * who need the original columns.
@@ -137,7 +139,7 @@ flip_status flip_codec_train(flip_codec **codec, const char *name, int32_t dim, 
 flip_status flip_codec_train_near(flip_codec **codec, double *strength, const char *name,
                                   int32_t dim, int64_t n, const float *sample, const float *beside,
                                   flip_codec_progress progress, void *progress_data);
-/* Is this a codec's name? Refuses it in words where not. */
+/* Is this the name of a codec, or of two levels? Refuses it in words where not. */
 flip_status flip_codec_check_name(const char *name);
 void flip_codec_destroy(flip_codec **codec);
 const char *flip_codec_name(const flip_codec *codec);
@@ -174,6 +176,20 @@ flip_status flip_codec_check_codes(const flip_codec *codec, int64_t n, const uin
  * where there are fewer columns, or more than 1024 (nothing is measured then). */
 flip_status flip_codec_spectrum(double *share, int32_t n_shares, const float *x, int64_t n,
                                 int32_t dim);
+
+/* ---- two levels: x ~ decode(coarse codes) + decode(refinement) ---- */
+
+enum { FLIP_CODEC_NAME = 48 }; /* bytes of a codec's name, its end included */
+/* "COARSE+REFINEMENT" taken apart; refinement "" where there is one level. Refuses what is no name,
+ * and refinements that rotate or are sparse: levels are added column by column. */
+flip_status flip_codec_split(const char *name, char coarse[FLIP_CODEC_NAME],
+                             char refinement[FLIP_CODEC_NAME]);
+/* What codes leave of rows [n, dim_in], in the columns they decode to: out [n, packing.dim], the
+ * rows of the refinement. Local; refused where the rotation was dropped. */
+flip_status flip_codec_residual(const flip_codec *codec, int64_t n, const float *rows,
+                                const int64_t *key, const uint8_t *codes, float *out);
+/* Can what the second decodes to be added to what the first does? Refuses it by name. */
+flip_status flip_codec_check_refinement(const flip_codec *coarse, const flip_codec *refinement);
 
 /* ---- tables as bytes: for files and broadcasts ---- */
 

@@ -4,8 +4,10 @@
  *                                      └───────────────▶ the chosen codec
  *     every rank: its rows ──encode──▶ features/codes, the rest of the file as it is
  *
- * Stored bytes are codes, tables and padding; the ratio is to the native type, the smaller of dense
- * float32 and CSR. The file does not depend on the number of ranks and threads.
+ * A codec of two levels, COARSE+REFINEMENT, also writes features/refinement: codes of what the
+ * coarse ones leave of each row. Stored bytes are codes, tables and padding, of both; the ratio is
+ * to the native type, the smaller of dense float32 and CSR. The file does not depend on the number
+ * of ranks and threads.
  */
 #ifndef FLIPBOOK_COMPRESS_H
 #define FLIPBOOK_COMPRESS_H
@@ -23,7 +25,7 @@ typedef enum flip_compress_norm {
 } flip_compress_norm;
 
 typedef struct flip_compress_params {
-    const char *codec; /* a name (codec.h), or NULL: */
+    const char *codec; /* a name (codec.h), of one level or two, or NULL: */
     double budget;     /* the best codec of at least this ratio */
     flip_compress_norm norm;
     bool keep_rotation; /* else it is left out: training does not need it, new rows would */
@@ -52,6 +54,7 @@ typedef struct flip_compressed {
     int64_t learned, held; /* rows */
     flip_compress_trial trial[FLIP_COMPRESS_TRIALS];
     int32_t n_trials, chosen;
+    int32_t refinement; /* the trial of the second level, measured with both; 0 = there is none */
     /* share of the variance in the first 1, 2, 4 … 128 principal axes; NaN where there are fewer or
      * they were not measured (more than 1024 columns) */
     double spectrum[FLIP_COMPRESS_AXES];

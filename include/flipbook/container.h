@@ -37,7 +37,9 @@
  *                     (flip_codec_to_bytes) that reads them, keyed by nodes/original. Attributes of
  *                     the group: n_columns (of rows before encoding), norm ("row", "none": what was
  *                     done to them), native_bytes (of the features as they came: the smaller of
- *                     dense float32 and CSR), relative_error (on rows held out)
+ *                     dense float32 and CSR), relative_error (on rows held out). Beside them,
+ * perhaps: features/refinement uint8 [N, stride], features/refinement_codec uint8 [bytes]: the
+ * second level, codes of what the first leaves; attribute refined_error, with both
  *
  *   labels/class      int32 [N], -1 none; or labels/node int64 [R], labels/step, labels/class [R]
  *   labels/names      uint8 [bytes]  the class names, a line each
@@ -157,6 +159,9 @@ flip_status flip_container_copy_dataset(flip_writer *writer, const flip_reader *
 /* Local. The codec of features/codes, the caller's; NULL where the file has none. Refuses tables
  * that do not fit, by name, and codes of another width. */
 flip_status flip_container_codec(flip_codec **codec, const flip_reader *reader);
+/* The same of features/refinement, which adds to what `coarse` decodes to. */
+flip_status flip_container_refinement(flip_codec **refinement, const flip_reader *reader,
+                                      const flip_codec *coarse);
 
 /* Everything `flipbook check` tests of a graph: hashes, schema, ranges, order, sums. Local, one
  * process; memory is a few MiB and a bit a node. n_checks (may be NULL): how many passed. Kinds

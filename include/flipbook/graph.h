@@ -94,6 +94,7 @@ typedef struct flip_graph_info {
     bool features_binary, features_negative; /* all 0 or 1; one is below 0 */
     int32_t code_bytes; /* of a packed row of features; 0 = they are not packed. n_features is then
                            the codec's dim: what a decoded row has */
+    int32_t refinement_bytes; /* of its second level; 0 = there is one level */
 } flip_graph_info;
 
 typedef struct flip_graph_params {
@@ -145,6 +146,10 @@ const flip_real *flip_graph_features(const flip_graph *graph);
  * they are. flip_graph_release_features frees the codes, the codec stays. */
 const uint8_t *flip_graph_codes(const flip_graph *graph);
 const flip_codec *flip_graph_codec(const flip_graph *graph);
+/* Their second level [n_own, info.refinement_bytes], and its codec; NULL where there is one level.
+ */
+const uint8_t *flip_graph_refinement(const flip_graph *graph);
+const flip_codec *flip_graph_refinement_codec(const flip_graph *graph);
 /* [n_own], or [n_own, steps] where labels change (a label holds until the next); -1 none; NULL */
 const int32_t *flip_graph_labels(const flip_graph *graph);
 /* [n_own, steps, n_targets]; NaN none, nothing carried over; NULL */

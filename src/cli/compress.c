@@ -25,7 +25,9 @@ const char flip_help_compress[] =
     "                    lloyd:K:shared, bifeat:K (K = 1, 2, 4, 8 bits a value); klt:B (principal\n"
     "                    axes, B bits a value on average, 0.5 or 1.9 will do); near:B (the\n"
     "                    axes that neighbours share); pq:WxL, opq:WxL,\n"
-    "                    bifeat-vq:WxL (blocks of W columns, L entries); sparse (exact)\n"
+    "                    bifeat-vq:WxL (blocks of W columns, L entries); sparse (exact).\n"
+    "                    COARSE+REFINEMENT (pq:16x256+lloyd:2): two levels, the second of what\n"
+    "                    the first leaves; training reads it where --refine says\n"
     "  --budget RATIO    16x: tries the codecs that fit 1/16 of the native bytes, tables counted,\n"
     "                    and takes the one of least error on rows held out; near:B where\n"
     "                    neighbours' rows go together and not all axes fit\n"
@@ -156,12 +158,18 @@ static void tell(const command *c, const flip_compressed *r) {
     printf("\n%s: %s columns in %s bytes a row%s\n", t->codec, flip_grouped(r->n_columns).s,
            flip_grouped((int64_t)t->row_bytes).s,
            r->row_normalised ? ", rows divided by their sums before" : "");
-    printf("stored     %s = %s rows x %zu + tables %s; 1/%.2f of the native %s (%s)\n",
+    printf("stored     %s = %s rows x %zu + tables %s%s; 1/%.2f of the native %s (%s)\n",
            flip_byte_words((double)r->stored_bytes).s, flip_grouped(r->n_nodes).s, t->row_bytes,
-           flip_byte_words((double)t->table_bytes).s,
+           flip_byte_words((double)t->table_bytes).s, r->refinement > 0 ? " + refinement" : "",
            (double)r->native_bytes / (double)r->stored_bytes,
            flip_byte_words((double)r->native_bytes).s,
            r->native_bytes == r->csr_bytes ? "CSR" : "float32");
+    if (r->refinement > 0) {
+        const flip_compress_trial *f = &r->trial[r->refinement];
+        printf("refinement %s in %zu bytes a row = %s + tables %s; with it error %.4g\n", f->codec,
+               f->row_bytes, flip_byte_words((double)r->n_nodes * (double)f->row_bytes).s,
+               flip_byte_words((double)f->table_bytes).s, f->error);
+    }
     printf("error      %.4g of the variance, on %s rows held out; learned from %s\n", t->error,
            flip_grouped(r->held).s, flip_grouped(r->learned).s);
     print_spectrum(r);
@@ -197,6 +205,13 @@ static void tell_json(const command *c, const flip_compressed *r) {
         "row_normalised", r->row_normalised, "learned", (json_int_t)r->learned, "held",
         (json_int_t)r->held, "learn_seconds", r->learn_seconds, "encode_seconds", r->encode_seconds,
         "spectrum", spectrum, "trials", trials);
+    if (r->refinement > 0) {
+        const flip_compress_trial *f = &r->trial[r->refinement];
+        json_object_set_new(all, "refinement",
+                            json_pack("{s:s, s:I, s:I, s:o}", "codec", f->codec, "row_bytes",
+                                      (json_int_t)f->row_bytes, "table_bytes",
+                                      (json_int_t)f->table_bytes, "error", number(f->error)));
+    }
     char *text = json_dumps(all, JSON_PRESERVE_ORDER);
     if (text) puts(text);
     free(text);

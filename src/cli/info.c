@@ -227,7 +227,7 @@ static void print_overlap(const flip_survey *s) {
 }
 
 static void print_packed(const flip_survey *s) {
-    int64_t stored = s->n_nodes * s->code_bytes + s->table_bytes;
+    int64_t stored = s->n_nodes * (s->code_bytes + s->refinement_bytes) + s->table_bytes;
     printf(" by %s, %s columns%s in %s bytes a row, tables %s bytes: 1/%.2f of %s; relative error "
            "%.4g",
            s->codec, flip_grouped(s->n_features).s,
@@ -235,6 +235,9 @@ static void print_packed(const flip_survey *s) {
            flip_grouped(s->code_bytes).s, flip_grouped(s->table_bytes).s,
            stored > 0 ? (double)s->native_bytes / (double)stored : 0,
            flip_byte_words((double)s->native_bytes).s, s->relative_error);
+    if (s->refinement_bytes > 0)
+        printf(", with %s bytes of refinement a row %.4g", flip_grouped(s->refinement_bytes).s,
+               s->refined_error);
 }
 
 static void print_features(const flip_survey *s) {

@@ -19,6 +19,7 @@ double flip_info_train_bytes(const flip_survey *s, flip_model_kind kind, int ran
         .weighted = s->weighted,
         .edge_labels = s->edge_class_count != NULL,
         .code_bytes = (int32_t)s->code_bytes,
+        .refinement_bytes = (int32_t)s->refinement_bytes,
         .features_change = s->features == FLIP_SURVEY_CHANGING,
         .labels_change = s->labels_change,
     };
@@ -67,12 +68,13 @@ static json_t *overlaps(const flip_survey *s) {
 static json_t *features(const flip_survey *s) {
     static const char *const kinds[] = {"none", "dense", "sparse", "changing", "packed"};
     if (s->features == FLIP_SURVEY_PACKED)
-        return json_pack("{s:s, s:s, s:I, s:i, s:I, s:I, s:I, s:f, s:s}", "kind",
-                         kinds[s->features], "codec", s->codec, "columns",
-                         (json_int_t)s->n_features, "decoded_columns", s->decoded_columns,
-                         "code_bytes", (json_int_t)s->code_bytes, "table_bytes",
-                         (json_int_t)s->table_bytes, "native_bytes", (json_int_t)s->native_bytes,
-                         "relative_error", s->relative_error, "norm", s->feature_norm);
+        return json_pack(
+            "{s:s, s:s, s:I, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:s}", "kind", kinds[s->features],
+            "codec", s->codec, "columns", (json_int_t)s->n_features, "decoded_columns",
+            s->decoded_columns, "code_bytes", (json_int_t)s->code_bytes, "table_bytes",
+            (json_int_t)s->table_bytes, "refinement_bytes", (json_int_t)s->refinement_bytes,
+            "native_bytes", (json_int_t)s->native_bytes, "relative_error", s->relative_error,
+            "refined_error", s->refined_error, "norm", s->feature_norm);
     json_t *object = json_pack("{s:s, s:I, s:I, s:I}", "kind", kinds[s->features], "columns",
                                (json_int_t)s->n_features, "rows", (json_int_t)s->n_feature_rows,
                                "nonzeros", (json_int_t)s->n_nonzero);

@@ -113,8 +113,8 @@ flip_status flip_codec_parse(flip_codec_spec *spec, const char *name) {
 }
 
 flip_status flip_codec_check_name(const char *name) {
-    flip_codec_spec spec;
-    return flip_codec_parse(&spec, name);
+    char coarse[FLIP_CODEC_NAME], refinement[FLIP_CODEC_NAME];
+    return flip_codec_split(name, coarse, refinement);
 }
 
 /* ---- the object -----------------------------------------------------------------------------

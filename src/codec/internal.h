@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum {
-    FLIP_CODEC_NAME = 48,       /* bytes of a name, its end included */
     FLIP_CODEC_ENTRIES = 65536, /* of a codebook, at most */
     FLIP_CODEC_SQUARE = 4096    /* columns that a learned rotation may have */
 };

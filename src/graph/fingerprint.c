@@ -21,6 +21,10 @@ static uint64_t hash_nodes(const flip_graph *g) {
             size_t bytes = (size_t)info->code_bytes;
             h = XXH3_64bits_withSeed(g->codes + v * bytes, bytes, h);
         }
+        if (g->refinement) {
+            size_t bytes = (size_t)info->refinement_bytes;
+            h = XXH3_64bits_withSeed(g->refinement + v * bytes, bytes, h);
+        }
         if (g->labels) h = XXH3_64bits_withSeed((const char *)g->labels + v * labels, labels, h);
         if (g->targets)
             h = XXH3_64bits_withSeed((const char *)g->targets + v * targets, targets, h);

@@ -47,9 +47,14 @@ static flip_status read_events_head(const flip_reader *r, flip_graph_info *info)
 
 static flip_status read_codes_head(flip_graph *g) {
     FLIP_TRY(flip_container_codec(&g->codec, g->reader));
+    FLIP_TRY(flip_container_refinement(&g->refinement_codec, g->reader, g->codec));
     FLIP_TRY(expect_rows(g->reader, "features/codes", g->info.n_nodes));
     g->info.n_features = flip_codec_packing(g->codec)->dim;
-    return flip_narrow(&g->info.code_bytes, (int64_t)flip_codec_stride(g->codec),
+    FLIP_TRY(flip_narrow(&g->info.code_bytes, (int64_t)flip_codec_stride(g->codec),
+                         "bytes of a packed row"));
+    if (!g->refinement_codec) return FLIP_OK;
+    FLIP_TRY(expect_rows(g->reader, "features/refinement", g->info.n_nodes));
+    return flip_narrow(&g->info.refinement_bytes, (int64_t)flip_codec_stride(g->refinement_codec),
                        "bytes of a packed row");
 }
 
@@ -57,7 +62,8 @@ static flip_status read_features_head(flip_graph *g) {
     const flip_reader *r = g->reader;
     flip_graph_info *info = &g->info;
     int64_t dims[3] = {0}, width = 0;
-    if (flip_reader_has(r, "features/codes")) return read_codes_head(g);
+    if (flip_reader_has(r, "features/codes") || flip_reader_has(r, "features/refinement"))
+        return read_codes_head(g);
     info->features_sparse = flip_reader_has(r, "features/indptr");
     info->features_change = flip_reader_has(r, "features/node");
     if (info->features_sparse) {
@@ -215,7 +221,7 @@ size_t flip_graph_bytes(const flip_graph_info *info, int64_t n_own, int64_t n_ev
                    (info->weighted ? sizeof(double) : 0) +
                    (info->edge_labels ? sizeof(int32_t) : 0);
     size_t features = (size_t)info->n_features * (info->features_change ? steps : 1);
-    size_t packed = (size_t)info->code_bytes;
+    size_t packed = (size_t)info->code_bytes + (size_t)info->refinement_bytes;
     size_t labels = info->n_classes > 0 ? (info->labels_change ? steps : 1) : 0;
     size_t node = sizeof(int64_t) + (packed > 0 ? packed : features * sizeof(flip_real)) +
                   labels * sizeof(int32_t) + (size_t)info->n_targets * steps * sizeof(flip_real) +
@@ -290,8 +296,9 @@ void flip_graph_release_events(flip_graph *g) {
 void flip_graph_release_features(flip_graph *g) {
     flip_free(g->features);
     flip_free(g->codes);
+    flip_free(g->refinement);
     g->features = NULL;
-    g->codes = NULL;
+    g->codes = g->refinement = NULL;
     malloc_trim(0);
 }
 
@@ -307,6 +314,8 @@ void flip_graph_close(flip_graph **graph) {
     flip_free(g->features);
     flip_free(g->codes);
     flip_codec_destroy(&g->codec);
+    flip_free(g->refinement);
+    flip_codec_destroy(&g->refinement_codec);
     flip_free(g->labels);
     flip_free(g->targets);
     flip_free(g->splits);

@@ -263,19 +263,26 @@ static flip_status judge_values(flip_loader *l, size_t n) {
 
 static flip_status read_codes(const flip_loader *l, const void *what, int64_t first, int64_t count,
                               void *out) {
-    (void)what;
-    return flip_reader_rows(l->reader, "features/codes", FLIP_TYPE_U8, first, count, out);
+    return flip_reader_rows(l->reader, what, FLIP_TYPE_U8, first, count, out);
+}
+
+static flip_status load_level(flip_loader *l, const char *name, const flip_codec *codec,
+                              uint8_t **codes) {
+    flip_graph *g = l->g;
+    const size_t bytes = flip_codec_stride(codec);
+    flip_status status = flip_alloc(codes, (size_t)g->n_own, bytes, "packed features");
+    FLIP_TRY(flip_comm_agree(g->comm, status));
+    FLIP_TRY(flip_load_node_rows(l, read_codes, name, bytes, *codes));
+    return flip_comm_agree(g->comm, flip_codec_check_codes(codec, g->n_own, *codes, g->first));
 }
 
 /* Packed rows stay packed. Values are not looked at: a codec's are neither 0 and 1 nor words. */
 static flip_status load_codes(flip_loader *l) {
     flip_graph *g = l->g;
-    const size_t bytes = (size_t)g->info.code_bytes;
-    flip_status status = flip_alloc(&g->codes, (size_t)g->n_own, bytes, "packed features");
-    FLIP_TRY(flip_comm_agree(g->comm, status));
-    FLIP_TRY(flip_load_node_rows(l, read_codes, NULL, bytes, g->codes));
     g->info.features_negative = true;
-    return flip_comm_agree(g->comm, flip_codec_check_codes(g->codec, g->n_own, g->codes, g->first));
+    FLIP_TRY(load_level(l, "features/codes", g->codec, &g->codes));
+    if (!g->refinement_codec) return FLIP_OK;
+    return load_level(l, "features/refinement", g->refinement_codec, &g->refinement);
 }
 
 static flip_status load_features(flip_loader *l) {

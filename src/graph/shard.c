@@ -47,6 +47,14 @@ const flip_codec *flip_graph_codec(const flip_graph *graph) {
     return graph->codec;
 }
 
+const uint8_t *flip_graph_refinement(const flip_graph *graph) {
+    return graph->refinement;
+}
+
+const flip_codec *flip_graph_refinement_codec(const flip_graph *graph) {
+    return graph->refinement_codec;
+}
+
 const flip_real *flip_graph_features(const flip_graph *graph) {
     return graph->features;
 }

@@ -30,10 +30,12 @@ struct flip_graph {
     int32_t *event_label; /* … or NULL */
     uint8_t *codes;       /* [n_own, code_bytes] or NULL */
     flip_codec *codec;    /* … of them */
-    flip_real *features;  /* [n_own, F] or [n_own, steps, F] or NULL */
-    int32_t *labels;      /* [n_own] or [n_own, steps] or NULL */
-    flip_real *targets;   /* [n_own, steps, n_targets] or NULL */
-    int8_t *splits;       /* [n_splits, n_own] or NULL */
+    uint8_t *refinement;  /* [n_own, refinement_bytes] or NULL */
+    flip_codec *refinement_codec;
+    flip_real *features; /* [n_own, F] or [n_own, steps, F] or NULL */
+    int32_t *labels;     /* [n_own] or [n_own, steps] or NULL */
+    flip_real *targets;  /* [n_own, steps, n_targets] or NULL */
+    int8_t *splits;      /* [n_splits, n_own] or NULL */
     uint64_t fingerprint;
     /* names of own nodes, read at the first question */
     bool names_read;

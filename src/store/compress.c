@@ -51,49 +51,65 @@ static void take_figures(flip_compressed *out, const flip_feature_rows *r) {
     out->native_bytes = out->csr_bytes < out->dense_bytes ? out->csr_bytes : out->dense_bytes;
 }
 
-/* On rank 0: the codec, as bytes. */
+/* What rows are packed with: the codec, and that of the second level or NULL. */
+typedef struct levels {
+    flip_codec *coarse, *refinement;
+} levels;
+
+static void finish_levels(levels *l) {
+    flip_codec_destroy(&l->coarse);
+    flip_codec_destroy(&l->refinement);
+}
+
+/* On rank 0: the codecs. */
 static flip_status choose(flip_compressed *out, const flip_feature_rows *r,
-                          const flip_compress_params *p, float **sample, int64_t n, uint8_t **bytes,
-                          size_t *n_bytes) {
+                          const flip_compress_params *p, float **sample, int64_t n, levels *l) {
     flip_trials t = {.rows = r, .params = p, .out = out};
-    flip_codec *codec = NULL;
     if (n < 1)
         return FLIP_FAIL(FLIP_ERROR_INPUT, "'%s' has no nodes: nothing to pack",
                          flip_reader_path(r->reader));
     FLIP_TRY(hold_out(&t, sample, n));
     out->learned = t.n;
     out->held = t.n_held;
-    FLIP_TRY(flip_trials_run(&t, &codec));
-    flip_status status = flip_codec_to_bytes(codec, bytes, n_bytes);
-    flip_codec_destroy(&codec);
+    return flip_trials_run(&t, &l->coarse, &l->refinement);
+}
+
+/* Rank 0's codec on every rank, from the same bytes; with its rotation, which encoding needs. */
+static flip_status spread_codec(flip_comm *comm, flip_codec **codec) {
+    flip_status status = FLIP_OK;
+    uint8_t *bytes = NULL;
+    size_t n = 0;
+    if (*codec) status = flip_codec_to_bytes(*codec, &bytes, &n);
+    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    FLIP_TRY_GOTO(flip_comm_broadcast(comm, &n, sizeof n, 0));
+    if (n == 0) goto done; /* rank 0 has none */
+    if (!bytes) status = flip_alloc(&bytes, n, 1, "a codec's bytes");
+    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    FLIP_TRY_GOTO(flip_comm_broadcast(comm, bytes, n, 0));
+    flip_codec_destroy(codec);
+    status = flip_comm_agree(comm, flip_codec_from_bytes(codec, bytes, n));
+done:
+    flip_free(bytes);
     return status;
 }
 
-/* The codec on every rank, from the same bytes; with its rotation, which encoding needs. */
-static flip_status agree_on_codec(flip_compressed *out, const flip_feature_rows *r,
-                                  const flip_compress_params *p, flip_codec **codec) {
+static flip_status agree_on_codecs(flip_compressed *out, const flip_feature_rows *r,
+                                   const flip_compress_params *p, levels *l) {
     flip_status status;
     float *sample = NULL;
-    uint8_t *bytes = NULL;
     int64_t n = 0;
-    size_t n_bytes = 0;
     flip_row_source source = {.n = r->last - r->first,
                               .dim = r->dim,
                               .key = r->key,
                               .rows = source_rows,
                               .data = (void *)r};
     FLIP_TRY_GOTO(flip_rows_draw(&sample, &n, r->comm, &source, p->sample, p->seed));
-    status =
-        flip_comm_rank(r->comm) == 0 ? choose(out, r, p, &sample, n, &bytes, &n_bytes) : FLIP_OK;
+    status = flip_comm_rank(r->comm) == 0 ? choose(out, r, p, &sample, n, l) : FLIP_OK;
     FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
-    FLIP_TRY_GOTO(flip_comm_broadcast(r->comm, &n_bytes, sizeof n_bytes, 0));
-    if (!bytes) status = flip_alloc(&bytes, n_bytes, 1, "a codec's bytes");
-    FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
-    FLIP_TRY_GOTO(flip_comm_broadcast(r->comm, bytes, n_bytes, 0));
-    FLIP_TRY_GOTO(flip_comm_agree(r->comm, flip_codec_from_bytes(codec, bytes, n_bytes)));
+    FLIP_TRY_GOTO(spread_codec(r->comm, &l->coarse));
+    status = spread_codec(r->comm, &l->refinement);
 done:
     flip_free(sample);
-    flip_free(bytes);
     return status;
 }
 
@@ -120,52 +136,86 @@ static flip_status copy_rest(copier *c) {
 /* ---- codes ----------------------------------------------------------------------------------
  */
 
-/* Windows of rows: in each round rank r has the r-th run of `most` rows, so that rows are written
- * in order for any number of ranks. */
-static flip_status write_codes(copier *c, const flip_feature_rows *r, const flip_codec *codec,
+/* A window of rows, and what becomes of them. */
+typedef struct window {
+    float *rows, *left; /* [most, dim], [most, columns of the coarse codec] */
+    uint8_t *codes, *refined;
+    int64_t *key;
+} window;
+
+static flip_status make_window(window *w, int64_t most, int32_t dim, const levels *l) {
+    size_t n = (size_t)most, columns = (size_t)flip_codec_packing(l->coarse)->dim;
+    FLIP_TRY(flip_alloc(&w->key, n, sizeof *w->key, "original ids"));
+    FLIP_TRY(flip_alloc(&w->rows, n * (size_t)dim, sizeof *w->rows, "rows"));
+    FLIP_TRY(flip_alloc(&w->codes, n, flip_codec_stride(l->coarse), "codes"));
+    if (!l->refinement) return FLIP_OK;
+    FLIP_TRY(flip_alloc(&w->left, n * columns, sizeof *w->left, "residuals"));
+    return flip_alloc(&w->refined, n, flip_codec_stride(l->refinement), "codes");
+}
+
+static flip_status encode(window *w, const flip_feature_rows *r, int64_t first, int64_t n,
+                          const levels *l, bool refined) {
+    FLIP_TRY(flip_feature_rows_read(r, first, n, w->rows));
+    FLIP_TRY(flip_feature_rows_keys(r, first, n, w->key));
+    FLIP_TRY(flip_codec_encode(l->coarse, n, w->rows, w->key, w->codes));
+    if (!refined) return FLIP_OK;
+    FLIP_TRY(flip_codec_residual(l->coarse, n, w->rows, w->key, w->codes, w->left));
+    return flip_codec_encode(l->refinement, n, w->left, w->key, w->refined);
+}
+
+/* Codes of the first level or of the second: one dataset after the other, for the file's bytes to
+ * be the same. In each round rank r has the r-th run of `most` rows, so that rows are written in
+ * order for any number of ranks. */
+static flip_status write_codes(copier *c, const flip_feature_rows *r, const levels *l, bool refined,
                                const flip_compress_params *p) {
     int rank = flip_comm_rank(c->comm), size = flip_comm_size(c->comm);
-    size_t stride = flip_codec_stride(codec);
+    const char *name = refined ? "features/refinement" : "features/codes";
+    int64_t stride = (int64_t)flip_codec_stride(refined ? l->refinement : l->coarse);
     int64_t most = WINDOW_BYTES / ((int64_t)r->dim * (int64_t)sizeof(float)) + 1;
-    float *rows = NULL;
-    uint8_t *codes = NULL;
-    int64_t *key = NULL;
-    flip_status status = flip_alloc(&key, (size_t)most, sizeof *key, "original ids");
-    if (status == FLIP_OK)
-        status = flip_alloc(&rows, (size_t)most * (size_t)r->dim, sizeof *rows, "rows");
-    if (status == FLIP_OK) status = flip_alloc(&codes, (size_t)most, stride, "codes");
+    window w = {0};
+    flip_status status = make_window(&w, most, r->dim, l);
     FLIP_TRY_GOTO(flip_comm_agree(c->comm, status));
     for (int64_t round = 0; round < r->n_nodes; round += most * size) {
         int64_t first = round + most * rank, n = r->n_nodes - first;
         n = n < 0 ? 0 : n < most ? n : most;
         if (p->progress && rank == 0)
             p->progress(p->progress_data, "encoding", (double)round / (double)r->n_nodes);
-        status = flip_feature_rows_read(r, first, n, rows);
-        if (status == FLIP_OK) status = flip_feature_rows_keys(r, first, n, key);
-        if (status == FLIP_OK) status = flip_codec_encode(codec, n, rows, key, codes);
+        status = encode(&w, r, first, n, l, refined);
         FLIP_TRY_GOTO(flip_comm_agree(c->comm, status));
-        FLIP_TRY_GOTO(flip_writer_rows(c->writer, "features/codes", FLIP_TYPE_U8, FLIP_TYPE_U8, n,
-                                       (int64_t)stride, 0, codes));
+        FLIP_TRY_GOTO(flip_writer_rows(c->writer, name, FLIP_TYPE_U8, FLIP_TYPE_U8, n, stride, 0,
+                                       refined ? w.refined : w.codes));
     }
 done:
-    flip_free(rows);
-    flip_free(codes);
-    flip_free(key);
+    flip_free(w.rows);
+    flip_free(w.left);
+    flip_free(w.codes);
+    flip_free(w.refined);
+    flip_free(w.key);
     return status;
 }
 
-/* The codec as it is kept, and what was done to the features. */
-static flip_status write_codec(copier *c, const flip_compressed *out, flip_codec *codec,
-                               const flip_compress_params *p) {
+static flip_status write_tables(copier *c, const flip_codec *codec, const char *name) {
     bool mine = flip_comm_rank(c->comm) == 0;
     uint8_t *bytes = NULL;
     size_t n = 0;
-    if (!p->keep_rotation) flip_codec_drop_rotation(codec);
     FLIP_TRY(flip_comm_agree(c->comm, flip_codec_to_bytes(codec, &bytes, &n)));
-    flip_status status = flip_writer_rows(c->writer, "features/codec", FLIP_TYPE_U8, FLIP_TYPE_U8,
+    flip_status status = flip_writer_rows(c->writer, name, FLIP_TYPE_U8, FLIP_TYPE_U8,
                                           mine ? (int64_t)n : 0, 0, 0, bytes);
     flip_free(bytes);
-    FLIP_TRY(status);
+    return status;
+}
+
+/* The codecs as they are kept, and what was done to the features. */
+static flip_status write_codecs(copier *c, const flip_compressed *out, levels *l,
+                                const flip_compress_params *p) {
+    bool mine = flip_comm_rank(c->comm) == 0;
+    if (!p->keep_rotation) flip_codec_drop_rotation(l->coarse);
+    FLIP_TRY(write_tables(c, l->coarse, "features/codec"));
+    if (l->refinement) {
+        FLIP_TRY(write_tables(c, l->refinement, "features/refinement_codec"));
+        FLIP_TRY(flip_writer_attribute_f64(c->writer, "features", "refined_error",
+                                           mine ? out->trial[out->refinement].error : 0));
+    }
     FLIP_TRY(flip_writer_attribute_i64(c->writer, "features", "n_columns", out->n_columns));
     FLIP_TRY(flip_writer_attribute_text(c->writer, "features", "norm",
                                         out->row_normalised ? "row" : "none"));
@@ -174,12 +224,13 @@ static flip_status write_codec(copier *c, const flip_compressed *out, flip_codec
                                      mine ? out->trial[out->chosen].error : 0);
 }
 
-static flip_status write_all(copier *c, flip_compressed *out, const flip_feature_rows *r,
-                             flip_codec *codec, const char *path, const flip_compress_params *p) {
+static flip_status write_all(copier *c, flip_compressed *out, const flip_feature_rows *r, levels *l,
+                             const char *path, const flip_compress_params *p) {
     FLIP_TRY(flip_writer_create(&c->writer, c->comm, path, "graph"));
     FLIP_TRY(copy_rest(c));
-    FLIP_TRY(write_codes(c, r, codec, p));
-    FLIP_TRY(write_codec(c, out, codec, p));
+    FLIP_TRY(write_codes(c, r, l, false, p));
+    if (l->refinement) FLIP_TRY(write_codes(c, r, l, true, p));
+    FLIP_TRY(write_codecs(c, out, l, p));
     return flip_writer_commit(c->writer);
 }
 
@@ -198,26 +249,31 @@ static flip_status check_params(const flip_compress_params *p) {
     return FLIP_OK;
 }
 
+static int64_t stored_bytes(const flip_compressed *out, const flip_codec *codec) {
+    return out->n_nodes * (int64_t)flip_codec_stride(codec) +
+           (int64_t)flip_codec_table_bytes(codec);
+}
+
 flip_status flip_compress(flip_compressed *out, flip_comm *comm, const flip_reader *graph,
                           const char *path, const flip_compress_params *params) {
     flip_status status;
     flip_feature_rows rows = {0};
-    flip_codec *codec = NULL;
+    levels l = {0};
     copier c = {.comm = comm, .reader = graph};
     *out = (flip_compressed){0};
     FLIP_TRY_GOTO(flip_comm_agree(comm, check_params(params)));
     double begin = flip_seconds();
     FLIP_TRY_GOTO(flip_feature_rows_open(&rows, comm, graph, params->norm));
     take_figures(out, &rows);
-    FLIP_TRY_GOTO(agree_on_codec(out, &rows, params, &codec));
+    FLIP_TRY_GOTO(agree_on_codecs(out, &rows, params, &l));
     out->learn_seconds = flip_seconds() - begin;
-    FLIP_TRY_GOTO(write_all(&c, out, &rows, codec, path, params));
+    FLIP_TRY_GOTO(write_all(&c, out, &rows, &l, path, params));
     out->encode_seconds = flip_seconds() - begin - out->learn_seconds;
-    out->stored_bytes =
-        out->n_nodes * (int64_t)flip_codec_stride(codec) + (int64_t)flip_codec_table_bytes(codec);
+    out->stored_bytes = stored_bytes(out, l.coarse);
+    if (l.refinement) out->stored_bytes += stored_bytes(out, l.refinement);
 done:
     flip_writer_destroy(&c.writer);
-    flip_codec_destroy(&codec);
+    finish_levels(&l);
     flip_feature_rows_finish(&rows);
     return status;
 }

@@ -58,7 +58,8 @@ typedef struct flip_trials {
     flip_neighbour_rows near;
     double strength; /* of the last near:B: the largest correlation along edges */
 } flip_trials;
-/* The codec to use, the caller's: the one asked for, or the best within the budget. */
-flip_status flip_trials_run(flip_trials *trials, flip_codec **codec);
+/* The codec to use, the caller's: the one asked for, or the best within the budget; *refinement:
+ * the one of its second level, NULL = there is one level. */
+flip_status flip_trials_run(flip_trials *trials, flip_codec **codec, flip_codec **refinement);
 
 #endif

@@ -10,6 +10,7 @@ mpirun=${2:-mpirun}
 work=$(mktemp -d "${TMPDIR:-/tmp}/flipbook-t960-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
+export MALLOC_PERTURB_=${MALLOC_PERTURB_:-165} # what is read after it was freed is no address
 
 # run DEVICE RANKS OPTIONS…
 run() {

@@ -202,9 +202,17 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
     return flip_tape_status(trainer->tape);
 }
 
+/* The snapshots of a sequence begin anew, and the adjacency that is there goes: first from the
+ * device. */
+static void begin_snapshots(flip_trainer *trainer) {
+    if (!trainer->data.snapshots) return;
+    flip_device_leave(trainer, trainer->on_device_block);
+    flip_snapshots_begin(trainer->data.snapshots);
+}
+
 void flip_trainer_begin(flip_trainer *trainer) {
     if (trainer->carry) flip_carry_clear(trainer->carry);
-    if (trainer->data.snapshots) flip_snapshots_begin(trainer->data.snapshots);
+    begin_snapshots(trainer);
 }
 
 /* The first step of the window that ends with block `block`, every step being a block: --history
@@ -221,7 +229,7 @@ static flip_status sweep_window(flip_trainer *trainer, int32_t block, int walk) 
     int32_t first = window_first(trainer, block);
     flip_var x, y;
     if (trainer->carry) flip_carry_clear_at(trainer->carry, first);
-    if (trainer->data.snapshots) flip_snapshots_begin(trainer->data.snapshots);
+    begin_snapshots(trainer);
     for (int32_t k = first; k < block; k++)
         FLIP_TRY(forward(trainer, k, walk, &x, &y));
     return FLIP_OK;

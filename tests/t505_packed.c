@@ -117,8 +117,10 @@ static void train(const struct variant *c, bool whole, bool packed, bool listed,
         key[index[v]] = original[r.from + v];
         memcpy(turned + index[v] * IN, codes + (r.from + v) * IN, IN);
     }
-    flip_packed_rows rows = {&packing, codes + r.from * IN, original + r.from, NULL};
-    if (listed) rows = (flip_packed_rows){&packing, turned, key, index};
+    flip_packed_rows rows = {
+        .packing = &packing, .codes = codes + r.from * IN, .key = original + r.from};
+    if (listed)
+        rows = (flip_packed_rows){.packing = &packing, .codes = turned, .key = key, .index = index};
     flip_block block = {.adjacency = r.adjacency,
                         .features = packed ? NULL : decoded + r.from * IN,
                         .packed = packed ? &rows : NULL,
@@ -283,7 +285,8 @@ static double pq_step(bool packed, double *gradients, size_t n) {
     for (int i = 0; i < PQ_ROWS; i++)
         memcpy(plain[1] + i * PQ_DIM, plain[0] + turned[i] * PQ_DIM, PQ_DIM * sizeof(flip_real));
     for (int k = 0; k < 2; k++) {
-        flip_packed_rows rows = {&product, pq_codes, NULL, k == 0 ? NULL : turned};
+        flip_packed_rows rows = {
+            .packing = &product, .codes = pq_codes, .index = k == 0 ? NULL : turned};
         x[k] = packed ? flip_tape_packed_input(tape, PQ_ROWS, &rows)
                       : flip_tape_input(tape, PQ_ROWS, 1, PQ_DIM, plain[k], false);
     }
@@ -318,6 +321,111 @@ static void in_codebook_space(void **state) {
         assert_true(fabs(packed[i] - plain[i]) <= (wide ? 1e-12 : 1e-5));
 }
 
+/* ---- two levels --------------------------------------------------------------------------------
+ * The product's rows, and to three of four a row of dithered 4-bit codes that stand in another
+ * order; decoded and summed against one value after the other. */
+
+static uint8_t fine_codes[PQ_ROWS * PQ_DIM / 2];
+static const flip_packing second = {.kind = FLIP_PACKING_SCALAR,
+                                    .dim = PQ_DIM,
+                                    .stride = PQ_DIM / 2,
+                                    .bits = 4,
+                                    .offset = pq_offset,
+                                    .scale = pq_scale,
+                                    .dither = true,
+                                    .dither_seed = 8};
+
+/* row i of `rows` by the definition */
+static void defined(const flip_packed_rows *rows, int i, float *out) {
+    const flip_refinement *fine = &rows->fine;
+    float more[PQ_DIM] = {0};
+    int32_t c = rows->index ? rows->index[i] : i, at = fine->at ? fine->at[c] : c;
+    flip_unpack_row(rows->packing, rows->codes + c * PQ_BLOCKS, c, out);
+    if (at >= 0) flip_unpack_row(fine->packing, fine->codes + at * PQ_DIM / 2, fine->key[at], more);
+    for (int j = 0; j < PQ_DIM; j++)
+        out[j] += more[j];
+}
+
+static void check_decoded(const flip_packed_rows *rows) {
+    enum { FIRST = 7 };
+    static flip_real out[PQ_ROWS * PQ_DIM];
+    CHECK_OK(flip_packed_rows_decode(rows, flip_kernels_get(), FIRST, PQ_ROWS - FIRST, out));
+    for (int i = FIRST; i < PQ_ROWS; i++) {
+        float want[PQ_DIM];
+        defined(rows, i, want);
+        for (int j = 0; j < PQ_DIM; j++)
+            assert_true(fabs((double)out[(i - FIRST) * PQ_DIM + j] - (double)want[j]) < 1e-5);
+    }
+}
+
+/* Row v sums v % 6 columns: some rows none, some columns twice. */
+static void check_summed(const flip_packed_rows *rows, bool weighted) {
+    enum { SUMS = 50 };
+    static flip_real y[SUMS * PQ_DIM], value[SUMS * 6], of_row[SUMS], of_col[PQ_ROWS];
+    int64_t ptr[SUMS + 1] = {0};
+    int32_t col[SUMS * 6];
+    for (int v = 0; v < SUMS; v++) {
+        ptr[v + 1] = ptr[v] + v % 6;
+        of_row[v] = (flip_real)(1 + v % 3) / 2;
+        for (int64_t e = ptr[v]; e < ptr[v + 1]; e++) {
+            col[e] = (int32_t)(e * 37 % PQ_ROWS) / 2 * 2;
+            value[e] = (flip_real)(e % 7 - 3);
+        }
+    }
+    for (int c = 0; c < PQ_ROWS; c++)
+        of_col[c] = (flip_real)(c % 5 + 1) / 4;
+    flip_csr a = {.n_rows = SUMS,
+                  .n_cols = PQ_ROWS,
+                  .n_own = PQ_ROWS,
+                  .n_steps = 1,
+                  .n_entries = ptr[SUMS],
+                  .n_values = weighted ? ptr[SUMS] : 0,
+                  .row_ptr = ptr,
+                  .col = col,
+                  .value = weighted ? value : NULL,
+                  .row_scale = of_row,
+                  .col_scale = weighted ? of_col : NULL};
+    CHECK_OK(flip_packed_rows_sum(rows, flip_kernels_get(), &a, y));
+    for (int v = 0; v < SUMS; v++) {
+        double want[PQ_DIM] = {0};
+        for (int64_t e = ptr[v]; e < ptr[v + 1]; e++) {
+            float row[PQ_DIM];
+            double w =
+                (double)of_row[v] * (weighted ? (double)value[e] * (double)of_col[col[e]] : 1);
+            defined(rows, col[e], row);
+            for (int j = 0; j < PQ_DIM; j++)
+                want[j] += w * (double)row[j];
+        }
+        for (int j = 0; j < PQ_DIM; j++)
+            assert_true(fabs((double)y[v * PQ_DIM + j] - want[j]) < 1e-4);
+    }
+}
+
+static void two_levels(void **state) {
+    (void)state;
+    static int32_t at[PQ_ROWS], index[PQ_ROWS];
+    static int64_t key[PQ_ROWS];
+    int32_t n = 0;
+    for (int i = 0; i < PQ_ROWS * PQ_DIM / 2; i++)
+        fine_codes[i] = (uint8_t)(i * 41 + i / 100);
+    for (int i = 0; i < PQ_ROWS; i++) {
+        index[i] = i * 3 % PQ_ROWS;
+        key[i] = 1000 + i * 7;
+        at[PQ_ROWS - 1 - i] = i % 4 == 1 ? -1 : n++;
+    }
+    for (int how = 0; how < 4; how++) {
+        flip_packed_rows rows = {
+            .packing = &product,
+            .codes = pq_codes,
+            .index = how & 1 ? index : NULL,
+            .fine = {
+                .packing = &second, .codes = fine_codes, .key = key, .at = how & 2 ? at : NULL}};
+        check_decoded(&rows);
+        check_summed(&rows, false);
+        check_summed(&rows, true);
+    }
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     CHECK_OK(flip_comm_create(&comm, MPI_COMM_WORLD));
@@ -326,7 +434,8 @@ int main(int argc, char **argv) {
     make_world();
     make_codes();
     const struct CMUnitTest tests[] = {cmocka_unit_test(as_decoded), cmocka_unit_test(chunks),
-                                       cmocka_unit_test(in_codebook_space)};
+                                       cmocka_unit_test(in_codebook_space),
+                                       cmocka_unit_test(two_levels)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);
     MPI_Finalize();

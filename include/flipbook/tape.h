@@ -221,13 +221,28 @@ flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t d
  * recurrent layer that skips to x uses: it multiplies them once. */
 void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns);
 /* Packed rows as an input: [rows, 1, packing.dim], which linear maps decode as they read it, some
- * hundred rows at a time; no other operator takes it, and it has no gradient. Pointers borrowed. */
+ * hundred rows at a time; no other operator takes it, and it has no gradient. Pointers borrowed.
+ * The second level is added to what some rows or all decode to; not on a GPU yet. */
+typedef struct flip_refinement {
+    const flip_packing *packing; /* of the same dim; NULL = nothing is added */
+    const uint8_t *codes;        /* [.., packing.stride] */
+    const int64_t *key;          /* of rows of these codes, where they are dithered; or NULL */
+    const int32_t *at;           /* [rows of the first level's codes] which row of these; -1 = none;
+                                    NULL = in order */
+} flip_refinement;
 typedef struct flip_packed_rows {
     const flip_packing *packing;
     const uint8_t *codes; /* [.., packing.stride]; NULL = there are none */
     const int64_t *key;   /* of rows of codes: original ids, where they are dithered; or NULL */
     const int32_t *index; /* [rows] which row of codes; NULL = in order */
+    flip_refinement fine;
 } flip_packed_rows;
+/* out [n, dim]: rows first … of them. Local. */
+flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_kernels *kernels,
+                                    int64_t first, int64_t n, flip_real *out);
+/* y [a.n_rows, dim] = a times the rows; a of one step, without runs. Local. */
+flip_status flip_packed_rows_sum(const flip_packed_rows *rows, const flip_kernels *kernels,
+                                 const flip_csr *a, flip_real *y);
 flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed);
 bool flip_tape_is_packed(const flip_tape *tape, flip_var x);
 void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *steps,

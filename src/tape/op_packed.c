@@ -17,16 +17,15 @@ static int64_t chunk_rows(int64_t dim) {
     return rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
 }
 
-static void decode(flip_tape *tape, const variable *x, int64_t first, int64_t n, flip_real *out) {
+static flip_status decode(flip_tape *tape, const variable *x, int64_t first, int64_t n,
+                          flip_real *out) {
     const flip_packed_rows *c = &x->coded;
-    int64_t skip = c->index ? 0 : first; /* rows of codes */
-    const uint8_t *codes = c->codes + (size_t)skip * c->packing->stride;
     flip_meter_begin(tape->meter, FLIP_STAGE_AGGREGATE);
-    tape->kernels->decode_rows(c->packing, codes, c->key ? c->key + skip : NULL, n,
-                               c->index ? c->index + first : NULL, out, x->dim);
+    flip_status status = flip_packed_rows_decode(c, tape->kernels, first, n, out);
     flip_meter_end(tape->meter);
     tape_traffic(tape, FLIP_STAGE_AGGREGATE,
                  (uint64_t)n * (c->packing->stride + (uint64_t)x->dim * sizeof(flip_real)), 0);
+    return status;
 }
 
 static flip_status chunk_begin(flip_tape *tape, const variable *x, flip_real **chunk) {
@@ -113,12 +112,12 @@ flip_status tape_multiply(flip_tape *tape, const variable *x, int64_t m, int64_t
         tape_product(tape, m, n, x->dim, x->value, w, y, e);
         return FLIP_OK;
     }
-    if (by_tables(tape, x->coded.packing, m, e))
+    if (!x->coded.fine.packing && by_tables(tape, x->coded.packing, m, e))
         return multiply_by_tables(tape, &x->coded, m, n, w, y, e);
     FLIP_TRY(chunk_begin(tape, x, &chunk));
     for (int64_t first = 0; first < m; first += rows) {
         int64_t count = m - first < rows ? m - first : rows;
-        decode(tape, x, first, count, chunk);
+        FLIP_TRY(decode(tape, x, first, count, chunk));
         tape_product(tape, count, n, x->dim, chunk, w, y + first * n, e);
     }
     pool_free(tape->pool, chunk);
@@ -136,7 +135,7 @@ flip_status tape_multiply_weight(flip_tape *tape, const variable *x, int64_t m, 
     FLIP_TRY(chunk_begin(tape, x, &chunk));
     for (int64_t first = 0; first < m; first += rows) {
         int64_t count = m - first < rows ? m - first : rows;
-        decode(tape, x, first, count, chunk);
+        FLIP_TRY(decode(tape, x, first, count, chunk));
         tape_product_weight(tape, count, n, x->dim, chunk, dy + first * n, w);
     }
     pool_free(tape->pool, chunk);

@@ -49,6 +49,9 @@ void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns) {
 static flip_status reach_packed(flip_tape *tape, int32_t rows, flip_packed_rows *c) {
     size_t n = c->index ? 0 : (size_t)rows;
     if (!tape->kernels->on_device) return FLIP_OK;
+    if (c->fine.packing)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "rows of two levels are not read on a GPU yet; use "
+                                           "--device cpu or --refine none");
     for (int32_t i = 0; c->index && i < rows; i++)
         if ((size_t)c->index[i] >= n) n = (size_t)c->index[i] + 1;
     FLIP_TRY(tape_reach(tape, c->codes, n * c->packing->stride, &c->codes));

@@ -1,0 +1,124 @@
+/* Packed rows of two levels, decoded and summed: what the first level's codes stand for, and beside
+ * it what the second level's do where a row has one.
+ *     row i = decode(codes[i]) + decode(fine.codes[fine.at[i]])
+ * Sums along a matrix are taken of one level and then of the other, so that every row is decoded
+ * where it is added up, as with one level. */
+#include "internal.h"
+
+#include <string.h>
+
+enum { AT_ONCE = 256 }; /* second levels decoded before they are added */
+
+/* The row of second-level codes that belongs to row c of the codes, -1 = none. */
+static int32_t second_of(const flip_refinement *fine, int32_t c) {
+    return fine->at ? fine->at[c] : c;
+}
+
+/* ---- rows ---- */
+
+/* out [.., dim]: rows to[k] += decoded row which[k] of the second level, k < n. */
+static void add_some(const flip_kernels *kernels, const flip_refinement *fine, int32_t n,
+                     const int32_t *which, const int64_t *to, flip_real *room, flip_real *out) {
+    const int64_t dim = fine->packing->dim;
+    kernels->decode_rows(fine->packing, fine->codes, fine->key, n, which, room, dim);
+#pragma omp parallel for schedule(static)
+    for (int32_t k = 0; k < n; k++)
+        for (int64_t j = 0; j < dim; j++)
+            out[to[k] * dim + j] += room[k * dim + j];
+}
+
+flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_kernels *kernels,
+                                    int64_t first, int64_t n, flip_real *out) {
+    const flip_packing *p = rows->packing;
+    const flip_refinement *fine = &rows->fine;
+    int64_t skip = rows->index ? 0 : first, to[AT_ONCE]; /* skip: rows of codes */
+    int32_t which[AT_ONCE], many = 0;
+    flip_real *room;
+    kernels->decode_rows(p, rows->codes + (size_t)skip * p->stride,
+                         rows->key ? rows->key + skip : NULL, n,
+                         rows->index ? rows->index + first : NULL, out, p->dim);
+    if (!fine->packing) return FLIP_OK;
+    FLIP_TRY(flip_alloc(&room, AT_ONCE * (size_t)p->dim, sizeof *room, "second levels"));
+    for (int64_t i = 0; i < n; i++) {
+        int32_t c = rows->index ? rows->index[first + i] : (int32_t)(first + i);
+        which[many] = second_of(fine, c);
+        to[many] = i;
+        many += which[many] >= 0;
+        if (many < AT_ONCE) continue;
+        add_some(kernels, fine, many, which, to, room, out);
+        many = 0;
+    }
+    add_some(kernels, fine, many, which, to, room, out);
+    flip_free(room);
+    return FLIP_OK;
+}
+
+/* ---- sums ---- */
+
+/* The entries of a matrix whose columns have a second level. */
+typedef struct entries {
+    int64_t *row_ptr;
+    int32_t *col;
+    flip_real *value; /* NULL = 1 */
+} entries;
+
+static flip_status pick(entries *e, const flip_csr *a, const flip_packed_rows *rows) {
+    const flip_refinement *fine = &rows->fine;
+    int64_t n = 0;
+    FLIP_TRY(flip_alloc(&e->row_ptr, (size_t)a->n_rows + 1, sizeof *e->row_ptr, "second levels"));
+    FLIP_TRY(flip_alloc(&e->col, (size_t)a->n_entries, sizeof *e->col, "second levels"));
+    if (a->value)
+        FLIP_TRY(flip_alloc(&e->value, (size_t)a->n_entries, sizeof *e->value, "second levels"));
+    e->row_ptr[0] = 0;
+    for (int32_t v = 0; v < a->n_rows; v++) {
+        for (int64_t i = a->row_ptr[v]; i < a->row_ptr[v + 1]; i++) {
+            int32_t c = a->col[i];
+            if (second_of(fine, rows->index ? rows->index[c] : c) < 0) continue;
+            if (e->value) e->value[n] = a->value[i];
+            e->col[n++] = c;
+        }
+        e->row_ptr[v + 1] = n;
+    }
+    return FLIP_OK;
+}
+
+/* index [n_cols]: columns' rows of the second level. */
+static flip_status number_columns(int32_t **index, const flip_csr *a,
+                                  const flip_packed_rows *rows) {
+    FLIP_TRY(flip_alloc(index, (size_t)a->n_cols, sizeof **index, "second levels"));
+    for (int32_t c = 0; c < a->n_cols; c++) {
+        int32_t at = second_of(&rows->fine, rows->index ? rows->index[c] : c);
+        (*index)[c] = at < 0 ? 0 : at; /* no entry has such a column */
+    }
+    return FLIP_OK;
+}
+
+flip_status flip_packed_rows_sum(const flip_packed_rows *rows, const flip_kernels *kernels,
+                                 const flip_csr *a, flip_real *y) {
+    flip_status status;
+    const flip_refinement *fine = &rows->fine;
+    entries some = {0};
+    int32_t *index = NULL;
+    kernels->spmm_packed(a, rows->packing, rows->codes, rows->key, rows->index, y,
+                         rows->packing->dim, false);
+    if (!fine->packing) return FLIP_OK;
+    flip_csr part = *a;
+    if (fine->at) {
+        FLIP_TRY_GOTO(pick(&some, a, rows));
+        part.row_ptr = some.row_ptr;
+        part.col = some.col;
+        part.value = some.value;
+        part.n_entries = some.row_ptr[a->n_rows];
+        part.n_values = some.value ? part.n_entries : 0;
+    }
+    if (fine->at || rows->index) FLIP_TRY_GOTO(number_columns(&index, a, rows));
+    kernels->spmm_packed(&part, fine->packing, fine->codes, fine->key, index, y, fine->packing->dim,
+                         true);
+    status = FLIP_OK;
+done:
+    flip_free(some.row_ptr);
+    flip_free(some.col);
+    flip_free(some.value);
+    flip_free(index);
+    return status;
+}

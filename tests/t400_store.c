@@ -366,9 +366,13 @@ static void meters(void **state) {
 
 /* ---- one budget ---- */
 
+enum { FINE = 11 }; /* bytes of a second level */
+
 /* What a budget is spent on: rows of a heat, lists that save so much and cost so many bytes. */
 typedef struct goods {
     double heat[NODES], saved[NODES];
+    double fine[NODES];       /* heat of second levels, of some */
+    bool two;                 /* … which there are */
     int64_t cost[NODES], all; /* all: bytes of everything */
 } goods;
 
@@ -379,7 +383,8 @@ static void draw_goods(goods *g, const world *w) {
         g->heat[v] = floor(10 * u * u);
         g->cost[v] = v % 7 == 0 ? 0 : 30 + (int64_t)draw(9, (uint64_t)v, 400);
         g->saved[v] = v % 5 == 0 ? 0 : 3 * u * (double)g->cost[v] * (double)(v % 3);
-        g->all += (int64_t)w->stride + g->cost[v];
+        g->fine[v] = v % 3 == 1 ? g->heat[v] : 0;
+        g->all += (int64_t)w->stride + g->cost[v] + (g->fine[v] > 0 ? FINE : 0);
     }
 }
 
@@ -400,39 +405,70 @@ static int64_t list_bytes(const world *w, const goods *g, const int64_t *taken) 
     return sum - fewest;
 }
 
-/* Of rows and lists as dense. */
+/* Second levels of more than no heat and at least this. */
+static int64_t refined(const goods *g, double least) {
+    int64_t n = 0;
+    for (int v = 0; v < NODES && g->two; v++)
+        n += g->fine[v] > 0 && g->fine[v] >= least;
+    return n;
+}
+
+/* Of rows, second levels and lists as dense. */
 static int64_t bytes_above(const world *w, const goods *g, double least) {
     int64_t taken[NODES], rows = 0;
     for (int v = 0; v < NODES; v++) {
         rows += g->heat[v] >= least;
         taken[v] = g->cost[v] && density(g, v) >= least;
     }
-    return rows * (int64_t)w->stride + list_bytes(w, g, taken);
+    return rows * (int64_t)w->stride + refined(g, least) * FINE + list_bytes(w, g, taken);
 }
 
-/* The lists taken on all ranks, and the bytes left for rows. */
-static uint64_t split(const world *w, const goods *g, int64_t bytes, int64_t *taken) {
+/* The lists taken on all ranks, and the bytes of second levels and those left for rows. */
+static flip_budget_shares split(const world *w, const goods *g, int64_t bytes, int64_t *taken) {
     uint8_t list[NODES] = {0};
-    uint64_t rows;
+    flip_budget_shares shares;
     flip_gid from = w->rank_first[rank], n = w->rank_first[rank + 1] - from;
     flip_budget_params p = {.bytes = (uint64_t)bytes,
                             .n = n,
                             .stride = w->stride,
                             .heat = g->heat + from,
+                            .fine_stride = FINE,
+                            .fine_heat = g->two ? g->fine + from : NULL,
                             .saved = g->saved + from,
                             .list_bytes = g->cost + from};
-    CHECK_OK(flip_budget_split(list, &rows, comm, &p));
+    CHECK_OK(flip_budget_split(list, &shares, comm, &p));
     memset(taken, 0, NODES * sizeof *taken);
     for (flip_gid v = 0; v < n; v++)
         taken[from + v] = list[v];
     CHECK_OK(flip_comm_sum_i64(comm, taken, NODES));
-    return rows;
+    return shares;
+}
+
+/* The heat of the coldest second level taken and of the hottest left out: as many have a place as
+ * there is heat of a threshold, none of an equal is left out. */
+static void check_refined(const goods *g, uint64_t bytes, double *least, double *most) {
+    int64_t n = (int64_t)bytes / FINE, all = refined(g, 0);
+    CHECK(bytes % FINE == 0 && n <= all, "%llu bytes of second levels", (unsigned long long)bytes);
+    *least = INFINITY;
+    *most = 0;
+    for (int v = 0; v < NODES && g->two; v++) {
+        if (g->fine[v] <= 0) continue;
+        if (refined(g, g->fine[v]) <= n)
+            *least = fmin(*least, g->fine[v]);
+        else
+            *most = fmax(*most, g->fine[v]);
+    }
+    CHECK(n == (isinf(*least) ? 0 : refined(g, *least)), "%lld second levels, ties are parted",
+          (long long)n);
 }
 
 static void check_split(const world *w, const goods *g, int64_t budget) {
     int64_t taken[NODES], some = 0, hot = 0;
-    uint64_t rows = split(w, g, budget, taken);
-    double least = INFINITY, most = 0; /* density of lists: taken, left out */
+    flip_budget_shares shares = split(w, g, budget, taken);
+    uint64_t rows = shares.row_bytes, fine = shares.fine_bytes;
+    double least, most; /* density of lists and second levels: taken, left out */
+    check_refined(g, fine, &least, &most);
+    some = fine > 0;
     for (int v = 0; v < NODES; v++) {
         CHECK(!taken[v] || density(g, v) > 0, "a list that saves nothing");
         some += taken[v];
@@ -442,9 +478,9 @@ static void check_split(const world *w, const goods *g, int64_t budget) {
     for (int v = 0; v < NODES; v++)
         hot += g->heat[v] > least;
     int64_t lists = list_bytes(w, g, taken);
-    CHECK(lists <= budget && rows == (uint64_t)(budget - lists),
-          "budget %lld: lists %lld, rows %llu", (long long)budget, (long long)lists,
-          (unsigned long long)rows);
+    CHECK(lists <= budget && rows + fine == (uint64_t)(budget - lists),
+          "budget %lld: lists %lld, rows %llu, second levels %llu", (long long)budget,
+          (long long)lists, (unsigned long long)rows, (unsigned long long)fine);
     CHECK(size == 1 || some == 0 || least >= most, "budget %lld: %g taken, %g left out",
           (long long)budget, least, most);
     CHECK(some == 0 || (uint64_t)hot * w->stride <= rows, "rows denser than lists have no room");
@@ -466,7 +502,10 @@ static void budgets(void **state) {
                   tries[] = {0,         1,         stride - 1, stride, 500,      g.all / 20,
                              g.all / 5, g.all / 2, g.all - 1,  g.all,  INT64_MAX};
     for (size_t i = 0; i < sizeof tries / sizeof *tries; i++)
-        check_split(&w, &g, tries[i]);
+        for (g.two = false;; g.two = true) {
+            check_split(&w, &g, tries[i]);
+            if (g.two) break;
+        }
     end_world(&w);
 }
 

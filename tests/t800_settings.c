@@ -47,6 +47,8 @@ static void other_value(const flip_key *key, char *text, size_t size) {
             snprintf(text, size, "1024");
         else if (strcmp(key->name, "fanout") == 0)
             snprintf(text, size, "10,10");
+        else if (strcmp(key->name, "refine") == 0)
+            snprintf(text, size, "hot:0.125");
         else
             snprintf(text, size, "pq8");
     }

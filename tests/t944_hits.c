@@ -1,7 +1,8 @@
 /* t944: hits of the feature cache in whole runs — with a fifth of the bytes of float32 rows, at
  * least 90 % of the hits of the best set of as many rows that there is for the counts of all
- * epochs, summed over ranks, which nobody can know beforehand. Batches are drawn as training draws
- * them, nothing is learned.
+ * epochs, summed over ranks, which nobody can know beforehand. With rows of two levels and a fifth
+ * of their bytes: of the bytes that the best set of rows and second levels saves. Batches are drawn
+ * as training draws them, nothing is learned.
  *
  *     t944_hits                                    a graph with the shape of ogbn-products
  *     t944_hits FILE [--hot presample …]           a file, measured and not judged */
@@ -10,6 +11,7 @@
 #include "cli/settings.h"
 #include "train/batch.h"
 
+#include <flipbook/compress.h>
 #include <flipbook/generate.h>
 #include <flipbook/partition.h>
 
@@ -51,6 +53,7 @@ static void make_graph(const char *plain, const char *cut) {
 typedef struct reads {
     double *count;   /* [n_own] readings of own rows by all ranks */
     int64_t n, hits; /* of all ranks */
+    int64_t fine, fine_hits;
 } reads;
 
 static flip_settings settings_of(int argc, char **argv) {
@@ -88,15 +91,18 @@ static void read_epochs(flip_trainer *t, int64_t epochs, reads *r) {
                 room = 2 * (size_t)slot->batch->n_input * stride;
                 out = realloc(out, room);
             }
-            CHECK_OK(flip_batch_store_fetch(b, slot->batch, out));
+            CHECK_OK(flip_batch_store_fetch(b, slot, data, out));
         }
     }
     free(out);
     flip_store_counts c = flip_store_counted(b->store);
-    int64_t both[2] = {c.rows, c.hits};
-    CHECK_OK(flip_comm_sum_i64(comm, both, 2));
-    r->n = both[0];
-    r->hits = both[1];
+    flip_store_counts f = b->fine ? flip_store_counted(b->fine) : (flip_store_counts){0};
+    int64_t all[4] = {c.rows, c.hits, f.rows, f.hits};
+    CHECK_OK(flip_comm_sum_i64(comm, all, 4));
+    r->n = all[0];
+    r->hits = all[1];
+    r->fine = all[2];
+    r->fine_hits = all[3];
 }
 
 static int falling(const void *a, const void *b) {
@@ -118,6 +124,42 @@ static double best_hits(const flip_data *data, const reads *r, int64_t k) {
     CHECK(sum == (double)r->n, "%lld rows read, %g counted", (long long)r->n, sum);
     free(all);
     return best;
+}
+
+/* Rows and second levels as items: what one saves a byte is how often it is read. */
+typedef struct item {
+    double count;
+    int64_t bytes;
+} item;
+
+static int falling_items(const void *a, const void *b) {
+    return falling(&((const item *)a)->count, &((const item *)b)->count);
+}
+
+/* Bytes that the best set of so many bytes saves: the densest items, the last one a part of which
+ * fits counted whole. */
+static double best_saved(const flip_trainer *t, const reads *r, int64_t budget) {
+    const flip_data *data = &t->data;
+    size_t n = (size_t)data->info->n_nodes;
+    double *all = calloc(n, sizeof *all), saved = 0, read = 0;
+    item *items = calloc(2 * n, sizeof *items);
+    memcpy(all + data->rank_first[rank], r->count, (size_t)data->n_own * sizeof *all);
+    CHECK_OK(flip_comm_sum_f64(comm, all, n));
+    for (size_t i = 0; i < n; i++) {
+        bool fine = !data->refined || (data->refined[i >> 6] >> (i & 63) & 1);
+        items[2 * i] = (item){all[i], (int64_t)flip_store_stride(t->batching->store)};
+        items[2 * i + 1] = (item){fine ? all[i] : 0, (int64_t)flip_store_stride(t->batching->fine)};
+        read += items[2 * i + 1].count;
+    }
+    CHECK(read == (double)r->fine, "%lld second levels read, %g counted", (long long)r->fine, read);
+    qsort(items, 2 * n, sizeof *items, falling_items);
+    for (size_t i = 0; i < 2 * n && budget > 0; i++) {
+        saved += items[i].count * (double)items[i].bytes;
+        budget -= items[i].bytes;
+    }
+    free(all);
+    free(items);
+    return saved;
 }
 
 /* Share of the best set's hits, with a fifth of the bytes of float32 rows. */
@@ -149,9 +191,41 @@ static double share_of_best(int argc, char **argv, const char *what) {
     return share;
 }
 
+/* Share of the bytes that the best set saves, with a fifth of those of all rows of two levels. */
+static double share_of_saved(int argc, char **argv, const char *what) {
+    flip_settings s = settings_of(argc, argv);
+    flip_trainer t;
+    reads r = {0};
+    flip_data probe = {0};
+    s.cache_bytes = 1;
+    CHECK_OK(flip_data_open(&probe, comm, &s));
+    s.cache_bytes =
+        probe.info->n_nodes * (probe.info->code_bytes + probe.info->refinement_bytes) / 5;
+    flip_data_close(&probe);
+    open_trainer(&t, &s);
+    read_epochs(&t, s.epochs, &r);
+    const flip_store *rows = t.batching->store, *fine = t.batching->fine;
+    int64_t bytes = (int64_t)(flip_store_cache_bytes(rows) + flip_store_cache_bytes(fine)) +
+                    (int64_t)flip_sampler_counted(t.batching->sampler).list_bytes;
+    double saved = (double)r.hits * (double)flip_store_stride(rows) +
+                   (double)r.fine_hits * (double)flip_store_stride(fine);
+    double share = saved / best_saved(&t, &r, s.cache_bytes);
+    if (rank == 0)
+        printf(
+            "# %s: %lld rows and %lld second levels of %lld in %lld bytes of %lld, hits %.4f and "
+            "%.4f: share %.4f\n",
+            what, (long long)flip_store_cached_rows(rows), (long long)flip_store_cached_rows(fine),
+            (long long)t.data.info->n_nodes, (long long)bytes, (long long)s.cache_bytes,
+            (double)r.hits / (double)r.n, (double)r.fine_hits / (double)r.fine, share);
+    CHECK(bytes <= s.cache_bytes && share <= 1, "%lld bytes, share %g", (long long)bytes, share);
+    free(r.count);
+    flip_trainer_close(&t);
+    return share;
+}
+
 /* ---- tests ---- */
 
-static char cut[64];
+static char cut[64], packed[64];
 
 static void a_fifth(void **state) {
     (void)state;
@@ -171,6 +245,29 @@ static void a_fifth(void **state) {
         snprintf(what, sizeof what, "%s %s", cases[i][1], cases[i][2] ? cases[i][2] : "");
         double share = share_of_best(n, argv, what);
         CHECK(share >= .9, "%s: %.4f of the best set's hits", what, share);
+    }
+}
+
+static void two_levels(void **state) {
+    (void)state;
+    static const char *const cases[][4] = {{"--hot", "expected", "--refine", "hot:0.1"},
+                                           {"--hot", "presample", "--refine", "all"}};
+    flip_compress_params how = FLIP_COMPRESS_DEFAULTS;
+    flip_compressed out;
+    flip_reader *reader;
+    how.codec = "uniform:8+uniform:8"; /* of 20 columns: 20 bytes and 20 more */
+    CHECK_OK(flip_reader_open(&reader, comm, cut, NULL));
+    CHECK_OK(flip_compress(&out, comm, reader, packed, &how));
+    flip_reader_close(&reader);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char what[64],
+            *argv[20] = {"train", packed,   "--batch", "64",       "--fanout", "10,10",  "--model",
+                         "sage",  "--task", "node",    "--epochs", "10",       "--seed", "3"};
+        for (int k = 0; k < 4; k++)
+            argv[14 + k] = (char *)cases[i][k];
+        snprintf(what, sizeof what, "%s %s", cases[i][1], cases[i][3]);
+        double share = share_of_saved(18, argv, what);
+        CHECK(share >= .9, "%s: %.4f of what the best set saves", what, share);
     }
 }
 
@@ -200,12 +297,14 @@ int main(int argc, char **argv) {
         CHECK_OK(flip_comm_broadcast(comm, &id, sizeof id, 0));
         snprintf(plain, sizeof plain, "t944_%d.h5", id);
         snprintf(cut, sizeof cut, "t944_%d_cut.h5", id);
+        snprintf(packed, sizeof packed, "t944_%d_packed.h5", id);
         make_graph(plain, cut);
-        const struct CMUnitTest tests[] = {cmocka_unit_test(a_fifth)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(a_fifth), cmocka_unit_test(two_levels)};
         failed = cmocka_run_group_tests(tests, NULL, NULL);
         if (rank == 0) {
             unlink(plain);
             unlink(cut);
+            unlink(packed);
         }
     }
     flip_comm_destroy(&comm);

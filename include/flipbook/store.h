@@ -86,18 +86,25 @@ void flip_store_meter(flip_store *store, flip_meter *meter);
 flip_status flip_heat_smooth(flip_comm *comm, int64_t n, double *heat, const double *expected,
                              double weight);
 
-/* What of one budget goes to lists of neighbours (sample.h: flip_sampler_keep), what to rows. */
+/* What of one budget goes to lists of neighbours (sample.h: flip_sampler_keep), to rows, and to
+ * their second levels. A row saves its bytes each time it is read, so that its density is its heat,
+ * whatever its bytes, and a second level's is the heat of what is read with it. */
 typedef struct flip_budget_params {
     uint64_t bytes;            /* of each rank, the same on all */
     int64_t n;                 /* own nodes */
     size_t stride;             /* bytes of a row */
     const double *heat;        /* [n] readings of a row, >= 0 */
+    size_t fine_stride;        /* bytes of a second level */
+    const double *fine_heat;   /* [n] readings of it, 0 where there are none; NULL = none at all */
     const double *saved;       /* [n] bytes between ranks that a list would save in the same time */
     const int64_t *list_bytes; /* [n] 0 = no list */
 } flip_budget_params;
+typedef struct flip_budget_shares {
+    uint64_t row_bytes, fine_bytes; /* row_bytes: what is left for rows */
+} flip_budget_shares;
 /* Collective. By bytes saved a byte: list [n] is 1 where an own node's list is to be kept by the
- * other ranks; *row_bytes: what is left for rows. */
-flip_status flip_budget_split(uint8_t *list, uint64_t *row_bytes, flip_comm *comm,
+ * other ranks. */
+flip_status flip_budget_split(uint8_t *list, flip_budget_shares *shares, flip_comm *comm,
                               const flip_budget_params *params);
 
 /* ---- rows to learn a codec from ---- */

@@ -109,6 +109,9 @@ typedef enum flip_hot { FLIP_HOT_EXPECTED, FLIP_HOT_DEGREE, FLIP_HOT_PRESAMPLE }
 
 enum { FLIP_SAMPLING_RECENT = 3 }; /* uniform, but the latest neighbours instead of drawn ones */
 
+/* --refine as a share of nodes: none 0, all 1, hot:F F, seeds -1; false = it is none of these. */
+bool flip_refine_share(const char *word, double *share);
+
 typedef struct flip_settings {
     /* model */
     int32_t model; /* flip_model_kind, then the models of later versions */
@@ -150,7 +153,8 @@ typedef struct flip_settings {
     int64_t blocks, memory;
     bool precompute;
     int64_t cache_bytes;
-    int32_t hot;      /* flip_hot */
+    int32_t hot; /* flip_hot */
+    char refine[FLIP_WORD_SIZE];
     int64_t prefetch; /* batches made ahead by a thread; 0 none */
     char codec[FLIP_WORD_SIZE];
     int32_t wire_codec;  /* flip_wire */

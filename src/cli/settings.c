@@ -65,6 +65,11 @@ static bool is_fanout(const char *text) {
     return strcmp(text, "all") == 0 || is_list(text);
 }
 
+static bool is_refine(const char *text) {
+    double share;
+    return strcmp(text, "auto") == 0 || flip_refine_share(text, &share);
+}
+
 static bool is_codec(const char *text) {
     return *text;
 }
@@ -239,6 +244,10 @@ static const flip_key keys[] = {
            "which rows the cache holds: those that batches will read most often, worked out from "
            "seeds, fanouts and edges; nodes with the most out-edges, first ones of each part; or "
            "expected ones corrected by four epochs of batches drawn beforehand"),
+    WORD("refine", refine, "auto", "auto|none|seeds|hot:F|all", NULL, is_refine, T, true,
+         "nodes whose rows are read with their second level, where features have one (compress "
+         "--codec A+B): those that have a label and a split (link, edge: all); the share F whose "
+         "error labelled nodes feel most, hot:0.1; auto: seeds where there is a second level"),
     INT_AUTO("prefetch", prefetch, 0, 1000, T, false,
              "batches that a thread beside the trainer draws, fetches and decodes ahead of it "
              "(--batch N); 0: none; auto: 2 where a rank has half as many cores to spare as "

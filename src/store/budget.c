@@ -1,6 +1,7 @@
-/* One budget for rows and for lists of neighbours: greedily by the bytes that an item saves between
- * memories for each byte that it takes (DUCATI, SIGMOD'23, fills its two caches so). The density at
- * which the budget is full is found by halving; lists above it are taken, the rest is the rows'. */
+/* One budget for rows, their second levels and lists of neighbours: greedily by the bytes that an
+ * item saves between memories for each byte that it takes (DUCATI, SIGMOD'23, fills its two caches
+ * so). The density at which the budget is full is found by halving; lists and second levels above
+ * it are taken, the rest is the rows'. */
 #include <flipbook/store.h>
 
 static bool taken(const flip_budget_params *p, int64_t i, double least) {
@@ -8,13 +9,18 @@ static bool taken(const flip_budget_params *p, int64_t i, double least) {
            p->saved[i] >= least * (double)p->list_bytes[i];
 }
 
-/* Bytes that rows and lists at least as dense as `least` take on the rank that takes most: rows
- * stand on all, lists on all but their owner. Collective. */
+static bool refined(const flip_budget_params *p, int64_t i, double least) {
+    return p->fine_heat && p->fine_heat[i] > 0 && p->fine_heat[i] >= least;
+}
+
+/* Bytes that items at least as dense as `least` take on the rank that takes most: rows stand on
+ * all, lists on all but their owner. Collective. */
 static flip_status bytes_above(int64_t *bytes, flip_comm *comm, const flip_budget_params *p,
                                double least) {
     int64_t sum[2] = {0}, own = 0;
     for (int64_t i = 0; i < p->n; i++) {
         if (p->heat[i] >= least) sum[0] += (int64_t)p->stride;
+        if (refined(p, i, least)) sum[0] += (int64_t)p->fine_stride;
         if (taken(p, i, least)) own -= p->list_bytes[i];
     }
     sum[1] = -own;
@@ -51,19 +57,21 @@ static flip_status find_density(double *least, flip_comm *comm, const flip_budge
     return FLIP_OK;
 }
 
-flip_status flip_budget_split(uint8_t *list, uint64_t *row_bytes, flip_comm *comm,
+flip_status flip_budget_split(uint8_t *list, flip_budget_shares *shares, flip_comm *comm,
                               const flip_budget_params *p) {
     double least;
-    int64_t sum = 0, own = 0;
+    int64_t sum[2] = {0}, own = 0;
     FLIP_TRY(find_density(&least, comm, p));
     for (int64_t i = 0; i < p->n; i++) {
         list[i] = taken(p, i, least);
         if (list[i]) own -= p->list_bytes[i];
+        if (refined(p, i, least)) sum[1] += (int64_t)p->fine_stride;
     }
-    sum = -own;
-    FLIP_TRY(flip_comm_sum_i64(comm, &sum, 1));
+    sum[0] = -own;
+    FLIP_TRY(flip_comm_sum_i64(comm, sum, 2));
     FLIP_TRY(flip_comm_max_i64(comm, &own, 1));
-    uint64_t most = (uint64_t)(sum + own);
-    *row_bytes = most < p->bytes ? p->bytes - most : 0;
+    uint64_t most = (uint64_t)(sum[0] + own + sum[1]);
+    shares->fine_bytes = (uint64_t)sum[1];
+    shares->row_bytes = most < p->bytes ? p->bytes - most : 0;
     return FLIP_OK;
 }

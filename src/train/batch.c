@@ -163,6 +163,7 @@ void flip_batching_destroy(flip_batching **batching) {
     *batching = NULL;
     if (!b || b->pipe.lost) return; /* a thread still waits with all of this in its hands */
     flip_store_destroy(&b->store);
+    flip_store_destroy(&b->fine);
     flip_sampler_destroy(&b->sampler);
     flip_comm_destroy(&b->comm);
     flip_pipeline_finish(b);
@@ -216,6 +217,12 @@ static growth grow(const flip_data *data, int64_t layers, const int32_t *fanout)
     return g;
 }
 
+/* Of a packed row, its second level counted. */
+static int64_t packed_bytes(const flip_data *data) {
+    const flip_packing *fine = data->packed.fine.packing;
+    return (int64_t)(data->packed.packing->stride + (fine ? fine->stride : 0));
+}
+
 /* A slot: ids, entries both ways (between ranks with ids and what came), and the features. */
 static int64_t slot_bytes_of(const flip_data *data, const flip_model_params *m, const growth *g) {
     const int64_t entry = flip_comm_size(data->comm) > 1 ? 64 : 24;
@@ -225,12 +232,12 @@ static int64_t slot_bytes_of(const flip_data *data, const flip_model_params *m, 
         bytes += g->entries[h] * entry + g->rows[h] * 32;
     bytes += flip_model_takes_aggregated(m) ? 2 * g->rows[m->layers - 1] * row : input * row;
     if (!flip_batch_stored(data)) return bytes;
-    return bytes + input * (data->packed.packing ? (int64_t)data->packed.packing->stride : row);
+    return bytes + input * (data->packed.packing ? packed_bytes(data) : row);
 }
 
 /* Rows, their index and lists of neighbours, as far as --cache-bytes lets them. */
 static size_t cache_bytes_of(const flip_data *data) {
-    double row = data->packed.packing ? (double)data->packed.packing->stride
+    double row = data->packed.packing ? (double)packed_bytes(data)
                                       : data->in_dim * (double)sizeof(flip_real);
     double most = (double)data->info->n_nodes * (row + 28) +
                   (double)data->info->n_events * (16 + sizeof(flip_real));

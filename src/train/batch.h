@@ -19,9 +19,16 @@ typedef struct flip_batch_rows {
     flip_real *self;       /* in place or packed: [n_dst, in_dim] of mfg[0]'s destinations */
     flip_real *aggregated; /* aggregates: [n_dst, in_dim] mfg[0] times its sources */
     uint8_t *codes;        /* of the store: packed rows [n_input, stride] */
-    const flip_real *x;    /* input, or self where sums are made with the rows */
-    int64_t *key;          /* on a timeline: dropout's, of nodes and steps [mfg[0].n_src] */
-    size_t room[5];        /* rows */
+    struct {               /* of its second one: rows with a second level, in the input's order */
+        int32_t n, *at;    /* [n_input] which of them a row's is, -1 = none */
+        flip_gid *id;
+        int64_t *key;
+        uint8_t *codes; /* [n, stride] */
+        size_t room[4];
+    } fine;
+    const flip_real *x; /* input, or self where sums are made with the rows */
+    int64_t *key;       /* on a timeline: dropout's, of nodes and steps [mfg[0].n_src] */
+    size_t room[5];     /* rows */
 } flip_batch_rows;
 
 /* What batches are made of. */
@@ -74,6 +81,7 @@ struct flip_batching {
     bool in_place;     /* the first layer reads own rows where they stand */
     bool aggregates;   /* … and reads sums, which are made with the rows */
     flip_store *store; /* NULL without a cache: rows come as they are */
+    flip_store *fine;  /* of second levels; NULL without */
     int64_t n_items;
     int64_t *item; /* nodes: [n_items] own row * steps + step; edges, links: [n_items + 1] first
                       pair in the set */
@@ -95,8 +103,12 @@ flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const
 flip_status flip_batch_store_create(flip_batching *b, flip_data *data);
 /* Do rows come out of a store? With a cache, and packed ones on several ranks. */
 bool flip_batch_stored(const flip_data *data);
-/* Rows [n_input, stride] out of the store. Collective. */
-flip_status flip_batch_store_fetch(flip_batching *b, const flip_batch *batch, void *rows);
+/* Rows [n_input, stride] out of the store, and into slot->rows.fine those of second levels.
+ * Collective. */
+flip_status flip_batch_store_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data,
+                                   void *rows);
+/* n items of room, with some to spare: batches differ little. */
+flip_status flip_batch_room(void *pointer, size_t *room, int64_t n, size_t bytes);
 void flip_batch_rows_finish(flip_batch_rows *rows);
 void flip_batch_seeds_finish(flip_batch_slot *slot);
 

@@ -11,20 +11,23 @@ void flip_batch_rows_finish(flip_batch_rows *rows) {
     flip_free(rows->aggregated);
     flip_free(rows->codes);
     flip_free(rows->key);
+    flip_free(rows->fine.at);
+    flip_free(rows->fine.id);
+    flip_free(rows->fine.key);
+    flip_free(rows->fine.codes);
     *rows = (flip_batch_rows){0};
 }
 
-/* Room for n rows, with some to spare: batches differ little. */
-static flip_status make_bytes(void *rows, size_t *room, int64_t n, size_t bytes) {
-    if (*(void **)rows && (size_t)n <= *room) return FLIP_OK;
-    flip_free(*(void **)rows);
-    *(void **)rows = NULL;
+flip_status flip_batch_room(void *pointer, size_t *room, int64_t n, size_t bytes) {
+    if (*(void **)pointer && (size_t)n <= *room) return FLIP_OK;
+    flip_free(*(void **)pointer);
+    *(void **)pointer = NULL;
     *room = (size_t)n + (size_t)n / 8;
-    return flip_alloc(rows, *room, bytes, "features of a batch");
+    return flip_alloc(pointer, *room, bytes, "features of a batch");
 }
 
 static flip_status make_room(flip_real **rows, size_t *room, int64_t n, int32_t dim) {
-    return make_bytes(rows, room, n, (size_t)dim * sizeof **rows);
+    return flip_batch_room(rows, room, n, (size_t)dim * sizeof **rows);
 }
 
 /* ---- rows of other ranks ---- */
@@ -144,10 +147,11 @@ static void gather(flip_real *out, int64_t n, const int32_t *column, const flip_
     }
 }
 
-static void decode(const flip_packed_rows *packed, int64_t n, const int32_t *index,
-                   flip_real *out) {
-    flip_kernels_get()->decode_rows(packed->packing, packed->codes, packed->key, n, index, out,
-                                    packed->packing->dim);
+static flip_status decode(const flip_packed_rows *packed, int64_t n, const int32_t *index,
+                          flip_real *out) {
+    flip_packed_rows rows = *packed;
+    rows.index = index;
+    return flip_packed_rows_decode(&rows, flip_kernels_get(), 0, n, out);
 }
 
 /* What mfg[0]'s sums are made of. */
@@ -166,16 +170,16 @@ static flip_status aggregate(flip_batching *b, flip_batch_slot *slot, const flip
     FLIP_TRY(make_room(&r->aggregated, &r->room[2], n, dim));
     flip_meter *meter = b->meter;
     flip_meter_begin(meter, FLIP_STAGE_AGGREGATE);
+    flip_status status = FLIP_OK;
     if (of->packed.packing)
-        flip_kernels_get()->spmm_packed(&g->a, of->packed.packing, of->packed.codes, of->packed.key,
-                                        NULL, r->aggregated, dim, false);
+        status = flip_packed_rows_sum(&of->packed, flip_kernels_get(), &g->a, r->aggregated);
     else
         flip_kernels_get()->spmm(&g->a, NULL, n, dim, r->aggregated, of->x, of->far, false);
     flip_meter_end(meter);
     meter->traffic[FLIP_STAGE_AGGREGATE] +=
         (uint64_t)g->a.n_entries * read + (uint64_t)n * (uint64_t)dim * sizeof(flip_real);
     meter->flops[FLIP_STAGE_AGGREGATE] += 2 * (uint64_t)g->a.n_entries * (uint64_t)dim;
-    return FLIP_OK;
+    return status;
 }
 
 /* ---- the ways a batch gets its rows ---- */
@@ -188,7 +192,7 @@ static flip_status fetch_in_place(flip_batching *b, flip_batch_slot *slot, const
     FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
     r->x = r->self;
     if (data->packed.packing) {
-        decode(&data->packed, n, batch->column, r->self);
+        FLIP_TRY(decode(&data->packed, n, batch->column, r->self));
         return aggregate(b, slot, data, &(summing){.packed = data->packed});
     }
     FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
@@ -211,9 +215,9 @@ static flip_status fetch_side_by_side(flip_batching *b, flip_batch_slot *slot,
         FLIP_TRY(flip_alloc(&row, (size_t)batch->n_input, sizeof *row, "rows of a batch"));
         for (int32_t i = 0; i < batch->n_input; i++)
             row[i] = (int32_t)(batch->input[i] - first);
-        decode(&data->packed, batch->n_input, row, r->input);
+        flip_status status = decode(&data->packed, batch->n_input, row, r->input);
         flip_free(row);
-        return FLIP_OK;
+        return status;
     }
     FLIP_TRY(fetch_remote(b, data, batch, r->input));
 #pragma omp parallel for schedule(static)
@@ -233,16 +237,21 @@ static flip_status fetch_stored(flip_batching *b, flip_batch_slot *slot, const f
     flip_batch_rows *r = &slot->rows;
     if (!data->packed.packing) {
         FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
-        FLIP_TRY(flip_batch_store_fetch(b, batch, r->input));
+        FLIP_TRY(flip_batch_store_fetch(b, slot, data, r->input));
         r->x = r->input; /* the destinations' rows are the first */
         return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;
     }
-    FLIP_TRY(make_bytes(&r->codes, &r->room[3], batch->n_input, data->packed.packing->stride));
-    FLIP_TRY(flip_batch_store_fetch(b, batch, r->codes));
+    FLIP_TRY(flip_batch_room(&r->codes, &r->room[3], batch->n_input, data->packed.packing->stride));
+    FLIP_TRY(flip_batch_store_fetch(b, slot, data, r->codes));
     FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
     flip_packed_rows packed = {
         .packing = data->packed.packing, .codes = r->codes, .key = batch->original};
-    decode(&packed, n, NULL, r->self);
+    if (b->fine)
+        packed.fine = (flip_refinement){.packing = data->packed.fine.packing,
+                                        .codes = r->fine.codes,
+                                        .key = data->refined ? r->fine.key : batch->original,
+                                        .at = r->fine.at};
+    FLIP_TRY(decode(&packed, n, NULL, r->self));
     r->x = r->self;
     return b->aggregates ? aggregate(b, slot, data, &(summing){.packed = packed}) : FLIP_OK;
 }
@@ -252,7 +261,7 @@ static flip_status make_keys(flip_batch_slot *slot, const flip_data *data) {
     const flip_batch *batch = slot->batch;
     flip_batch_rows *r = &slot->rows;
     if (!batch->step) return FLIP_OK;
-    FLIP_TRY(make_bytes(&r->key, &r->room[4], batch->n_input, sizeof *r->key));
+    FLIP_TRY(flip_batch_room(&r->key, &r->room[4], batch->n_input, sizeof *r->key));
     for (int32_t i = 0; i < batch->n_input; i++)
         r->key[i] = batch->original[i] * data->steps + step_of(batch, i);
     return FLIP_OK;

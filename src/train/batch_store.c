@@ -81,7 +81,7 @@ bool flip_batch_stored(const flip_data *data) {
     return data->s.cache_bytes > 0 || (data->packed.packing && flip_comm_size(data->comm) > 1);
 }
 
-/* Heat of rows as --hot wants it, and what lists save; room: [3, n_own]. */
+/* Heat of rows as --hot wants it, and what lists save; room: [3, n_own] of it. */
 static flip_status find_heat(flip_batching *b, flip_data *data, double **heat, double **saved,
                              double *room) {
     *heat = room;
@@ -98,28 +98,45 @@ static flip_status find_heat(flip_batching *b, flip_data *data, double **heat, d
     return FLIP_OK;
 }
 
-/* Lists of neighbours take their part of the budget. The degree says nothing of what they save. */
-static flip_status keep_lists(flip_batching *b, const flip_data *data, flip_store_params *p,
-                              size_t stride, const double *saved) {
+/* Lists that may be kept, [n_own] bytes of each. The degree says nothing of what they save. */
+static void list_bytes_of(const flip_batching *b, const flip_data *data, int64_t *bytes) {
+    bool none = flip_comm_size(data->comm) == 1 || data->s.hot == FLIP_HOT_DEGREE;
+    for (int32_t v = 0; v < data->n_own; v++)
+        bytes[v] = none ? 0 : (int64_t)flip_sampler_list_bytes(b->sampler, v);
+}
+
+static uint64_t index_bytes(const flip_data *data, const flip_store_params *p) {
+    return p->anywhere ? flip_store_index_bytes(data->info->n_nodes) : 0;
+}
+
+/* The budget between lists of neighbours, rows and their second levels (NULL = there are none). */
+static flip_status split_budget(flip_batching *b, const flip_data *data, flip_store_params *p,
+                                flip_store_params *fine, size_t stride, const double *saved) {
     flip_status status;
     size_t n = (size_t)data->n_own;
     uint8_t *keep = NULL;
     int64_t *bytes = NULL;
-    uint64_t index = p->anywhere ? flip_store_index_bytes(data->info->n_nodes) : 0;
-    if (flip_comm_size(data->comm) == 1 || data->s.hot == FLIP_HOT_DEGREE) return FLIP_OK;
-    flip_budget_params budget = {.bytes = p->cache_bytes > index ? p->cache_bytes - index : 0,
-                                 .n = data->n_own,
+    flip_budget_shares shares;
+    uint64_t all = (uint64_t)data->s.cache_bytes, index = index_bytes(data, p);
+    uint64_t fine_index = fine ? index_bytes(data, fine) : 0;
+    flip_budget_params budget = {.n = data->n_own,
                                  .stride = stride,
                                  .heat = p->heat,
+                                 .fine_stride = fine ? data->packed.fine.packing->stride : 0,
+                                 .fine_heat = fine ? fine->heat : NULL,
                                  .saved = saved};
+    budget.bytes = all > index + fine_index ? all - index - fine_index : 0;
     status = flip_alloc(&keep, n, sizeof *keep, "lists that are kept");
     if (status == FLIP_OK) status = flip_alloc(&bytes, n, sizeof *bytes, "lists that are kept");
     FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
-    for (int32_t v = 0; v < data->n_own; v++)
-        bytes[v] = (int64_t)flip_sampler_list_bytes(b->sampler, v);
+    list_bytes_of(b, data, bytes);
     budget.list_bytes = bytes;
-    FLIP_TRY_GOTO(flip_budget_split(keep, &p->cache_bytes, data->comm, &budget));
-    p->cache_bytes += (uint64_t)data->s.cache_bytes - budget.bytes; /* the index is the rows' */
+    FLIP_TRY_GOTO(flip_budget_split(keep, &shares, data->comm, &budget));
+    p->cache_bytes = shares.row_bytes + all - budget.bytes; /* the index is the rows' */
+    if (fine && shares.fine_bytes > 0) {
+        fine->cache_bytes = shares.fine_bytes + fine_index;
+        p->cache_bytes -= fine_index;
+    }
     status = flip_sampler_keep(b->sampler, keep);
 done:
     flip_free(keep);
@@ -127,37 +144,96 @@ done:
     return status;
 }
 
+/* Heat of rows that are read with their second level. */
+static void refined_heat(const flip_data *data, const double *heat, double *fine) {
+    const int32_t *at = data->packed.fine.at;
+    for (int32_t v = 0; v < data->n_own; v++)
+        fine[v] = !at || at[v] >= 0 ? heat[v] : 0;
+}
+
+static flip_status create_stores(flip_batching *b, flip_data *data, const flip_store_params *p,
+                                 const flip_store_params *fine) {
+    FLIP_TRY(flip_store_create(&b->store, data->comm, p));
+    return fine->codec ? flip_store_create(&b->fine, data->comm, fine) : FLIP_OK;
+}
+
 flip_status flip_batch_store_create(flip_batching *b, flip_data *data) {
     flip_status status;
     double *room = NULL, *heat = NULL, *saved = NULL;
     const flip_settings *s = &data->s;
+    bool two = data->packed.fine.packing;
     if (!flip_batch_stored(data)) return FLIP_OK;
     flip_store_params p = {
         .rank_first = data->rank_first,
         .codec = data->packed.packing ? flip_graph_codec(data->graph) : NULL,
         .dim = data->in_dim * (int32_t)(sizeof(flip_real) / sizeof(float)), /* bytes alone count */
-        .rows = data->packed.packing ? data->packed.codes : (const uint8_t *)data->features,
-        .cache_bytes = (uint64_t)s->cache_bytes};
+        .rows = data->packed.packing ? data->packed.codes : (const uint8_t *)data->features};
     size_t stride = data->packed.packing ? data->packed.packing->stride
                                          : (size_t)data->in_dim * sizeof(flip_real);
     p.part_first = flip_graph_part_first(data->graph, &p.n_parts);
-    if (s->cache_bytes == 0) return flip_store_create(&b->store, data->comm, &p);
-    /* parts are in the order of their degrees; a file that nobody cut is in no order */
+    flip_store_params fine = p;
+    fine.codec = two ? flip_graph_refinement_codec(data->graph) : NULL;
+    fine.rows = data->packed.fine.codes;
+    if (s->cache_bytes == 0) return create_stores(b, data, &p, &fine);
+    /* parts are in the order of their degrees; a file that nobody cut is in no order, nor are
+     * labelled nodes */
     p.anywhere = s->hot != FLIP_HOT_DEGREE || data->info->n_parts == 0;
-    status = flip_alloc(&room, 3 * (size_t)data->n_own, sizeof *room, "heat of rows");
+    fine.anywhere = p.anywhere || data->refined;
+    status = flip_alloc(&room, 4 * (size_t)data->n_own, sizeof *room, "heat of rows");
     FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
     FLIP_TRY_GOTO(find_heat(b, data, &heat, &saved, room));
     p.heat = heat;
-    FLIP_TRY_GOTO(keep_lists(b, data, &p, stride, saved));
-    status = flip_store_create(&b->store, data->comm, &p);
+    fine.heat = room + 3 * (size_t)data->n_own;
+    refined_heat(data, heat, room + 3 * (size_t)data->n_own);
+    FLIP_TRY_GOTO(split_budget(b, data, &p, two ? &fine : NULL, stride, saved));
+    status = create_stores(b, data, &p, &fine);
 done:
     flip_free(room);
     return status;
 }
 
-flip_status flip_batch_store_fetch(flip_batching *b, const flip_batch *batch, void *rows) {
+/* ---- a batch's rows ---- */
+
+/* Which rows have a second level, by the set that all ranks know. */
+static flip_status find_refined(flip_batch_slot *slot, const flip_data *data) {
+    const flip_batch *batch = slot->batch;
+    flip_batch_rows *r = &slot->rows;
+    int64_t n = batch->n_input;
+    FLIP_TRY(flip_batch_room(&r->fine.at, &r->fine.room[0], n, sizeof *r->fine.at));
+    FLIP_TRY(flip_batch_room(&r->fine.id, &r->fine.room[1], n, sizeof *r->fine.id));
+    FLIP_TRY(flip_batch_room(&r->fine.key, &r->fine.room[2], n, sizeof *r->fine.key));
+    r->fine.n = 0;
+    for (int64_t i = 0; i < n; i++) {
+        flip_gid id = batch->input[i];
+        bool in = data->refined[id >> 6] >> (id & 63) & 1;
+        r->fine.at[i] = in ? r->fine.n : -1;
+        if (!in) continue;
+        r->fine.id[r->fine.n] = id;
+        r->fine.key[r->fine.n++] = batch->original[i];
+    }
+    return FLIP_OK;
+}
+
+static flip_status begin_refined(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
+    flip_batch_rows *r = &slot->rows;
+    const flip_gid *id = slot->batch->input;
+    r->fine.n = slot->batch->n_input;
+    if (data->refined) {
+        FLIP_TRY(find_refined(slot, data));
+        id = r->fine.id;
+    }
+    FLIP_TRY(
+        flip_batch_room(&r->fine.codes, &r->fine.room[3], r->fine.n, flip_store_stride(b->fine)));
+    return flip_store_fetch_begin(b->fine, r->fine.n, id, r->fine.codes);
+}
+
+flip_status flip_batch_store_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data,
+                                   void *rows) {
+    const flip_batch *batch = slot->batch;
     FLIP_TRY(flip_store_fetch_begin(b->store, batch->n_input, batch->input, rows));
-    return flip_store_fetch_end(b->store);
+    if (b->fine) FLIP_TRY(begin_refined(b, slot, data));
+    FLIP_TRY(flip_store_fetch_end(b->store));
+    return b->fine ? flip_store_fetch_end(b->fine) : FLIP_OK;
 }
 
 flip_store_use flip_batching_store(const flip_batching *b) {
@@ -168,5 +244,10 @@ flip_store_use flip_batching_store(const flip_batching *b) {
     use.counts = flip_store_counted(b->store);
     use.cached_rows = flip_store_cached_rows(b->store);
     use.cache_bytes += (int64_t)flip_store_cache_bytes(b->store);
+    if (!b->fine) return use;
+    use.fine = flip_store_counted(b->fine);
+    use.fine_rows = flip_store_cached_rows(b->fine);
+    use.fine_bytes = (int64_t)flip_store_cache_bytes(b->fine);
+    use.cache_bytes += use.fine_bytes;
     return use;
 }

@@ -397,6 +397,7 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     FLIP_TRY(make_items(data));
     FLIP_TRY(flip_data_features(data));
     if (data->s.direction == 1) FLIP_TRY(flip_data_reverse(data));
+    FLIP_TRY(flip_data_refine(data));
     return flip_data_metric(data);
 }
 
@@ -499,6 +500,8 @@ void flip_data_close(flip_data *data) {
     flip_free(data->moving.owned);
     flip_free(data->set_out);
     flip_free(data->class_weight);
+    flip_free(data->refined);
+    flip_free(data->refined_at);
     flip_graph_close(&data->graph);
     memset(data, 0, sizeof *data);
 }

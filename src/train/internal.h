@@ -128,6 +128,9 @@ typedef struct flip_data {
     const flip_real *features; /* [n_own, in_dim] of a graph of one step; NULL: several, or none */
     int32_t set_out_block;     /* of this block */
     flip_packed_rows packed;   /* the file's codes, in place of features; packing NULL = none */
+    /* --refine some: who has a second level. NULL: all of packed.fine's, or none */
+    uint64_t *refined;   /* owned: bit id % 64 of word id / 64, of all ranks' nodes */
+    int32_t *refined_at; /* [n_own] owned: packed.fine.at, the node's own row or -1 */
     bool row_normalised;
     /* node tasks */
     int32_t *label;
@@ -182,6 +185,8 @@ flip_status flip_data_block(flip_data *data, int32_t block, const flip_adjacency
 /* data->events with sources and destinations exchanged. Collective. */
 flip_status flip_data_reverse(flip_data *data);
 flip_status flip_data_features(flip_data *data);
+/* The second level of packed features, where --refine wants it; after the items. Collective. */
+flip_status flip_data_refine(flip_data *data);
 /* Two columns more: degrees of the snapshots' distinct edges (features given+degree). Collective.
  */
 flip_status flip_data_add_degrees(flip_data *data);
@@ -350,9 +355,10 @@ flip_status flip_trainer_check_loss(const flip_trainer *trainer, double loss);
  * lets the events go. Collective. */
 /* What the features' store has done on this rank; zeros without one. */
 typedef struct flip_store_use {
-    flip_store_counts counts;
+    flip_store_counts counts, fine; /* fine: of second levels */
     flip_sampler_counts sampler;
-    int64_t cached_rows, cache_bytes; /* rows, their index, lists of neighbours */
+    int64_t cached_rows, cache_bytes; /* rows, second levels, their indices, lists of neighbours */
+    int64_t fine_rows, fine_bytes;    /* second levels, of it */
 } flip_store_use;
 flip_store_use flip_batching_store(const flip_batching *batching);
 flip_status flip_batching_create(flip_batching **batching, flip_data *data);

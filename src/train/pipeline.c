@@ -125,6 +125,7 @@ static void count_in(flip_batching *b, flip_meter *meter) {
     flip_comm_count_in(b->comm, meter);
     flip_sampler_meter(b->sampler, meter);
     if (b->store) flip_store_meter(b->store, meter);
+    if (b->fine) flip_store_meter(b->fine, meter);
     b->meter = meter ? meter : flip_comm_meter(b->pipe.data->comm);
 }
 

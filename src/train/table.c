@@ -211,28 +211,39 @@ static void spread_json(json_t *counts, const rank_counts *all, int size, const 
     json_object_set_new(counts, "considered", considered);
 }
 
+static void add_counts(flip_store_counts *sum, const flip_store_counts *one) {
+    sum->rows += one->rows;
+    sum->hits += one->hits;
+    sum->own += one->own;
+    sum->remote += one->remote;
+}
+
 /* Rows and neighbours that batches asked for in the whole run, of all ranks; what rank 0's cache
  * holds. */
 static json_t *store_json(const rank_counts *all, int size) {
-    flip_store_counts sum = {0};
+    flip_store_counts sum = {0}, fine = {0};
     flip_sampler_counts asked = {0};
+    const flip_store_use *first = &all[0].store;
     for (int r = 0; r < size; r++) {
-        const flip_store_counts *one = &all[r].store.counts;
-        sum.rows += one->rows;
-        sum.hits += one->hits;
-        sum.own += one->own;
-        sum.remote += one->remote;
+        add_counts(&sum, &all[r].store.counts);
+        add_counts(&fine, &all[r].store.fine);
         asked.asked += all[r].store.sampler.asked;
         asked.listed += all[r].store.sampler.listed;
         asked.bytes += all[r].store.sampler.bytes;
     }
+    json_t *second = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rows", (json_int_t)fine.rows,
+                               "hits", (json_int_t)fine.hits, "own", (json_int_t)fine.own, "remote",
+                               (json_int_t)fine.remote, "cached_rows", (json_int_t)first->fine_rows,
+                               "cache_bytes", (json_int_t)first->fine_bytes);
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "rows", (json_int_t)sum.rows,
-        "hits", (json_int_t)sum.hits, "own", (json_int_t)sum.own, "remote", (json_int_t)sum.remote,
-        "cache_bytes", (json_int_t)all[0].store.cache_bytes, "cached_rows",
-        (json_int_t)all[0].store.cached_rows, "lists", (json_int_t)all[0].store.sampler.lists,
-        "list_bytes", (json_int_t)all[0].store.sampler.list_bytes, "asked", (json_int_t)asked.asked,
-        "listed", (json_int_t)asked.listed, "sample_bytes", (json_int_t)asked.bytes);
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "rows",
+        (json_int_t)sum.rows, "hits", (json_int_t)sum.hits, "own", (json_int_t)sum.own, "remote",
+        (json_int_t)sum.remote, "cache_bytes", (json_int_t)first->cache_bytes, "cached_rows",
+        (json_int_t)first->cached_rows, "row_bytes",
+        (json_int_t)(first->cache_bytes - first->fine_bytes - (int64_t)first->sampler.list_bytes),
+        "lists", (json_int_t)first->sampler.lists, "list_bytes",
+        (json_int_t)first->sampler.list_bytes, "asked", (json_int_t)asked.asked, "listed",
+        (json_int_t)asked.listed, "sample_bytes", (json_int_t)asked.bytes, "refinement", second);
 }
 
 flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip_trainer *trainer) {

@@ -208,7 +208,7 @@ typedef struct flip_lstm_rows {
     flip_lstm_block c_before; /* likewise */
     flip_lstm_block y;        /* [m, steps, hidden] out: h of every step */
     flip_lstm_block c;        /* likewise; with step = 0 the last alone */
-    flip_real *gates;         /* [m, steps, 4 hidden] out: activated [i f g o], or NULL */
+    flip_lstm_block gates;    /* [m, steps, 4 hidden] out: activated [i f g o], or absent */
     bool stream;              /* gates are read only much later: past the caches */
     flip_real *work;          /* [work_values] */
 } flip_lstm_rows;
@@ -222,8 +222,7 @@ typedef struct flip_lstm_cells {
     flip_lstm_block dy, dh;        /* of h: from this step's readers and from the next step */
     flip_real *dc;                 /* [m, hidden] in: from the next step, out: for the one before */
     flip_real *sum;                /* [m, 4 hidden] += dgates, or NULL */
-    /* What is asked for early: gates, dy and c of the row so many rows and steps further. */
-    int64_t next_rows, next_steps;
+    bool more; /* the step before stands one `step` before in every block: asked for early */
 } flip_lstm_cells;
 
 typedef struct flip_lstm_kernels {

@@ -107,8 +107,8 @@ INLINE void cells(const int rows, const bool whole, const flip_lstm_rows *p, vec
         if (at->gates) {
             float *gate = at->gates + c * n;
             UNROLL for (int r = 0; r < rows; r++) if (at->stream)
-                v_stream(gate + r * p->steps * GATES * n, sum[c][r]);
-            else v_store_of(whole, some, gate + r * p->steps * GATES * n, sum[c][r]);
+                v_stream(gate + r * p->gates.row, sum[c][r]);
+            else v_store_of(whole, some, gate + r * p->gates.row, sum[c][r]);
         }
     }
     UNROLL for (int r = 0; r < rows; r++) {
@@ -209,7 +209,7 @@ static place find_place(const flip_lstm_rows *p, bool stream, int64_t i, int64_t
                    .c = p->c.at + i * p->c.row + t * p->c.step + j,
                    .y = p->y.at + i * p->y.row + t * p->y.step + j,
                    .gates =
-                       p->gates ? p->gates + (i * p->steps + t) * GATES * p->hidden + j : NULL};
+                       p->gates.at ? p->gates.at + i * p->gates.row + t * p->gates.step + j : NULL};
 }
 
 /* Cache line `part`, `part` + parts, … of some rows of `columns` values. */
@@ -258,14 +258,14 @@ static bool shares_sets(const flip_lstm_block *b) {
 }
 
 static bool on_lines(const flip_lstm_rows *p) {
-    return (uintptr_t)p->gates % (LINE * sizeof *p->gates) == 0 && p->hidden % LINE == 0;
+    return (uintptr_t)p->gates.at % (LINE * sizeof(float)) == 0 && p->hidden % LINE == 0;
 }
 
 static void all_strips(const flip_lstm_rows *p, bool rounded) {
     const way way = {.rounded = rounded,
                      .staged = rounded || shares_sets(&p->x[0]) || shares_sets(&p->x[1]) ||
                                shares_sets(&p->y) || shares_sets(&p->h_before),
-                     .stream = p->stream && p->gates && on_lines(p)};
+                     .stream = p->stream && p->gates.at && on_lines(p)};
     for (int64_t i = 0; i < p->m; i += STRIP)
         for (int64_t t = 0; t < p->steps; t++)
             strip(p, way, i, flip_min64(STRIP, p->m - i), t);
@@ -308,11 +308,11 @@ static void ask(const float *from, int64_t values) {
         _mm_prefetch((const char *)(from + i), _MM_HINT_T1);
 }
 
+/* The row of the step before: gates, gradient, and c before it. */
 static void ask_row(const flip_lstm_cells *p, int64_t i) {
-    const int64_t row = i + p->next_rows, t = p->next_steps;
-    ask(at_step(&p->gates, row, t), GATES * p->hidden);
-    ask(at_step(&p->dy, row, t), p->hidden);
-    ask(at_step(&p->c, row, t - 1), p->hidden);
+    ask(at_step(&p->gates, i, -1), GATES * p->hidden);
+    ask(at_step(&p->dy, i, -1), p->hidden);
+    ask(at_step(&p->c, i, -2), p->hidden);
 }
 
 static void backward(const flip_lstm_cells *p) {
@@ -327,7 +327,7 @@ static void backward(const flip_lstm_cells *p) {
                             .dc = p->dc + i * n,
                             .sum = p->sum ? p->sum + i * GATES * n : NULL};
         int64_t j = 0;
-        ask_row(p, i);
+        if (p->more) ask_row(p, i);
         for (; j + LANES <= n; j += LANES)
             cell_back(true, v_first(LANES), n, j, &r);
         if (j < n) cell_back(false, v_first(n - j), n, j, &r);

@@ -7,8 +7,8 @@
  *               dW += [x x2 h]^T dG,  dx = dG Wx^T
  *
  * More steps than a chunk holds go group by group, their x and dx through copies. Kept gates and
- * cells stand [chunk][group][rows, steps of the group]. Gradients of weights are summed in double
- * over a span of chunks; spans are added in ascending order. */
+ * cells stand [chunk][step][rows]: a step reads one stretch. Gradients of weights are summed in
+ * double over a span of chunks; spans are added in ascending order. */
 #include "recurrent.h"
 
 #include <omp.h>
@@ -36,7 +36,7 @@ typedef struct scratch {
     flip_real *c;       /* [chunk, H] forward, where cells are not kept */
     flip_real *staging; /* of flip_lstm_kernels */
     /* backward */
-    flip_real *gates;    /* [chunk, group, width] made anew */
+    flip_real *gates;    /* [group, chunk, width] made anew */
     flip_real *dgates;   /* [chunk, group, width] */
     flip_real *h_before; /* [chunk, group, H] */
     flip_real *part[2];  /* [chunk, group, dim] of x or dx, where a group is not all steps */
@@ -126,13 +126,12 @@ static group first_group(const recurrent *j, int64_t first, int64_t m) {
 
 /* c before the group's first step: of the kept group before, or as the last group left it. */
 static flip_lstm_block c_before(const recurrent *j, const scratch *s, const group *g) {
-    const int64_t h = j->hidden, before = group_steps(j);
+    const int64_t h = j->hidden;
     if (g->begin == 0)
         return (flip_lstm_block){j->begin[1] ? (flip_real *)j->begin[1] + g->first * h : NULL, h,
                                  0};
     if (!j->cells) return (flip_lstm_block){s->c, h, 0};
-    const group last = {g->first, g->m, g->begin - before, before};
-    return (flip_lstm_block){kept(j, &last, j->cells, h) + (before - 1) * h, before * h, 0};
+    return (flip_lstm_block){kept(j, g, j->cells, h) - g->m * h, h, 0};
 }
 
 /* Writes y, and c and gates where they are kept; what stands there already is written again alike.
@@ -153,10 +152,10 @@ static void forward_group(const recurrent *j, const scratch *s, const group *g, 
                         .c_before = c_before(j, s, g),
                         .y = states_of(j, g, j->y),
                         .c = {s->c, h, 0},
-                        .gates = gates,
+                        .gates = {gates, j->width, g->m * j->width},
                         .stream = stream,
                         .work = s->staging};
-    if (j->cells) r.c = (flip_lstm_block){kept(j, g, j->cells, h), g->n * h, h};
+    if (j->cells) r.c = (flip_lstm_block){kept(j, g, j->cells, h), h, g->m * h};
     j->fused->forward(&r);
 }
 
@@ -171,14 +170,9 @@ static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
     }
     const group end = {first, m, j->steps, group_steps(j)};
     const flip_lstm_block y = h_before(j, &end);
-    flip_lstm_block c = {s.c, h, 0};
-    if (j->cells) { /* of the last group, which may be shorter */
-        const int64_t n = j->steps - (j->steps - 1) / end.n * end.n;
-        const group last = {first, m, j->steps - n, n};
-        c = (flip_lstm_block){kept(j, &last, j->cells, h) + (n - 1) * h, n * h, 0};
-    }
+    const flip_real *c = j->cells ? kept(j, &end, j->cells, h) - m * h : s.c;
     if (j->end[0]) recurrent_copy(j, m, h, j->end[0] + first * h, h, y.at, y.row);
-    if (j->end[1]) recurrent_copy(j, m, h, j->end[1] + first * h, h, c.at, c.row);
+    if (j->end[1]) recurrent_copy(j, m, h, j->end[1] + first * h, h, c, h);
 }
 
 flip_status lstm_forward(recurrent *j, int64_t first, int64_t rows) {
@@ -197,22 +191,21 @@ flip_status lstm_forward(recurrent *j, int64_t first, int64_t rows) {
 static void cells_back(const recurrent *j, const scratch *s, const group *g, flip_real *gates,
                        int64_t t) {
     const int64_t h = j->hidden, w = j->width;
-    flip_lstm_block dy = states_of(j, g, j->dy), c = {kept(j, g, j->cells, h), g->n * h, h};
+    flip_lstm_block dy = states_of(j, g, j->dy), c = {kept(j, g, j->cells, h), h, g->m * h};
     dy.at += t * h;
-    c.at += t * h;
+    c.at += t * c.step;
     const flip_lstm_cells back = {.m = g->m,
                                   .hidden = h,
-                                  .gates = {gates + t * w, g->n * w, w},
+                                  .gates = {gates + t * g->m * w, w, g->m * w},
                                   .dgates = {s->dgates + t * w, g->n * w, w},
-                                  .c_before = t > 0 ? (flip_lstm_block){c.at - h, c.row, h}
+                                  .c_before = t > 0 ? (flip_lstm_block){c.at - c.step, h, 0}
                                                     : c_before(j, s, g),
                                   .c = c,
                                   .dy = dy,
                                   .dh = {s->dh, h, 0},
                                   .dc = s->dc,
                                   .sum = j->constant > 0 ? s->sum : NULL,
-                                  .next_rows = t > 0 ? 0 : g->m,
-                                  .next_steps = t > 0 ? -1 : g->n - 1};
+                                  .more = t > 0};
     j->fused->backward(&back);
 }
 

@@ -57,11 +57,28 @@ typedef struct lstm_world {
     const flip_kernels *table;
     const flip_lstm_kernels *fused;
     block x[2], h_before, c_before, y, c;
-    flip_real *weight, *bias, *packed, *work, *gates;
+    flip_real *weight, *bias, *packed, *back, *work, *gates;
     flip_lstm_rows rows;
 } lstm_world;
 
 enum { SEED_Y = 15, SEED_C = 16 };
+
+/* Gates stand step by step. */
+static flip_real *gates_of(const lstm_world *w, int64_t i, int64_t t) {
+    return w->gates + (t * w->k->m + i) * 4 * w->k->hidden;
+}
+
+/* Wh^T, its rows apart, packed for the walk back. */
+static void pack_back(lstm_world *w, int64_t first, int64_t h) {
+    const int64_t width = 4 * h, row = h + GAP;
+    flip_real *turned = noise(width * row, 19);
+    for (int64_t l = 0; l < width; l++)
+        for (int64_t j = 0; j < h; j++)
+            turned[l * row + j] = w->weight[(first + j) * width + l];
+    w->back = get((size_t)w->fused->packed_back_values(h), sizeof *w->back);
+    w->fused->pack_back(h, turned, row, w->back);
+    release(turned);
+}
 
 static lstm_world world_of(const lstm_case *k, const flip_kernels *table) {
     const int64_t m = k->m, h = k->hidden, columns = k->dim[0] + k->dim[1] + h;
@@ -78,6 +95,7 @@ static lstm_world world_of(const lstm_case *k, const flip_kernels *table) {
     w.work = get((size_t)w.fused->work_values(k->dim, h), sizeof *w.work);
     w.gates = get((size_t)(m * k->steps * 4 * h + 1), sizeof *w.gates);
     w.fused->pack(k->dim, h, w.weight, w.packed);
+    pack_back(&w, columns - h, h);
     w.rows = (flip_lstm_rows){.m = m,
                               .steps = k->steps,
                               .hidden = h,
@@ -90,7 +108,7 @@ static lstm_world world_of(const lstm_case *k, const flip_kernels *table) {
                               .c_before = w.c_before.b,
                               .y = w.y.b,
                               .c = w.c.b,
-                              .gates = w.gates,
+                              .gates = {w.gates, 4 * h, m * 4 * h},
                               .work = w.work};
     return w;
 }
@@ -98,7 +116,7 @@ static lstm_world world_of(const lstm_case *k, const flip_kernels *table) {
 static void world_free(lstm_world *w) {
     flip_real *all[] = {w->x[0].b.at, w->x[1].b.at, w->h_before.b.at, w->c_before.b.at,
                         w->y.b.at,    w->c.b.at,    w->weight,        w->bias,
-                        w->packed,    w->work,      w->gates};
+                        w->packed,    w->back,      w->work,          w->gates};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         release(all[i]);
 }
@@ -129,8 +147,7 @@ static void check_step(const lstm_world *w, int64_t t) {
     for (int64_t i = 0; i < m; i++) {
         if (k->bias)
             memcpy(gates + i * width, w->bias + i * w->rows.bias_step, (size_t)width * sizeof *c);
-        memcpy(got_gates + i * width, w->gates + (i * k->steps + t) * width,
-               (size_t)width * sizeof *c);
+        memcpy(got_gates + i * width, gates_of(w, i, t), (size_t)width * sizeof *c);
     }
     add_product(w, gates, &w->x[0].b, t, k->dim[0], 0);
     add_product(w, gates, &w->x[1].b, t, k->dim[1], k->dim[0]);
@@ -147,8 +164,8 @@ static void check_step(const lstm_world *w, int64_t t) {
         release(all[i]);
 }
 
-/* Rows `first` … alone, gates past the caches, of the cells the last step's alone: the same bits of
- * y and of the last cells. */
+/* Rows `first` … alone, gates row by row and past the caches, of the cells the last step's alone:
+ * the same bits. */
 static void check_alone(const lstm_world *w, int64_t first) {
     const lstm_case *k = w->k;
     const int64_t h = k->hidden, m = k->m - first;
@@ -163,15 +180,16 @@ static void check_alone(const lstm_world *w, int64_t first) {
     rows.y = y.b;
     rows.c = c.b;
     rows.c.step = 0;
-    rows.gates = gates;
+    rows.gates = (flip_lstm_block){gates, k->steps * 4 * h, 4 * h};
     rows.stream = true;
     w->fused->forward(&rows);
-    assert_memory_equal(gates, w->gates + first * k->steps * 4 * h,
-                        (size_t)(m * k->steps * 4 * h) * sizeof *gates);
     for (int64_t i = 0; i < m; i++) {
-        for (int64_t t = 0; t < k->steps; t++)
+        for (int64_t t = 0; t < k->steps; t++) {
             assert_memory_equal(at(&y.b, i, t), at(&w->y.b, first + i, t),
                                 (size_t)h * sizeof *gates);
+            assert_memory_equal(at(&rows.gates, i, t), gates_of(w, first + i, t),
+                                (size_t)(4 * h) * sizeof *gates);
+        }
         assert_memory_equal(at(&c.b, i, 0), at(&w->c.b, first + i, k->steps - 1),
                             (size_t)h * sizeof *gates);
     }
@@ -183,48 +201,82 @@ static void check_alone(const lstm_world *w, int64_t first) {
 
 /* ---- backward ---- */
 
+/* What step t's walk back leaves, and what was there before. */
+typedef struct back_values {
+    block d, dy;
+    flip_real *dh, *dc, *sum;
+} back_values;
+
+static back_values draw_back(const lstm_case *k) {
+    const int64_t m = k->m, h = k->hidden, width = 4 * h;
+    return (back_values){draw_block(m, 1, width, k->even_row, 21), draw_block(m, 1, h, 0, 22),
+                         noise(m * h + 1, 23), noise(m * h + 1, 24), noise(m * width + 1, 25)};
+}
+
+static void back_free(back_values *v) {
+    flip_real *all[] = {v->d.b.at, v->dy.b.at, v->dh, v->dc, v->sum};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        release(all[i]);
+}
+
+static void walk_back(const lstm_world *w, int64_t t, back_values *v) {
+    const lstm_case *k = w->k;
+    const flip_lstm_block *c_old = t > 0 ? &w->c.b : &w->c_before.b;
+    flip_lstm_cells cells = {.m = k->m,
+                             .hidden = k->hidden,
+                             .back = w->back,
+                             .gates = w->rows.gates,
+                             .dgates = v->d.b,
+                             .c_before = *c_old,
+                             .c = w->c.b,
+                             .dy = v->dy.b,
+                             .dh = v->dh,
+                             .dc = v->dc,
+                             .sum = k->bias == 2 ? v->sum : NULL,
+                             .work = w->work};
+    cells.gates.at = gates_of(w, 0, t);
+    if (t > 0) cells.c_before.at = at(c_old, 0, t - 1);
+    cells.c.at = at(&w->c.b, 0, t);
+    w->fused->backward(&cells);
+}
+
+/* dh = dG Wh^T by the definition's product, of the dG that was left. */
+static void check_product_back(const lstm_world *w, const flip_real *dgates, const flip_real *dh) {
+    const int64_t m = w->k->m, h = w->k->hidden, width = 4 * h;
+    const flip_real *weight = w->weight + (w->k->dim[0] + w->k->dim[1]) * width;
+    flip_real *want = get((size_t)(m * h + 1), sizeof *want);
+    (w->k->rounded ? list[0]->gemm_nt_bf16 : list[0]->gemm_nt)(m, h, width, dgates, width, weight,
+                                                               width, want, h, NULL);
+    near(w->table->name, dh, want, m * h, (20 + 2 * (double)width) * ROUNDING);
+    release(want);
+}
+
 /* Step t back, of cells as the pass left them: the cells' own walk back, with the sum of both
- * gradients of h. */
+ * gradients of h, and the product. */
 static void check_back(const lstm_world *w, int64_t t) {
     const lstm_case *k = w->k;
     const int64_t m = k->m, h = k->hidden, width = 4 * h, all = m * k->steps * width;
     const flip_lstm_block *c_old = t > 0 ? &w->c.b : &w->c_before.b;
-    block d = draw_block(m, 1, width, 0, 21), dy = draw_block(m, 1, h, 0, 22);
-    block dh = draw_block(m, 1, h, 0, 23);
-    flip_real *dc = noise(m * h + 1, 24), *sum = noise(m * width + 1, 25);
-    flip_real *want_dc = copy_of(dc, m * h), *want_sum = copy_of(sum, m * width);
+    back_values v = draw_back(k), was = draw_back(k);
     flip_real *kept = copy_of(w->gates, all), *before = gathered(c_old, m, t > 0 ? t - 1 : 0, h);
-    flip_real *c = gathered(&w->c.b, m, t, h), *slope = gathered(&dy.b, m, 0, h);
-    flip_real *want = get((size_t)(m * width + 1), sizeof *want);
-    flip_lstm_cells cells = {.m = m,
-                             .hidden = h,
-                             .gates = {w->gates + t * width, k->steps * width, width},
-                             .dgates = d.b,
-                             .c_before = *c_old,
-                             .c = w->c.b,
-                             .dy = dy.b,
-                             .dh = dh.b,
-                             .dc = dc,
-                             .sum = k->bias == 2 ? sum : NULL};
-    if (t > 0) cells.c_before.at = at(c_old, 0, t - 1);
-    cells.c.at = at(&w->c.b, 0, t);
-    w->fused->backward(&cells);
-    for (int64_t i = 0; i < m; i++) {
-        memcpy(want + i * width, kept + (i * k->steps + t) * width, (size_t)width * sizeof *want);
-        for (int64_t j = 0; j < h; j++)
-            slope[i * h + j] += at(&dh.b, i, 0)[j];
-    }
-    list[0]->lstm_backward(m, h, want, before, h, c, h, slope, h, want_dc);
-    flip_real *got = gathered(&d.b, m, 0, width);
+    flip_real *c = gathered(&w->c.b, m, t, h), *slope = gathered(&v.dy.b, m, 0, h);
+    flip_real *want = copy_of(kept + t * m * width, m * width);
+    walk_back(w, t, &v);
+    for (int64_t i = 0; i < m * h; i++)
+        slope[i] += was.dh[i];
+    list[0]->lstm_backward(m, h, want, before, h, c, h, slope, h, was.dc);
+    flip_real *got = gathered(&v.d.b, m, 0, width);
     near(w->table->name, got, want, m * width, 80 * ROUNDING);
-    near(w->table->name, dc, want_dc, m * h, 80 * ROUNDING);
+    near(w->table->name, v.dc, was.dc, m * h, 80 * ROUNDING);
     for (int64_t i = 0; i < m * width; i++)
-        want_sum[i] += k->bias == 2 ? want[i] : 0;
-    near(w->table->name, sum, want_sum, m * width, 80 * ROUNDING);
+        was.sum[i] += k->bias == 2 ? want[i] : 0;
+    near(w->table->name, v.sum, was.sum, m * width, 80 * ROUNDING);
+    check_product_back(w, got, v.dh);
     assert_memory_equal(kept, w->gates, (size_t)all * sizeof *kept);
-    gaps_stay(&d, m, 1, width, 21);
-    flip_real *held[] = {d.b.at, dy.b.at, dh.b.at, dc,    sum,  want_dc, want_sum,
-                         kept,   before,  c,       slope, want, got};
+    gaps_stay(&v.d, m, 1, width, 21);
+    back_free(&v);
+    back_free(&was);
+    flip_real *held[] = {kept, before, c, slope, want, got};
     for (size_t i = 0; i < sizeof held / sizeof *held; i++)
         release(held[i]);
 }

@@ -213,24 +213,31 @@ typedef struct flip_lstm_rows {
     flip_real *work;          /* [work_values] */
 } flip_lstm_rows;
 
-/* A step of the walk back. gates, c and dh as of lstm_backward below, but nothing of them is
- * overwritten, and the gradient of h comes in two parts. */
+/* A step of the walk back: the gates' gradients dG, and dh = dG Wh^T for the step before. gates and
+ * c as of lstm_backward below, but nothing of them is overwritten, and the gradient of h comes in
+ * two parts. */
 typedef struct flip_lstm_cells {
     int64_t m, hidden;
-    flip_lstm_block gates, dgates; /* [m, 4 hidden] in, out */
+    const flip_real *back;         /* Wh, by `pack_back` */
+    flip_lstm_block gates, dgates; /* [m, 4 hidden] in, out; gates row behind row */
     flip_lstm_block c_before, c;   /* c_before absent = 0 */
-    flip_lstm_block dy, dh;        /* of h: from this step's readers and from the next step */
-    flip_real *dc;                 /* [m, hidden] in: from the next step, out: for the one before */
-    flip_real *sum;                /* [m, 4 hidden] += dgates, or NULL */
-    bool more; /* the step before stands one `step` before in every block: asked for early */
+    flip_lstm_block dy;            /* [m, hidden] of h, from this step's readers */
+    flip_real *dh, *dc; /* [m, hidden] of h and c: in from the next step, out for the one before */
+    flip_real *sum;     /* [m, 4 hidden] += dgates, or NULL */
+    flip_lstm_block soon; /* [m, hidden] that the caller reads next, or absent */
+    bool more;       /* the step before stands one `step` before in every block: asked for early */
+    flip_real *work; /* [work_values] */
 } flip_lstm_cells;
 
 typedef struct flip_lstm_kernels {
-    /* Values of the packed weights, and of a thread's work, for these columns. */
+    /* Values of the packed weights, of the walk back's, and of a thread's work. */
     int64_t (*packed_values)(const int64_t dim[2], int64_t hidden);
+    int64_t (*packed_back_values)(int64_t hidden);
     int64_t (*work_values)(const int64_t dim[2], int64_t hidden);
     /* weight [dim[0] + dim[1] + hidden, 4 hidden]: Wx over Wh */
     void (*pack)(const int64_t dim[2], int64_t hidden, const flip_real *weight, flip_real *packed);
+    /* Wh^T [4 hidden, hidden], its rows `row` values apart */
+    void (*pack_back)(int64_t hidden, const flip_real *turned, int64_t row, flip_real *packed);
     /* On the calling thread alone: callers share out rows. Sums run over the columns upwards. */
     void (*forward)(const flip_lstm_rows *rows);
     void (*backward)(const flip_lstm_cells *cells);

@@ -156,13 +156,27 @@ static void band_sums_back(const flip_band_steps *b, const flip_real *dy, flip_r
 
 /* ---- rows by number ---- */
 
+enum {
+    AHEAD = 16,
+    LINE = 64 /* bytes */
+};            /* rows asked for early: where they lie is not to guess */
+
+static inline void ask_for(const flip_real *row, int64_t dim) {
+    for (int64_t j = 0; j < dim; j += LINE / (int64_t)sizeof *row)
+        __builtin_prefetch(row + j);
+}
+
+static inline const flip_real *row_of(int32_t at, int64_t dim, const flip_real *x,
+                                      const flip_real *halo) {
+    return at < 0 ? halo + (-1 - (int64_t)at) * dim : x + at * dim;
+}
+
 static void gather_rows(int64_t n, int64_t dim, flip_real *z, const int32_t *index,
                         const flip_real *x, const flip_real *halo) {
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
-        int64_t at = index[i];
-        memcpy(z + i * dim, at < 0 ? halo + (-1 - at) * dim : x + at * dim,
-               (size_t)dim * sizeof *z);
+        if (i + AHEAD < n) ask_for(row_of(index[i + AHEAD], dim, x, halo), dim);
+        memcpy(z + i * dim, row_of(index[i], dim, x, halo), (size_t)dim * sizeof *z);
     }
 }
 
@@ -171,6 +185,7 @@ static void add_to_rows(int64_t n, int64_t dim, flip_real *y, const int32_t *to,
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t i = 0; i < n; i++)
         for (int32_t k = ptr[i]; k < ptr[i + 1]; k++) {
+            if (k + AHEAD < ptr[n]) ask_for(x + index[k + AHEAD] * dim, dim);
             flip_real *sum = y + to[i] * dim;
             const flip_real *from = x + index[k] * dim;
             for (int64_t j = 0; j < dim; j++)

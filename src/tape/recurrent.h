@@ -41,7 +41,7 @@ typedef struct recurrent {
     flip_real *dbegin[2];     /* … of begin, NULL: not wanted. May be dend */
 
     const flip_lstm_kernels *fused; /* recurrent_lstm.c does the work; NULL: recurrent.c */
-    flip_real *packed;              /* its weights, pool memory */
+    flip_real *packed, *back;       /* its weights and those of the walk back, one pool memory */
 
     flip_layout *layout; /* messages to keep moving, or NULL */
     flip_real *work;     /* [threads, work_size] pool memory; on a GPU of one thread */

@@ -69,10 +69,13 @@ static size_t lay_out(const recurrent *j, scratch *s, char *base, bool backward)
 flip_status lstm_open(recurrent *j, bool backward) {
     scratch s;
     pool *p = j->tape->pool;
-    const size_t values = (size_t)j->fused->packed_values(j->dim, j->hidden);
+    const int64_t values = j->fused->packed_values(j->dim, j->hidden),
+                  back = backward ? j->fused->packed_back_values(j->hidden) : 0;
     j->work_size = lay_out(j, &s, NULL, backward);
-    FLIP_TRY(pool_alloc(p, &j->packed, values * sizeof *j->packed));
+    FLIP_TRY(pool_alloc(p, &j->packed, (size_t)(values + back) * sizeof *j->packed));
+    j->back = j->packed + values;
     j->fused->pack(j->dim, j->hidden, j->weight, j->packed);
+    if (backward) j->fused->pack_back(j->hidden, j->turned + j->inputs, j->k, j->back);
     return pool_alloc(p, &j->work, (size_t)omp_get_max_threads() * j->work_size);
 }
 
@@ -187,25 +190,30 @@ flip_status lstm_forward(recurrent *j, int64_t first, int64_t rows) {
 
 /* ---- backward ---- */
 
-/* dG of step t of the group, out of the gates. */
+/* dG of step t of the group, out of the gates, and dh of the step before. */
 static void cells_back(const recurrent *j, const scratch *s, const group *g, flip_real *gates,
                        int64_t t) {
     const int64_t h = j->hidden, w = j->width;
-    flip_lstm_block dy = states_of(j, g, j->dy), c = {kept(j, g, j->cells, h), h, g->m * h};
+    flip_lstm_block dy = states_of(j, g, j->dy), c = {kept(j, g, j->cells, h), h, g->m * h},
+                    soon = states_of(j, g, j->y);
     dy.at += t * h;
     c.at += t * c.step;
+    soon.at += t * h;
     const flip_lstm_cells back = {.m = g->m,
                                   .hidden = h,
+                                  .back = j->back,
                                   .gates = {gates + t * g->m * w, w, g->m * w},
                                   .dgates = {s->dgates + t * w, g->n * w, w},
-                                  .c_before = t > 0 ? (flip_lstm_block){c.at - c.step, h, 0}
+                                  .c_before = t > 0 ? (flip_lstm_block){c.at - c.step, h, c.step}
                                                     : c_before(j, s, g),
                                   .c = c,
                                   .dy = dy,
-                                  .dh = {s->dh, h, 0},
+                                  .dh = s->dh,
                                   .dc = s->dc,
                                   .sum = j->constant > 0 ? s->sum : NULL,
-                                  .more = t > 0};
+                                  .soon = soon,
+                                  .more = t > 0,
+                                  .work = s->staging};
     j->fused->backward(&back);
 }
 
@@ -268,17 +276,14 @@ static void inputs_back(const recurrent *j, const scratch *s, const group *g) {
 }
 
 static void backward_group(const recurrent *j, const scratch *s, const group *g) {
-    const int64_t h = j->hidden, w = j->width;
+    const int64_t w = j->width;
     flip_real *gates = kept(j, g, j->gates, w);
     if (!gates) {
         gates = s->gates;
         forward_group(j, s, g, gates, false);
     }
-    for (int64_t t = g->n - 1; t >= 0; t--) {
+    for (int64_t t = g->n - 1; t >= 0; t--)
         cells_back(j, s, g, gates, t);
-        j->tape->gemm_nn(g->m, h, w, s->dgates + t * w, g->n * w, j->turned + j->inputs, j->k,
-                         s->dh, h, NULL);
-    }
     copy_states(j, s, g);
     weights_back(j, s, g);
     inputs_back(j, s, g);

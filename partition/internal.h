@@ -125,6 +125,7 @@ flip_status flip_partition_local(int32_t *part, double *worst, const int32_t *ho
 enum { FLIP_SPREAD_MOST = 1 << 16 };
 typedef struct flip_spread {
     int32_t n_parts;
+    int32_t most;                    /* no node has more destinations */
     int64_t nodes[FLIP_SPREAD_MOST]; /* with so many distinct destinations; the last: or more */
 } flip_spread;
 /* Collective. */

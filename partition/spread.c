@@ -36,8 +36,11 @@ flip_status flip_spread_count(flip_spread *s, flip_comm *comm, const flip_reader
                                 count_destinations, degree);
     FLIP_TRY_GOTO(flip_comm_agree(comm, status));
     FLIP_TRY_GOTO(flip_comm_sum_i64(comm, degree, (size_t)n_nodes));
-    for (int64_t v = 0; v < n_nodes; v++)
-        s->nodes[degree[v] < FLIP_SPREAD_MOST ? degree[v] : FLIP_SPREAD_MOST - 1]++;
+    for (int64_t v = 0; v < n_nodes; v++) {
+        const int32_t d = degree[v] < FLIP_SPREAD_MOST ? (int32_t)degree[v] : FLIP_SPREAD_MOST - 1;
+        s->nodes[d]++;
+        if (d > s->most) s->most = d;
+    }
 done:
     flip_free(degree);
     return status;
@@ -46,7 +49,7 @@ done:
 double flip_spread_halo(const flip_spread *s, double crossing) {
     double others = s->n_parts - 1, sum = 0;
     if (others < 1) return 0;
-    for (int32_t d = 1; d < FLIP_SPREAD_MOST; d++)
+    for (int32_t d = 1; d <= s->most; d++)
         if (s->nodes[d] > 0)
             sum += (double)s->nodes[d] * others * (1 - pow(1 - crossing / others, d));
     return sum;

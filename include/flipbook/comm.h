@@ -84,6 +84,25 @@ flip_status flip_comm_deal(flip_comm *comm, void *received_pointer, int64_t *n_r
  * failing rank's). */
 flip_status flip_comm_agree(flip_comm *comm, flip_status mine);
 
+/* ---- between devices ----
+ * NCCL moves what lies in the memories of GPUs, one for each rank, without the host. Attached to a
+ * communicator, it carries the rows of its plans, the slices and windows of layouts over it, and
+ * flip_comm_sum_placed: all of these then take the device's memory, and add to what the kernels
+ * were called for. The same rows, bytes in the meter and, of sums, bits. Ids, counts and states
+ * stay with MPI. */
+struct flip_kernels;
+/* Collective; do it before the first exchange of numbers. `kernels` are the device's. same: NULL,
+ * or an attached communicator whose ranks are these in this order where it has as many: one NCCL
+ * serves both, and `same` is destroyed last. FLIP_ERROR_LIBRARY, on all ranks, where NCCL or a
+ * connection is not to be had. Does nothing on one rank. A communicator with NCCL has no coded
+ * wire. */
+flip_status flip_comm_attach(flip_comm *comm, const struct flip_kernels *kernels, flip_comm *same);
+bool flip_comm_direct(const flip_comm *comm);                        /* it is attached */
+const struct flip_kernels *flip_comm_kernels(const flip_comm *comm); /* attached: its, else NULL */
+/* flip_comm_sum_f64 of device memory, and what that adds to the meter. Attached only; on one rank
+ * it does nothing. */
+flip_status flip_comm_sum_placed(flip_comm *comm, double *values, size_t count);
+
 /* Messages between two ranks, of any length, in flight while the caller works. Those between the
  * same two ranks arrive in the order they were sent; nobody else may use the tag (2 … 15) on this
  * communicator. Memory stays untouched until wait. */
@@ -93,11 +112,14 @@ void flip_messages_destroy(flip_messages **messages); /* after wait */
 flip_status flip_messages_send(flip_messages *messages, const void *data, size_t bytes, int peer,
                                flip_bytes counted_as);
 flip_status flip_messages_receive(flip_messages *messages, void *data, size_t bytes, int peer);
-/* The same for numbers, in what the wire makes of them. */
+/* The same for numbers, in what the wire makes of them; of the device's memory where the
+ * communicator is attached: they set out together. */
 flip_status flip_messages_send_values(flip_messages *messages, const flip_real *values, size_t n,
                                       int peer, flip_bytes counted_as);
 flip_status flip_messages_receive_values(flip_messages *messages, flip_real *values, size_t n,
                                          int peer);
+/* All that were given since the last wait may go now: once between two waits. */
+flip_status flip_messages_set_out(flip_messages *messages);
 flip_status flip_messages_wait(flip_messages *messages); /* for all of them */
 /* Lets long messages move on; between wait and the first send there is nothing to do. */
 flip_status flip_messages_progress(flip_messages *messages);
@@ -129,7 +151,8 @@ int64_t flip_plan_rows_sent(const flip_plan *plan);     /* by this rank, one for
 int64_t flip_plan_rows_received(const flip_plan *plan); /* … which is what backward sends */
 int flip_plan_neighbours(const flip_plan *plan);        /* ranks this one talks to */
 size_t flip_plan_bytes(const flip_plan *plan);          /* held now, packing buffers included */
-/* width: flip_reals a row. One exchange at a time a plan. Collective. */
+/* width: flip_reals a row. One exchange at a time a plan. Collective. Where the communicator is
+ * attached, own and halo are the device's, and an `own` of NULL takes nothing. */
 flip_status flip_plan_forward_begin(flip_plan *plan, const flip_real *own, size_t width,
                                     flip_real *halo);
 flip_status flip_plan_forward_end(flip_plan *plan);

@@ -11,7 +11,6 @@
 #include <string.h>
 
 static const size_t chunk_most = (size_t)1 << 30; /* bytes */
-static const size_t small_sum = 2048;             /* doubles: one all-gather is quicker */
 
 flip_status flip_mpi_check(int code, const char *call, const char *function, const char *file,
                            int line) {
@@ -94,6 +93,7 @@ done:
 
 void flip_comm_destroy(flip_comm **comm) {
     if (!*comm) return;
+    flip_comm_detach(*comm);
     if ((*comm)->mpi != MPI_COMM_NULL) MPI_Comm_free(&(*comm)->mpi);
     flip_free(*comm);
     *comm = NULL;
@@ -128,8 +128,7 @@ MPI_Comm flip_comm_mpi(const flip_comm *comm) {
 
 /* ---- sums ---- */
 
-/* First element of rank r's slice of `count`. */
-static size_t slice_first(const flip_comm *c, size_t count, int r) {
+size_t flip_comm_slice(const flip_comm *c, size_t count, int r) {
     size_t size = (size_t)c->size, at = (size_t)r;
     return at * (count / size) + (at < count % size ? at : count % size);
 }
@@ -151,15 +150,15 @@ done:
 /* Every rank sends slice r to rank r, sums its own slice in rank order, and all gather the sums. */
 static flip_status sum_slices(flip_comm *c, double *values, size_t count) {
     flip_status status;
-    size_t first = slice_first(c, count, c->rank),
-           mine = slice_first(c, count, c->rank + 1) - first;
+    size_t first = flip_comm_slice(c, count, c->rank),
+           mine = flip_comm_slice(c, count, c->rank + 1) - first;
     double *parts = NULL;
     int64_t *send, *receive;
     FLIP_TRY(flip_alloc(&send, 2 * (size_t)c->size, sizeof *send, "sum over ranks"));
     receive = send + c->size;
     FLIP_TRY_GOTO(flip_alloc(&parts, mine * (size_t)c->size, sizeof *parts, "sum over ranks"));
     for (int r = 0; r < c->size; r++) {
-        send[r] = (int64_t)(slice_first(c, count, r + 1) - slice_first(c, count, r));
+        send[r] = (int64_t)(flip_comm_slice(c, count, r + 1) - flip_comm_slice(c, count, r));
         receive[r] = (int64_t)mine;
     }
     FLIP_TRY_GOTO(flip_comm_all_to_all(c, values, send, parts, receive, sizeof *values));
@@ -182,16 +181,17 @@ done:
 uint64_t flip_comm_sum_bytes(const flip_comm *comm, size_t count) {
     if (!comm || comm->size == 1) return 0;
     size_t others = (size_t)comm->size - 1;
-    if (count <= small_sum) return count * others * sizeof(double);
-    size_t mine = slice_first(comm, count, comm->rank + 1) - slice_first(comm, count, comm->rank);
+    if (count <= FLIP_COMM_SMALL_SUM) return count * others * sizeof(double);
+    size_t mine =
+        flip_comm_slice(comm, count, comm->rank + 1) - flip_comm_slice(comm, count, comm->rank);
     return (count - mine + mine * others) * sizeof(double);
 }
 
 flip_status flip_comm_sum_f64(flip_comm *comm, double *values, size_t count) {
     if (!comm || comm->size == 1 || count == 0) return FLIP_OK;
     flip_meter_begin(comm->meter, FLIP_STAGE_ALLREDUCE);
-    flip_status status =
-        count <= small_sum ? sum_small(comm, values, count) : sum_slices(comm, values, count);
+    flip_status status = count <= FLIP_COMM_SMALL_SUM ? sum_small(comm, values, count)
+                                                      : sum_slices(comm, values, count);
     comm->meter->bytes[FLIP_BYTES_ALLREDUCE] += flip_comm_sum_bytes(comm, count);
     flip_meter_end(comm->meter);
     return status;

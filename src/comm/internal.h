@@ -2,16 +2,20 @@
 #ifndef FLIPBOOK_COMM_INTERNAL_H
 #define FLIPBOOK_COMM_INTERNAL_H
 
-#include <flipbook/comm.h>
+#include "comm/nccl.h"
 
-/* How a plan's messages travel. MPI is the one implementation here; NCCL's would open a group in
- * `begin`, enqueue on a stream in send and receive, and synchronise the stream in `wait`. Buffers
- * stay untouched between send/receive and wait. */
+#include <flipbook/comm.h>
+#include <flipbook/kernels.h>
+
+/* How messages travel: between buffers of the host by MPI, which may set out when they are posted,
+ * or between the memories of GPUs by NCCL, which set out together. Buffers stay untouched between
+ * send/receive and wait; those of a device, by the kernels called between set_out and wait. */
 typedef struct flip_transport {
     const char *name;
     flip_status (*begin)(void *state, int n_messages);
     flip_status (*send)(void *state, const void *data, size_t bytes, int peer, int tag);
     flip_status (*receive)(void *state, void *data, size_t bytes, int peer, int tag);
+    flip_status (*set_out)(void *state);
     flip_status (*wait)(void *state); /* all sent and received since begin */
 } flip_transport;
 
@@ -22,8 +26,17 @@ typedef struct flip_mpi_requests {
     int n, capacity;
 } flip_mpi_requests;
 
-extern const flip_transport flip_transport_mpi;
+/* The same between GPUs. */
+typedef struct flip_nccl_requests {
+    flip_comm *comm; /* borrowed */
+    flip_nccl_message *message;
+    int n, capacity;
+    void *event; /* their end */
+} flip_nccl_requests;
+
+extern const flip_transport flip_transport_mpi, flip_transport_nccl;
 void flip_mpi_requests_finish(flip_mpi_requests *requests);
+void flip_nccl_requests_finish(flip_nccl_requests *requests);
 
 /* Tags: of all-to-all, of messages (callers choose), of plans; MPI promises at least 32767. */
 enum { TAG_ALL_TO_ALL = 1, FLIP_TAG_FIRST = 16, FLIP_TAG_LAST = 32000 };
@@ -56,12 +69,27 @@ struct flip_comm {
     flip_meter own_meter;
     flip_wire_state *wire; /* own_wire, or that of the communicator this one was split from */
     flip_wire_state own_wire;
+    const flip_kernels
+        *kernels;            /* whose memory the rows lie in that NCCL moves; NULL: the host's */
+    flip_nccl *nccl;         /* or NULL */
+    bool nccl_shared;        /* it is that of another communicator of the same ranks */
+    flip_nccl_requests sums; /* what sums over its ranks send … */
+    void *room;              /* … and the device's memory for them */
+    size_t room_bytes;
 };
+
+/* Gives up NCCL and what the device has of this communicator. */
+void flip_comm_detach(flip_comm *comm);
 
 flip_status flip_mpi_check(int code, const char *call, const char *function, const char *file,
                            int line);
 /* FLIP_TRY(FLIP_MPI(MPI_Wait(…))) */
 #define FLIP_MPI(call) flip_mpi_check((call), #call, __func__, __FILE__, __LINE__)
+
+/* Doubles up to which a sum is one all-gather; above, each rank sums a slice: the first element of
+ * rank r's of `count`. */
+enum { FLIP_COMM_SMALL_SUM = 2048 };
+size_t flip_comm_slice(const flip_comm *c, size_t count, int r);
 
 /* Messages of at most comm->chunk bytes that `bytes` need. */
 static inline int64_t flip_chunks(const flip_comm *comm, size_t bytes) {

@@ -14,7 +14,8 @@ struct flip_messages {
     flip_comm *comm; /* borrowed */
     int tag;
     flip_mpi_requests requests;
-    coded *coded; /* [n_coded] in flight */
+    flip_nccl_requests direct; /* between devices */
+    coded *coded;              /* [n_coded] in flight */
     int n_coded, max_coded;
 };
 
@@ -26,13 +27,14 @@ flip_status flip_messages_create(flip_messages **out, flip_comm *comm, int tag) 
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "messages"));
     (*out)->comm = comm;
     (*out)->tag = tag;
-    (*out)->requests.comm = comm;
+    (*out)->requests.comm = (*out)->direct.comm = comm;
     return FLIP_OK;
 }
 
 void flip_messages_destroy(flip_messages **messages) {
     if (!*messages) return;
     flip_mpi_requests_finish(&(*messages)->requests);
+    flip_nccl_requests_finish(&(*messages)->direct);
     for (int i = 0; i < (*messages)->n_coded; i++)
         flip_free((*messages)->coded[i].bytes);
     flip_free((*messages)->coded);
@@ -69,6 +71,10 @@ static flip_status add_coded(flip_messages *m, flip_real *into, size_t n, coded 
 flip_status flip_messages_send_values(flip_messages *m, const flip_real *values, size_t n, int peer,
                                       flip_bytes counted_as) {
     coded *c = NULL;
+    if (flip_comm_direct(m->comm)) {
+        m->comm->meter->bytes[counted_as] += n * sizeof *values;
+        return flip_transport_nccl.send(&m->direct, values, n * sizeof *values, peer, m->tag);
+    }
     if (flip_wire_now(m->comm->wire) == FLIP_WIRE_EXACT)
         return flip_messages_send(m, values, n * sizeof *values, peer, counted_as);
     FLIP_TRY(add_coded(m, NULL, n, &c));
@@ -78,6 +84,8 @@ flip_status flip_messages_send_values(flip_messages *m, const flip_real *values,
 
 flip_status flip_messages_receive_values(flip_messages *m, flip_real *values, size_t n, int peer) {
     coded *c = NULL;
+    if (flip_comm_direct(m->comm))
+        return flip_transport_nccl.receive(&m->direct, values, n * sizeof *values, peer, m->tag);
     if (flip_wire_now(m->comm->wire) == FLIP_WIRE_EXACT)
         return flip_messages_receive(m, values, n * sizeof *values, peer);
     FLIP_TRY(add_coded(m, values, n, &c));
@@ -96,7 +104,13 @@ static flip_status decode_all(flip_messages *m) {
     return status;
 }
 
+/* MPI's are on their way already. */
+flip_status flip_messages_set_out(flip_messages *m) {
+    return flip_transport_nccl.set_out(&m->direct);
+}
+
 flip_status flip_messages_wait(flip_messages *m) {
+    FLIP_TRY(flip_transport_nccl.wait(&m->direct));
     if (m->requests.n == 0 && m->n_coded == 0) return FLIP_OK;
     flip_meter_begin(m->comm->meter, FLIP_STAGE_EXCHANGE);
     flip_status status = flip_transport_mpi.wait(&m->requests);

@@ -1,4 +1,5 @@
-/* The MPI transport: nonblocking messages between host buffers, cut into chunks. */
+/* The two transports: nonblocking messages of MPI between host buffers, cut into chunks; and NCCL's
+ * between the memories of GPUs, whose counts need no chunks. */
 #include "comm/internal.h"
 
 /* Room for n_messages more; a message longer than a chunk asks for more when it is posted. */
@@ -45,6 +46,11 @@ static flip_status mpi_receive(void *state, void *data, size_t bytes, int peer, 
     return FLIP_OK;
 }
 
+static flip_status mpi_set_out(void *state) {
+    (void)state; /* they have */
+    return FLIP_OK;
+}
+
 static flip_status mpi_wait(void *state) {
     flip_mpi_requests *r = state;
     int n = r->n;
@@ -52,10 +58,76 @@ static flip_status mpi_wait(void *state) {
     return FLIP_MPI(MPI_Waitall(n, r->request, MPI_STATUSES_IGNORE));
 }
 
-const flip_transport flip_transport_mpi = {
-    .name = "mpi", .begin = mpi_begin, .send = mpi_send, .receive = mpi_receive, .wait = mpi_wait};
+const flip_transport flip_transport_mpi = {.name = "mpi",
+                                           .begin = mpi_begin,
+                                           .send = mpi_send,
+                                           .receive = mpi_receive,
+                                           .set_out = mpi_set_out,
+                                           .wait = mpi_wait};
 
 void flip_mpi_requests_finish(flip_mpi_requests *requests) {
     flip_free(requests->request);
     *requests = (flip_mpi_requests){0};
+}
+
+/* ---- NCCL ---- */
+
+static flip_status nccl_begin(void *state, int n_messages) {
+    flip_nccl_requests *r = state;
+    r->n = 0;
+    if (n_messages <= r->capacity) return FLIP_OK;
+    FLIP_TRY(flip_grow(&r->message, 0, (size_t)n_messages, sizeof *r->message,
+                       "messages of an exchange"));
+    r->capacity = n_messages;
+    return FLIP_OK;
+}
+
+static flip_status add(flip_nccl_requests *r, flip_nccl_message message) {
+    if (message.bytes == 0) return FLIP_OK;
+    if (r->n == r->capacity) {
+        const int more = r->capacity ? 2 * r->capacity : 8;
+        FLIP_TRY(flip_grow(&r->message, (size_t)r->n, (size_t)more, sizeof *r->message,
+                           "messages of an exchange"));
+        r->capacity = more;
+    }
+    r->message[r->n++] = message;
+    return FLIP_OK;
+}
+
+/* Messages between two ranks meet in the order they are posted, whatever their tags. */
+static flip_status nccl_send(void *state, const void *data, size_t bytes, int peer, int tag) {
+    (void)tag;
+    return add(state, (flip_nccl_message){
+                          .memory = (void *)data, .bytes = bytes, .peer = peer, .sends = true});
+}
+
+static flip_status nccl_receive(void *state, void *data, size_t bytes, int peer, int tag) {
+    (void)tag;
+    return add(state, (flip_nccl_message){.memory = data, .bytes = bytes, .peer = peer});
+}
+
+static flip_status nccl_set_out(void *state) {
+    flip_nccl_requests *r = state;
+    if (r->n == 0) return FLIP_OK;
+    return flip_nccl_exchange(r->comm->nccl, r->message, r->n, &r->event);
+}
+
+static flip_status nccl_wait(void *state) {
+    flip_nccl_requests *r = state;
+    if (r->n == 0) return FLIP_OK;
+    r->n = 0;
+    return flip_nccl_wait(r->event);
+}
+
+const flip_transport flip_transport_nccl = {.name = "nccl",
+                                            .begin = nccl_begin,
+                                            .send = nccl_send,
+                                            .receive = nccl_receive,
+                                            .set_out = nccl_set_out,
+                                            .wait = nccl_wait};
+
+void flip_nccl_requests_finish(flip_nccl_requests *requests) {
+    flip_nccl_drop(&requests->event);
+    flip_free(requests->message);
+    *requests = (flip_nccl_requests){0};
 }

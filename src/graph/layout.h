@@ -2,6 +2,7 @@
 #ifndef FLIPBOOK_GRAPH_LAYOUT_H
 #define FLIPBOOK_GRAPH_LAYOUT_H
 
+#include <flipbook/kernels.h>
 #include <flipbook/layout.h>
 
 /* A slice in flight, in one direction. */
@@ -29,12 +30,16 @@ typedef struct flip_travel {
     flip_messages *window;
     flip_real *buffer[2]; /* the window's: what goes, what comes */
     size_t capacity[2];
+    const flip_kernels *kernels; /* whose memory the buffers are; NULL: the host's */
 } flip_travel;
 
 flip_status flip_travel_create(flip_travel **travel, flip_comm *time);
 void flip_travel_destroy(flip_travel **travel);
-/* Room for `values` in *buffer; what was there is lost. */
-flip_status flip_travel_reserve(flip_real **buffer, size_t *capacity, size_t values);
+/* Room for `values` in *buffer, of the kernels' memory or (NULL) the host's; what was there is
+ * lost.
+ */
+flip_status flip_travel_reserve(const flip_kernels *kernels, flip_real **buffer, size_t *capacity,
+                                size_t values);
 
 /* Nodes of the rank with this chunk of my part, and where they begin among the part's. */
 static inline int32_t flip_layout_nodes(const flip_layout *l, int32_t chunk) {

@@ -3,7 +3,8 @@
  *
  * In the time layout a rank's rows of one owner and all its steps are one run of memory: they
  * travel without packing. In the node layout a row holds one run for each chunk: there is one copy
- * on that side. */
+ * on that side. Where the chunks' communicator moves the memory of devices (comm.h), values and
+ * buffers are there, and the copies are the kernels'. */
 #include "layout.h"
 
 #include <string.h>
@@ -18,10 +19,17 @@ static flip_status open_route(flip_route *route, flip_comm *time, int tag) {
     return FLIP_OK;
 }
 
-static void close_route(flip_route *route) {
+static void free_buffer(const flip_kernels *kernels, flip_real *buffer) {
+    if (kernels)
+        kernels->give_back(buffer);
+    else
+        flip_free(buffer);
+}
+
+static void close_route(const flip_kernels *kernels, flip_route *route) {
     for (int i = 0; i < FLIP_LAYOUT_FLYING; i++) {
         flip_messages_destroy(&route->flight[i].messages);
-        flip_free(route->flight[i].buffer);
+        free_buffer(kernels, route->flight[i].buffer);
     }
 }
 
@@ -40,27 +48,30 @@ flip_status flip_travel_create(flip_travel **out, flip_comm *time) {
 void flip_travel_destroy(flip_travel **travel) {
     if (!*travel) return;
     flip_travel *t = *travel;
-    close_route(&t->to_nodes);
-    close_route(&t->to_time);
+    close_route(t->kernels, &t->to_nodes);
+    close_route(t->kernels, &t->to_time);
     for (int way = 0; way < 2; way++) {
         flip_messages_destroy(&t->state[way]);
         for (int32_t i = 0; i < t->n_wrap[way]; i++)
             flip_messages_destroy(&t->wrap[way][i]);
         flip_free(t->wrap[way]);
         flip_messages_destroy(&t->arriving[way]);
-        flip_free(t->buffer[way]);
+        free_buffer(t->kernels, t->buffer[way]);
     }
     flip_messages_destroy(&t->window);
     flip_free(t);
     *travel = NULL;
 }
 
-flip_status flip_travel_reserve(flip_real **buffer, size_t *capacity, size_t values) {
+flip_status flip_travel_reserve(const flip_kernels *kernels, flip_real **buffer, size_t *capacity,
+                                size_t values) {
+    static const char what[] = "buffer of an exchange over time";
     if (values <= *capacity) return FLIP_OK;
-    flip_free(*buffer);
+    free_buffer(kernels, *buffer);
     *buffer = NULL;
     *capacity = 0;
-    FLIP_TRY(flip_alloc(buffer, values, sizeof **buffer, "buffer of an exchange over time"));
+    FLIP_TRY(kernels ? kernels->take(buffer, values * sizeof **buffer, what)
+                     : flip_alloc(buffer, values, sizeof **buffer, what));
     *capacity = values;
     return FLIP_OK;
 }
@@ -101,6 +112,10 @@ static void copy_steps(const flip_layout *l, const flip_flight *f, int32_t chunk
             row = (int64_t)flip_layout_block_steps(l, f->block) * f->dim;
     y += first * row + (int64_t)at * f->dim;
     if (run == 0) return;
+    const flip_kernels *kernels = l->travel->kernels;
+    if (kernels && pack) kernels->move(n, 1, run, packed, run, 0, y, row, 0, false);
+    if (kernels && !pack) kernels->move(n, 1, run, y, row, 0, packed, run, 0, false);
+    if (kernels) return;
 #pragma omp parallel for schedule(static)
     for (int32_t i = 0; i < n; i++) {
         if (pack)
@@ -123,13 +138,14 @@ static flip_status reserve_slice(const flip_layout *l, flip_flight *f) {
     size_t values = 0;
     for (int32_t c = 0; c < l->n_time; c++)
         values += c == l->chunk ? 0 : slice_values(l, f, c);
-    return flip_travel_reserve(&f->buffer, &f->capacity, values);
+    return flip_travel_reserve(l->travel->kernels, &f->buffer, &f->capacity, values);
 }
 
 flip_status flip_layout_to_nodes_begin(flip_layout *l, int32_t block, int32_t slice, int32_t dim,
                                        const flip_real *x) {
     flip_flight *f = NULL;
     int32_t n, steps = flip_layout_steps(l, block);
+    l->travel->kernels = flip_comm_kernels(l->time);
     FLIP_TRY(begin(&l->travel->to_nodes, block, slice, dim, &f));
     f->x = x;
     FLIP_TRY(reserve_slice(l, f));
@@ -146,7 +162,7 @@ flip_status flip_layout_to_nodes_begin(flip_layout *l, int32_t block, int32_t sl
         FLIP_TRY(flip_messages_send_values(f->messages, x + first * run, (size_t)n * (size_t)run, c,
                                            FLIP_BYTES_REDISTRIBUTE));
     }
-    return FLIP_OK;
+    return flip_messages_set_out(f->messages);
 }
 
 flip_status flip_layout_to_nodes_end(flip_layout *l, flip_real *y) {
@@ -171,6 +187,7 @@ flip_status flip_layout_to_time_begin(flip_layout *l, int32_t block, int32_t sli
                                       const flip_real *y, flip_real *x) {
     flip_flight *f = NULL;
     int32_t n, steps = flip_layout_steps(l, block);
+    l->travel->kernels = flip_comm_kernels(l->time);
     FLIP_TRY(begin(&l->travel->to_time, block, slice, dim, &f));
     FLIP_TRY(reserve_slice(l, f));
     for (int32_t c = 0; c < l->n_time; c++) {
@@ -189,7 +206,7 @@ flip_status flip_layout_to_time_begin(flip_layout *l, int32_t block, int32_t sli
         FLIP_TRY(flip_messages_send_values(f->messages, to, values, c, FLIP_BYTES_REDISTRIBUTE));
         to += values;
     }
-    return FLIP_OK;
+    return flip_messages_set_out(f->messages);
 }
 
 flip_status flip_layout_to_time_end(flip_layout *l) {
@@ -300,12 +317,32 @@ static int32_t shared_steps(const passage *p, int32_t chunk, int32_t owner) {
     return n;
 }
 
-/* Row i of own step t, wherever it stands. */
-static flip_real *own_row(const passage *p, int64_t i, int32_t t, int32_t block) {
+/* Row 0 of own step t, wherever it stands, and how far apart the others are. */
+static flip_real *own_rows(const passage *p, int32_t t, int32_t block, int64_t *apart) {
     const flip_layout *l = p->l;
     int32_t at = t - flip_layout_first(l, block);
-    if (block == p->block) return p->x + (i * p->own + at) * p->dim;
-    return p->kept + (i * p->n_kept + l->own_before[block] + at - p->kept_from) * p->dim;
+    *apart = (int64_t)(block == p->block ? p->own : p->n_kept) * p->dim;
+    if (block == p->block) return p->x + (int64_t)at * p->dim;
+    return p->kept + (int64_t)(l->own_before[block] + at - p->kept_from) * p->dim;
+}
+
+/* to[i] = from[i], or += it, of all rows, which stand so far apart. */
+static void copy_rows(const passage *p, flip_real *to, int64_t to_apart, const flip_real *from,
+                      int64_t from_apart, bool add) {
+    const flip_kernels *kernels = p->l->travel->kernels;
+    const int32_t dim = p->dim;
+    if (kernels) {
+        kernels->move(p->l->n_rows, 1, dim, to, to_apart, 0, from, from_apart, 0, add);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int32_t i = 0; i < p->l->n_rows; i++) {
+        flip_real *y = to + i * to_apart;
+        const flip_real *x = from + i * from_apart;
+        if (!add) memcpy(y, x, (size_t)dim * sizeof *x);
+        for (int32_t j = 0; add && j < dim; j++)
+            y[j] += x[j];
+    }
 }
 
 /* Between own steps that chunk wants and packed rows [n_rows, n, dim]: out of them, or added to
@@ -315,15 +352,13 @@ static void pass_own(const passage *p, int32_t chunk, flip_real *packed, bool ba
     int32_t n = shared_steps(p, chunk, p->l->chunk);
     for (int32_t t = from; t < to; t++) {
         int32_t block;
+        int64_t apart, row = (int64_t)n * p->dim;
         if (flip_layout_chunk_of(p->l, t, &block) != p->l->chunk) continue;
-#pragma omp parallel for schedule(static)
-        for (int32_t i = 0; i < p->l->n_rows; i++) {
-            flip_real *own = own_row(p, i, t, block),
-                      *row = packed + ((int64_t)i * n + at) * p->dim;
-            if (!back) memcpy(row, own, (size_t)p->dim * sizeof *own);
-            for (int32_t j = 0; back && j < p->dim; j++)
-                own[j] += row[j];
-        }
+        flip_real *own = own_rows(p, t, block, &apart), *here = packed + (int64_t)at * p->dim;
+        if (back)
+            copy_rows(p, own, apart, here, row, true);
+        else
+            copy_rows(p, here, row, own, apart, false);
         at++;
     }
 }
@@ -335,12 +370,13 @@ static void pass_window(const passage *p, int32_t owner, flip_real *window, flip
     int32_t n = shared_steps(p, p->l->chunk, owner);
     for (int32_t t = from; t < to; t++) {
         if (flip_layout_chunk_of(p->l, t, NULL) != owner) continue;
-#pragma omp parallel for schedule(static)
-        for (int32_t i = 0; i < p->l->n_rows; i++) {
-            flip_real *here = window + ((int64_t)i * (to - from) + t - from) * p->dim,
-                      *row = packed + ((int64_t)i * n + at) * p->dim;
-            memcpy(back ? row : here, back ? here : row, (size_t)p->dim * sizeof *row);
-        }
+        const int64_t apart = (int64_t)(to - from) * p->dim, row = (int64_t)n * p->dim;
+        flip_real *here = window + (int64_t)(t - from) * p->dim,
+                  *there = packed + (int64_t)at * p->dim;
+        if (back)
+            copy_rows(p, there, row, here, apart, false);
+        else
+            copy_rows(p, here, apart, there, row, false);
         at++;
     }
 }
@@ -352,6 +388,7 @@ static flip_status open_passage(passage *p, flip_layout *l, int32_t block, int32
     flip_travel *t = l->travel;
     size_t values[2] = {0, 0}, step = (size_t)l->n_rows * (size_t)dim;
     *p = (passage){.l = l, .block = block, .before = before, .dim = dim};
+    t->kernels = flip_comm_kernels(l->time);
     p->n_kept = kept_steps(l, block, before, &p->kept_from);
     p->own = flip_layout_steps(l, block);
     for (int32_t c = 0; c < l->n_time; c++) {
@@ -359,7 +396,7 @@ static flip_status open_passage(passage *p, flip_layout *l, int32_t block, int32
         values[1] += step * (size_t)shared_steps(p, l->chunk, c);
     }
     for (int i = 0; i < 2; i++)
-        FLIP_TRY(flip_travel_reserve(&t->buffer[i], &t->capacity[i], values[i]));
+        FLIP_TRY(flip_travel_reserve(t->kernels, &t->buffer[i], &t->capacity[i], values[i]));
     return FLIP_OK;
 }
 
@@ -403,7 +440,10 @@ static void pass_self(const passage *p, int from) {
         at[1] += step * (size_t)shared_steps(p, l->chunk, c);
     }
     size_t bytes = step * (size_t)shared_steps(p, l->chunk, l->chunk) * sizeof(flip_real);
-    if (bytes > 0) memcpy(at[1 - from], at[from], bytes);
+    if (bytes > 0 && l->travel->kernels)
+        l->travel->kernels->copy(at[1 - from], at[from], bytes);
+    else if (bytes > 0)
+        memcpy(at[1 - from], at[from], bytes);
 }
 
 flip_status flip_layout_window(flip_layout *l, int32_t block, int32_t before, int32_t dim,
@@ -415,6 +455,7 @@ flip_status flip_layout_window(flip_layout *l, int32_t block, int32_t before, in
     FLIP_TRY(post(&p, 1, false));
     pass_side(&p, 0, NULL, false);
     FLIP_TRY(post(&p, 0, true));
+    FLIP_TRY(flip_messages_set_out(l->travel->window));
     pass_self(&p, 0);
     FLIP_TRY(flip_messages_wait(l->travel->window));
     pass_side(&p, 1, earlier, false);
@@ -430,6 +471,7 @@ flip_status flip_layout_window_back(flip_layout *l, int32_t block, int32_t befor
     FLIP_TRY(post(&p, 0, false));
     pass_side(&p, 1, (flip_real *)earlier, true);
     FLIP_TRY(post(&p, 1, true));
+    FLIP_TRY(flip_messages_set_out(l->travel->window));
     pass_self(&p, 1);
     FLIP_TRY(flip_messages_wait(l->travel->window));
     pass_side(&p, 0, NULL, true);

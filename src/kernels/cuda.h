@@ -17,6 +17,11 @@ extern cudaStream_t flip_cuda_stream;
 void flip_cuda_note(cudaError_t error, const char *what);
 #define FLIP_CUDA_DO(call) flip_cuda_note((call), #call)
 
+/* What else may have failed while the host waits for the device: asked again and again meanwhile,
+ * it ends what can no longer end by itself and gives its words, which every `wait` reports from
+ * then on; NULL where nothing failed. NULL itself: nobody is asked. */
+extern const char *(*flip_cuda_watch)(void);
+
 /* Memory of the device that grows with what is asked for and keeps nothing when it does; NULL,
  * noted as `what`, where nothing is left. */
 typedef struct flip_cuda_room {

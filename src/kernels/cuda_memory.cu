@@ -1,9 +1,11 @@
 /* The CUDA device of this process: its stream, its memory, its errors. */
 #include "kernels/cuda.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 cudaStream_t flip_cuda_stream;
+const char *(*flip_cuda_watch)(void);
 static cudaError_t first_error = cudaSuccess;
 static const char *first_what = "";
 
@@ -13,6 +15,31 @@ void flip_cuda_note(cudaError_t error, const char *what) {
     if (first_error != cudaSuccess) return;
     first_error = error;
     first_what = what;
+}
+
+/* The host waits for the stream, alone or with somebody who watches: see cuda.h. Calls of CUDA that
+ * wait by themselves do so after it. */
+static void finish_stream(void) {
+    cudaError_t error = cudaErrorNotReady;
+    while (flip_cuda_watch && error == cudaErrorNotReady) {
+        error = cudaStreamQuery(flip_cuda_stream);
+        if (error != cudaErrorNotReady) break;
+        (void)cudaGetLastError(); /* not a failure */
+        if (flip_cuda_watch()) break;
+        sched_yield();
+    }
+    if (error == cudaErrorNotReady) error = cudaStreamSynchronize(flip_cuda_stream);
+    flip_cuda_note(error, "waiting for its work");
+}
+
+static void watch_stream(void) {
+    if (flip_cuda_watch) finish_stream();
+}
+
+static void free_memory(void *memory) {
+    if (!memory) return;
+    watch_stream();
+    FLIP_CUDA_DO(cudaFree(memory));
 }
 
 int flip_cuda_devices(void) {
@@ -48,7 +75,7 @@ flip_status flip_cuda_open(int device, char *name, size_t size) {
 /* cudaFree waits for the kernels that still read the old one. */
 void *flip_cuda_reserve(flip_cuda_room *room, size_t bytes, const char *what) {
     if (bytes <= room->bytes) return room->memory;
-    if (room->memory) FLIP_CUDA_DO(cudaFree(room->memory));
+    free_memory(room->memory);
     *room = flip_cuda_room{NULL, 0};
     cudaError_t error = cudaMalloc(&room->memory, bytes);
     if (error == cudaSuccess) {
@@ -87,7 +114,7 @@ static flip_status take(void *out_pointer, size_t bytes, const char *what) {
 }
 
 static void give_back(void *memory) {
-    if (memory) FLIP_CUDA_DO(cudaFree(memory));
+    free_memory(memory);
 }
 
 static flip_status take_pinned(void *out_pointer, size_t bytes, const char *what) {
@@ -104,7 +131,9 @@ static flip_status take_pinned(void *out_pointer, size_t bytes, const char *what
 }
 
 static void give_back_pinned(void *memory) {
-    if (memory) FLIP_CUDA_DO(cudaFreeHost(memory));
+    if (!memory) return;
+    watch_stream();
+    FLIP_CUDA_DO(cudaFreeHost(memory));
 }
 
 /* From pageable memory the copy is staged before the call returns (CUDA Runtime API, "API
@@ -115,9 +144,10 @@ static void send(void *to, const void *host, size_t bytes) {
 }
 
 static void receive(void *host, const void *from, size_t bytes) {
+    watch_stream();
     if (bytes > 0)
         FLIP_CUDA_DO(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, flip_cuda_stream));
-    FLIP_CUDA_DO(cudaStreamSynchronize(flip_cuda_stream));
+    finish_stream();
 }
 
 static void copy(void *to, const void *from, size_t bytes) {
@@ -130,7 +160,9 @@ static void clear(void *to, size_t bytes) {
 }
 
 static flip_status wait_for_all(void) {
-    FLIP_CUDA_DO(cudaStreamSynchronize(flip_cuda_stream));
+    finish_stream();
+    const char *watched = flip_cuda_watch ? flip_cuda_watch() : NULL;
+    if (watched) return FLIP_FAIL(FLIP_ERROR_LIBRARY, "%s", watched);
     if (first_error == cudaSuccess) return FLIP_OK;
     flip_status status = FLIP_FAIL(FLIP_ERROR_LIBRARY, "the GPU failed at %s: %s", first_what,
                                    cudaGetErrorString(first_error));

@@ -145,7 +145,7 @@ extern const operator_row op_linear, op_linear2, op_aggregate, op_linear_aggrega
 
 /* ---- mirror.c: values that ranks exchange ---- */
 typedef struct mirrors mirrors;
-/* Values where the kernels have them, and where the host does: the same on a CPU. */
+/* Values where the kernels have them, and where exchanges do: the same on a CPU, and with NCCL. */
 typedef struct mirror {
     flip_real *values, *host;
 } mirror;
@@ -154,6 +154,8 @@ flip_status mirrors_create(mirrors **all, const flip_kernels *kernels);
 void mirrors_destroy(mirrors **all);
 /* Of n values (NULL: of none), until it is closed; nothing is copied. */
 flip_status mirror_open(flip_tape *tape, mirror *m, const flip_real *values, size_t n);
+/* The same for a state that is handed over: by MPI always. */
+flip_status mirror_open_state(flip_tape *tape, mirror *m, const flip_real *values, size_t n);
 void mirror_close(flip_tape *tape, mirror *m); /* no message reads or writes it any more */
 /* Values first … first+n-1 of the device to the host, there on return; and back. */
 void mirror_receive(const flip_tape *tape, const mirror *m, size_t first, size_t n);

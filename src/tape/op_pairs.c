@@ -266,11 +266,13 @@ static flip_status pull_ends(flip_tape *tape, const flip_pairs *p, int32_t from,
     return FLIP_OK;
 }
 
-/* What other ranks' pairs add to own rows dh [n]: on a CPU in place; else summed on the host. */
+/* What other ranks' pairs add to own rows dh [n]: in place where the plan reaches them; else summed
+ * on the host. */
 static flip_status add_arrived(flip_tape *tape, const flip_pairs *p, flip_real *dh, size_t n) {
     flip_real *arrived;
     mirror m;
-    if (!tape->kernels->on_device) return flip_plan_backward_end(p->plan, dh);
+    if (!tape->kernels->on_device || flip_comm_direct(tape->comm))
+        return flip_plan_backward_end(p->plan, dh);
     FLIP_TRY(pool_alloc(tape->pool, &arrived, n * sizeof *arrived));
     FLIP_TRY(mirror_open(tape, &m, arrived, n));
     if (n > 0) memset(m.host, 0, n * sizeof *arrived);

@@ -212,9 +212,9 @@ static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
     }
     FLIP_TRY(pool_alloc(tape->pool, &end, last ? 0 : state * sizeof *end));
     recurrent_set_state(j, last ? next : end, rows, j->end);
-    FLIP_TRY(mirror_open(tape, &from, j->begin[0], state));
+    FLIP_TRY(mirror_open_state(tape, &from, j->begin[0], state));
     FLIP_TRY(last ? tape_carry_mirror(tape, r, true, next, &to)
-                  : mirror_open(tape, &to, end, state));
+                  : mirror_open_state(tape, &to, end, state));
     for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
         j->x[i] = tape_in(tape, r, i)->value;
     j->y = tape_out(tape, r)->value;
@@ -302,9 +302,9 @@ static flip_status backward_wave(flip_tape *tape, record *r, recurrent *j) {
     recurrent_set_state(j, begins ? given : own, rows, j->dbegin);
     recurrent_set_state(j, begins ? (flip_real *)tape_carry_state(tape, r) : r->saved[BEGIN], rows,
                         (flip_real **)j->begin);
-    FLIP_TRY(mirror_open(tape, &from, j->dend[0], state));
+    FLIP_TRY(mirror_open_state(tape, &from, j->dend[0], state));
     FLIP_TRY(begins ? tape_carry_mirror(tape, r, false, given, &to)
-                    : mirror_open(tape, &to, own, state));
+                    : mirror_open_state(tape, &to, own, state));
     j->y = tape_out(tape, r)->value;
     j->dy = tape_out(tape, r)->gradient;
     FLIP_TRY(open_gradients(tape, r, j));

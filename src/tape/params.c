@@ -180,8 +180,10 @@ flip_status flip_params_reduce(flip_params *params, flip_comm *comm) {
     flip_meter *meter = flip_comm_meter(comm);
     if (flip_comm_size(comm) == 1) return FLIP_OK;
     flip_meter_begin(meter, FLIP_STAGE_ALLREDUCE);
-    flip_status status =
-        flip_comm_sum_f64(comm, flip_params_gradients(params), (size_t)params->trainable);
+    const size_t n = (size_t)params->trainable;
+    flip_status status = flip_comm_direct(comm)
+                             ? flip_comm_sum_placed(comm, flip_params_placed_gradients(params), n)
+                             : flip_comm_sum_f64(comm, flip_params_gradients(params), n);
     flip_meter_end(meter);
     return status;
 }

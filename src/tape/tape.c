@@ -253,10 +253,28 @@ double *tape_weight_gradient(const flip_tape *tape, flip_param p) {
     return flip_params_placed_gradients(tape->params) + offset;
 }
 
+/* The same where the values stay on the device; `more` joins them there, so that it counts as it
+ * does on the host. */
+static flip_status sum_placed(flip_tape *tape, flip_comm *comm, double *values, size_t n,
+                              double *more) {
+    const flip_kernels *k = tape->kernels;
+    double *all;
+    if (!more) return flip_comm_sum_placed(comm, values, n);
+    FLIP_TRY(pool_alloc(tape->pool, &all, (n + 1) * sizeof *all));
+    k->copy(all, values, n * sizeof *all);
+    k->send(all + n, more, sizeof *more);
+    flip_status status = flip_comm_sum_placed(comm, all, n + 1);
+    k->copy(values, all, n * sizeof *all);
+    k->receive(more, all + n, sizeof *more);
+    pool_free(tape->pool, all);
+    return status;
+}
+
 flip_status tape_sum_ranks(flip_tape *tape, flip_comm *comm, double *values, size_t n,
                            double *more) {
     double *host;
     if (flip_comm_size(comm) == 1) return FLIP_OK;
+    if (flip_comm_direct(comm)) return sum_placed(tape, comm, values, n, more);
     FLIP_TRY(flip_alloc(&host, n + 1, sizeof *host, "sums over ranks"));
     tape->kernels->receive(host, values, n * sizeof *host);
     host[n] = more ? *more : 0;

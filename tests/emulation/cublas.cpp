@@ -129,28 +129,3 @@ cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation
     }
     return CUBLAS_STATUS_SUCCESS;
 }
-
-/* ---- in the library's place ----------------------------------------------------------------- */
-
-static const struct {
-    const char *name;
-    void *function;
-} functions_here[] = {
-    {"cublasCreate_v2", (void *)cublasCreate},
-    {"cublasSetStream_v2", (void *)cublasSetStream},
-    {"cublasSetWorkspace_v2", (void *)cublasSetWorkspace},
-    {"cublasGemmEx", (void *)cublasGemmEx},
-    {"cublasGemmStridedBatchedEx", (void *)cublasGemmStridedBatchedEx},
-};
-
-flip_status flip_cuda_library(const char *name, const flip_cuda_file *, const char *const *symbols,
-                              void **functions) {
-    for (; *symbols; symbols++, functions++) {
-        *functions = nullptr;
-        for (const auto &here : functions_here)
-            if (strcmp(here.name, *symbols) == 0) *functions = here.function;
-        if (!*functions)
-            return FLIP_FAIL(FLIP_ERROR_LIBRARY, "the emulated %s has no %s", name, *symbols);
-    }
-    return FLIP_OK;
-}

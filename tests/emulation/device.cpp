@@ -26,9 +26,9 @@ void flip_emulated_fail(const char *format, ...) {
     abort();
 }
 
-/* FLIP_EMULATION=bytes=N,eager,orders=0|1|2 */
+/* FLIP_EMULATION=bytes=N,eager,orders=0|1|2,nccl=R:N */
 static flip_emulated_options read_options(void) {
-    flip_emulated_options o = {(size_t)4 << 30, false, 1};
+    flip_emulated_options o = {(size_t)4 << 30, false, 1, -1, -1};
     const char *given = getenv("FLIP_EMULATION");
     char words[256];
     snprintf(words, sizeof words, "%s", given ? given : "");
@@ -38,10 +38,13 @@ static flip_emulated_options read_options(void) {
             o.bytes = strtoull(word + 6, NULL, 10);
         else if (strncmp(word, "orders=", 7) == 0)
             o.orders = atoi(word + 7);
+        else if (sscanf(word, "nccl=%d:%d", &o.nccl_rank, &o.nccl_group) == 2)
+            continue;
         else if (strcmp(word, "eager") == 0)
             o.eager = true;
         else if (*word)
-            flip_emulated_fail("FLIP_EMULATION knows no '%s': bytes=N, eager, orders=0|1|2", word);
+            flip_emulated_fail(
+                "FLIP_EMULATION knows no '%s': bytes=N, eager, orders=0|1|2, nccl=R:N", word);
     }
     return o;
 }

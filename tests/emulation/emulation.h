@@ -4,6 +4,7 @@
 
 #include "cuda_runtime.h"
 
+#include <functional>
 #include <stdarg.h>
 #include <stdio.h>
 #include <vector>
@@ -16,6 +17,8 @@ struct flip_emulated_options {
     size_t bytes; /* the device's memory */
     bool eager;   /* work is done at the call */
     int orders;   /* launches that are run in both orders: 0 none, 1 some, 2 all */
+    int nccl_rank,
+        nccl_group; /* nccl.cpp: whose NCCL fails, and from which group on; -1: nobody's */
 };
 const flip_emulated_options *flip_emulated_options_get(void);
 
@@ -54,6 +57,22 @@ void flip_emulated_check_edges(const flip_emulated_allocation *a, const char *wh
 /* Accesses that fault are told; called at every use of the runtime, as a test may have put its own
  * handler in place. */
 void flip_emulated_watch(void);
+
+/* ---- work of libraries ---- */
+
+/* Memory of the device that such a work reads, or writes. */
+struct flip_emulated_span {
+    void *memory;
+    size_t bytes;
+    bool writes;
+};
+/* `perform` is called in the stream's turn, with that memory open, once `ready` says true. */
+void flip_emulated_library(cudaStream_t stream, const char *what,
+                           const std::vector<flip_emulated_span> &spans,
+                           const std::function<bool()> &ready,
+                           const std::function<void()> &perform);
+/* All that waits in the stream is done now; the host is not told. */
+void flip_emulated_go_on(cudaStream_t stream);
 
 /* ---- kernels ---- */
 

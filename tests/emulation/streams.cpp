@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <mutex>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ struct flip_emulated_event {
 };
 
 struct work {
-    enum { KERNEL, COPY, SET, RECORD, WAIT } kind;
+    enum { KERNEL, COPY, SET, RECORD, WAIT, CALL } kind;
     flip_emulated_kernel kernel;
     std::vector<char> kept; /* the kernel's call, or pageable memory to be copied from */
     void *to;
@@ -36,6 +37,9 @@ struct work {
     flip_emulated_event *event;
     flip_emulated_stream *other; /* WAIT: for its works up to `number` */
     uint64_t number;
+    std::vector<flip_emulated_span> spans; /* CALL */
+    std::function<bool()> ready;
+    std::function<void()> perform;
 };
 
 struct flip_emulated_stream {
@@ -77,6 +81,15 @@ static void do_copy(const work *w) {
     flip_emulated_close(false);
 }
 
+static void do_call(const work *w) {
+    for (const flip_emulated_span &s : w->spans) {
+        flip_emulated_allocation *a = flip_emulated_find(s.memory, s.bytes);
+        if (a) flip_emulated_open(a);
+    }
+    w->perform();
+    flip_emulated_close(false);
+}
+
 static void do_work(work *w) {
     switch (w->kind) {
     case work::KERNEL:
@@ -92,7 +105,21 @@ static void do_work(work *w) {
     case work::WAIT:
         drain(w->other, w->number);
         break;
+    case work::CALL:
+        do_call(w);
+        break;
     }
+}
+
+/* Works up to this one are done, as far as none of them waits for another process: false then. */
+static bool try_drain(flip_emulated_stream *s, uint64_t up_to) {
+    while (s->n_done < up_to) {
+        work *front = &s->works.front();
+        if (front->kind == work::CALL && !front->ready()) return false;
+        if (front->kind == work::WAIT && !try_drain(front->other, front->number)) return false;
+        drain(s, s->n_done + 1);
+    }
+    return true;
 }
 
 static void drain(flip_emulated_stream *s, uint64_t up_to) {
@@ -100,6 +127,8 @@ static void drain(flip_emulated_stream *s, uint64_t up_to) {
     if (s->n_done >= up_to) return;
     depth++;
     while (s->n_done < up_to) {
+        while (s->works.front().kind == work::CALL && !s->works.front().ready())
+            sched_yield();
         work w = std::move(s->works.front());
         s->works.pop_front();
         s->waiting_bytes -= w.kept.size();
@@ -239,6 +268,34 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
     return cudaSuccess;
 }
 
+void flip_emulated_library(cudaStream_t stream, const char *what,
+                           const std::vector<flip_emulated_span> &spans,
+                           const std::function<bool()> &ready,
+                           const std::function<void()> &perform) {
+    ENTER;
+    flip_emulated_stream *s = stream_of(stream);
+    std::vector<flip_emulated_allocation *> reached;
+    for (const flip_emulated_span &span : spans) {
+        flip_emulated_allocation *a = side(span.memory, span.bytes, false, what);
+        if (a->pinned) flip_emulated_fail("%s: '%s' is the host's memory", what, a->name);
+        reached.push_back(a);
+    }
+    work *w = submit(s);
+    w->kind = work::CALL;
+    w->spans = spans;
+    w->ready = ready;
+    w->perform = perform;
+    for (size_t i = 0; i < spans.size(); i++) {
+        const size_t at = offset(reached[i], spans[i].memory);
+        use(s, reached[i], at, at + spans[i].bytes, spans[i].writes, what);
+    }
+}
+
+void flip_emulated_go_on(cudaStream_t stream) {
+    ENTER;
+    drain(stream_of(stream), stream_of(stream)->n_begun);
+}
+
 /* ---- streams ---- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
@@ -267,6 +324,14 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     return cudaSuccess;
 }
 
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    ENTER;
+    flip_emulated_stream *s = stream_of(stream);
+    if (!try_drain(s, s->n_begun)) return cudaErrorNotReady;
+    host.join(s->known);
+    return cudaSuccess;
+}
+
 /* ---- events ---- */
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
@@ -276,7 +341,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
     ENTER;
-    if (event->stream) drain(event->stream, event->number);
+    for (flip_emulated_stream &s : streams)
+        for (work &w : s.works)
+            if (w.event == event) w.event = NULL; /* released when its record is done */
     delete event;
     return cudaSuccess;
 }

@@ -119,11 +119,12 @@ scripts_parse() {
         while read -r file; do bash -n "$file" || exit 1; done
 }
 
-# What a build cannot have is refused in words when it is asked for: NCCL, and CUDA without nvcc.
+# What a build cannot have is refused in words when it is asked for: NCCL without CUDA, CUDA without nvcc.
+# refused OPTION WORDS MORE…
 refused() {
     local folder out
     folder=$(mktemp -d)
-    out=$(meson setup "$folder/b" . "-D$1=enabled" 2>&1) && out="-D$1=enabled was accepted"
+    out=$(meson setup "$folder/b" . "-D$1=enabled" "${@:3}" 2>&1) && out="-D$1=enabled was accepted"
     rm -rf "$folder"
     grep -q "$2" <<<"$out" || { echo "$out" && return 1; }
 }
@@ -154,7 +155,7 @@ programs build
 check 'sources are formatted' formatted
 check 'headers compile alone, as C and C++' headers_alone
 check 'shell scripts parse' scripts_parse
-check 'NCCL is refused in words' refused nccl 'not part of this version'
+check 'NCCL without CUDA is refused in words' refused nccl 'it needs -Dcuda=enabled' -Dcuda=disabled
 PATH=$PATH:/usr/local/cuda/bin command -v nvcc >/dev/null ||
     check 'CUDA without nvcc is refused in words' refused cuda "Program 'nvcc.* not found"
 check 'a machine without a GPU' without_gpu

@@ -73,6 +73,12 @@ enum {
     FLIP_DEVICE_CUDA,       /* a rank a GPU */
     FLIP_DEVICE_CUDA_SHARED /* ranks may share one */
 };
+/* How rows travel between the ranks' GPUs. */
+enum {
+    FLIP_DEVICE_EXCHANGE_AUTO, /* NCCL where it is to be had, else MPI */
+    FLIP_DEVICE_EXCHANGE_NCCL,
+    FLIP_DEVICE_EXCHANGE_MPI /* through pinned memory of the hosts */
+};
 /* What one training sample is. */
 typedef enum flip_protocol {
     FLIP_PROTOCOL_AUTO,
@@ -144,7 +150,8 @@ typedef struct flip_settings {
     int32_t gcn_norm;  /* 0 row, 1 inout */
     int32_t direction; /* 0 in, 1 out */
     /* running */
-    int32_t device; /* FLIP_DEVICE_… */
+    int32_t device;          /* FLIP_DEVICE_… */
+    int32_t device_exchange; /* FLIP_DEVICE_EXCHANGE_… */
     int64_t threads;
     char batch[FLIP_WORD_SIZE], fanout[FLIP_WORD_SIZE];
     int32_t sampling; /* flip_sample_kind, or FLIP_SAMPLING_RECENT */

@@ -66,6 +66,49 @@ flip_status flip_device_choose(flip_data *data, const flip_kernels **kernels) {
                                               : choose_gpu(data, kernels);
 }
 
+/* ---- between GPUs ---- */
+
+/* What NCCL cannot do for these settings; NULL: nothing is in its way. */
+static const char *against_nccl(const flip_trainer *trainer) {
+    const flip_settings *s = &trainer->data.s;
+    if (!trainer->kernels->on_device) return "the CPU computes; use --device cuda";
+    if (s->device == FLIP_DEVICE_CUDA_SHARED)
+        return "with --device cuda-shared ranks may share one";
+    if (s->wire_codec != FLIP_WIRE_EXACT) return "--wire-codec is the CPU's work";
+    return NULL;
+}
+
+/* The ranks as a whole, of a part, and of the same steps: where these are all, one NCCL serves. */
+static flip_status attach(flip_trainer *trainer) {
+    flip_comm *world = trainer->data.comm;
+    FLIP_TRY(flip_comm_attach(trainer->data.layout->space, trainer->kernels, world));
+    return flip_comm_attach(trainer->data.layout->time, trainer->kernels, world);
+}
+
+flip_status flip_device_connect(flip_trainer *trainer) {
+    flip_data *data = &trainer->data;
+    const int how = data->s.device_exchange;
+    const char *against = against_nccl(trainer);
+    if (how == FLIP_DEVICE_EXCHANGE_NCCL && against)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--device-exchange nccl moves rows between GPUs, one a rank: %s", against);
+    if (how == FLIP_DEVICE_EXCHANGE_MPI || flip_comm_size(data->comm) == 1) return FLIP_OK;
+    if (against && trainer->kernels->on_device)
+        flip_data_note(data, "rows between GPUs go through MPI: %s", against);
+    if (against) return FLIP_OK;
+    flip_status status = flip_comm_attach(data->comm, trainer->kernels, NULL);
+    if (status == FLIP_OK) return attach(trainer);
+    if (how == FLIP_DEVICE_EXCHANGE_NCCL) return status;
+    flip_data_note(data, "rows between GPUs go through MPI: %s", flip_error_message());
+    flip_error_clear();
+    return FLIP_OK;
+}
+
+const char *flip_device_exchange(const flip_trainer *trainer) {
+    if (flip_comm_size(trainer->data.comm) == 1) return "none";
+    return flip_comm_direct(trainer->data.comm) ? "nccl" : "mpi";
+}
+
 /* ---- what stays on the GPU ---- */
 
 static flip_status hold_block_labels(flip_trainer *trainer, int32_t block) {

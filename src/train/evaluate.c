@@ -10,6 +10,7 @@ flip_status flip_trainer_load(flip_trainer *trainer, flip_comm *comm, const flip
     FLIP_TRY(flip_data_open(&trainer->data, comm, settings));
     FLIP_TRY(flip_trainer_distribute(trainer, base));
     FLIP_TRY(flip_data_place(&trainer->data));
+    FLIP_TRY(flip_device_connect(trainer));
     FLIP_TRY(flip_data_adjacency(&trainer->data));
     FLIP_TRY(flip_trainer_build(trainer));
     return flip_checkpoint_read(trainer, settings->checkpoint, io, false);

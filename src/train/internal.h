@@ -324,6 +324,10 @@ void flip_estimate_blocks(flip_estimate *estimate, const flip_trainer *trainer,
 /* ---- the device (device.c) ---- */
 /* The kernels of --device. Collective. */
 flip_status flip_device_choose(flip_data *data, const flip_kernels **kernels);
+/* How the ranks' GPUs exchange rows: once the layout is there. A note says why NCCL is not what
+ * `auto` came to. */
+flip_status flip_device_connect(flip_trainer *trainer);
+const char *flip_device_exchange(const flip_trainer *trainer); /* "nccl", "mpi"; "none": one rank */
 /* What stays on the GPU for the whole run: keys, labels, masks. */
 flip_status flip_device_hold(flip_trainer *trainer);
 /* Before a block's adjacency is made, and after: the GPU has the one that is there. */

@@ -140,6 +140,11 @@ static void say_model(const run *r) {
     if (r->trainer.kernels->on_device)
         fprintf(r->out, "device   %s, %.0f MiB free\n", r->trainer.kernels->device,
                 (double)r->trainer.kernels->available() / (1 << 20));
+    if (r->trainer.kernels->on_device && flip_comm_size(r->trainer.data.comm) > 1)
+        fprintf(r->out, "exchange %s\n",
+                flip_comm_direct(r->trainer.data.comm)
+                    ? "nccl: rows go from GPU to GPU"
+                    : "mpi: rows go through pinned memory of the hosts");
     fprintf(r->out, "\n(* = best validation so far)\n");
     fflush(r->out);
 }
@@ -364,6 +369,7 @@ static flip_status prepare(run *r, flip_comm *comm, const flip_settings *setting
     if (r->out && r->io->print) r->io->print(s, r->io->asked, r->out);
     FLIP_TRY(refuse_memory(r, &t->estimate));
     FLIP_TRY(flip_data_place(&t->data));
+    FLIP_TRY(flip_device_connect(t));
     say_data(r);
     say_estimate(r, &t->estimate);
     FLIP_TRY(flip_batching_create(&t->batching, &t->data));

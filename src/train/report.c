@@ -89,6 +89,7 @@ flip_status flip_report_settings(flip_report *report, const char *settings_json,
     json_object_set_new(object, "in_dim", json_integer(trainer->data.in_dim));
     json_object_set_new(object, "real", json_string(FLIP_REAL_NAME));
     json_object_set_new(object, "kernels", json_string(trainer->kernels->name));
+    json_object_set_new(object, "exchange", json_string(flip_device_exchange(trainer)));
     json_object_set_new(object, "version", json_string(FLIP_VERSION));
     FLIP_TRY(write_line(report, object));
     if (report && report->pending && fputs(report->pending, report->file) == EOF)

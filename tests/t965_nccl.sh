@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Rows between devices by NCCL and by MPI: the same losses and the same bytes counted; and an NCCL
+# that fails on one rank, while the others wait for it, ends the run with that rank's words.
+#   t965_nccl.sh FLIPBOOK [MPIRUN]        the device is emulated
+set -u
+flipbook=$(realpath "$1")
+mpirun=${2:-mpirun}
+work=$(mktemp -d "${TMPDIR:-/tmp}/flipbook-t965-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+tests=0 failed=0
+tell() { # RESULT WHAT
+    tests=$((tests + 1))
+    [ "$1" -eq 0 ] || failed=$((failed + 1))
+    [ "$1" -eq 0 ] && echo "ok $tests - $2" || echo "not ok $tests - $2"
+}
+
+# train RANKS NAME OPTIONS…
+train() {
+    local ranks=$1 name=$2
+    shift 2
+    timeout 60 "$mpirun" --oversubscribe --bind-to none -n "$ranks" "$flipbook" train --device cuda "$@" --epochs 2 --threads 1 \
+        --report "$name.jsonl" >"$name.out" 2>&1
+}
+
+# Losses to six digits, how rows went, and every byte of the run.
+facts() {
+    grep -q "^exchange $1: " "$1.out" && grep -q "\"exchange\":\"$1\"" "$1.jsonl" || echo "not by $1"
+    sed -n 's/.*"record":"epoch".*"loss":\([0-9.]\{8\}\).*/loss \1/p; s/.*"bytes":{/bytes {/p' "$1.jsonl"
+}
+
+# same COUNTER RANKS OPTIONS…
+same() {
+    local counter=$1
+    shift
+    train "$1" nccl "${@:2}" && train "$1" mpi "${@:2}" --device-exchange mpi &&
+        facts nccl >nccl.facts && facts mpi >mpi.facts && cmp nccl.facts mpi.facts >&2 &&
+        [ "$(grep -c ^loss nccl.facts)" = 2 ] && grep -q "^bytes.*\"$counter\":[1-9]" nccl.facts
+    tell $? "$*"
+}
+
+# NCCL of rank 1 fails at its Nth exchange: exit code 1 within a minute, one line that says so.
+fails() {
+    FLIP_EMULATION=nccl=1:$1 train 3 broken static.h5 --model gcn --hidden 8
+    local code=$?
+    [ $code -eq 1 ] && grep -q '^flipbook: \[rank 1\] NCCL failed while ranks exchanged rows: remote process' broken.out &&
+        [ "$(grep -c '^flipbook: ' broken.out)" = 1 ]
+    tell $? "NCCL fails at exchange $1 (exit code $code)"
+}
+
+# refused WORDS OPTIONS…: exit code 2
+refused() {
+    train 2 refused static.h5 --model gcn "${@:2}"
+    [ $? -eq 2 ] && grep -q "^flipbook: --device-exchange nccl .*$1" refused.out
+    tell $? "refused: ${*:2}"
+}
+
+"$flipbook" generate sbm -o static.h5 --nodes 400 --features 12 >/dev/null &&
+    "$flipbook" generate sbm -o nodes.h5 --nodes 100 --steps 6 --drift 0.02 --labels-change --features 8 >/dev/null || exit 1
+same redistribute 4 nodes.h5 --task node --model cdgcn --hidden 8 --distribute grid --blocks 2
+same window 3 nodes.h5 --task node --model tmgcn --window 3 --hidden 8 --distribute window --blocks 2 --precompute off
+fails 3
+refused 'ranks may share one' --device cuda-shared --device-exchange nccl
+refused "is the CPU's work" --wire-codec int8 --device-exchange nccl
+train 2 coded static.h5 --model gcn --wire-codec int8 && grep -q '^note .*through MPI: --wire-codec' coded.out && grep -q '^exchange mpi' coded.out
+tell $? 'a coded wire goes by MPI, and says so'
+echo "1..$tests"
+[ $failed -eq 0 ]

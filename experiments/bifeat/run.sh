@@ -6,7 +6,8 @@
 #                 same layers without edges (a plain network on a node's own row), which has no
 #                 neighbours to average errors away
 #   3 cache       bytes over each link and hit rate against the size of the cache, two ranks
-#   4 stages      where an epoch goes, float32 beside packed features, and after how many epochs
+#   4 refine      accuracy of rows of two levels against stored and moved bytes
+#   5 stages      where an epoch goes, float32 beside packed features, and after how many epochs
 #                 compressing has paid for itself
 #
 # Everything stands in OUT: tables (table.md), data (*.tsv), *.png.
@@ -16,7 +17,7 @@
 # OUT       default build/bifeat;  SEEDS default 5;  SCALE of the graph with the shape of
 #           ogbn-products, default 0.02
 # SETS      default: a few real graphs and two generated ones; SETS=all takes every graph with features
-# PARTS     default "distortion accuracy cache stages". cache and stages took 9 minutes together
+# PARTS     default "distortion accuracy cache refine stages". cache and stages took 9 minutes together
 #           where other work shared the two cores; reports are kept, so a run that was stopped goes on
 #
 #   experiments/bifeat/run.sh
@@ -28,7 +29,7 @@ FLIPBOOK=${FLIPBOOK:-build/flipbook}
 OUT=${OUT:-build/bifeat}
 SEEDS=${SEEDS:-5}
 SCALE=${SCALE:-0.02}
-PARTS=${PARTS:-distortion accuracy cache stages}
+PARTS=${PARTS:-distortion accuracy cache refine stages}
 SETS=${SETS:-pubmed photo-128 computers-128 sbm-128}
 # shellcheck source=experiments/begin.sh
 . "$here/../begin.sh"

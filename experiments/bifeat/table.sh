@@ -42,6 +42,17 @@ EOF
 tsv "$OUT/cache.tsv" 'NR > 1 { printf "| %s | %s | %s | %.1f | %.2f | %.2f |\n", $1, $2, $3, 100 * $4, $5 / 1e6, $6 / 1e6 }'
 cat <<EOF
 
+## Two levels
+
+Bytes of a row, stored (with tables) and moved: what a row costs that sampled batches read, on average. "refined": none, labelled
+nodes (seeds), the share of nodes whose error labelled nodes feel most, all.
+
+| graph | codec | refined | stored | moved | accuracy, % | difference, points |
+|---|---|---|---|---|---|---|
+EOF
+tsv "$OUT/refine.tsv" 'NR > 1 { printf "| %s | %s | %s | %s | %s | %s ± %s | %s ± %s |\n", $1, $2, $3, $4, $5, $6, $7, $8, $9 }'
+cat <<EOF
+
 ## Stages
 
 An epoch of one thread, fanout 15,10: stages by the clock, the whole in CPU seconds, rest what is left of it (0 where a busy machine made

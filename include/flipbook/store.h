@@ -12,6 +12,9 @@
  * one by one; a bit a node and a running count every 64 nodes, 1.5 bits a node in all, then say
  * where a row is. All ranks cache the same rows, chosen for the sum of their readings.
  *
+ * Second levels of rows (codec.h) are a store of their own, of those nodes' codes: its own heat,
+ * budget, counts, and an exchange at the same time.
+ *
  * fetch brings packed rows (codes) of any ids together in a batch's order; they are decoded by the
  * kernels that read them. Bytes, with H hits, O own and R remote misses asked for by a rank, K rows
  * in the cache of which k are its own, and P ranks:

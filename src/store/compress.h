@@ -58,6 +58,16 @@ typedef struct flip_trials {
     flip_neighbour_rows near;
     double strength; /* of the last near:B: the largest correlation along edges */
 } flip_trials;
+/* Numbers of rows, for keys of dither: *key [n], the caller's. Local. */
+flip_status flip_trial_keys(int64_t n, int64_t **key);
+/* What the codec leaves of rows x [n, dim], in its columns: *left, the caller's. Local. */
+flip_status flip_trial_residual(float **left, const flip_codec *codec, int64_t n, const float *x,
+                                const int64_t *key);
+/* Squared error on the rows held out over their spread; refinement NULL = one level. Local. */
+flip_status flip_trial_measure(double *error, const flip_trials *trials, const flip_codec *codec,
+                               const flip_codec *refinement);
+/* Sets the spread: the sum of |x - mean|^2 over the rows held out. Local. */
+flip_status flip_trial_spread(flip_trials *trials);
 /* The codec to use, the caller's: the one asked for, or the best within the budget; *refinement:
  * the one of its second level, NULL = there is one level. */
 flip_status flip_trials_run(flip_trials *trials, flip_codec **codec, flip_codec **refinement);

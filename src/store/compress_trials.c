@@ -20,105 +20,6 @@ static void say(flip_compress_trial *trial, const char *format, ...) {
     va_end(arguments);
 }
 
-/* ---- measuring ------------------------------------------------------------------------------
- */
-
-static flip_status number_rows(int64_t n, int64_t **key) {
-    FLIP_TRY(flip_alloc(key, (size_t)n, sizeof **key, "keys"));
-    for (int64_t i = 0; i < n; i++)
-        (*key)[i] = i;
-    return FLIP_OK;
-}
-
-/* What the codec leaves of rows x [n, dim], in its columns: *left, the caller's. */
-static flip_status residual(const flip_codec *codec, int64_t n, const float *x, const int64_t *key,
-                            float **left) {
-    uint8_t *codes;
-    size_t dim = (size_t)flip_codec_packing(codec)->dim;
-    *left = NULL;
-    FLIP_TRY(flip_alloc(&codes, (size_t)n, flip_codec_stride(codec), "codes"));
-    flip_status status = flip_alloc(left, (size_t)n * dim, sizeof **left, "residuals");
-    if (status == FLIP_OK) status = flip_codec_encode(codec, n, x, key, codes);
-    if (status == FLIP_OK) status = flip_codec_residual(codec, n, x, key, codes, *left);
-    flip_free(codes);
-    return status;
-}
-
-/* decoded [n_held, dim] += what the refinement keeps of what the codec leaves. */
-static flip_status add_refinement(const flip_trials *t, const flip_codec *codec,
-                                  const flip_codec *refinement, const int64_t *key,
-                                  float *decoded) {
-    flip_status status;
-    int64_t n = t->n_held, dim = flip_codec_packing(codec)->dim;
-    uint8_t *codes = NULL;
-    float *left = NULL;
-    FLIP_TRY_GOTO(flip_alloc(&codes, (size_t)n, flip_codec_stride(refinement), "codes"));
-    FLIP_TRY_GOTO(residual(codec, n, t->held, key, &left));
-    FLIP_TRY_GOTO(flip_codec_encode(refinement, n, left, key, codes));
-    FLIP_TRY_GOTO(flip_codec_decode(refinement, n, codes, key, left));
-    for (int64_t i = 0; i < n * dim; i++)
-        decoded[i] += left[i];
-done:
-    flip_free(codes);
-    flip_free(left);
-    return status;
-}
-
-/* Codes and back, in the original columns; numbers of rows serve as keys for dither. */
-static flip_status there_and_back(const flip_trials *t, const flip_codec *codec,
-                                  const flip_codec *refinement, float *back) {
-    flip_status status;
-    size_t n = (size_t)t->n_held, dim = (size_t)flip_codec_packing(codec)->dim;
-    uint8_t *codes = NULL;
-    float *decoded = NULL;
-    int64_t *key = NULL;
-    FLIP_TRY_GOTO(flip_alloc(&codes, n, flip_codec_stride(codec), "codes"));
-    FLIP_TRY_GOTO(flip_alloc(&decoded, n * dim, sizeof *decoded, "decoded rows"));
-    FLIP_TRY_GOTO(number_rows(t->n_held, &key));
-    FLIP_TRY_GOTO(flip_codec_encode(codec, t->n_held, t->held, key, codes));
-    FLIP_TRY_GOTO(flip_codec_decode(codec, t->n_held, codes, key, decoded));
-    if (refinement) FLIP_TRY_GOTO(add_refinement(t, codec, refinement, key, decoded));
-    FLIP_TRY_GOTO(flip_codec_restore(codec, t->n_held, decoded, back));
-done:
-    flip_free(codes);
-    flip_free(decoded);
-    flip_free(key);
-    return status;
-}
-
-/* Squared error over the spread. */
-static flip_status measure(const flip_trials *t, const flip_codec *codec,
-                           const flip_codec *refinement, double *error) {
-    size_t n = (size_t)t->n_held * (size_t)t->rows->dim;
-    float *back;
-    double sum = 0;
-    FLIP_TRY(flip_alloc(&back, n, sizeof *back, "decoded rows"));
-    flip_status status = there_and_back(t, codec, refinement, back);
-    for (size_t i = 0; i < n && status == FLIP_OK; i++) {
-        double apart = (double)back[i] - (double)t->held[i];
-        sum += apart * apart;
-    }
-    *error = t->spread > 0 ? sum / t->spread : sum > 0 ? INFINITY : 0;
-    flip_free(back);
-    return status;
-}
-
-/* sum of |x - mean|^2 over the rows held out */
-static flip_status measure_spread(flip_trials *t) {
-    int32_t dim = t->rows->dim;
-    double *mean;
-    FLIP_TRY(flip_alloc_zero(&mean, (size_t)dim, sizeof *mean, "means"));
-    for (int64_t i = 0; i < t->n_held * dim; i++)
-        mean[i % dim] += (double)t->held[i] / (double)t->n_held;
-    t->spread = 0;
-    for (int64_t i = 0; i < t->n_held * dim; i++) {
-        double apart = (double)t->held[i] - mean[i % dim];
-        t->spread += apart * apart;
-    }
-    flip_free(mean);
-    return FLIP_OK;
-}
-
 /* ---- one trial ------------------------------------------------------------------------------
  */
 
@@ -227,7 +128,7 @@ static flip_status try_codec(flip_trials *t, flip_compress_trial *trial, int64_t
     double begin = flip_seconds();
     *codec = NULL;
     FLIP_TRY(learn(t, trial->codec, n, codec));
-    FLIP_TRY(measure(t, *codec, NULL, &trial->error));
+    FLIP_TRY(flip_trial_measure(&trial->error, t, *codec, NULL));
     FLIP_TRY(count_tables(t, *codec, &trial->table_bytes));
     trial->row_bytes = flip_codec_stride(*codec);
     trial->ratio = (double)t->out->native_bytes / fmax(stored(t, trial), 1);
@@ -446,11 +347,11 @@ static flip_status refine(flip_trials *t, const flip_codec *codec, const char *n
     named progress = {t->params, name};
     int64_t *key = NULL;
     float *left = NULL;
-    FLIP_TRY_GOTO(number_rows(t->n, &key));
-    FLIP_TRY_GOTO(residual(codec, t->n, t->learn, key, &left));
+    FLIP_TRY_GOTO(flip_trial_keys(t->n, &key));
+    FLIP_TRY_GOTO(flip_trial_residual(&left, codec, t->n, t->learn, key));
     FLIP_TRY_GOTO(flip_codec_train(refinement, name, flip_codec_packing(codec)->dim, t->n, left,
                                    t->params->seed, tell_named, &progress));
-    FLIP_TRY_GOTO(measure(t, codec, *refinement, &trial->error));
+    FLIP_TRY_GOTO(flip_trial_measure(&trial->error, t, codec, *refinement));
     trial->row_bytes = flip_codec_stride(*refinement);
     trial->table_bytes = flip_codec_table_bytes(*refinement);
     trial->ratio = (double)t->out->native_bytes / fmax(stored(t, coarse) + stored(t, trial), 1);
@@ -478,7 +379,7 @@ static flip_status asked_for(flip_trials *t, flip_codec **codec, flip_codec **re
 static flip_status search(flip_trials *t, flip_codec **codec, flip_codec **refinement) {
     flip_compressed *out = t->out;
     *codec = NULL;
-    FLIP_TRY(measure_spread(t));
+    FLIP_TRY(flip_trial_spread(t));
     FLIP_TRY(flip_codec_spectrum(out->spectrum, FLIP_COMPRESS_AXES, t->learn,
                                  t->n < TRIAL_ROWS ? t->n : TRIAL_ROWS, t->rows->dim));
     out->chosen = -1;

@@ -57,7 +57,7 @@ static const struct rule {
     {"features/node", FLIP_TYPE_I64, FLIP_TYPE_I64, "*00", "features/step"},
     {"features/step", FLIP_TYPE_I32, FLIP_TYPE_I32, "*00", "features/node"},
     {"features/values", FLIP_TYPE_F32, FLIP_TYPE_F32, "***", NULL},
-    {"features/codes", FLIP_TYPE_U8, FLIP_TYPE_U8, "N*0", "features/codec"},
+    {"features/codes", FLIP_TYPE_U8, FLIP_TYPE_U8, "**0", "features/codec"},
     {"features/codec", FLIP_TYPE_U8, FLIP_TYPE_U8, "*00", "features/codes"},
     {"features/refinement", FLIP_TYPE_U8, FLIP_TYPE_U8, "N*0", "features/refinement_codec"},
     {"features/refinement_codec", FLIP_TYPE_U8, FLIP_TYPE_U8, "*00", "features/refinement"},
@@ -459,19 +459,47 @@ done:
     return status;
 }
 
+/* Packed rows that change begin at step 0, of every node. */
+static flip_status check_begin(check *c) {
+    flip_column node = {.n = 0}, step = {.n = 0};
+    flip_status status = FLIP_OK;
+    int64_t v = -1, s = 0, before = -1;
+    FLIP_TRY_GOTO(flip_column_open(&node, c->reader, "features/node", FLIP_TYPE_I64));
+    FLIP_TRY_GOTO(flip_column_open(&step, c->reader, "features/step", FLIP_TYPE_I64));
+    for (int64_t i = 0; i <= node.n; i++, before = v) {
+        v = c->n_nodes;
+        if (i < node.n) FLIP_TRY_GOTO(flip_column_i64(&node, i, &v));
+        if (i < node.n) FLIP_TRY_GOTO(flip_column_i64(&step, i, &s));
+        if (v <= before + 1 && (v == before || s == 0 || i == node.n)) continue;
+        status = FLIP_FAIL(FLIP_ERROR_INPUT,
+                           "'%s' dataset features/node: node %lld has no packed row at step 0; "
+                           "compress it again",
+                           c->path, (long long)(v > before + 1 ? before + 1 : v));
+        goto done;
+    }
+    passed(c, "features/step", "every node has a packed row at step 0");
+done:
+    flip_column_close(&node);
+    flip_column_close(&step);
+    return status;
+}
+
 /* Every code has a place in the codec's tables. */
 static flip_status check_level(check *c, const flip_codec *codec, const char *name) {
     uint8_t *window = NULL;
     flip_status status;
+    int64_t dims[3];
     size_t stride = flip_codec_stride(codec);
     const int64_t most = (int64_t)((1 << 21) / stride) + 1;
+    FLIP_TRY_GOTO(flip_reader_shape(c->reader, name, dims, NULL));
+    if (!has(c, "features/node")) FLIP_TRY_GOTO(expect_rows(c, name, c->n_nodes));
     FLIP_TRY_GOTO(flip_alloc(&window, (size_t)most, stride, "packed rows"));
-    for (int64_t first = 0; first < c->n_nodes; first += most) {
-        int64_t n = c->n_nodes - first < most ? c->n_nodes - first : most;
+    for (int64_t first = 0; first < dims[0]; first += most) {
+        int64_t n = dims[0] - first < most ? dims[0] - first : most;
         FLIP_TRY_GOTO(flip_reader_rows(c->reader, name, FLIP_TYPE_U8, first, n, window));
         FLIP_TRY_GOTO(flip_codec_check_codes(codec, n, window, first));
     }
-    passed(c, name, "%lld rows of %zu bytes fit codec %s", (long long)c->n_nodes, stride,
+    passed(c, name, "%lld rows of %zu bytes fit codec %s", (long long)dims[0], stride,
            flip_codec_name(codec));
 done:
     flip_free(window);
@@ -487,6 +515,17 @@ static flip_status check_codes(check *c) {
                          c->path);
     FLIP_TRY_GOTO(flip_container_codec(&codec, c->reader));
     FLIP_TRY_GOTO(flip_container_refinement(&refinement, c->reader, codec));
+    if (refinement && has(c, "features/node")) {
+        status = FLIP_FAIL(FLIP_ERROR_INPUT,
+                           "'%s' has packed rows that change and a second level; expected one of "
+                           "the two; compress it again",
+                           c->path);
+        goto done;
+    }
+    if (has(c, "features/node")) {
+        FLIP_TRY_GOTO(check_changes(c, "features/node", "features/step", "features/codes"));
+        FLIP_TRY_GOTO(check_begin(c));
+    }
     status = check_level(c, codec, "features/codes");
     if (status == FLIP_OK && refinement) status = check_level(c, refinement, "features/refinement");
 done:

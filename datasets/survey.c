@@ -277,6 +277,7 @@ done:
 
 static flip_status survey_codes(flip_survey *s, const flip_reader *reader) {
     flip_codec *codec, *refinement;
+    int64_t dims[3];
     FLIP_TRY(flip_container_codec(&codec, reader));
     flip_status status = flip_container_refinement(&refinement, reader, codec);
     if (status != FLIP_OK) {
@@ -288,7 +289,6 @@ static flip_status survey_codes(flip_survey *s, const flip_reader *reader) {
     s->code_bytes = (int64_t)flip_codec_stride(codec);
     s->table_bytes = (int64_t)flip_codec_table_bytes(codec);
     s->decoded_columns = flip_codec_packing(codec)->dim;
-    s->n_feature_rows = s->n_nodes;
     if (refinement) {
         snprintf(s->codec, sizeof s->codec, "%s+%s", flip_codec_name(codec),
                  flip_codec_name(refinement));
@@ -299,6 +299,12 @@ static flip_status survey_codes(flip_survey *s, const flip_reader *reader) {
     flip_codec_destroy(&refinement);
     if (s->refinement_bytes > 0)
         FLIP_TRY(flip_reader_attribute_f64(reader, "features", "refined_error", &s->refined_error));
+    FLIP_TRY(flip_reader_shape(reader, "features/codes", dims, NULL));
+    s->n_feature_rows = dims[0];
+    if (flip_reader_has(reader, "features/node")) {
+        FLIP_TRY(flip_reader_attribute_i64(reader, "features", "learned_first", &s->learned_first));
+        FLIP_TRY(flip_reader_attribute_i64(reader, "features", "learned_steps", &s->learned_steps));
+    }
     FLIP_TRY(flip_reader_attribute_i64(reader, "features", "n_columns", &s->n_features));
     FLIP_TRY(flip_reader_attribute_i64(reader, "features", "native_bytes", &s->native_bytes));
     FLIP_TRY(flip_reader_attribute_f64(reader, "features", "relative_error", &s->relative_error));

@@ -62,6 +62,7 @@ typedef struct flip_survey {
     int64_t refinement_bytes;                      /* of a row's second level; 0 = there is none */
     int32_t decoded_columns;
     double relative_error, refined_error; /* with the second level */
+    int64_t learned_first, learned_steps; /* of codes that change, else 0 */
     int64_t n_targets;
 
     bool labelled, labels_change;

@@ -42,7 +42,7 @@ static flip_status copy_one(flip_mover *m, const char *name) {
 
 static flip_status move_features(flip_mover *m) {
     if (flip_reader_has(m->reader, "features/codes")) {
-        FLIP_TRY(move_one(m, "features/codes"));
+        FLIP_TRY(move_group(m, "features/node", "features/step", "features/codes"));
         if (flip_reader_has(m->reader, "features/refinement"))
             FLIP_TRY(move_one(m, "features/refinement"));
         FLIP_TRY(copy_one(m, "features/codec"));

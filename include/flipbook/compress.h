@@ -8,6 +8,18 @@
  * coarse ones leave of each row. Stored bytes are codes, tables and padding, of both; the ratio is
  * to the native type, the smaller of dense float32 and CSR. The file does not depend on the number
  * of ranks and threads.
+ *
+ * Features that change from step to step: codebooks are learned from the rows of a few steps, the
+ * first ones unless told otherwise, and stay as they are. Of a later step only rows whose codes
+ * differ from what the node had are stored. How well the codebooks still fit is measured at every
+ * step, on the rows that the file gives for it:
+ *
+ *     step   0 ─ learned ─ 3 │ 4   5   6 …        drift[t].error: squared error of a row over the
+ *     error  .02 .02 .02 .02 │.02 .02 .05 …       variance of the steps learned from
+ *
+ * Where new rows come out of another distribution the error rises beside learned_error (in 6, 2.5
+ * times); codebooks that are learned again at a step (retrain) tell how much of that they would
+ * take away.
  */
 #ifndef FLIPBOOK_COMPRESS_H
 #define FLIPBOOK_COMPRESS_H
@@ -30,6 +42,9 @@ typedef struct flip_compress_params {
     flip_compress_norm norm;
     bool keep_rotation; /* else it is left out: training does not need it, new rows would */
     int64_t sample;     /* rows to learn from, at most */
+    /* of features that change, else 0: */
+    int32_t first_step, n_steps; /* steps to learn from; n_steps 0 = an eighth of them */
+    int32_t retrain;             /* every so many steps behind those, learn again to compare; 0 */
     uint64_t seed;
     flip_codec_progress progress; /* on rank 0; may be NULL */
     void *progress_data;
@@ -47,8 +62,17 @@ typedef struct flip_compress_trial {
 } flip_compress_trial;
 enum { FLIP_COMPRESS_TRIALS = 32, FLIP_COMPRESS_AXES = 8 };
 
+/* A step of features that change. */
+typedef struct flip_compress_drift {
+    int64_t given, stored; /* rows of the file before; of those, with other codes than the node had
+                              (nodes without a row at step 0 get one of zeros: stored) */
+    double error;          /* of the rows given; NaN = none */
+    double retrained; /* … with codebooks learned at this step, on rows held out; NaN = not */
+} flip_compress_drift;
+
 typedef struct flip_compressed {
     int64_t n_nodes, n_columns, nonzeros;
+    int64_t given_rows, stored_rows; /* a node each where features are constant */
     int64_t native_bytes, dense_bytes, csr_bytes, stored_bytes; /* of the features */
     bool row_normalised;
     int64_t learned, held; /* rows */
@@ -59,11 +83,21 @@ typedef struct flip_compressed {
      * they were not measured (more than 1024 columns) */
     double spectrum[FLIP_COMPRESS_AXES];
     double learn_seconds, encode_seconds;
+    /* features that change, else 0 and NULL: */
+    int32_t n_steps, learned_first, learned_steps;
+    double learned_error;       /* of the rows of the steps learned from */
+    flip_compress_drift *drift; /* [n_steps], owned */
 } flip_compressed;
+void flip_compressed_finish(flip_compressed *compressed);
+/* The first step behind those learned from whose error is above limit times learned_error, of the
+ * steps that have FLIP_DRIFT_LEAST rows or more; -1 = none. */
+enum { FLIP_DRIFT_LEAST = 8 };
+int32_t flip_compressed_drifted(const flip_compressed *compressed, double limit);
 
-/* Collective. Writes `graph` with packed features to path. Refuses graphs without constant
- * features, features that are packed already, budgets that no codec meets (with the nearest).
- * `out` is complete on rank 0. */
+/* Collective. Writes `graph` with packed features to path. Refuses graphs without features,
+ * features that are packed already, budgets that no codec meets (with the nearest); of features
+ * that change near:B and steps that hold no row. Of trials and figures `out` is complete on rank 0.
+ */
 flip_status flip_compress(flip_compressed *out, flip_comm *comm, const flip_reader *graph,
                           const char *path, const flip_compress_params *params);
 

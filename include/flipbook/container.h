@@ -39,7 +39,11 @@
  *                     done to them), native_bytes (of the features as they came: the smaller of
  *                     dense float32 and CSR), relative_error (on rows held out). Beside them,
  * perhaps: features/refinement uint8 [N, stride], features/refinement_codec uint8 [bytes]: the
- * second level, codes of what the first leaves; attribute refined_error, with both
+ * second level, codes of what the first leaves; attribute refined_error, with both; or
+ *   features/node     int64 [R], features/step int32 [R], features/codes uint8 [R, stride],
+ *                     features/codec: packed rows that change, by (node, step): one at step 0 for
+ *                     every node, then those whose codes differ from the node's before. The codec
+ *                     was learned from learned_steps steps from learned_first on (attributes)
  *
  *   labels/class      int32 [N], -1 none; or labels/node int64 [R], labels/step, labels/class [R]
  *   labels/names      uint8 [bytes]  the class names, a line each

@@ -95,6 +95,8 @@ typedef struct flip_graph_info {
     int32_t code_bytes; /* of a packed row of features; 0 = they are not packed. n_features is then
                            the codec's dim: what a decoded row has */
     int32_t refinement_bytes; /* of its second level; 0 = there is one level */
+    int64_t code_rows; /* packed rows of the file: n_nodes, or, features_change, as many as differ
+                          from the node's before */
 } flip_graph_info;
 
 typedef struct flip_graph_params {
@@ -145,6 +147,10 @@ const flip_real *flip_graph_features(const flip_graph *graph);
  * are flip_graph_original. NULL where features are not packed; flip_graph_features is NULL where
  * they are. flip_graph_release_features frees the codes, the codec stays. */
 const uint8_t *flip_graph_codes(const flip_graph *graph);
+/* Packed rows that change: own node v's are codes first[v] … first[v + 1]-1 [first[n_own],
+ * code_bytes], of these steps, ascending from 0 on: each holds until the next. NULL: one a node. */
+const int64_t *flip_graph_code_first(const flip_graph *graph);
+const int32_t *flip_graph_code_steps(const flip_graph *graph);
 const flip_codec *flip_graph_codec(const flip_graph *graph);
 /* Their second level [n_own, info.refinement_bytes], and its codec; NULL where there is one level.
  */

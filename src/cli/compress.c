@@ -39,6 +39,13 @@ const char flip_help_compress[] =
     "not\n"
     "                    need the rotation, encoding further rows does. Default drop\n"
     "  --sample N        rows to learn from, at most; default 65536\n"
+    "  --steps N         of features that change: steps to learn from; default an eighth of them\n"
+    "  --first-step T    … the first of these; default 0. Codebooks then stay as they are: of a\n"
+    "                    step only rows with other codes than before are stored\n"
+    "  --drift-limit X   warn of steps whose error is above X times that of the steps learned "
+    "from;\n"
+    "                    default 1.5\n"
+    "  --retrain N       learn again at every N-th step behind those, to compare; default 0 (not)\n"
     "  --seed S          default 0\n"
     "  --json            print the figures as one JSON object\n"
     "\n"
@@ -50,7 +57,10 @@ const char flip_help_compress[] =
     "  flipbook compress products.h5 -o packed.h5 --budget 16x\n"
     "  flipbook train packed.h5 --model sage --task node --batch 1024 --fanout 10,10\n";
 
+enum { STEPS_SHOWN = 40 };
+
 typedef struct command {
+    double limit; /* of the drift */
     const char *graph, *path, *budget, *norm, *rotation;
     bool json, terminal, begun;
     double shown; /* seconds: the last line of progress */
@@ -92,6 +102,10 @@ static flip_status parse(command *c, int argc, char **argv) {
                                  {"--feature-norm", FLIP_OPTION_TEXT, &c->norm},
                                  {"--rotation", FLIP_OPTION_TEXT, &c->rotation},
                                  {"--sample", FLIP_OPTION_I64, &p->sample},
+                                 {"--steps", FLIP_OPTION_I32, &p->n_steps},
+                                 {"--first-step", FLIP_OPTION_I32, &p->first_step},
+                                 {"--drift-limit", FLIP_OPTION_REAL, &c->limit},
+                                 {"--retrain", FLIP_OPTION_I32, &p->retrain},
                                  {"--seed", FLIP_OPTION_U64, &p->seed},
                                  {"--json", FLIP_OPTION_FLAG, &c->json},
                                  {NULL, FLIP_OPTION_END, NULL}};
@@ -107,6 +121,11 @@ static flip_status parse(command *c, int argc, char **argv) {
     p->norm = (flip_compress_norm)norm;
     p->keep_rotation = keep == 1;
     if (p->codec) FLIP_TRY(flip_codec_check_name(p->codec));
+    if (!(c->limit >= 1))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "--drift-limit is %g; 1 or more times the error of the steps learned from "
+                         "is expected",
+                         c->limit);
     return parse_budget(c);
 }
 
@@ -152,6 +171,65 @@ static void print_spectrum(const flip_compressed *r) {
     printf(" of %s axes\n", flip_grouped(r->n_columns).s);
 }
 
+static json_t *number(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+/* ---- features that change: how well the codebooks still fit ---- */
+
+static double beside_learned(const flip_compressed *r, double error) {
+    return r->learned_error > 0 ? error / r->learned_error : error > 0 ? INFINITY : 1;
+}
+
+static void print_step(const command *c, const flip_compressed *r, int32_t t) {
+    const flip_compress_drift *d = &r->drift[t];
+    const int32_t end = r->learned_first + r->learned_steps;
+    bool learned = t >= r->learned_first && t < end;
+    printf("%6d %12s %12s", t, flip_grouped(d->given).s, flip_grouped(d->stored).s);
+    if (d->given == 0)
+        printf("          -        -");
+    else
+        printf(" %10.3g %8.2f", d->error, beside_learned(r, d->error));
+    if (c->params.retrain > 0 && isnan(d->retrained))
+        printf("          -");
+    else if (c->params.retrain > 0)
+        printf(" %10.3g", d->retrained);
+    bool above = d->given >= FLIP_DRIFT_LEAST && d->error > c->limit * r->learned_error;
+    printf("%s\n", learned ? "  learned from" : t >= end && above ? "  above the limit" : "");
+}
+
+/* Long timelines are thinned out evenly; the first step above the limit is always there. */
+static void print_drift(const command *c, const flip_compressed *r) {
+    int32_t drifted = flip_compressed_drifted(r, c->limit);
+    int32_t each = (r->n_steps + STEPS_SHOWN - 1) / STEPS_SHOWN;
+    printf("\n  step   rows given  rows stored      error  x learned%s\n",
+           c->params.retrain > 0 ? " relearned" : "");
+    for (int32_t t = 0; t < r->n_steps; t++)
+        if (t % each == 0 || t == drifted || t == r->n_steps - 1) print_step(c, r, t);
+    if (drifted < 0) return;
+    printf("\nwarning: at step %d rows are %.2f times as far from their codes as those that the "
+           "codebooks were\n"
+           "learned from (the limit is %g): they no longer fit. Learn them from there on: "
+           "--first-step %d --steps %d\n",
+           drifted, beside_learned(r, r->drift[drifted].error), c->limit, drifted,
+           r->learned_steps < r->n_steps - drifted ? r->learned_steps : r->n_steps - drifted);
+}
+
+static json_t *drift_json(const command *c, const flip_compressed *r) {
+    json_t *steps = json_array();
+    for (int32_t t = 0; t < r->n_steps; t++) {
+        const flip_compress_drift *d = &r->drift[t];
+        json_array_append_new(steps,
+                              json_pack("{s:I, s:I, s:o, s:o}", "given", (json_int_t)d->given,
+                                        "stored", (json_int_t)d->stored, "error", number(d->error),
+                                        "relearned", number(d->retrained)));
+    }
+    return json_pack("{s:i, s:i, s:o, s:f, s:i, s:o}", "first", (int)r->learned_first, "steps",
+                     (int)r->learned_steps, "error", number(r->learned_error), "limit", c->limit,
+                     "drifted", r->n_steps > 0 ? (int)flip_compressed_drifted(r, c->limit) : -1,
+                     "step", steps);
+}
+
 static void tell(const command *c, const flip_compressed *r) {
     const flip_compress_trial *t = &r->trial[r->chosen];
     if (c->params.budget > 0) print_trials(r);
@@ -159,11 +237,12 @@ static void tell(const command *c, const flip_compressed *r) {
            flip_grouped((int64_t)t->row_bytes).s,
            r->row_normalised ? ", rows divided by their sums before" : "");
     printf("stored     %s = %s rows x %zu + tables %s%s; 1/%.2f of the native %s (%s)\n",
-           flip_byte_words((double)r->stored_bytes).s, flip_grouped(r->n_nodes).s, t->row_bytes,
-           flip_byte_words((double)t->table_bytes).s, r->refinement > 0 ? " + refinement" : "",
+           flip_byte_words((double)r->stored_bytes).s, flip_grouped(r->stored_rows).s,
+           t->row_bytes + (r->n_steps > 0 ? 12 : 0), flip_byte_words((double)t->table_bytes).s,
+           r->refinement > 0 ? " + refinement" : "",
            (double)r->native_bytes / (double)r->stored_bytes,
            flip_byte_words((double)r->native_bytes).s,
-           r->native_bytes == r->csr_bytes ? "CSR" : "float32");
+           r->csr_bytes < r->dense_bytes ? "CSR" : "float32");
     if (r->refinement > 0) {
         const flip_compress_trial *f = &r->trial[r->refinement];
         printf("refinement %s in %zu bytes a row = %s + tables %s; with it error %.4g\n", f->codec,
@@ -173,12 +252,9 @@ static void tell(const command *c, const flip_compressed *r) {
     printf("error      %.4g of the variance, on %s rows held out; learned from %s\n", t->error,
            flip_grouped(r->held).s, flip_grouped(r->learned).s);
     print_spectrum(r);
+    if (r->n_steps > 0) print_drift(c, r);
     printf("time       %.1f s to learn, %.1f s to encode and write\nwritten: %s\n",
            r->learn_seconds, r->encode_seconds, c->path);
-}
-
-static json_t *number(double x) {
-    return isfinite(x) ? json_real(x) : json_null();
 }
 
 static void tell_json(const command *c, const flip_compressed *r) {
@@ -196,7 +272,7 @@ static void tell_json(const command *c, const flip_compressed *r) {
         json_array_append_new(spectrum, json_real(r->spectrum[i]));
     json_t *all = json_pack(
         "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:o, s:b, s:I, s:I, s:f, s:f, s:o, "
-        "s:o}",
+        "s:o, s:I, s:I, s:o}",
         "file", c->path, "codec", best->codec, "nodes", (json_int_t)r->n_nodes, "columns",
         (json_int_t)r->n_columns, "row_bytes", (json_int_t)best->row_bytes, "table_bytes",
         (json_int_t)best->table_bytes, "stored_bytes", (json_int_t)r->stored_bytes, "dense_bytes",
@@ -204,7 +280,8 @@ static void tell_json(const command *c, const flip_compressed *r) {
         (double)r->native_bytes / (double)r->stored_bytes, "error", number(best->error),
         "row_normalised", r->row_normalised, "learned", (json_int_t)r->learned, "held",
         (json_int_t)r->held, "learn_seconds", r->learn_seconds, "encode_seconds", r->encode_seconds,
-        "spectrum", spectrum, "trials", trials);
+        "spectrum", spectrum, "trials", trials, "given_rows", (json_int_t)r->given_rows,
+        "stored_rows", (json_int_t)r->stored_rows, "learned_from", drift_json(c, r));
     if (r->refinement > 0) {
         const flip_compress_trial *f = &r->trial[r->refinement];
         json_object_set_new(all, "refinement",
@@ -233,7 +310,7 @@ static flip_status check_output(const command *c) {
 static flip_status run(command *c, flip_comm *comm) {
     flip_status status;
     flip_reader *reader = NULL;
-    flip_compressed result;
+    flip_compressed result = {0};
     bool speaks = flip_comm_rank(comm) == 0;
     c->terminal = isatty(STDERR_FILENO);
     c->shown = flip_seconds();
@@ -248,6 +325,7 @@ static flip_status run(command *c, flip_comm *comm) {
     if (c->begun) fprintf(stderr, "\r%70s\r", "");
     if (status == FLIP_OK && speaks) (c->json ? tell_json : tell)(c, &result);
 done:
+    flip_compressed_finish(&result);
     flip_reader_close(&reader);
     return status;
 }
@@ -255,7 +333,7 @@ done:
 int flip_command_compress(int argc, char **argv) {
     flip_status status;
     flip_comm *comm = NULL;
-    command c = {.params = FLIP_COMPRESS_DEFAULTS};
+    command c = {.params = FLIP_COMPRESS_DEFAULTS, .limit = 1.5};
     FLIP_TRY_GOTO(parse(&c, argc, argv));
     FLIP_TRY_GOTO(flip_comm_create(&comm, MPI_COMM_WORLD));
     FLIP_TRY_GOTO(run(&c, comm));

@@ -227,7 +227,10 @@ static void print_overlap(const flip_survey *s) {
 }
 
 static void print_packed(const flip_survey *s) {
-    int64_t stored = s->n_nodes * (s->code_bytes + s->refinement_bytes) + s->table_bytes;
+    const bool changes = s->learned_steps > 0;
+    int64_t stored =
+        s->n_feature_rows * (s->code_bytes + s->refinement_bytes + (changes ? 12 : 0)) +
+        s->table_bytes;
     printf(" by %s, %s columns%s in %s bytes a row, tables %s bytes: 1/%.2f of %s; relative error "
            "%.4g",
            s->codec, flip_grouped(s->n_features).s,
@@ -238,6 +241,10 @@ static void print_packed(const flip_survey *s) {
     if (s->refinement_bytes > 0)
         printf(", with %s bytes of refinement a row %.4g", flip_grouped(s->refinement_bytes).s,
                s->refined_error);
+    if (changes)
+        printf("; changing, %s rows of (node, step), learned from steps %lld to %lld",
+               flip_grouped(s->n_feature_rows).s, (long long)s->learned_first,
+               (long long)(s->learned_first + s->learned_steps - 1));
 }
 
 static void print_features(const flip_survey *s) {

@@ -69,12 +69,14 @@ static json_t *features(const flip_survey *s) {
     static const char *const kinds[] = {"none", "dense", "sparse", "changing", "packed"};
     if (s->features == FLIP_SURVEY_PACKED)
         return json_pack(
-            "{s:s, s:s, s:I, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:s}", "kind", kinds[s->features],
-            "codec", s->codec, "columns", (json_int_t)s->n_features, "decoded_columns",
-            s->decoded_columns, "code_bytes", (json_int_t)s->code_bytes, "table_bytes",
-            (json_int_t)s->table_bytes, "refinement_bytes", (json_int_t)s->refinement_bytes,
-            "native_bytes", (json_int_t)s->native_bytes, "relative_error", s->relative_error,
-            "refined_error", s->refined_error, "norm", s->feature_norm);
+            "{s:s, s:s, s:I, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:s, s:I, s:I}", "kind",
+            kinds[s->features], "codec", s->codec, "columns", (json_int_t)s->n_features,
+            "decoded_columns", s->decoded_columns, "code_bytes", (json_int_t)s->code_bytes,
+            "table_bytes", (json_int_t)s->table_bytes, "refinement_bytes",
+            (json_int_t)s->refinement_bytes, "native_bytes", (json_int_t)s->native_bytes,
+            "relative_error", s->relative_error, "refined_error", s->refined_error, "norm",
+            s->feature_norm, "rows", (json_int_t)s->n_feature_rows, "learned_steps",
+            (json_int_t)s->learned_steps);
     json_t *object = json_pack("{s:s, s:I, s:I, s:I}", "kind", kinds[s->features], "columns",
                                (json_int_t)s->n_features, "rows", (json_int_t)s->n_feature_rows,
                                "nonzeros", (json_int_t)s->n_nonzero);

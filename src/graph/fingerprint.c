@@ -19,7 +19,11 @@ static uint64_t hash_nodes(const flip_graph *g) {
             h = XXH3_64bits_withSeed((const char *)g->features + v * features, features, h);
         if (g->codes) {
             size_t bytes = (size_t)info->code_bytes;
-            h = XXH3_64bits_withSeed(g->codes + v * bytes, bytes, h);
+            size_t first = g->code_first ? (size_t)g->code_first[v] : v;
+            size_t rows = g->code_first ? (size_t)g->code_first[v + 1] - first : 1;
+            h = XXH3_64bits_withSeed(g->codes + first * bytes, rows * bytes, h);
+            if (g->code_step)
+                h = XXH3_64bits_withSeed(g->code_step + first, rows * sizeof *g->code_step, h);
         }
         if (g->refinement) {
             size_t bytes = (size_t)info->refinement_bytes;

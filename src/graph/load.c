@@ -46,13 +46,24 @@ static flip_status read_events_head(const flip_reader *r, flip_graph_info *info)
 }
 
 static flip_status read_codes_head(flip_graph *g) {
+    int64_t dims[3] = {0};
     FLIP_TRY(flip_container_codec(&g->codec, g->reader));
     FLIP_TRY(flip_container_refinement(&g->refinement_codec, g->reader, g->codec));
-    FLIP_TRY(expect_rows(g->reader, "features/codes", g->info.n_nodes));
+    g->info.features_change = flip_reader_has(g->reader, "features/node");
+    if (g->info.features_change)
+        FLIP_TRY(flip_reader_shape(g->reader, "features/node", dims, NULL));
+    g->info.code_rows = g->info.features_change ? dims[0] : g->info.n_nodes;
+    FLIP_TRY(expect_rows(g->reader, "features/codes", g->info.code_rows));
+    if (g->info.features_change) FLIP_TRY(expect_rows(g->reader, "features/step", dims[0]));
     g->info.n_features = flip_codec_packing(g->codec)->dim;
     FLIP_TRY(flip_narrow(&g->info.code_bytes, (int64_t)flip_codec_stride(g->codec),
                          "bytes of a packed row"));
     if (!g->refinement_codec) return FLIP_OK;
+    if (g->info.features_change)
+        return FLIP_FAIL(FLIP_ERROR_INPUT,
+                         "'%s' has packed rows that change and a second level; expected one of the "
+                         "two; compress it again",
+                         flip_reader_path(g->reader));
     FLIP_TRY(expect_rows(g->reader, "features/refinement", g->info.n_nodes));
     return flip_narrow(&g->info.refinement_bytes, (int64_t)flip_codec_stride(g->refinement_codec),
                        "bytes of a packed row");
@@ -221,7 +232,9 @@ size_t flip_graph_bytes(const flip_graph_info *info, int64_t n_own, int64_t n_ev
                    (info->weighted ? sizeof(double) : 0) +
                    (info->edge_labels ? sizeof(int32_t) : 0);
     size_t features = (size_t)info->n_features * (info->features_change ? steps : 1);
-    size_t packed = (size_t)info->code_bytes + (size_t)info->refinement_bytes;
+    double rows = info->n_nodes > 0 ? (double)info->code_rows / (double)info->n_nodes : 0;
+    int32_t row = info->code_bytes + info->refinement_bytes + (info->features_change ? 12 : 0);
+    size_t packed = (size_t)(row * rows);
     size_t labels = info->n_classes > 0 ? (info->labels_change ? steps : 1) : 0;
     size_t node = sizeof(int64_t) + (packed > 0 ? packed : features * sizeof(flip_real)) +
                   labels * sizeof(int32_t) + (size_t)info->n_targets * steps * sizeof(flip_real) +
@@ -297,8 +310,12 @@ void flip_graph_release_features(flip_graph *g) {
     flip_free(g->features);
     flip_free(g->codes);
     flip_free(g->refinement);
+    flip_free(g->code_first);
+    flip_free(g->code_step);
     g->features = NULL;
     g->codes = g->refinement = NULL;
+    g->code_first = NULL;
+    g->code_step = NULL;
     malloc_trim(0);
 }
 
@@ -313,6 +330,8 @@ void flip_graph_close(flip_graph **graph) {
     flip_free(g->original);
     flip_free(g->features);
     flip_free(g->codes);
+    flip_free(g->code_first);
+    flip_free(g->code_step);
     flip_codec_destroy(&g->codec);
     flip_free(g->refinement);
     flip_codec_destroy(&g->refinement_codec);

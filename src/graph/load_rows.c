@@ -105,14 +105,7 @@ done:
 
 /* ---- rows that change ---- */
 
-/* "group/node", "group/step", "group/values": values of `type`, `width` a row. */
-typedef struct changes {
-    const char *node, *step, *values;
-    flip_type type;
-    int64_t width;
-} changes;
-
-static flip_status read_changes(flip_loader *l, const changes *c, int64_t first, int64_t n,
+static flip_status read_changes(flip_loader *l, const flip_row_changes *c, int64_t first, int64_t n,
                                 buffers *b, int64_t *kept) {
     const flip_graph *g = l->g;
     const size_t bytes = (size_t)c->width * flip_type_size(c->type);
@@ -137,8 +130,8 @@ static flip_status read_changes(flip_loader *l, const changes *c, int64_t first,
     return FLIP_OK;
 }
 
-/* out [n_own, steps, width] takes the rows; seen [n_own * steps], or NULL, marks them. */
-static flip_status load_changes(flip_loader *l, const changes *c, void *out, uint8_t *seen) {
+flip_status flip_load_changes(flip_loader *l, const flip_row_changes *c, flip_row_take *take,
+                              void *to) {
     flip_graph *g = l->g;
     int64_t dims[3] = {0};
     FLIP_TRY(flip_reader_shape(l->reader, c->node, dims, NULL));
@@ -156,17 +149,37 @@ static flip_status load_changes(flip_loader *l, const changes *c, void *out, uin
         if (n < 0) n = 0;
         if (mine == FLIP_OK && n > 0) mine = read_changes(l, c, begin, n, &b, &n);
         FLIP_TRY_GOTO(exchange(l, mine, &b, &n, bytes, true));
-        for (int64_t i = 0; i < n; i++) {
-            size_t at = (size_t)(b.arrived_id[i] - g->first) * (size_t)g->info.n_steps +
-                        (size_t)b.arrived_step[i];
-            memcpy((char *)out + at * bytes, b.arrived + (size_t)i * bytes, bytes);
-            if (seen) seen[at] = 1;
-        }
+        for (int64_t i = 0; i < n; i++)
+            take(to, (int32_t)(b.arrived_id[i] - g->first), b.arrived_step[i],
+                 b.arrived + (size_t)i * bytes);
     }
     status = flip_comm_agree(g->comm, mine);
 done:
     free_buffers(&b);
     return status;
+}
+
+/* rows [n_own, steps] of `bytes`; seen [n_own, steps], or NULL, marks those that came. */
+typedef struct spread {
+    char *rows;
+    uint8_t *seen;
+    size_t steps, bytes;
+} spread;
+
+static void take_spread(void *to, int32_t node, int32_t step, const void *row) {
+    const spread *s = to;
+    size_t at = (size_t)node * s->steps + (size_t)step;
+    memcpy(s->rows + at * s->bytes, row, s->bytes);
+    if (s->seen) s->seen[at] = 1;
+}
+
+static flip_status load_spread(flip_loader *l, const flip_row_changes *c, void *out,
+                               uint8_t *seen) {
+    spread s = {.rows = out,
+                .seen = seen,
+                .steps = (size_t)l->g->info.n_steps,
+                .bytes = (size_t)c->width * flip_type_size(c->type)};
+    return flip_load_changes(l, c, take_spread, &s);
 }
 
 /* A row holds until the next change. */
@@ -178,13 +191,13 @@ static void carry_forward(const flip_graph *g, const uint8_t *seen, char *rows, 
                 memcpy(rows + (v * steps + t) * bytes, rows + (v * steps + t - 1) * bytes, bytes);
 }
 
-static flip_status load_carried(flip_loader *l, const changes *c, void *out) {
+static flip_status load_carried(flip_loader *l, const flip_row_changes *c, void *out) {
     flip_status status;
     flip_graph *g = l->g;
     uint8_t *seen = NULL;
     status = flip_alloc_zero(&seen, (size_t)g->n_own * (size_t)g->info.n_steps, 1, "changes");
     FLIP_TRY_GOTO(flip_comm_agree(g->comm, status));
-    FLIP_TRY_GOTO(load_changes(l, c, out, seen));
+    FLIP_TRY_GOTO(load_spread(l, c, out, seen));
     carry_forward(g, seen, out, (size_t)c->width * flip_type_size(c->type));
 done:
     flip_free(seen);
@@ -261,33 +274,9 @@ static flip_status judge_values(flip_loader *l, size_t n) {
     return FLIP_OK;
 }
 
-static flip_status read_codes(const flip_loader *l, const void *what, int64_t first, int64_t count,
-                              void *out) {
-    return flip_reader_rows(l->reader, what, FLIP_TYPE_U8, first, count, out);
-}
-
-static flip_status load_level(flip_loader *l, const char *name, const flip_codec *codec,
-                              uint8_t **codes) {
-    flip_graph *g = l->g;
-    const size_t bytes = flip_codec_stride(codec);
-    flip_status status = flip_alloc(codes, (size_t)g->n_own, bytes, "packed features");
-    FLIP_TRY(flip_comm_agree(g->comm, status));
-    FLIP_TRY(flip_load_node_rows(l, read_codes, name, bytes, *codes));
-    return flip_comm_agree(g->comm, flip_codec_check_codes(codec, g->n_own, *codes, g->first));
-}
-
-/* Packed rows stay packed. Values are not looked at: a codec's are neither 0 and 1 nor words. */
-static flip_status load_codes(flip_loader *l) {
-    flip_graph *g = l->g;
-    g->info.features_negative = true;
-    FLIP_TRY(load_level(l, "features/codes", g->codec, &g->codes));
-    if (!g->refinement_codec) return FLIP_OK;
-    return load_level(l, "features/refinement", g->refinement_codec, &g->refinement);
-}
-
 static flip_status load_features(flip_loader *l) {
     flip_graph *g = l->g;
-    if (g->codec) return load_codes(l);
+    if (g->codec) return flip_load_codes(l);
     const size_t width = (size_t)g->info.n_features;
     if (width == 0) return FLIP_OK;
     const size_t steps = g->info.features_change ? (size_t)g->info.n_steps : 1;
@@ -295,11 +284,11 @@ static flip_status load_features(flip_loader *l) {
     flip_status status = flip_alloc(&g->features, n, sizeof *g->features, "features");
     FLIP_TRY(flip_comm_agree(g->comm, status));
     if (g->info.features_change) {
-        changes c = {.node = "features/node",
-                     .step = "features/step",
-                     .values = "features/values",
-                     .type = FLIP_TYPE_REAL,
-                     .width = (int64_t)width};
+        flip_row_changes c = {.node = "features/node",
+                              .step = "features/step",
+                              .values = "features/values",
+                              .type = FLIP_TYPE_REAL,
+                              .width = (int64_t)width};
         memset(g->features, 0, n * sizeof *g->features);
         FLIP_TRY(load_carried(l, &c, g->features));
     } else {
@@ -339,11 +328,11 @@ static flip_status load_labels(flip_loader *l) {
     const size_t n = (size_t)g->n_own * (g->info.labels_change ? (size_t)g->info.n_steps : 1);
     FLIP_TRY(flip_comm_agree(g->comm, flip_alloc(&g->labels, n, sizeof *g->labels, "labels")));
     if (g->info.labels_change) {
-        changes c = {.node = "labels/node",
-                     .step = "labels/step",
-                     .values = "labels/class",
-                     .type = FLIP_TYPE_I32,
-                     .width = 1};
+        flip_row_changes c = {.node = "labels/node",
+                              .step = "labels/step",
+                              .values = "labels/class",
+                              .type = FLIP_TYPE_I32,
+                              .width = 1};
         memset(g->labels, 0xff, n * sizeof *g->labels); /* -1 */
         FLIP_TRY(load_carried(l, &c, g->labels));
     } else {
@@ -368,14 +357,14 @@ static flip_status load_targets(flip_loader *l) {
     FLIP_TRY(flip_comm_agree(g->comm, status));
     if (!flip_reader_has(l->reader, "targets/node"))
         return flip_load_node_rows(l, read_targets, NULL, row * sizeof *g->targets, g->targets);
-    changes c = {.node = "targets/node",
-                 .step = "targets/step",
-                 .values = "targets/values",
-                 .type = FLIP_TYPE_REAL,
-                 .width = g->info.n_targets};
+    flip_row_changes c = {.node = "targets/node",
+                          .step = "targets/step",
+                          .values = "targets/values",
+                          .type = FLIP_TYPE_REAL,
+                          .width = g->info.n_targets};
     for (size_t i = 0; i < (size_t)g->n_own * row; i++)
         g->targets[i] = (flip_real)NAN;
-    return load_changes(l, &c, g->targets, NULL);
+    return load_spread(l, &c, g->targets, NULL);
 }
 
 static flip_status read_split(const flip_loader *l, const void *what, int64_t first, int64_t count,

@@ -39,6 +39,14 @@ const flip_events *flip_graph_events(const flip_graph *graph) {
 const int32_t *flip_graph_event_labels(const flip_graph *graph) {
     return graph->event_label;
 }
+const int64_t *flip_graph_code_first(const flip_graph *graph) {
+    return graph->code_first;
+}
+
+const int32_t *flip_graph_code_steps(const flip_graph *graph) {
+    return graph->code_step;
+}
+
 const uint8_t *flip_graph_codes(const flip_graph *graph) {
     return graph->codes;
 }

@@ -28,7 +28,9 @@ struct flip_graph {
     int32_t *step;        /* … or NULL */
     double *weight;       /* … or NULL */
     int32_t *event_label; /* … or NULL */
-    uint8_t *codes;       /* [n_own, code_bytes] or NULL */
+    uint8_t *codes;       /* [n_own, code_bytes], or of rows that change; or NULL */
+    int64_t *code_first;  /* [n_own + 1] rows of codes that change, by node; else NULL */
+    int32_t *code_step;   /* [code_first[n_own]] ascending for each node, from 0 on; else NULL */
     flip_codec *codec;    /* … of them */
     uint8_t *refinement;  /* [n_own, refinement_bytes] or NULL */
     flip_codec *refinement_codec;
@@ -88,6 +90,19 @@ typedef flip_status flip_row_read(const flip_loader *loader, const void *what, i
                                   int64_t count, void *out);
 flip_status flip_load_node_rows(flip_loader *loader, flip_row_read *read, const void *what,
                                 size_t bytes, void *out);
+/* Rows that change: "group/node", "group/step", "group/values": values of `type`, `width` a row.
+ * Each of the steps that are read goes to the owner of its node, who takes it; those of one node
+ * may come in another order than the file's. Collective. */
+typedef struct flip_row_changes {
+    const char *node, *step, *values;
+    flip_type type;
+    int64_t width;
+} flip_row_changes;
+typedef void flip_row_take(void *to, int32_t own_node, int32_t step, const void *row);
+flip_status flip_load_changes(flip_loader *loader, const flip_row_changes *changes,
+                              flip_row_take *take, void *to);
+/* load_codes.c: packed features. Collective. */
+flip_status flip_load_codes(flip_loader *loader);
 /* Remote sources of this rank's events: plan, and column of each event (own | halo). Collective. */
 flip_status flip_graph_sources(const flip_graph *g, flip_plan **plan, int32_t **column,
                                int32_t *n_halo);

@@ -9,11 +9,6 @@ enum { WINDOW_BYTES = 4 << 20, HOLD = 8, MOST_HELD = 8192 };
 /* ---- sample ---------------------------------------------------------------------------------
  */
 
-static flip_status source_rows(void *data, int64_t first, int64_t count, float *out) {
-    const flip_feature_rows *r = data;
-    return flip_feature_rows_read(r, r->first + first, count, out);
-}
-
 /* Every eighth row is held out, 8192 at most: `sample` [n, dim] becomes learned rows, then held
  * ones. Where there are fewer than 16 rows all are learned and measured on. */
 static flip_status hold_out(flip_trials *t, float **sample, int64_t n) {
@@ -46,14 +41,17 @@ static void take_figures(flip_compressed *out, const flip_feature_rows *r) {
     out->n_columns = r->dim;
     out->nonzeros = r->nonzeros;
     out->row_normalised = r->row_normalised;
-    out->dense_bytes = r->n_nodes * r->dim * (int64_t)sizeof(float);
+    out->given_rows = r->n_rows;
+    out->dense_bytes = r->n_rows * (r->dim * (int64_t)sizeof(float) + r->beside);
     out->csr_bytes = r->nonzeros * (r->ones ? 4 : 8) + (r->n_nodes + 1) * 8;
+    if (r->n_steps > 0) out->csr_bytes = out->dense_bytes; /* rows that change have no such form */
     out->native_bytes = out->csr_bytes < out->dense_bytes ? out->csr_bytes : out->dense_bytes;
 }
 
 /* What rows are packed with: the codec, and that of the second level or NULL. */
 typedef struct levels {
     flip_codec *coarse, *refinement;
+    double variance; /* of a row of those learned from */
 } levels;
 
 static void finish_levels(levels *l) {
@@ -61,17 +59,31 @@ static void finish_levels(levels *l) {
     flip_codec_destroy(&l->refinement);
 }
 
-/* On rank 0: the codecs. */
-static flip_status choose(flip_compressed *out, const flip_feature_rows *r,
-                          const flip_compress_params *p, float **sample, int64_t n, levels *l) {
+flip_status flip_compress_learn(flip_compressed *out, const flip_feature_rows *r,
+                                const flip_compress_params *p, float **sample, int64_t n,
+                                flip_codec **codec, flip_codec **refinement, double *variance) {
     flip_trials t = {.rows = r, .params = p, .out = out};
-    if (n < 1)
-        return FLIP_FAIL(FLIP_ERROR_INPUT, "'%s' has no nodes: nothing to pack",
-                         flip_reader_path(r->reader));
     FLIP_TRY(hold_out(&t, sample, n));
     out->learned = t.n;
     out->held = t.n_held;
-    return flip_trials_run(&t, &l->coarse, &l->refinement);
+    FLIP_TRY(flip_trials_run(&t, codec, refinement));
+    *variance = t.spread / (double)t.n_held;
+    return FLIP_OK;
+}
+
+/* On rank 0: the codecs. */
+static flip_status choose(flip_compressed *out, const flip_feature_rows *r,
+                          const flip_compress_params *p, float **sample, int64_t n, levels *l) {
+    if (n < 1 && r->n_steps > 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "'%s' has no rows of features at steps %d to %d: nothing to learn from; "
+                         "choose other steps",
+                         flip_reader_path(r->reader), out->learned_first,
+                         out->learned_first + out->learned_steps - 1);
+    if (n < 1)
+        return FLIP_FAIL(FLIP_ERROR_INPUT, "'%s' has no nodes: nothing to pack",
+                         flip_reader_path(r->reader));
+    return flip_compress_learn(out, r, p, sample, n, &l->coarse, &l->refinement, &l->variance);
 }
 
 /* Rank 0's codec on every rank, from the same bytes; with its rotation, which encoding needs. */
@@ -98,17 +110,19 @@ static flip_status agree_on_codecs(flip_compressed *out, const flip_feature_rows
     flip_status status;
     float *sample = NULL;
     int64_t n = 0;
-    flip_row_source source = {.n = r->last - r->first,
-                              .dim = r->dim,
-                              .key = r->key,
-                              .rows = source_rows,
-                              .data = (void *)r};
+    flip_step_rows some;
+    flip_row_source source;
+    status = flip_step_rows_list(&some, &source, r, out->learned_first,
+                                 out->learned_first + out->learned_steps);
+    FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
     FLIP_TRY_GOTO(flip_rows_draw(&sample, &n, r->comm, &source, p->sample, p->seed));
     status = flip_comm_rank(r->comm) == 0 ? choose(out, r, p, &sample, n, l) : FLIP_OK;
     FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
+    FLIP_TRY_GOTO(flip_comm_broadcast(r->comm, &l->variance, sizeof l->variance, 0));
     FLIP_TRY_GOTO(spread_codec(r->comm, &l->coarse));
     status = spread_codec(r->comm, &l->refinement);
 done:
+    flip_step_rows_finish(&some);
     flip_free(sample);
     return status;
 }
@@ -220,6 +234,12 @@ static flip_status write_codecs(copier *c, const flip_compressed *out, levels *l
     FLIP_TRY(flip_writer_attribute_text(c->writer, "features", "norm",
                                         out->row_normalised ? "row" : "none"));
     FLIP_TRY(flip_writer_attribute_i64(c->writer, "features", "native_bytes", out->native_bytes));
+    if (out->n_steps > 0) {
+        FLIP_TRY(
+            flip_writer_attribute_i64(c->writer, "features", "learned_first", out->learned_first));
+        FLIP_TRY(
+            flip_writer_attribute_i64(c->writer, "features", "learned_steps", out->learned_steps));
+    }
     return flip_writer_attribute_f64(c->writer, "features", "relative_error",
                                      mine ? out->trial[out->chosen].error : 0);
 }
@@ -228,7 +248,8 @@ static flip_status write_all(copier *c, flip_compressed *out, const flip_feature
                              const char *path, const flip_compress_params *p) {
     FLIP_TRY(flip_writer_create(&c->writer, c->comm, path, "graph"));
     FLIP_TRY(copy_rest(c));
-    FLIP_TRY(write_codes(c, r, l, false, p));
+    FLIP_TRY(r->n_steps > 0 ? flip_compress_changes(out, c->writer, r, l->coarse, l->variance, p)
+                            : write_codes(c, r, l, false, p));
     if (l->refinement) FLIP_TRY(write_codes(c, r, l, true, p));
     FLIP_TRY(write_codecs(c, out, l, p));
     return flip_writer_commit(c->writer);
@@ -249,8 +270,46 @@ static flip_status check_params(const flip_compress_params *p) {
     return FLIP_OK;
 }
 
-static int64_t stored_bytes(const flip_compressed *out, const flip_codec *codec) {
-    return out->n_nodes * (int64_t)flip_codec_stride(codec) +
+/* The steps to learn from. */
+static flip_status choose_steps(flip_compressed *out, const flip_feature_rows *r,
+                                const flip_compress_params *p) {
+    enum { SHARE = 8 };
+    char coarse[FLIP_CODEC_NAME], fine[FLIP_CODEC_NAME] = "";
+    const char *path = flip_reader_path(r->reader);
+    if (r->n_steps == 0 && (p->first_step != 0 || p->n_steps != 0 || p->retrain != 0))
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "'%s' has features that are the same at every step: codebooks are learned "
+                         "from all rows, not from steps",
+                         path);
+    if (r->n_steps == 0) return FLIP_OK;
+    if (p->codec) FLIP_TRY(flip_codec_split(p->codec, coarse, fine));
+    if (fine[0])
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "codec %s has two levels; features that change, as those of '%s', are "
+                         "packed by one: --codec %s",
+                         p->codec, path, coarse);
+    int32_t n = p->n_steps > 0 ? p->n_steps : (r->n_steps + SHARE - 1) / SHARE;
+    int32_t left = r->n_steps - p->first_step;
+    if (p->n_steps == 0 && n > left) n = left;
+    if (p->first_step < 0 || p->n_steps < 0 || p->retrain < 0 || n < 1 || n > left)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "%d steps from step %d on to learn from, compared every %d; '%s' has %d "
+                         "steps",
+                         p->n_steps, p->first_step, p->retrain, path, r->n_steps);
+    out->n_steps = r->n_steps;
+    out->learned_first = p->first_step;
+    out->learned_steps = n;
+    return FLIP_OK;
+}
+
+void flip_compressed_finish(flip_compressed *c) {
+    flip_free(c->drift);
+    c->drift = NULL;
+}
+
+static int64_t stored_bytes(const flip_compressed *out, const flip_feature_rows *r,
+                            const flip_codec *codec) {
+    return out->stored_rows * ((int64_t)flip_codec_stride(codec) + r->beside) +
            (int64_t)flip_codec_table_bytes(codec);
 }
 
@@ -265,12 +324,14 @@ flip_status flip_compress(flip_compressed *out, flip_comm *comm, const flip_read
     double begin = flip_seconds();
     FLIP_TRY_GOTO(flip_feature_rows_open(&rows, comm, graph, params->norm));
     take_figures(out, &rows);
+    FLIP_TRY_GOTO(flip_comm_agree(comm, choose_steps(out, &rows, params)));
     FLIP_TRY_GOTO(agree_on_codecs(out, &rows, params, &l));
     out->learn_seconds = flip_seconds() - begin;
     FLIP_TRY_GOTO(write_all(&c, out, &rows, &l, path, params));
     out->encode_seconds = flip_seconds() - begin - out->learn_seconds;
-    out->stored_bytes = stored_bytes(out, l.coarse);
-    if (l.refinement) out->stored_bytes += stored_bytes(out, l.refinement);
+    if (rows.n_steps == 0) out->stored_rows = out->n_nodes;
+    out->stored_bytes = stored_bytes(out, &rows, l.coarse);
+    if (l.refinement) out->stored_bytes += stored_bytes(out, &rows, l.refinement);
 done:
     flip_writer_destroy(&c.writer);
     finish_levels(&l);

@@ -7,14 +7,18 @@
 
 enum { FLIP_FEW_VALUES = 255 };
 
-/* A rank's rows of a file, first … last-1, made dense and normalised on the way. */
+/* A rank's rows of a file, first … last-1 of n_rows, made dense and normalised on the way. A row is
+ * a node's, or, where features change, a node's at a step, by (node, step). */
 typedef struct flip_feature_rows {
     flip_comm *comm;
     const flip_reader *reader;
-    int64_t n_nodes, first, last;
-    int32_t dim;
+    int64_t n_nodes, n_rows, first, last;
+    int32_t dim, n_steps; /* n_steps: 0 = constant */
     bool sparse, row_normalised;
-    int64_t *key; /* [last - first] original ids, owned */
+    int64_t beside; /* bytes of a row beside its values: of node and step */
+    int64_t
+        *key; /* [last - first] distinct for every row: original ids (* n_steps + step), owned */
+    int32_t *step; /* [last - first] owned; NULL = constant */
     /* of all ranks' rows, before normalising */
     int64_t nonzeros;
     bool ones, negative; /* every number other than 0 is 1; some are below 0 */
@@ -31,9 +35,19 @@ void flip_feature_rows_finish(flip_feature_rows *rows);
 /* Rows first … of the file (not of this rank), float32 [count, dim]. Local. */
 flip_status flip_feature_rows_read(const flip_feature_rows *rows, int64_t first, int64_t count,
                                    float *out);
-/* Original ids of those rows. Local. */
+/* Original ids of nodes first … of the file. Local. */
 flip_status flip_feature_rows_keys(const flip_feature_rows *rows, int64_t first, int64_t count,
                                    int64_t *key);
+
+/* A rank's rows of some steps, or all where features are constant. */
+typedef struct flip_step_rows {
+    const flip_feature_rows *rows;
+    int64_t n, *key, *at; /* [n] own rows; owned, NULL = all */
+} flip_step_rows;
+/* Rows of steps first … end-1, and how they are drawn from (borrows `some`). Local. */
+flip_status flip_step_rows_list(flip_step_rows *some, flip_row_source *source,
+                                const flip_feature_rows *rows, int32_t first, int32_t end);
+void flip_step_rows_finish(flip_step_rows *some);
 
 /* Rows that have neighbours, and the means of those. */
 typedef struct flip_neighbour_rows {
@@ -71,5 +85,16 @@ flip_status flip_trial_spread(flip_trials *trials);
 /* The codec to use, the caller's: the one asked for, or the best within the budget; *refinement:
  * the one of its second level, NULL = there is one level. */
 flip_status flip_trials_run(flip_trials *trials, flip_codec **codec, flip_codec **refinement);
+/* Rank 0: the same from a sample [n, dim], of which an eighth is held out; variance: of a row held
+ * out. The sample is put into another order. */
+flip_status flip_compress_learn(flip_compressed *out, const flip_feature_rows *rows,
+                                const flip_compress_params *params, float **sample, int64_t n,
+                                flip_codec **codec, flip_codec **refinement, double *variance);
+
+/* compress_steps.c: rows that change, encoded, those that differ written; out's drift. variance: of
+ * a row of the steps learned from. Collective. */
+flip_status flip_compress_changes(flip_compressed *out, flip_writer *writer,
+                                  const flip_feature_rows *rows, const flip_codec *codec,
+                                  double variance, const flip_compress_params *params);
 
 #endif

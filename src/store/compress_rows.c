@@ -87,14 +87,28 @@ static flip_status refuse(const flip_reader *r, const char *why) {
     return FLIP_FAIL(FLIP_ERROR_INPUT, "'%s' %s", flip_reader_path(r), why);
 }
 
+static flip_status find_changes(flip_feature_rows *r) {
+    const flip_reader *f = r->reader;
+    int64_t dims[3], steps;
+    FLIP_TRY(flip_reader_attribute_i64(f, "/", "n_steps", &steps));
+    FLIP_TRY(flip_narrow(&r->n_steps, steps, "the number of steps"));
+    FLIP_TRY(flip_reader_shape(f, "features/node", dims, NULL));
+    r->n_rows = dims[0];
+    r->beside = sizeof(int64_t) + sizeof(int32_t);
+    FLIP_TRY(flip_reader_shape(f, "features/step", dims, NULL));
+    if (r->sparse || dims[0] != r->n_rows || r->n_steps < 1)
+        return refuse(f, "has features of another shape than their steps; flipbook check tells "
+                         "more");
+    if (r->n_nodes > INT64_MAX / r->n_steps)
+        return refuse(f, "has more nodes times steps than 64 bits can number");
+    return FLIP_OK;
+}
+
 static flip_status find_kind(flip_feature_rows *r) {
     const flip_reader *f = r->reader;
     int64_t dims[3] = {0}, columns;
     if (flip_reader_has(f, "features/codes"))
         return refuse(f, "has packed features already; compress the file they were made from");
-    if (flip_reader_has(f, "features/node"))
-        return refuse(f, "has features that change from step to step; only constant ones are "
-                         "packed");
     r->sparse = flip_reader_has(f, "features/indptr");
     if (!r->sparse && !flip_reader_has(f, "features/values"))
         return refuse(f, "has no features to pack; import it with --features F.npy");
@@ -105,7 +119,9 @@ static flip_status find_kind(flip_feature_rows *r) {
         FLIP_TRY(flip_reader_attribute_i64(f, "features", "n_columns", &columns));
         dims[0]--;
     }
-    if (dims[0] != r->n_nodes || columns < 1)
+    r->n_rows = r->n_nodes;
+    if (flip_reader_has(f, "features/node")) FLIP_TRY(find_changes(r));
+    if (dims[0] != r->n_rows || columns < 1)
         return refuse(f, "has features of another shape than its nodes; flipbook check tells more");
     return flip_narrow(&r->dim, columns, "the number of features");
 }
@@ -119,10 +135,118 @@ flip_status flip_feature_rows_keys(const flip_feature_rows *r, int64_t first, in
     return FLIP_OK;
 }
 
+static flip_status out_of_order(const flip_feature_rows *r, int64_t row, int64_t node,
+                                int32_t step) {
+    return FLIP_FAIL(
+        FLIP_ERROR_INPUT,
+        "'%s' features/node: row %lld is node %lld at step %d; expected rows by (node, "
+        "step), nodes 0 to %lld, steps 0 to %d; import it again",
+        flip_reader_path(r->reader), (long long)row, (long long)node, step,
+        (long long)r->n_nodes - 1, r->n_steps - 1);
+}
+
+/* node [n + 1], step [n + 1]: of own rows, before them the one that stands there (or -1). */
+static flip_status read_places(const flip_feature_rows *r, int64_t n, int64_t *node,
+                               int32_t *step) {
+    const int64_t before = r->first > 0 ? 1 : 0;
+    node[0] = -1;
+    step[0] = -1;
+    FLIP_TRY(flip_reader_rows(r->reader, "features/node", FLIP_TYPE_I64, r->first - before,
+                              n + before, node + 1 - before));
+    FLIP_TRY(flip_reader_rows(r->reader, "features/step", FLIP_TYPE_I32, r->first - before,
+                              n + before, step + 1 - before));
+    for (int64_t i = 1; i <= n; i++) {
+        bool in = node[i] >= 0 && node[i] < r->n_nodes && step[i] >= 0 && step[i] < r->n_steps;
+        bool after = node[i] > node[i - 1] || (node[i] == node[i - 1] && step[i] > step[i - 1]);
+        if (!in || !after) return out_of_order(r, r->first + i - 1, node[i], step[i]);
+    }
+    return FLIP_OK;
+}
+
+static flip_status change_keys(flip_feature_rows *r, int64_t n) {
+    flip_status status;
+    int64_t *node = NULL, *original = NULL;
+    int32_t *step = NULL;
+    FLIP_TRY_GOTO(flip_alloc(&node, (size_t)n + 1, sizeof *node, "rows that change"));
+    FLIP_TRY_GOTO(flip_alloc(&step, (size_t)n + 1, sizeof *step, "rows that change"));
+    FLIP_TRY_GOTO(flip_alloc(&r->step, (size_t)n, sizeof *r->step, "rows that change"));
+    if (n == 0) goto done;
+    FLIP_TRY_GOTO(read_places(r, n, node, step));
+    FLIP_TRY_GOTO(
+        flip_alloc(&original, (size_t)(node[n] - node[1] + 1), sizeof *original, "original ids"));
+    FLIP_TRY_GOTO(flip_feature_rows_keys(r, node[1], node[n] - node[1] + 1, original));
+    for (int64_t i = 0; i < n; i++) {
+        r->key[i] = original[node[i + 1] - node[1]] * r->n_steps + step[i + 1];
+        r->step[i] = step[i + 1];
+    }
+done:
+    flip_free(node);
+    flip_free(step);
+    flip_free(original);
+    return status;
+}
+
 static flip_status read_keys(flip_feature_rows *r) {
     int64_t n = r->last - r->first;
     FLIP_TRY(flip_alloc(&r->key, (size_t)n, sizeof *r->key, "original ids"));
-    return flip_feature_rows_keys(r, r->first, n, r->key);
+    return r->n_steps > 0 ? change_keys(r, n) : flip_feature_rows_keys(r, r->first, n, r->key);
+}
+
+/* ---- rows of some steps ---------------------------------------------------------------------
+ */
+
+static flip_status all_rows(void *data, int64_t first, int64_t count, float *out) {
+    const flip_step_rows *some = data;
+    return flip_feature_rows_read(some->rows, some->rows->first + first, count, out);
+}
+
+/* Those of the steps out of windows of all: one by one each would take a chunk of the file. */
+static flip_status listed_rows(void *data, int64_t first, int64_t count, float *out) {
+    const flip_step_rows *some = data;
+    const flip_feature_rows *r = some->rows;
+    const int64_t *at = some->at + first, dim = r->dim;
+    int64_t most = WINDOW_BYTES / (dim * (int64_t)sizeof(float)) + 1;
+    flip_status status = FLIP_OK;
+    float *window;
+    FLIP_TRY(flip_alloc(&window, (size_t)most, (size_t)dim * sizeof *window, "rows"));
+    for (int64_t i = 0, end; i < count && status == FLIP_OK; i = end) {
+        for (end = i + 1; end < count && at[end] - at[i] < most; end++)
+            ;
+        status = flip_feature_rows_read(r, r->first + at[i], at[end - 1] - at[i] + 1, window);
+        for (int64_t k = i; k < end && status == FLIP_OK; k++)
+            memcpy(out + k * dim, window + (at[k] - at[i]) * dim, (size_t)dim * sizeof *out);
+    }
+    flip_free(window);
+    return status;
+}
+
+flip_status flip_step_rows_list(flip_step_rows *some, flip_row_source *source,
+                                const flip_feature_rows *r, int32_t first, int32_t end) {
+    int64_t n = r->last - r->first;
+    *some = (flip_step_rows){.rows = r};
+    *source =
+        (flip_row_source){.n = n, .dim = r->dim, .key = r->key, .rows = all_rows, .data = some};
+    if (r->n_steps == 0) return FLIP_OK;
+    for (int64_t i = 0; i < n; i++)
+        some->n += r->step[i] >= first && r->step[i] < end;
+    FLIP_TRY(flip_alloc(&some->key, (size_t)some->n, sizeof *some->key, "rows of steps"));
+    FLIP_TRY(flip_alloc(&some->at, (size_t)some->n, sizeof *some->at, "rows of steps"));
+    some->n = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (r->step[i] < first || r->step[i] >= end) continue;
+        some->key[some->n] = r->key[i];
+        some->at[some->n++] = i;
+    }
+    source->n = some->n;
+    source->key = some->key;
+    source->rows = listed_rows;
+    return FLIP_OK;
+}
+
+void flip_step_rows_finish(flip_step_rows *some) {
+    flip_free(some->key);
+    flip_free(some->at);
+    *some = (flip_step_rows){0};
 }
 
 /* Adds x to ascending values; *n = 256 once there are more than 255. */
@@ -208,8 +332,8 @@ flip_status flip_feature_rows_open(flip_feature_rows *r, flip_comm *comm, const 
     int rank = flip_comm_rank(comm), size = flip_comm_size(comm);
     *r = (flip_feature_rows){.comm = comm, .reader = reader, .ones = true};
     FLIP_TRY(flip_comm_agree(comm, find_kind(r)));
-    r->first = r->n_nodes / size * rank + r->n_nodes % size * rank / size;
-    r->last = r->n_nodes / size * (rank + 1) + r->n_nodes % size * (rank + 1) / size;
+    r->first = r->n_rows / size * rank + r->n_rows % size * rank / size;
+    r->last = r->n_rows / size * (rank + 1) + r->n_rows % size * (rank + 1) / size;
     FLIP_TRY(flip_comm_agree(comm, read_keys(r)));
     FLIP_TRY(flip_comm_agree(comm, look_through(r)));
     FLIP_TRY(join(r));
@@ -228,5 +352,7 @@ flip_status flip_feature_rows_open(flip_feature_rows *r, flip_comm *comm, const 
 
 void flip_feature_rows_finish(flip_feature_rows *r) {
     flip_free(r->key);
+    flip_free(r->step);
     r->key = NULL;
+    r->step = NULL;
 }

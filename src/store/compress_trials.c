@@ -69,6 +69,11 @@ static bool is_near(const char *name) {
 /* From rows beside the means of their neighbours, read when first asked for. */
 static flip_status learn_near(flip_trials *t, const char *name, flip_codec **codec) {
     named progress = {t->params, name};
+    if (t->rows->n_steps > 0)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "codec %s learns from neighbours, which '%s' has others of at every step; "
+                         "features that change are packed by the other codecs",
+                         name, flip_reader_path(t->rows->reader));
     if (!t->near.x) FLIP_TRY(flip_neighbour_rows_read(&t->near, t->rows, t->params->sample));
     if (t->near.n == 0)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
@@ -96,8 +101,10 @@ static flip_status learn(flip_trials *t, const char *name, int64_t n, flip_codec
     return status;
 }
 
+/* Of features that change every row is counted, those that will be left out too. */
 static double stored(const flip_trials *t, const flip_compress_trial *trial) {
-    return (double)t->rows->n_nodes * (double)trial->row_bytes + (double)trial->table_bytes;
+    double row = (double)trial->row_bytes + (double)t->rows->beside;
+    return (double)t->rows->n_rows * row + (double)trial->table_bytes;
 }
 
 static flip_compress_trial *new_trial(flip_trials *t, const char *name) {
@@ -178,7 +185,8 @@ static flip_status consider(flip_trials *t, const char *name) {
 /* The most bytes a row may have beside tables of `tables` bytes. */
 static int64_t room(const flip_trials *t, double tables) {
     double bytes = (double)t->out->native_bytes / t->params->budget - tables;
-    return bytes > 0 && t->rows->n_nodes > 0 ? (int64_t)(bytes / (double)t->rows->n_nodes) : 0;
+    int64_t n = t->rows->n_rows;
+    return bytes > 0 && n > 0 ? (int64_t)(bytes / (double)n) - t->rows->beside : 0;
 }
 
 /* klt or near with as many bytes a row as there is room for beside its own tables. */
@@ -218,7 +226,7 @@ static bool alike(const flip_trials *t) {
 static flip_status consider_near(flip_trials *t) {
     flip_compressed *out = t->out;
     int32_t before = out->chosen, dim = t->rows->dim;
-    if (8 * room(t, 208) > 3 * (int64_t)dim) return FLIP_OK;
+    if (t->rows->n_steps > 0 || 8 * room(t, 208) > 3 * (int64_t)dim) return FLIP_OK;
     FLIP_TRY(consider_axes(t, "near", dim / 2));
     out->chosen = out->n_trials > 0 && out->trial[out->n_trials - 1].fits &&
                           is_near(out->trial[out->n_trials - 1].codec) && alike(t)
@@ -300,7 +308,7 @@ static flip_status nothing_fits(const flip_trials *t) {
     return FLIP_FAIL(FLIP_ERROR_USAGE,
                      "no codec reaches 1/%g of the features' %lld bytes (%lld rows of %d "
                      "columns%s); the nearest was %s at 1/%.2f",
-                     t->params->budget, (long long)out->native_bytes, (long long)out->n_nodes,
+                     t->params->budget, (long long)out->native_bytes, (long long)out->given_rows,
                      t->rows->dim, t->rows->sparse ? ", sparse" : "", name, best);
 }
 

@@ -1,5 +1,6 @@
 /* Packed rows on the tape: models whose features are codes train as on the decoded rows given as
- * features, on 1-4 ranks; operators that do not decode refuse; no full-width table is made. */
+ * features, on 1-4 ranks; rows that stay for a run of steps are as good as every step's; operators
+ * that do not decode refuse; no full-width table is made. */
 #include <flipbook/model.h>
 
 #include <math.h>
@@ -426,6 +427,90 @@ static void two_levels(void **state) {
     }
 }
 
+/* ---- runs of steps -----------------------------------------------------------------------------
+ */
+
+enum { RUN_ROWS = 300, RUN_STEPS = 4, RUN_OUT = 7, MOST_RUNS = RUN_ROWS * RUN_STEPS };
+
+/* Rows of which a third change at a step; their codes are rows of `n_codes` in no order. */
+static void make_runs(flip_packed_rows *rows, int32_t n_codes, int32_t *index, int64_t *run) {
+    rows->n_runs = 0;
+    for (int i = 0; i < MOST_RUNS; i++)
+        if (i % RUN_STEPS == 0 || i * 7 % 3 == 0) {
+            index[rows->n_runs] = (int32_t)(rows->n_runs * 29 % n_codes);
+            run[rows->n_runs++] = i;
+        }
+    run[rows->n_runs] = MOST_RUNS;
+    rows->index = index;
+    rows->run = run;
+    rows->steps = RUN_STEPS;
+}
+
+/* relu(X w1 + X w2 + b) of runs, or of every step's decoded row; loss and gradients. */
+static double run_step(const flip_packing *p, const uint8_t *of, int32_t n_codes, bool packed,
+                       double *gradients, size_t n) {
+    static int32_t index[MOST_RUNS], classes[MOST_RUNS];
+    static int64_t run[MOST_RUNS + 1];
+    static flip_real plain[MOST_RUNS * DIM];
+    static float row[DIM];
+    flip_packed_rows rows = {.packing = p, .codes = of};
+    flip_params *params;
+    flip_tape *tape;
+    make_runs(&rows, n_codes, index, run);
+    for (int64_t k = 0; k < rows.n_runs; k++) {
+        flip_unpack_row(p, of + (size_t)index[k] * p->stride, 0, row);
+        for (int64_t i = run[k]; i < run[k + 1]; i++)
+            for (int j = 0; j < p->dim; j++)
+                plain[i * p->dim + j] = (flip_real)row[j];
+    }
+    for (int i = 0; i < MOST_RUNS; i++)
+        classes[i] = i * 5 % RUN_OUT;
+    CHECK_OK(flip_params_create(&params));
+    flip_param w1 = flip_params_add(params, "w1", p->dim, RUN_OUT, FLIP_INIT_GLOROT);
+    flip_param w2 = flip_params_add(params, "w2", p->dim, RUN_OUT, FLIP_INIT_GLOROT);
+    flip_param b = flip_params_add(params, "b", 1, RUN_OUT, FLIP_INIT_GLOROT);
+    CHECK_OK(flip_params_finish(params, 1));
+    flip_tape_params settings = {.params = params};
+    CHECK_OK(flip_tape_create(&tape, &settings));
+    flip_tape_reset(tape, true, 0);
+    flip_var x = packed ? flip_tape_packed_input(tape, RUN_ROWS, &rows)
+                        : flip_tape_input(tape, RUN_ROWS, RUN_STEPS, p->dim, plain, false);
+    flip_var y = flip_linear2(tape, x, w1, x, w2, b, (flip_act){.relu = true});
+    flip_labels labels = {.label = classes};
+    flip_var loss = flip_cross_entropy(tape, y, &labels);
+    CHECK_OK(flip_tape_status(tape));
+    double value = flip_tape_scalar(tape, loss);
+    CHECK_OK(flip_tape_backward(tape, loss));
+    memcpy(gradients, flip_params_gradients(params), n * sizeof *gradients);
+    /* runs that do not cover the steps are refused */
+    flip_tape_reset(tape, true, 0);
+    run[rows.n_runs]--;
+    flip_tape_packed_input(tape, RUN_ROWS, &rows);
+    assert_int_equal(flip_tape_status(tape), FLIP_ERROR_INTERNAL);
+    flip_error_clear();
+    flip_tape_destroy(&tape);
+    flip_params_destroy(&params);
+    return value;
+}
+
+/* Several chunks of decoded rows, and sums of entries of codebooks. */
+static void in_runs(void **state) {
+    (void)state;
+    static double packed[(2 * DIM + 1) * RUN_OUT], plain[(2 * DIM + 1) * RUN_OUT];
+    for (int k = 0; k < 2; k++) {
+        const flip_packing *p = k ? &product : &bits;
+        const uint8_t *of = k ? pq_codes : bits_of;
+        int32_t n_codes = k ? PQ_ROWS : ROWS;
+        size_t n = (size_t)(2 * p->dim + 1) * RUN_OUT;
+        double loss = run_step(p, of, n_codes, true, packed, n);
+        double want = run_step(p, of, n_codes, false, plain, n);
+        if (!(fabs(loss - want) <= (wide ? 1e-12 : 1e-6) * want))
+            fail_msg("loss %.12g, expected %.12g", loss, want);
+        for (size_t i = 0; i < n; i++)
+            assert_true(fabs(packed[i] - plain[i]) <= (wide ? 1e-12 : 1e-5));
+    }
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     CHECK_OK(flip_comm_create(&comm, MPI_COMM_WORLD));
@@ -435,7 +520,7 @@ int main(int argc, char **argv) {
     make_codes();
     const struct CMUnitTest tests[] = {cmocka_unit_test(as_decoded), cmocka_unit_test(chunks),
                                        cmocka_unit_test(in_codebook_space),
-                                       cmocka_unit_test(two_levels)};
+                                       cmocka_unit_test(two_levels), cmocka_unit_test(in_runs)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);
     MPI_Finalize();

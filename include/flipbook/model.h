@@ -86,7 +86,7 @@ typedef struct flip_block {
     int32_t index, n_blocks;         /* of the block; 0, 1 = the whole timeline */
     bool states_only; /* the caller wants the states at the block's end and no embeddings: what does
                          not feed them is left out, and FLIP_VAR_NONE returned */
-    /* One step's features as packed rows, in place of `features`; NULL where they are not packed.
+    /* The steps' features as packed rows, in place of `features`; NULL where they are not packed.
      * The first layer then multiplies before it aggregates, and nothing of it is kept. */
     const flip_packed_rows *packed;
 } flip_block;

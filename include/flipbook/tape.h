@@ -220,9 +220,11 @@ flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t d
 /* The first `columns` (of its dim at most) of input x are the same at every step of a row, which a
  * recurrent layer that skips to x uses: it multiplies them once. */
 void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns);
-/* Packed rows as an input: [rows, 1, packing.dim], which linear maps decode as they read it, some
- * hundred rows at a time; no other operator takes it, and it has no gradient. Pointers borrowed.
- * The second level is added to what some rows or all decode to; not on a GPU yet. */
+/* Packed rows as an input: [rows, steps, packing.dim], which linear maps decode as they read it,
+ * some hundred rows at a time; no other operator takes it, and it has no gradient. Pointers
+ * borrowed. Of several steps a row of codes stands for a run of steps of one row, and is decoded
+ * and multiplied once for all of them. The second level is added to what some rows or all decode
+ * to, of one step; not on a GPU yet. */
 typedef struct flip_refinement {
     const flip_packing *packing; /* of the same dim; NULL = nothing is added */
     const uint8_t *codes;        /* [.., packing.stride] */
@@ -234,7 +236,11 @@ typedef struct flip_packed_rows {
     const flip_packing *packing;
     const uint8_t *codes; /* [.., packing.stride]; NULL = there are none */
     const int64_t *key;   /* of rows of codes: original ids, where they are dithered; or NULL */
-    const int32_t *index; /* [rows] which row of codes; NULL = in order */
+    const int32_t *index; /* [rows], or [n_runs], which row of codes; NULL = in order */
+    int32_t steps;        /* 0 = 1 */
+    int64_t n_runs;
+    const int64_t *run; /* [n_runs + 1] run k is rows * steps run[k] … run[k + 1] - 1; NULL = each
+                           row alone. On the host alone */
     flip_refinement fine;
 } flip_packed_rows;
 /* out [n, dim]: rows first … of them. Local. */

@@ -3,6 +3,8 @@
  *     Y = decode(X) W,   dW = decode(X)^T dY
  * Product-quantised rows of few entries are multiplied in the space of their codebooks: block b's
  * entries times the weight's rows of that block are taken once, a row of Y is a sum of such rows.
+ * Of several steps, rows that stay the same for a run of them are multiplied once:
+ *     Y[i] = decode(X[k]) W for i in run k,   dW = Σ_k decode(X[k])^T Σ_{i in run k} dY[i]
  */
 #include "internal.h"
 
@@ -104,6 +106,80 @@ static flip_status multiply_by_tables(flip_tape *tape, const flip_packed_rows *x
     return FLIP_OK;
 }
 
+/* ---- runs of steps ---- */
+
+/* y's rows of the runs first … first+count-1 (+)= z's row of each. */
+static void spread(const flip_packed_rows *c, int64_t first, int64_t count, int64_t n,
+                   const flip_real *z, flip_real *y, bool add) {
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < count; k++)
+        for (int64_t i = c->run[first + k]; i < c->run[first + k + 1]; i++)
+            for (int64_t j = 0; j < n; j++)
+                y[i * n + j] = z[k * n + j] + (add ? y[i * n + j] : 0);
+}
+
+/* z's rows = sums of dy's over each of these runs. */
+static void gather(const flip_packed_rows *c, int64_t first, int64_t count, int64_t n,
+                   const flip_real *dy, flip_real *z) {
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < count; k++) {
+        memcpy(z + k * n, dy + c->run[first + k] * n, (size_t)n * sizeof *z);
+        for (int64_t i = c->run[first + k] + 1; i < c->run[first + k + 1]; i++)
+            for (int64_t j = 0; j < n; j++)
+                z[k * n + j] += dy[i * n + j];
+    }
+}
+
+static flip_status multiply_runs(flip_tape *tape, const variable *x, int64_t n, flip_param w,
+                                 flip_real *y, const flip_epilogue *e) {
+    const flip_packed_rows *c = &x->coded;
+    const bool tables = !c->fine.packing && by_tables(tape, c->packing, c->n_runs, e);
+    const bool add = e && e->accumulate;
+    const flip_epilogue own = {.bias = e ? e->bias : NULL};
+    int64_t rows = tables ? c->n_runs : chunk_rows(x->dim);
+    flip_real *chunk = NULL, *z;
+    if (c->n_runs == 0) return FLIP_OK;
+    FLIP_TRY(pool_alloc(tape->pool, &z, (size_t)(rows * n) * sizeof *z));
+    if (!tables) FLIP_TRY(chunk_begin(tape, x, &chunk));
+    for (int64_t first = 0; first < c->n_runs; first += rows) {
+        int64_t count = c->n_runs - first < rows ? c->n_runs - first : rows;
+        if (tables)
+            FLIP_TRY(multiply_by_tables(tape, c, count, n, w, z, &own));
+        else
+            FLIP_TRY(decode(tape, x, first, count, chunk));
+        if (!tables) tape_product(tape, count, n, x->dim, chunk, w, z, &own);
+        spread(c, first, count, n, z, y, add);
+    }
+    pool_free(tape->pool, chunk);
+    pool_free(tape->pool, z);
+    return FLIP_OK;
+}
+
+static flip_status multiply_weight_runs(flip_tape *tape, const variable *x, int64_t n,
+                                        const flip_real *dy, flip_param w) {
+    const flip_packed_rows *c = &x->coded;
+    int64_t rows = chunk_rows(x->dim);
+    flip_real *chunk, *z;
+    FLIP_TRY(pool_alloc(tape->pool, &z, (size_t)(rows * n) * sizeof *z));
+    FLIP_TRY(chunk_begin(tape, x, &chunk));
+    for (int64_t first = 0; first < c->n_runs; first += rows) {
+        int64_t count = c->n_runs - first < rows ? c->n_runs - first : rows;
+        FLIP_TRY(decode(tape, x, first, count, chunk));
+        gather(c, first, count, n, dy, z);
+        tape_product_weight(tape, count, n, x->dim, chunk, z, w);
+    }
+    pool_free(tape->pool, chunk);
+    pool_free(tape->pool, z);
+    return FLIP_OK;
+}
+
+/* ---- products ---- */
+
+static flip_status whole_runs(const variable *x, int64_t m) {
+    if (m == rows_of(x)) return FLIP_OK;
+    return FLIP_FAIL(FLIP_ERROR_INTERNAL, "the first %lld rows of runs of steps", (long long)m);
+}
+
 flip_status tape_multiply(flip_tape *tape, const variable *x, int64_t m, int64_t n, flip_param w,
                           flip_real *y, const flip_epilogue *e) {
     int64_t rows = chunk_rows(x->dim);
@@ -111,6 +187,10 @@ flip_status tape_multiply(flip_tape *tape, const variable *x, int64_t m, int64_t
     if (!x->coded.packing) {
         tape_product(tape, m, n, x->dim, x->value, w, y, e);
         return FLIP_OK;
+    }
+    if (x->coded.run) {
+        FLIP_TRY(whole_runs(x, m));
+        return multiply_runs(tape, x, n, w, y, e);
     }
     if (!x->coded.fine.packing && by_tables(tape, x->coded.packing, m, e))
         return multiply_by_tables(tape, &x->coded, m, n, w, y, e);
@@ -131,6 +211,10 @@ flip_status tape_multiply_weight(flip_tape *tape, const variable *x, int64_t m, 
     if (!x->coded.packing) {
         tape_product_weight(tape, m, n, x->dim, x->value, dy, w);
         return FLIP_OK;
+    }
+    if (x->coded.run) {
+        FLIP_TRY(whole_runs(x, m));
+        return multiply_weight_runs(tape, x, n, dy, w);
     }
     FLIP_TRY(chunk_begin(tape, x, &chunk));
     for (int64_t first = 0; first < m; first += rows) {

@@ -64,7 +64,7 @@ flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed
     if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
     flip_var x = FLIP_VAR_NONE;
     variable v = {.rows = rows,
-                  .steps = 1,
+                  .steps = packed->steps > 1 ? packed->steps : 1,
                   .dim = packed->packing->dim,
                   .input = true,
                   .coded = *packed,
@@ -72,6 +72,14 @@ flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed
     if (rows < 0 || (!packed->codes && rows > 0))
         tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "packed input of %d rows%s", rows,
                                  packed->codes ? "" : " without codes");
+    else if (packed->run ? packed->run[packed->n_runs] != rows_of(&v) || !packed->index
+                         : v.steps > 1)
+        tape->status =
+            FLIP_FAIL(FLIP_ERROR_INTERNAL, "packed input of %d rows and %d steps in %lld runs",
+                      rows, v.steps, (long long)packed->n_runs);
+    else if (packed->run && tape->kernels->on_device)
+        tape->status = FLIP_FAIL(FLIP_ERROR_USAGE, "packed features of several steps are read by "
+                                                   "the CPU; use --device cpu");
     else
         tape->status = reach_packed(tape, rows, &v.coded);
     if (tape->status == FLIP_OK) tape->status = tape_add_variable(tape, v, &x);

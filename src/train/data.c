@@ -499,6 +499,7 @@ void flip_data_close(flip_data *data) {
     flip_free(data->fixed.owned);
     flip_free(data->moving.owned);
     flip_free(data->set_out);
+    flip_data_packed_finish(data);
     flip_free(data->class_weight);
     flip_free(data->refined);
     flip_free(data->refined_at);

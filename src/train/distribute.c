@@ -42,6 +42,12 @@ static flip_status check_distribution(const flip_data *data, int32_t distribute)
                          "--distribute %s: --features learned live with their nodes; use "
                          "--distribute nodes",
                          names[distribute]);
+    if (data->packed.packing)
+        return FLIP_FAIL(
+            FLIP_ERROR_USAGE,
+            "--distribute %s: packed features of several steps stand with their nodes; "
+            "use --distribute nodes",
+            names[distribute]);
     return flip_model_distribution_fits(&model, 2, choice_of(distribute, 2).exchange);
 }
 
@@ -128,7 +134,7 @@ flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     if (trainer->kernels->on_device && data->steps > 1 && s->transfer != FLIP_TRANSFER_RESIDENT)
         flip_data_note(data, "the CPU makes a block's matrix and sends it to the GPU whole; "
                              "graph_to_device counts what --transfer sends before that");
-    if (s->distribute == FLIP_DISTRIBUTE_AUTO && flip_settings_batched(s))
+    if (s->distribute == FLIP_DISTRIBUTE_AUTO && (flip_settings_batched(s) || data->packed.packing))
         s->distribute = FLIP_DISTRIBUTE_NODES; /* a batch draws on all steps of its nodes */
     if (s->distribute == FLIP_DISTRIBUTE_AUTO) FLIP_TRY(flip_cost_choose(trainer));
     FLIP_TRY(check_distribution(data, s->distribute));

@@ -82,9 +82,13 @@ static flip_status tell_large(flip_data *data, const flip_real *rows, size_t n) 
 /* The file's codes, as they are: the first layer decodes what it reads. */
 static flip_status packed_features(flip_data *data) {
     const flip_settings *s = &data->s;
+    const int64_t *first = flip_graph_code_first(data->graph);
+    int32_t rows; /* are asked for by number */
     const char *why = NULL;
-    if (data->steps > 1 || s->model > FLIP_MODEL_GIN || s->temporal != FLIP_TEMPORAL_NONE)
-        why = "they are read by models without time, of graphs of one step";
+    if (s->model > FLIP_MODEL_GIN)
+        why = "they are read by gcn, sage, gat and gin";
+    else if (data->steps > 1 && data->info->refinement_bytes > 0)
+        why = "of several steps they have one level; compress without a second";
     else if (s->features == FLIP_FEATURES_GIVEN_DEGREE)
         why = "--features given+degree needs them unpacked";
     else if (s->feature_norm != FLIP_FEATURE_NORM_NONE)
@@ -102,7 +106,8 @@ static flip_status packed_features(flip_data *data) {
                                       .key = data->original};
     data->in_dim = data->info->n_features;
     data->s.precompute = false; /* A X would be as wide as unpacked features */
-    return FLIP_OK;
+    return flip_comm_agree(data->comm, flip_narrow(&rows, first ? first[data->n_own] : data->n_own,
+                                                   "the number of packed rows"));
 }
 
 /* The file's rows, copied only where they must change. */

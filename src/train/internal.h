@@ -101,6 +101,8 @@ typedef struct flip_columns {
     flip_real *owned;        /* NULL where the graph's own are used */
 } flip_columns;
 
+typedef struct flip_packed_steps flip_packed_steps; /* packed.c */
+
 /* Everything that training and evaluation read. */
 typedef struct flip_data {
     flip_settings s; /* with every auto resolved */
@@ -131,6 +133,7 @@ typedef struct flip_data {
     /* --refine some: who has a second level. NULL: all of packed.fine's, or none */
     uint64_t *refined;   /* owned: bit id % 64 of word id / 64, of all ranks' nodes */
     int32_t *refined_at; /* [n_own] owned: packed.fine.at, the node's own row or -1 */
+    flip_packed_steps *packed_steps; /* of a graph of several steps: what the device has of them */
     bool row_normalised;
     /* node tasks */
     int32_t *label;
@@ -202,6 +205,12 @@ flip_status flip_data_inputs(flip_data *data, int32_t block, const flip_real **x
 int64_t flip_data_row_of(const flip_data *data, int64_t node, int32_t step);
 /* to [in_dim]: what an own node has at a step, likewise. */
 void flip_data_row(const flip_data *data, int64_t node, int32_t step, flip_real *to);
+/* packed.c: the packed features of a block, as they stand on the device once what it lacks of them
+ * was sent; valid until the next block's. Local. */
+flip_status flip_data_packed(flip_data *data, int32_t block, flip_packed_rows *rows);
+/* A pass over the timeline begins: transfers full and delta forget what the device has. */
+void flip_data_packed_begin(flip_data *data);
+void flip_data_packed_finish(flip_data *data);
 /* Are several steps of a block set out from rows that stand once? */
 bool flip_data_sets_out(const flip_data *data, int32_t steps);
 /* The model reads the features no more; they are NULL from here on. */

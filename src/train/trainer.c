@@ -182,8 +182,10 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
     FLIP_TRY(flip_data_block(data, block, &adjacency));
     FLIP_TRY(flip_device_enter(trainer, block, adjacency));
     begin_block(trainer, block, walk);
+    flip_packed_rows packed = data->packed;
+    if (packed.packing) FLIP_TRY(flip_data_packed(data, block, &packed));
     flip_block b = {.adjacency = adjacency,
-                    .packed = data->packed.packing ? &data->packed : NULL,
+                    .packed = packed.packing ? &packed : NULL,
                     .steps = steps,
                     .constant = flip_data_sets_out(data, steps) ? data->fixed.dim : 0,
                     .index = block,
@@ -213,6 +215,7 @@ static void begin_snapshots(flip_trainer *trainer) {
 void flip_trainer_begin(flip_trainer *trainer) {
     if (trainer->carry) flip_carry_clear(trainer->carry);
     begin_snapshots(trainer);
+    flip_data_packed_begin(&trainer->data);
 }
 
 /* The first step of the window that ends with block `block`, every step being a block: --history
@@ -230,6 +233,7 @@ static flip_status sweep_window(flip_trainer *trainer, int32_t block, int walk) 
     flip_var x, y;
     if (trainer->carry) flip_carry_clear_at(trainer->carry, first);
     begin_snapshots(trainer);
+    flip_data_packed_begin(&trainer->data);
     for (int32_t k = first; k < block; k++)
         FLIP_TRY(forward(trainer, k, walk, &x, &y));
     return FLIP_OK;

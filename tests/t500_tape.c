@@ -137,6 +137,7 @@ static void open_setup(setup *s, const test_case *c, bool whole) {
                                  .seed = 3,
                                  .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&s->tape, &settings));
+    CHECK(test_placed(s->params), "the parameters are not on the device");
     /* pairs belong to the owner of v */
     flip_gid u[PAIRS], v[PAIRS];
     int32_t t[PAIRS], n = 0;

@@ -92,6 +92,7 @@ static void open_run(run *r, const variant *c, bool whole, bool precompute) {
                                  .seed = 6,
                                  .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&r->tape, &settings));
+    CHECK(test_placed(r->params), "the parameters are not on the device");
 }
 
 static void close_run(run *r) {

@@ -136,6 +136,7 @@ static void open_model(run *r) {
                                  .seed = 6,
                                  .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&r->tape, &settings));
+    CHECK(test_placed(r->params), "the parameters are not on the device");
 }
 
 /* how NULL: the whole timeline on this process. */

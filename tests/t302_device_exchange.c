@@ -221,6 +221,39 @@ static void check_window(flip_layout *a, flip_layout *b, int32_t block) {
     drop(&earlier);
 }
 
+/* States pass the chunks, slice by slice: each takes what comes, adds its own and hands it on. */
+static void pass_states(flip_layout *l, bool forward, bool on_device, flip_real *came,
+                        flip_real *own) {
+    const int32_t step = forward ? 1 : -1, from = l->chunk - step, to = l->chunk + step;
+    for (int32_t s = 0; s < SLICES; s++) {
+        int32_t first, n;
+        flip_layout_slice(l, s, l->n_rows, &first, &n);
+        const size_t at = (size_t)first * DIM, values = (size_t)n * DIM;
+        if (from >= 0 && from < l->n_time) {
+            CHECK_OK(flip_layout_receive_state(l, from, forward, came + at, values));
+            if (on_device)
+                kernels->move(1, 1, (int64_t)values, own + at, 0, 0, came + at, 0, 0, true);
+            for (size_t i = at; !on_device && i < at + values; i++)
+                own[i] += came[i];
+        }
+        if (to >= 0 && to < l->n_time)
+            CHECK_OK(flip_layout_send_state(l, to, forward, own + at, values));
+    }
+    CHECK_OK(flip_layout_state_end(l));
+}
+
+static void check_states(flip_layout *a, flip_layout *b, bool forward) {
+    const size_t n = (size_t)a->n_rows * DIM;
+    array own = draw(1000 + (uint64_t)rank, n), came = draw(1100, n);
+    pass_states(a, forward, false, came.here, own.here);
+    pass_states(b, forward, true, came.there, own.there);
+    compare(&came, "states that came");
+    compare(&own, "states");
+    compare_bytes("states");
+    drop(&own);
+    drop(&came);
+}
+
 static void test_layouts(void **state) {
     (void)state;
     for (int n_time = 2; n_time <= size; n_time++) {
@@ -236,6 +269,12 @@ static void test_layouts(void **state) {
         b = make_layout(device, n_time, FLIP_EXCHANGE_WINDOW);
         for (int32_t k = 0; k < BLOCKS; k++)
             check_window(a, b, k);
+        flip_layout_destroy(&a);
+        flip_layout_destroy(&b);
+        a = make_layout(host, n_time, FLIP_EXCHANGE_WAVEFRONT);
+        b = make_layout(device, n_time, FLIP_EXCHANGE_WAVEFRONT);
+        for (int forward = 0; forward < 2; forward++)
+            check_states(a, b, forward);
         flip_layout_destroy(&a);
         flip_layout_destroy(&b);
     }

@@ -401,7 +401,7 @@ static void check_states_way(flip_layout *l, bool forward) {
                 CHECK_OK(
                     flip_layout_receive_state(l, l->chunk - step, forward, here, 2 * (size_t)rows));
             else if (k > 0 && l->n_time > 1)
-                CHECK_OK(flip_layout_receive_state(l, last, forward, here, 2 * (size_t)rows));
+                CHECK_OK(flip_layout_receive_wrap(l, forward, here, 2 * (size_t)rows));
             for (int32_t i = 0; i < 2 * rows; i++) {
                 flip_real want =
                     (flip_real)(k * l->n_time + (forward ? l->chunk : begin - l->chunk));

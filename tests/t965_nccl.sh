@@ -59,6 +59,7 @@ refused() {
 "$flipbook" generate sbm -o static.h5 --nodes 400 --features 12 >/dev/null &&
     "$flipbook" generate sbm -o nodes.h5 --nodes 100 --steps 6 --drift 0.02 --labels-change --features 8 >/dev/null || exit 1
 same redistribute 4 nodes.h5 --task node --model cdgcn --hidden 8 --distribute grid --blocks 2
+same state 3 nodes.h5 --task node --model cdgcn --hidden 8 --distribute wavefront --blocks 2
 same window 3 nodes.h5 --task node --model tmgcn --window 3 --hidden 8 --distribute window --blocks 2 --precompute off
 fails 3
 refused 'ranks may share one' --device cuda-shared --device-exchange nccl

@@ -89,7 +89,7 @@ flip_status flip_comm_agree(flip_comm *comm, flip_status mine);
  * communicator, it carries the rows of its plans, the slices and windows of layouts over it, and
  * flip_comm_sum_placed: all of these then take the device's memory, and add to what the kernels
  * were called for. The same rows, bytes in the meter and, of sums, bits. Ids, counts and states
- * stay with MPI. */
+ * between blocks stay with MPI. */
 struct flip_kernels;
 /* Collective; do it before the first exchange of numbers. `kernels` are the device's. same: NULL,
  * or an attached communicator whose ranks are these in this order where it has as many: one NCCL
@@ -118,7 +118,7 @@ flip_status flip_messages_send_values(flip_messages *messages, const flip_real *
                                       int peer, flip_bytes counted_as);
 flip_status flip_messages_receive_values(flip_messages *messages, flip_real *values, size_t n,
                                          int peer);
-/* All that were given since the last wait may go now: once between two waits. */
+/* All that were given since the last wait or set_out may go now. */
 flip_status flip_messages_set_out(flip_messages *messages);
 flip_status flip_messages_wait(flip_messages *messages); /* for all of them */
 /* Lets long messages move on; between wait and the first send there is nothing to do. */

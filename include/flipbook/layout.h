@@ -137,12 +137,14 @@ flip_status flip_layout_send_state(flip_layout *layout, int32_t chunk, bool forw
 flip_status flip_layout_receive_state(flip_layout *layout, int32_t chunk, bool forward,
                                       flip_real *state, size_t n);
 flip_status flip_layout_state_end(flip_layout *layout);
-/* From the last chunk to chunk 0 (backward: from 0 to the last), where the next block receives it:
+/* From the last chunk to chunk 0 (backward: from 0 to the last), where the next block receives it,
+ * the host's memory always (NCCL's exchanges follow each other: none may wait for a later block):
  * w N S more between consecutive blocks. In flight under a ticket (0, 1, …) until the end for that
  * ticket, which is to be called when the next block's same rows have come round: by then they were
  * received. An end where nothing is in flight does nothing. */
 flip_status flip_layout_send_wrap(flip_layout *layout, int32_t ticket, bool forward,
                                   const flip_real *state, size_t n);
+flip_status flip_layout_receive_wrap(flip_layout *layout, bool forward, flip_real *state, size_t n);
 flip_status flip_layout_wrap_end(flip_layout *layout, int32_t ticket, bool forward);
 
 /* Window: the `before` steps before this chunk's first of the block, or as many as the timeline

@@ -30,8 +30,9 @@ typedef struct flip_mpi_requests {
 typedef struct flip_nccl_requests {
     flip_comm *comm; /* borrowed */
     flip_nccl_message *message;
-    int n, capacity;
-    void *event; /* their end */
+    int n, capacity; /* that have not set out */
+    void *event;     /* the end of those that have */
+    bool out;        /* some have */
 } flip_nccl_requests;
 
 extern const flip_transport flip_transport_mpi, flip_transport_nccl;

@@ -108,14 +108,17 @@ static flip_status nccl_receive(void *state, void *data, size_t bytes, int peer,
 
 static flip_status nccl_set_out(void *state) {
     flip_nccl_requests *r = state;
-    if (r->n == 0) return FLIP_OK;
-    return flip_nccl_exchange(r->comm->nccl, r->message, r->n, &r->event);
+    const int n = r->n;
+    if (n == 0) return FLIP_OK;
+    r->n = 0;
+    r->out = true;
+    return flip_nccl_exchange(r->comm->nccl, r->message, n, &r->event);
 }
 
 static flip_status nccl_wait(void *state) {
     flip_nccl_requests *r = state;
-    if (r->n == 0) return FLIP_OK;
-    r->n = 0;
+    if (!r->out) return FLIP_OK;
+    r->out = false;
     return flip_nccl_wait(r->event);
 }
 

@@ -165,6 +165,18 @@ static int32_t ticket(const flip_tape *tape, const record *r, int32_t s) {
     return r->slot * tape->layout->slices + s;
 }
 
+/* What comes round from the other end of the part, from the block before. */
+static flip_status wrap_arrives(const recurrent *j, bool forward, const mirror *state,
+                                int64_t first, int64_t n) {
+    const size_t values = (size_t)(n * j->hidden);
+    for (int i = 0; i < states_of(j); i++) {
+        const size_t at = part_at(j, i, first);
+        FLIP_TRY(flip_layout_receive_wrap(j->layout, forward, state->host + at, values));
+        mirror_send(j->tape, state, at, values);
+    }
+    return FLIP_OK;
+}
+
 static flip_status wrap_around(const recurrent *j, int32_t ticket, bool forward,
                                const mirror *state, int64_t first, int64_t n) {
     const size_t values = (size_t)(n * j->hidden);
@@ -192,10 +204,9 @@ static flip_status forward_local(flip_tape *tape, record *r, recurrent *j) {
  * the last chunk's state of the block before arrives when the block is run for the first time. */
 static flip_status wave_begin(flip_tape *tape, recurrent *j, bool arrives, const mirror *begin,
                               int32_t first, int32_t n) {
-    flip_layout *l = tape->layout;
-    if (first_chunk(tape) && !arrives) return FLIP_OK;
-    return hand_over(j, first_chunk(tape) ? l->n_time - 1 : l->chunk - 1, true, false, begin, first,
-                     n);
+    if (!first_chunk(tape))
+        return hand_over(j, tape->layout->chunk - 1, true, false, begin, first, n);
+    return arrives ? wrap_arrives(j, true, begin, first, n) : FLIP_OK;
 }
 
 static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
@@ -212,9 +223,10 @@ static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
     }
     FLIP_TRY(pool_alloc(tape->pool, &end, last ? 0 : state * sizeof *end));
     recurrent_set_state(j, last ? next : end, rows, j->end);
-    FLIP_TRY(mirror_open_state(tape, &from, j->begin[0], state));
+    FLIP_TRY(first_chunk(tape) ? mirror_open_wrap(tape, &from, j->begin[0], state)
+                               : mirror_open(tape, &from, j->begin[0], state));
     FLIP_TRY(last ? tape_carry_mirror(tape, r, true, next, &to)
-                  : mirror_open_state(tape, &to, end, state));
+                  : mirror_open(tape, &to, end, state));
     for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
         j->x[i] = tape_in(tape, r, i)->value;
     j->y = tape_out(tape, r)->value;
@@ -302,9 +314,10 @@ static flip_status backward_wave(flip_tape *tape, record *r, recurrent *j) {
     recurrent_set_state(j, begins ? given : own, rows, j->dbegin);
     recurrent_set_state(j, begins ? (flip_real *)tape_carry_state(tape, r) : r->saved[BEGIN], rows,
                         (flip_real **)j->begin);
-    FLIP_TRY(mirror_open_state(tape, &from, j->dend[0], state));
+    FLIP_TRY(ends ? mirror_open_wrap(tape, &from, j->dend[0], state)
+                  : mirror_open(tape, &from, j->dend[0], state));
     FLIP_TRY(begins ? tape_carry_mirror(tape, r, false, given, &to)
-                    : mirror_open_state(tape, &to, own, state));
+                    : mirror_open(tape, &to, own, state));
     j->y = tape_out(tape, r)->value;
     j->dy = tape_out(tape, r)->gradient;
     FLIP_TRY(open_gradients(tape, r, j));
@@ -313,7 +326,7 @@ static flip_status backward_wave(flip_tape *tape, record *r, recurrent *j) {
         if (!ends)
             FLIP_TRY(hand_over(j, l->chunk + 1, false, false, &from, first, n));
         else if (carried_end)
-            FLIP_TRY(hand_over(j, 0, false, false, &from, first, n));
+            FLIP_TRY(wrap_arrives(j, false, &from, first, n));
         if (begins) FLIP_TRY(flip_layout_wrap_end(l, ticket(tape, r, s), false));
         FLIP_TRY(recurrent_backward(j, first, n));
         if (!begins)

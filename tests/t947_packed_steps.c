@@ -172,6 +172,31 @@ static void same_on_transfers(void **state) {
     }
 }
 
+/* Sampled batches: codes travel in place of numbers. */
+static void in_batches(void **state) {
+    (void)state;
+    static const char *const cases[] = {
+        "--model sage --task node --batch 50 --fanout 3,2 --edge-life 2",
+        "--model gat --heads 4 --task edge --batch 200 --fanout 3",
+    };
+    make_files("changing.h5", "dither:4", "--steps 2");
+    for (int k = 0; k < 2; k++) {
+        train(0, "decoded.h5", cases[k], "decoded");
+        train(0, "packed.h5", cases[k], "packed");
+        check_same("decoded", "packed", tolerance, cases[k], 1);
+        train(3 - k, "packed.h5", cases[k], "many");
+        check_same("packed", "many", tolerance, cases[k], 3 - k);
+        train(3 - k, "decoded.h5", cases[k], "plain");
+        report many = pipeline_report("many"), plain = pipeline_report("plain");
+        double codes = pipeline_number(&many, "bytes_run.remote_features");
+        double numbers = pipeline_number(&plain, "bytes_run.remote_features");
+        assert_true(codes > 0); /* 4 bits a value */
+        assert_true(codes * (2 * sizeof(flip_real)) == numbers);
+        pipeline_drop(&many);
+        pipeline_drop(&plain);
+    }
+}
+
 static void evaluated_and_resumed(void **state) {
     (void)state;
     const char *sage = "--model sage --task node --blocks 2 --checkpoint c.h5";
@@ -333,13 +358,13 @@ static void refusals(void **state) {
         {"packed.h5 --model cdgcn", "they are read by gcn, sage, gat and gin"},
         {"packed.h5 --model sage --features given+degree", "needs them unpacked"},
         {"packed.h5 --model sage --distribute time", "use --distribute nodes"},
-        {"packed.h5 --model sage --batch 8", "a batch of a timeline reads unpacked features"},
     };
     make_files("changing.h5", "lloyd:2", "--steps 2");
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         pipeline_refused(wrong[i][0], wrong[i][1]);
     assert_int_equal(pipeline_run(0, "compress changing.h5 -o p.h5 --codec lloyd:2+lloyd:4"), 2);
-    assert_true(pipeline_said("features that change, as those of 'changing.h5', are packed by one"));
+    assert_true(
+        pipeline_said("features that change, as those of 'changing.h5', are packed by one"));
     pipeline_good(0, "compress moving0.h5 -o two.h5 --codec lloyd:2+lloyd:4");
     pipeline_refused("two.h5 --model sage", "of several steps they have one level");
 }
@@ -348,9 +373,10 @@ int main(int argc, char **argv) {
     if (argc < 2) return 1;
     pipeline_begin(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_as_decoded),       cmocka_unit_test(same_on_transfers),
-        cmocka_unit_test(evaluated_and_resumed), cmocka_unit_test(counted),
-        cmocka_unit_test(below_the_table),       cmocka_unit_test(refusals)};
+        cmocka_unit_test(same_as_decoded), cmocka_unit_test(same_on_transfers),
+        cmocka_unit_test(in_batches),      cmocka_unit_test(evaluated_and_resumed),
+        cmocka_unit_test(counted),         cmocka_unit_test(below_the_table),
+        cmocka_unit_test(refusals)};
     begin();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     pipeline_end();

@@ -127,8 +127,6 @@ static flip_status check_timeline(const flip_data *data) {
         why = "gcn's degrees differ from step to step; use --model sage, gat or gin";
     else if (s->cache_bytes > 0)
         why = "a cache holds rows of nodes, not of their steps; leave out --cache-bytes";
-    else if (data->packed.packing)
-        why = "a batch of a timeline reads unpacked features; use the file before compress";
     if (why)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--batch %s: '%s' has %d steps: %s; or use --batch full",
                          s->batch, s->graph, data->steps, why);

@@ -42,7 +42,8 @@ typedef struct talk {
     int32_t *place;     /* [n] of a question, the row it is for */
     int32_t *asked, *received;
     int64_t n, n_received;
-    flip_real *given, *rows;
+    size_t bytes; /* of a row: numbers, or codes */
+    char *given, *rows;
 } talk;
 
 /* The batch's rows know the step behind theirs (sample.h: events before it are drawn). */
@@ -50,11 +51,27 @@ static int32_t step_of(const flip_batch *batch, int32_t i) {
     return batch->step ? batch->step[i] - 1 : 0;
 }
 
-static void copy_row(const flip_data *data, int64_t node, int32_t step, flip_real *to) {
-    if (data->steps > 1)
+/* An own node's numbers, or codes, at a step. */
+static void copy_row(const flip_data *data, int64_t node, int32_t step, void *to) {
+    const size_t stride = data->packed.packing ? data->packed.packing->stride : 0;
+    if (stride > 0)
+        memcpy(to, data->packed.codes + (size_t)flip_data_code_row(data, node, step) * stride,
+               stride);
+    else if (data->steps > 1)
         flip_data_row(data, node, step, to);
     else
-        memcpy(to, data->features + node * data->in_dim, (size_t)data->in_dim * sizeof *to);
+        memcpy(to, data->features + node * data->in_dim, (size_t)data->in_dim * sizeof(flip_real));
+}
+
+/* Own rows of the input, `bytes` each, to where they belong among all [n_input]. */
+static void copy_own(const flip_data *data, const flip_batch *batch, void *rows, size_t bytes) {
+    flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
+#pragma omp parallel for schedule(static)
+    for (int32_t i = 0; i < batch->n_input; i++) {
+        flip_gid own = batch->input[i] - first;
+        if (own < 0 || own >= data->n_own) continue;
+        copy_row(data, own, step_of(batch, i), (char *)rows + (size_t)i * bytes);
+    }
 }
 
 /* Questions, by owner: rows of the owner, step beside step. Own ids of the input are left out. */
@@ -87,23 +104,21 @@ static flip_status make_questions(talk *t, const flip_data *data, const flip_bat
 }
 
 static flip_status give(talk *t, const flip_data *data) {
-    size_t dim = (size_t)data->in_dim;
     int32_t steps = data->steps;
-    FLIP_TRY(
-        flip_alloc(&t->given, (size_t)t->n_received * dim, sizeof *t->given, "rows of a batch"));
-    FLIP_TRY(flip_alloc(&t->rows, (size_t)t->n * dim, sizeof *t->rows, "rows of a batch"));
+    FLIP_TRY(flip_alloc(&t->given, (size_t)t->n_received, t->bytes, "rows of a batch"));
+    FLIP_TRY(flip_alloc(&t->rows, (size_t)t->n, t->bytes, "rows of a batch"));
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->n_received; i++)
-        copy_row(data, t->received[i] / steps, t->received[i] % steps, t->given + (size_t)i * dim);
+        copy_row(data, t->received[i] / steps, t->received[i] % steps,
+                 t->given + (size_t)i * t->bytes);
     return FLIP_OK;
 }
 
-/* rows [n_input, in_dim]: those of other ranks are filled. Collective. */
+/* rows [n_input] of `bytes`: those of other ranks are filled. Collective. */
 static flip_status fetch_remote(flip_batching *b, const flip_data *data, const flip_batch *batch,
-                                flip_real *rows) {
+                                void *rows, size_t bytes) {
     flip_status status;
-    talk t = {0};
-    size_t bytes = (size_t)data->in_dim * sizeof *rows;
+    talk t = {.bytes = bytes};
     if (flip_comm_size(data->comm) == 1) return FLIP_OK;
     FLIP_TRY_GOTO(make_questions(&t, data, batch));
     FLIP_TRY_GOTO(flip_comm_deal(b->comm, &t.received, &t.n_received, t.from, t.asked, t.to,
@@ -196,7 +211,7 @@ static flip_status fetch_in_place(flip_batching *b, flip_batch_slot *slot, const
         return aggregate(b, slot, data, &(summing){.packed = data->packed});
     }
     FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
-    FLIP_TRY(fetch_remote(b, data, batch, r->input));
+    FLIP_TRY(fetch_remote(b, data, batch, r->input, (size_t)dim * sizeof *r->input));
     gather(r->self, n, batch->column, data, r->input);
     return aggregate(b, slot, data, &(summing){.x = data->features, .far = r->input});
 }
@@ -206,7 +221,7 @@ static flip_status fetch_side_by_side(flip_batching *b, flip_batch_slot *slot,
                                       const flip_data *data) {
     const flip_batch *batch = slot->batch;
     flip_batch_rows *r = &slot->rows;
-    size_t dim = (size_t)data->in_dim;
+    size_t bytes = (size_t)data->in_dim * sizeof *r->input;
     flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
     FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, data->in_dim));
     r->x = r->input;
@@ -219,15 +234,27 @@ static flip_status fetch_side_by_side(flip_batching *b, flip_batch_slot *slot,
         flip_free(row);
         return status;
     }
-    FLIP_TRY(fetch_remote(b, data, batch, r->input));
-#pragma omp parallel for schedule(static)
-    for (int32_t i = 0; i < batch->n_input; i++) {
-        flip_gid own = batch->input[i] - first;
-        if (own < 0 || own >= data->n_own) continue;
-        copy_row(data, own, step_of(batch, i), r->input + (size_t)i * dim);
-    }
+    FLIP_TRY(fetch_remote(b, data, batch, r->input, bytes));
+    copy_own(data, batch, r->input, bytes);
     /* the destinations' rows are the first */
     return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;
+}
+
+/* Packed rows of several steps: codes side by side, decoded where they are read. */
+static flip_status fetch_steps(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
+    const flip_batch *batch = slot->batch;
+    int32_t n = b->aggregates ? batch->mfg[0].n_dst : batch->n_input;
+    size_t stride = data->packed.packing->stride;
+    flip_batch_rows *r = &slot->rows;
+    FLIP_TRY(flip_batch_room(&r->codes, &r->room[3], batch->n_input, stride));
+    FLIP_TRY(fetch_remote(b, data, batch, r->codes, stride));
+    copy_own(data, batch, r->codes, stride);
+    FLIP_TRY(make_room(&r->self, &r->room[1], n, data->in_dim));
+    flip_packed_rows packed = {
+        .packing = data->packed.packing, .codes = r->codes, .key = batch->original};
+    FLIP_TRY(decode(&packed, n, NULL, r->self));
+    r->x = r->self;
+    return b->aggregates ? aggregate(b, slot, data, &(summing){.packed = packed}) : FLIP_OK;
 }
 
 /* Out of the store: plain rows, or packed ones that are decoded where they are read. */
@@ -269,7 +296,9 @@ static flip_status make_keys(flip_batch_slot *slot, const flip_data *data) {
 
 flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
     flip_meter_begin(b->meter, FLIP_STAGE_FETCH);
-    flip_status status = b->store      ? fetch_stored(b, slot, data)
+    const bool steps = data->packed.packing && data->steps > 1;
+    flip_status status = steps         ? fetch_steps(b, slot, data)
+                         : b->store    ? fetch_stored(b, slot, data)
                          : b->in_place ? fetch_in_place(b, slot, data)
                                        : fetch_side_by_side(b, slot, data);
     if (status == FLIP_OK) status = make_keys(slot, data);

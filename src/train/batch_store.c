@@ -78,7 +78,8 @@ static flip_status out_degrees(const flip_data *data, double *heat) {
 }
 
 bool flip_batch_stored(const flip_data *data) {
-    return data->s.cache_bytes > 0 || (data->packed.packing && flip_comm_size(data->comm) > 1);
+    return data->s.cache_bytes > 0 ||
+           (data->packed.packing && data->steps == 1 && flip_comm_size(data->comm) > 1);
 }
 
 /* Heat of rows as --hot wants it, and what lists save; room: [3, n_own] of it. */

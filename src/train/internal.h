@@ -131,8 +131,8 @@ typedef struct flip_data {
     int32_t set_out_block;     /* of this block */
     flip_packed_rows packed;   /* the file's codes, in place of features; packing NULL = none */
     /* --refine some: who has a second level. NULL: all of packed.fine's, or none */
-    uint64_t *refined;   /* owned: bit id % 64 of word id / 64, of all ranks' nodes */
-    int32_t *refined_at; /* [n_own] owned: packed.fine.at, the node's own row or -1 */
+    uint64_t *refined;               /* owned: bit id % 64 of word id / 64, of all ranks' nodes */
+    int32_t *refined_at;             /* [n_own] owned: packed.fine.at, the node's own row or -1 */
     flip_packed_steps *packed_steps; /* of a graph of several steps: what the device has of them */
     bool row_normalised;
     /* node tasks */
@@ -208,6 +208,8 @@ void flip_data_row(const flip_data *data, int64_t node, int32_t step, flip_real 
 /* packed.c: the packed features of a block, as they stand on the device once what it lacks of them
  * was sent; valid until the next block's. Local. */
 flip_status flip_data_packed(flip_data *data, int32_t block, flip_packed_rows *rows);
+/* The row of codes that an own node has at a step. */
+int64_t flip_data_code_row(const flip_data *data, int64_t node, int32_t step);
 /* A pass over the timeline begins: transfers full and delta forget what the device has. */
 void flip_data_packed_begin(flip_data *data);
 void flip_data_packed_finish(flip_data *data);

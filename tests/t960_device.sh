@@ -2,7 +2,7 @@
 # Whole runs on a CUDA device beside the same on the CPU, on as many ranks: every model, distribution
 # and transfer. Losses are equal to 1e-4 of themselves, but not all to the last bit: the device does
 # compute. The final score is equal to 1e-3 and every byte that is counted is the same, with some in
-# each counter that the case names.
+# each counter that the case names. No device gives more memory than was foreseen.
 #   t960_device.sh FLIPBOOK [MPIRUN]      the device may be emulated
 set -u
 flipbook=$(realpath "$1")
@@ -32,6 +32,14 @@ compare() {
             sub(/[,}].*/, "", rest)
             return rest
         }
+        # what stands in its brackets
+        function list(key,    at, rest) {
+            at = index($0, "\"" key "\":")
+            if (!at) return ""
+            rest = substr($0, at)
+            rest = substr(rest, index(rest, "[") + 1)
+            return substr(rest, 1, index(rest, "]") - 1)
+        }
         # not a number (null, NaN, absent): infinitely far
         function apart(a, b,    d) {
             if ((a b) ~ /[^-+.0-9e]/) return 1e9
@@ -43,6 +51,9 @@ compare() {
         /"record": *"settings"/ { kernels[file] = number("kernels") }
         /"record": *"summary"/ {
             test[file] = number("test")
+            foreseen[file] = number("estimated_device_bytes")
+            n_ranks = split(list("peak_device_bytes_of_ranks"), peak, ",")
+            for (r = 1; r <= n_ranks; r++) if (peak[r] + 0 > most[file]) most[file] = peak[r] + 0
             at = match($0, /"bytes": *\{/)
             bytes[file] = substr($0, at) # of an epoch; after it, of the whole run
             split(bytes[file], part, "}")
@@ -56,6 +67,7 @@ compare() {
             }
             if (!bad && same == n[1]) bad = "losses are the same to the last bit: " loss[1, 1]
             if (!bad && !(apart(test[1], test[2]) <= 1e-3)) bad = "test: " test[1] " and " test[2]
+            if (!bad && !(most[2] > 0 && most[2] <= foreseen[2])) bad = most[2] " bytes of a device, foreseen were " foreseen[2]
             if (!bad && (!at || bytes[1] != bytes[2])) bad = bytes[1] " and " bytes[2]
             for (i = split(moved, counter, ","); i > 0 && !bad; i--)
                 if (epoch[2] !~ "\"" counter[i] "\": *[1-9]") bad = "no bytes of " counter[i] ": " epoch[2]

@@ -243,6 +243,10 @@ typedef struct flip_lstm_kernels {
     void (*backward)(const flip_lstm_cells *cells);
 } flip_lstm_kernels;
 
+/* About the most bytes of a device that its table takes for itself: cuBLAS's workspace, and scratch
+ * memory, which rounded operands need most of. */
+enum { FLIP_DEVICE_OWN = 128 << 20 };
+
 /* The table. Every pointer is set, but for lstm where a table has none. `rows` lists the rows to do
  * (NULL = 0 … n_rows-1). Thread count is that of the OpenMP runtime; results do not depend on it.
  *
@@ -265,6 +269,7 @@ typedef struct flip_kernels {
     flip_status (*take_pinned)(void *out_pointer, size_t bytes, const char *what);
     void (*give_back_pinned)(void *memory);
     size_t (*available)(void); /* bytes that `take` could still give, about */
+    size_t (*peak)(void);      /* most bytes of a device that were taken at once; 0 on a CPU */
     /* Host to device: the host's memory may be written again on return, unless it is pinned (then
      * after wait). Device to host: there on return. Within. To zero. */
     void (*send)(void *to, const void *host, size_t bytes);

@@ -121,6 +121,8 @@ flip_var flip_model_hidden(const flip_model *model, int32_t layer);
  * on this rank, from counts alone. */
 size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_halo,
                         int64_t n_entries, int32_t steps);
+/* Bytes that its recurrent layers work with on a GPU, beside those. */
+size_t flip_model_device_work(const flip_model_params *p, int64_t n_own, int32_t steps);
 
 /* ---- heads on pairs ---- */
 typedef enum flip_head_kind {

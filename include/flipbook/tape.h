@@ -333,9 +333,12 @@ flip_var flip_band(flip_tape *tape, flip_var x, int32_t window);
 /* ---- operators along time: x and the result in the time layout of the tape's block ----
  * Their exchange is the layout's; collective over layout->time. State: h (and c) of every node. */
 enum {
-    FLIP_RECURRENT_CHUNK = 168,      /* most rows that a thread takes through all steps at once */
-    FLIP_LSTM_CHUNK = 84,            /* the same where an LSTM goes in one pass */
-    FLIP_RECURRENT_GROUP = 512 << 10 /* bytes of the steps of them that it holds, or one step */
+    FLIP_RECURRENT_CHUNK = 168,       /* most rows that a thread takes through all steps at once */
+    FLIP_LSTM_CHUNK = 84,             /* the same where an LSTM goes in one pass */
+    FLIP_RECURRENT_GROUP = 512 << 10, /* bytes of the steps of them that it holds, or one step */
+    FLIP_RECURRENT_DEVICE_CHUNK = 32 << 10, /* the same two of a GPU */
+    FLIP_RECURRENT_DEVICE_GROUP = 256 << 20,
+    FLIP_DEVICE_PIECE = 64 << 20 /* least bytes that a tape takes of a device at once */
 };
 /* [i f g o] = [x, x2] Wx + h Wh + b; c' = sig(f) c + sig(i) tanh(g); h' = sig(o) tanh(c'); y_t =
  * h'. Wx [dim (+ dim2), 4H], Wh [H, 4H], b [1, 4H]; x2 may be FLIP_VAR_NONE (its columns follow

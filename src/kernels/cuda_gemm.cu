@@ -45,11 +45,11 @@ static flip_status open_blas(void) {
     FLIP_TRY(flip_cuda_library("cuBLAS", files, symbols, functions));
     static_assert(sizeof functions == sizeof blas, "a function for each symbol");
     memcpy(&blas, functions, sizeof blas);
-    void *workspace = NULL;
+    static flip_cuda_room workspace;
     if (blas.create(&handle) != CUBLAS_STATUS_SUCCESS ||
         blas.set_stream(handle, flip_cuda_stream) != CUBLAS_STATUS_SUCCESS ||
-        cudaMalloc(&workspace, WORKSPACE) != cudaSuccess ||
-        blas.set_workspace(handle, workspace, WORKSPACE) != CUBLAS_STATUS_SUCCESS)
+        !flip_cuda_reserve(&workspace, WORKSPACE, "cuBLAS's workspace") ||
+        blas.set_workspace(handle, workspace.memory, WORKSPACE) != CUBLAS_STATUS_SUCCESS)
         return FLIP_FAIL(FLIP_ERROR_LIBRARY, "cuBLAS cannot start on this GPU: it needs about "
                                              "100 MB of its memory");
     return FLIP_OK;

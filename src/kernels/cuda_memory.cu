@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 cudaStream_t flip_cuda_stream;
 const char *(*flip_cuda_watch)(void);
@@ -36,12 +37,6 @@ static void watch_stream(void) {
     if (flip_cuda_watch) finish_stream();
 }
 
-static void free_memory(void *memory) {
-    if (!memory) return;
-    watch_stream();
-    FLIP_CUDA_DO(cudaFree(memory));
-}
-
 int flip_cuda_devices(void) {
     int n = 0;
     return cudaGetDeviceCount(&n) == cudaSuccess ? n : 0;
@@ -72,18 +67,61 @@ flip_status flip_cuda_open(int device, char *name, size_t size) {
     return FLIP_OK;
 }
 
-/* cudaFree waits for the kernels that still read the old one. */
+/* ---- what is taken: the runtime tells no sizes when memory is given back ---- */
+
+typedef struct taken {
+    void *memory;
+    size_t bytes;
+} taken;
+
+static taken *all_taken;
+static size_t n_taken, room_taken, now_taken, most_taken;
+
+/* cudaMalloc, counted. */
+static cudaError_t take_bytes(void **out, size_t bytes, const char *what) {
+    *out = NULL;
+    if (n_taken == room_taken) {
+        const size_t more = room_taken ? 2 * room_taken : 64;
+        taken *wider = (taken *)realloc(all_taken, more * sizeof *wider);
+        if (!wider) return cudaErrorMemoryAllocation;
+        all_taken = wider;
+        room_taken = more;
+    }
+    const cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
+    if (error != cudaSuccess) {
+        *out = NULL;
+        return error;
+    }
+    FLIP_NAME_MEMORY(*out, what);
+    all_taken[n_taken++] = taken{*out, bytes};
+    now_taken += bytes;
+    if (now_taken > most_taken) most_taken = now_taken;
+    return cudaSuccess;
+}
+
+/* cudaFree waits for the kernels that still read it. */
+static void give_back(void *memory) {
+    if (!memory) return;
+    for (size_t i = 0; i < n_taken; i++)
+        if (all_taken[i].memory == memory) {
+            now_taken -= all_taken[i].bytes;
+            all_taken[i] = all_taken[--n_taken];
+            break;
+        }
+    watch_stream();
+    FLIP_CUDA_DO(cudaFree(memory));
+}
+
+static size_t peak(void) {
+    return most_taken;
+}
+
 void *flip_cuda_reserve(flip_cuda_room *room, size_t bytes, const char *what) {
     if (bytes <= room->bytes) return room->memory;
-    free_memory(room->memory);
+    give_back(room->memory);
     *room = flip_cuda_room{NULL, 0};
-    cudaError_t error = cudaMalloc(&room->memory, bytes);
-    if (error == cudaSuccess) {
-        room->bytes = bytes;
-        FLIP_NAME_MEMORY(room->memory, what);
-    } else {
-        room->memory = NULL;
-    }
+    const cudaError_t error = take_bytes(&room->memory, bytes, what);
+    if (error == cudaSuccess) room->bytes = bytes;
     flip_cuda_note(error, what);
     return room->memory;
 }
@@ -101,20 +139,10 @@ static size_t available(void) {
 }
 
 static flip_status take(void *out_pointer, size_t bytes, const char *what) {
-    void **out = (void **)out_pointer;
-    *out = NULL;
-    cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
-    if (error == cudaSuccess) {
-        FLIP_NAME_MEMORY(*out, what);
-        return FLIP_OK;
-    }
+    if (take_bytes((void **)out_pointer, bytes, what) == cudaSuccess) return FLIP_OK;
     (void)cudaGetLastError(); /* told here: it is not the next launch's */
     return FLIP_FAIL(FLIP_ERROR_MEMORY, "%s: %.1f MB do not fit the GPU, which has %.1f MB free",
                      what, (double)bytes / 1e6, (double)available() / 1e6);
-}
-
-static void give_back(void *memory) {
-    free_memory(memory);
 }
 
 static flip_status take_pinned(void *out_pointer, size_t bytes, const char *what) {
@@ -176,6 +204,7 @@ void flip_use_cuda_memory(flip_kernels *table) {
     table->take_pinned = take_pinned;
     table->give_back_pinned = give_back_pinned;
     table->available = available;
+    table->peak = peak;
     table->send = send;
     table->receive = receive;
     table->copy = copy;

@@ -92,6 +92,28 @@ static int64_t recurrent_work(const flip_model_params *p, int64_t inputs, int64_
                             rows * (k + (gru ? 2 : 3) * width + 5 * state) + 4 * k * width;
 }
 
+/* The same on a GPU, which takes most rows, or all, through many steps at once. */
+static int64_t device_work(const flip_model_params *p, int64_t n_own, int64_t steps, int64_t inputs,
+                           int64_t state) {
+    const int64_t width = (p->temporal == FLIP_TEMPORAL_GRU ? 3 : 4) * state, k = inputs + state;
+    const int64_t most = FLIP_RECURRENT_DEVICE_CHUNK, rows = n_own < most ? n_own : most;
+    const int64_t step = rows * (k + state);
+    int64_t group = FLIP_RECURRENT_DEVICE_GROUP / (int64_t)sizeof(flip_real) / larger(step, 1);
+    group = group < 1 ? 1 : group < steps ? group : steps;
+    return state == 0 ? 0 : group * step + rows * (k + 3 * width + 5 * state) + 4 * k * width;
+}
+
+size_t flip_model_device_work(const flip_model_params *p, int64_t n_own, int32_t steps) {
+    int64_t most = 0;
+    for (int32_t l = 0; l < p->layers; l++) {
+        int32_t in, out, state;
+        flip_model_widths(p, l, &in, &out, &state);
+        const int64_t inputs = out + (p->kind == FLIP_MODEL_CDGCN ? in : 0);
+        most = larger(most, device_work(p, n_own, steps, inputs, state));
+    }
+    return (size_t)most * sizeof(flip_real);
+}
+
 size_t flip_model_bytes(const flip_model_params *p, int64_t n_own, int64_t n_halo,
                         int64_t n_entries, int32_t steps) {
     int64_t columns = 0, widest = larger(p->out_dim, 1), per_entry = 0, bits = 0, cache = 0,

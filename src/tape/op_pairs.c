@@ -97,12 +97,20 @@ static flip_status sort_ends(const flip_pairs *p, int64_t (*key)(const flip_pair
     return FLIP_OK;
 }
 
-/* Ends by node, of a node by step, of a step in pair order: two sorts that keep the order. */
-static flip_status order_ends(flip_pairs *p) {
+/* Are the pairs asked for step by step? */
+static bool ascending(const asked *a) {
+    for (int64_t i = 1; a->step && i < a->n; i++)
+        if (a->step[i] < a->step[i - 1]) return false;
+    return true;
+}
+
+/* Ends by node, of a node by step, of a step in pair order: two sorts that keep the order, or one
+ * where they come by step. */
+static flip_status order_ends(flip_pairs *p, const asked *a) {
     const size_t nodes = (size_t)p->n_own + (size_t)p->n_halo;
     int32_t *by_step = NULL;
     FLIP_TRY(flip_alloc(&p->end_of, 2 * (size_t)p->n, sizeof(int32_t), "pairs"));
-    if (p->steps == 1) return sort_ends(p, node_of, nodes, NULL, p->end_of);
+    if (ascending(a)) return sort_ends(p, node_of, nodes, NULL, p->end_of);
     FLIP_TRY(flip_alloc(&by_step, 2 * (size_t)p->n, sizeof(int32_t), "pairs"));
     flip_status status = sort_ends(p, step_of, (size_t)p->steps, NULL, by_step);
     if (status == FLIP_OK) status = sort_ends(p, node_of, nodes, by_step, p->end_of);
@@ -111,9 +119,9 @@ static flip_status order_ends(flip_pairs *p) {
 }
 
 /* Lists the ends of each row that is named, so that the backward pass pulls. */
-static flip_status list_ends(flip_pairs *p) {
+static flip_status list_ends(flip_pairs *p, const asked *a) {
     const int32_t n = 2 * p->n;
-    FLIP_TRY(order_ends(p));
+    FLIP_TRY(order_ends(p, a));
     for (int32_t i = 0; i < n; i++)
         p->n_rows += i == 0 || p->end[p->end_of[i]] != p->end[p->end_of[i - 1]];
     FLIP_TRY(flip_alloc(&p->row, (size_t)p->n_rows, sizeof(int32_t), "pairs"));
@@ -136,7 +144,7 @@ static flip_status fill(flip_pairs *p, const asked *a, const flip_gid *halo) {
         p->end[2 * i] = place_of(p, a, halo, a->u[i], i);
         p->end[2 * i + 1] = place_of(p, a, halo, a->v[i], i);
     }
-    return list_ends(p);
+    return list_ends(p, a);
 }
 
 static flip_status check(const asked *a, flip_gid n_nodes, int32_t steps) {

@@ -37,7 +37,6 @@ struct pool {
 };
 
 enum { CPU_ALIGNMENT = 64, DEVICE_ALIGNMENT = 256 };
-static const size_t LEAST_PIECE = 64u << 20; /* on a device */
 
 /* Addresses only: MAP_NORESERVE takes no memory. A limit on them (ulimit -v) halves the range. */
 static flip_status reserve(pool *p) {
@@ -107,7 +106,8 @@ static flip_status make_room(pool *p, size_t blocks) {
 static flip_status add_piece(pool *p, size_t bytes) {
     const piece *last = p->n_pieces > 0 ? &p->pieces[p->n_pieces - 1] : NULL;
     const size_t before = last ? last->before + last->size : 0;
-    size_t size = before / 4 > LEAST_PIECE ? before / 4 : LEAST_PIECE;
+    const size_t least = FLIP_DEVICE_PIECE;
+    size_t size = before / 4 > least ? before / 4 : least;
     if (size > p->kernels->available() / 2) size = bytes;
     if (size < bytes) size = bytes;
     if (p->n_pieces == p->max_pieces) {

@@ -107,7 +107,7 @@ void recurrent_keep_moving(recurrent *j) {
  * alone. On a GPU one thread of the host does all chunks, one after the other, each with about as
  * many rows as its second-level cache holds. */
 enum { CHUNK = FLIP_RECURRENT_CHUNK, CHUNK_LEAST = 84, CHUNKS = 16 };
-enum { DEVICE_CHUNK = 32 << 10, DEVICE_LEAST = 128, DEVICE_GROUP = 256 << 20 };
+enum { DEVICE_CHUNK = FLIP_RECURRENT_DEVICE_CHUNK, DEVICE_LEAST = 128 };
 
 static bool on_device(const recurrent *j) {
     return j->tape->kernels->on_device;
@@ -132,7 +132,7 @@ static int64_t most_rows(const recurrent *j) {
  * groups are about equal. */
 static int64_t group_steps(const recurrent *j) {
     int64_t bytes = most_rows(j) * (j->k + j->hidden) * (int64_t)sizeof(flip_real);
-    int64_t most = (on_device(j) ? DEVICE_GROUP : FLIP_RECURRENT_GROUP) / bytes;
+    int64_t most = (on_device(j) ? FLIP_RECURRENT_DEVICE_GROUP : FLIP_RECURRENT_GROUP) / bytes;
     return recurrent_even_groups(j->steps, most);
 }
 

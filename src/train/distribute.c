@@ -65,11 +65,14 @@ static flip_status check_blocks(const flip_data *data) {
  * largest (of a node) and fits (on every node) are the same on all ranks. */
 static flip_status put_together(flip_estimate *e, const flip_data *data, size_t *largest,
                                 bool *fits) {
-    const size_t more = e->training > e->building ? e->training : e->building;
-    int64_t mine = (int64_t)(e->base + e->held + e->placed + e->adjacency + more);
-    FLIP_TRY(flip_comm_max_i64(data->comm, &mine, 1));
-    e->together = (size_t)mine * (size_t)e->ranks_here;
-    int64_t of_all[2] = {(int64_t)e->together, e->together > e->available};
+    const size_t training = e->device_available ? 0 : e->training;
+    const size_t more = training > e->building ? training : e->building;
+    int64_t mine[2] = {(int64_t)(e->base + e->held + e->placed + e->adjacency + more),
+                       e->device_available ? (int64_t)e->device : 0};
+    FLIP_TRY(flip_comm_max_i64(data->comm, mine, 2));
+    e->together = (size_t)mine[0] * (size_t)e->ranks_here;
+    e->device_together = (size_t)mine[1] * (size_t)e->ranks_of_device;
+    int64_t of_all[2] = {(int64_t)(e->together + e->device_together), !flip_estimate_fits(e, 1)};
     FLIP_TRY(flip_comm_max_i64(data->comm, of_all, 2));
     *largest = (size_t)of_all[0];
     *fits = of_all[1] == 0;
@@ -101,18 +104,19 @@ static flip_status choose_blocks(flip_trainer *trainer, const flip_shares *s, fl
 
 /* ---- the choice ---- */
 
-/* What the ranks of this node may take together: as told, or 80 % of the machine, or 90 % of what
- * the GPUs have free, where that is less. */
-static size_t memory_available(const flip_trainer *trainer) {
+/* What the ranks of this node may take together: as told, or 80 % of the machine; and those of a
+ * GPU: 90 % of what it has free. */
+static void find_available(flip_estimate *e, const flip_trainer *trainer) {
     const flip_settings *s = &trainer->data.s;
     const flip_kernels *k = trainer->kernels;
-    size_t host = flip_memory_available() / 5 * 4;
-    if (s->memory != FLIP_UNSET) return (size_t)s->memory;
-    if (!k->on_device) return host;
-    int gpus = flip_comm_node_size(trainer->data.comm), seen = flip_kernels_cuda_devices();
-    if (s->device == FLIP_DEVICE_CUDA_SHARED && seen < gpus) gpus = seen;
-    size_t device = k->available() / 10 * 9 * (size_t)gpus;
-    return device < host ? device : host;
+    e->ranks_here = flip_comm_node_size(trainer->data.comm);
+    e->available = s->memory != FLIP_UNSET ? (size_t)s->memory : flip_memory_available() / 5 * 4;
+    e->ranks_of_device = 1;
+    if (!k->on_device) return;
+    const int gpus = flip_kernels_cuda_devices();
+    if (s->device == FLIP_DEVICE_CUDA_SHARED)
+        e->ranks_of_device = (e->ranks_here + gpus - 1) / gpus;
+    e->device_available = k->available() / 10 * 9;
 }
 
 flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
@@ -128,9 +132,8 @@ flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     FLIP_TRY(flip_trainer_declare(trainer));
     e->base = base;
     e->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
-    e->ranks_here = flip_comm_node_size(data->comm);
     FLIP_TRY(flip_device_choose(data, &trainer->kernels));
-    e->available = memory_available(trainer);
+    find_available(e, trainer);
     if (trainer->kernels->on_device && data->steps > 1 && s->transfer != FLIP_TRANSFER_RESIDENT)
         flip_data_note(data, "the CPU makes a block's matrix and sends it to the GPU whole; "
                              "graph_to_device counts what --transfer sends before that");

@@ -209,27 +209,54 @@ static size_t pair_bytes(const flip_data *data, const flip_model_params *m, cons
     return bytes + (size_t)all * PLANNED + (size_t)s->scored * SCORED;
 }
 
+/* Training on all of a block at once. */
+static size_t whole_bytes(const flip_data *data, const flip_model_params *m, const flip_shares *s,
+                          const block *b) {
+    const int64_t timeline = s->rows * ((s->steps + data->n_time - 1) / data->n_time);
+    size_t values = 0;
+    if (m->precompute && b->n > 1) /* the other blocks' first aggregations */
+        values += (size_t)((timeline - s->rows * b->steps) * m->in_dim);
+    /* the first layer's halo, and rows packed for others (about as many as are received) */
+    const int64_t widest = m->in_dim > m->hidden ? m->in_dim : m->hidden;
+    values += (size_t)(s->n_halo * b->steps * (m->in_dim + widest));
+    return flip_model_bytes(m, s->rows, s->n_halo, (int64_t)b->entries, b->steps) +
+           values * sizeof(flip_real) + pair_bytes(data, m, s, b);
+}
+
+/* What a GPU holds: training, a block's matrix, inputs and labels; its pool takes pieces a quarter
+ * larger than what is asked of them. */
+static void estimate_device(flip_estimate *e, const flip_data *data, const flip_shares *s,
+                            const block *b) {
+    const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
+    const size_t matrix = sent ? e->adjacency : e->adjacency / (size_t)b->n;
+    const double rows = (double)s->rows * b->steps;
+    const double inputs = rows * ((double)data->in_dim * sizeof(flip_real) + 16);
+    const flip_model_params m = flip_data_model_params(data);
+    const double all =
+        (double)e->training + inputs + (double)flip_model_device_work(&m, s->rows, b->steps);
+    e->device = matrix + FLIP_DEVICE_PIECE + FLIP_DEVICE_OWN + (size_t)(all + all / 4);
+}
+
+bool flip_estimate_fits(const flip_estimate *e, double times) {
+    return (double)e->together <= times * (double)e->available &&
+           (e->device_available == 0 ||
+            (double)e->device_together <= times * (double)e->device_available);
+}
+
 void flip_estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const flip_shares *s,
                           int32_t n_blocks) {
     const flip_data *data = &trainer->data;
     flip_model_params m = flip_data_model_params(data);
     const block b = block_of(data, s, n_blocks);
-    const int64_t timeline = s->rows * ((s->steps + data->n_time - 1) / data->n_time);
     const size_t real = sizeof(flip_real);
     estimate_adjacency(e, data, s, &b);
     e->placed = data->n_time > 1 ? (size_t)(s->rows * data->fixed.dim) * real : 0;
     if (flip_data_sets_out(data, b.steps))
         e->placed += (size_t)(s->rows * b.steps * data->in_dim) * real;
     e->training = parameter_bytes(trainer) + carry_bytes(data, &m, s, n_blocks);
-    if (flip_settings_batched(&data->s)) {
+    if (flip_settings_batched(&data->s))
         e->training += flip_batch_bytes(data, s->n_halo, b.steps);
-        return;
-    }
-    e->training += flip_model_bytes(&m, s->rows, s->n_halo, (int64_t)b.entries, b.steps);
-    if (m.precompute && n_blocks > 1) /* the other blocks' first aggregations */
-        e->training += (size_t)((timeline - s->rows * b.steps) * m.in_dim) * real;
-    /* the first layer's halo, and rows packed for others (about as many as are received) */
-    int64_t widest = m.in_dim > m.hidden ? m.in_dim : m.hidden;
-    e->training += (size_t)(s->n_halo * b.steps * (m.in_dim + widest)) * real;
-    e->training += pair_bytes(data, &m, s, &b);
+    else
+        e->training += whole_bytes(data, &m, s, &b);
+    estimate_device(e, data, s, &b);
 }

@@ -274,11 +274,13 @@ typedef struct flip_passes {
 } flip_passes;
 
 /* Estimated bytes of this rank: now, features of a block, adjacency, and beside that either what
- * building it takes or training. */
+ * building it takes or training. Where a GPU computes, training is in its memory, and `device` all
+ * that it holds. */
 typedef struct flip_estimate {
-    size_t base, held, placed, adjacency, building, training;
-    size_t available, together; /* of this node */
-    int ranks_here;             /* ranks of this node */
+    size_t base, held, placed, adjacency, building, training, device;
+    size_t available, together;               /* of this node */
+    size_t device_available, device_together; /* of a GPU, and of the ranks that share it */
+    int ranks_here, ranks_of_device;          /* ranks of this node, and of a GPU */
 } flip_estimate;
 
 /* ---- sampled batches (batch.h) ---- */
@@ -329,6 +331,8 @@ typedef struct flip_shares {
 flip_status flip_shares_find(flip_shares *shares, const flip_data *data);
 void flip_shares_finish(flip_shares *shares);
 /* placed, adjacency, building and training with so many blocks. Local. */
+/* Does it fit this node and its GPUs, `times` over? */
+bool flip_estimate_fits(const flip_estimate *estimate, double times);
 void flip_estimate_blocks(flip_estimate *estimate, const flip_trainer *trainer,
                           const flip_shares *shares, int32_t n_blocks);
 

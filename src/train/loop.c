@@ -86,16 +86,25 @@ static void say_estimate(const run *r, const flip_estimate *e) {
         (double)e->base * mib, (double)(e->held + e->placed) * mib, (double)e->adjacency * mib,
         (double)e->training * mib, e->ranks_here, e->ranks_here == 1 ? "" : "s",
         (double)e->together * mib, (double)e->available * mib,
-        s->memory != FLIP_UNSET ? " (--memory)"
-        : r->trainer.kernels->on_device
-            ? " (80 % of this machine, or 90 % of what its GPUs have free)"
-            : " (80 % of this machine)",
+        s->memory != FLIP_UNSET ? " (--memory)" : " (80 % of this machine)",
         e->together <= e->available ? "fits" : "does NOT fit");
+    if (e->device_available > 0)
+        fprintf(r->out,
+                "         on a GPU (%d rank%s): %.0f MiB of %.0f MiB (90 %% of what is free): %s\n",
+                e->ranks_of_device, e->ranks_of_device == 1 ? "" : "s",
+                (double)e->device_together * mib, (double)e->device_available * mib,
+                e->device_together <= e->device_available ? "fits" : "does NOT fit");
 }
 
 static flip_status refuse_memory(const run *r, const flip_estimate *e) {
     bool told = r->trainer.data.s.memory != FLIP_UNSET;
-    if (e->together <= (told ? e->available : e->available / 4 * 5)) return FLIP_OK;
+    if (flip_estimate_fits(e, told ? 1 : 1.25)) return FLIP_OK;
+    if (e->device_together > e->device_available && e->device_available > 0)
+        return FLIP_FAIL(FLIP_ERROR_MEMORY,
+                         "training needs about %.0f MiB of a GPU, allowed are %.0f MiB; use more "
+                         "GPUs, a smaller --hidden, or --device cpu",
+                         (double)e->device_together / (1 << 20),
+                         (double)e->device_available / (1 << 20));
     return FLIP_FAIL(FLIP_ERROR_MEMORY,
                      "training needs about %.0f MiB on this node, allowed are %.0f MiB; use more "
                      "nodes, a smaller --hidden%s",

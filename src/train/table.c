@@ -10,6 +10,7 @@ typedef struct rank_counts {
     double total_seconds;
     uint64_t graph[2];                 /* bytes to the device, forward and backward */
     uint64_t peak_bytes, loaded_bytes; /* resident: the most, and before the first epoch */
+    uint64_t device_bytes;             /* of a GPU: the most */
     uint64_t halo_rows, pair_rows;     /* rows sent in one forward pass */
     uint64_t saved_bytes;              /* most that waited for a backward walk */
     flip_store_use store;
@@ -36,6 +37,7 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .first = tally->first,
                         .total_seconds = tally->total_seconds,
                         .peak_bytes = flip_memory_peak(),
+                        .device_bytes = trainer->kernels->peak(),
                         .loaded_bytes = tally->loaded_bytes,
                         .saved_bytes = flip_tape_saved(trainer->tape),
                         .store = flip_batching_store(trainer->batching),
@@ -246,6 +248,13 @@ static json_t *store_json(const rank_counts *all, int size) {
         (json_int_t)asked.listed, "sample_bytes", (json_int_t)asked.bytes, "refinement", second);
 }
 
+static json_t *device_json(const rank_counts *all, int size) {
+    json_t *peaks = json_array();
+    for (int r = 0; r < size; r++)
+        json_array_append_new(peaks, json_integer((json_int_t)all[r].device_bytes));
+    return peaks;
+}
+
 flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip_trainer *trainer) {
     rank_counts *all;
     int size = flip_comm_size(trainer->data.comm);
@@ -266,6 +275,12 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
         }
         json_object_set_new(*counts, "peak_rss_bytes", json_integer((json_int_t)peak));
         json_object_set_new(*counts, "peak_rss_bytes_of_ranks", peaks);
+        if (trainer->kernels->on_device) {
+            const flip_estimate *e = &trainer->estimate;
+            const size_t each = e->device_together / (size_t)e->ranks_of_device;
+            json_object_set_new(*counts, "peak_device_bytes_of_ranks", device_json(all, size));
+            json_object_set_new(*counts, "estimated_device_bytes", json_integer((json_int_t)each));
+        }
         json_object_set_new(*counts, "loaded_rss_bytes", json_integer((json_int_t)loaded));
         json_object_set_new(*counts, "saved_bytes", json_integer((json_int_t)saved));
         json_object_set_new(*counts, "stage_seconds", stages_json(all, size, tally->epochs, false));
@@ -394,6 +409,9 @@ static void print_bytes(FILE *out, const rank_counts *all, int size, int64_t epo
     for (int r = 0; r < size && r < 8; r++) {
         human_bytes(text, sizeof text, (double)all[r].peak_bytes);
         fprintf(out, "%s %d: %s", r ? "," : "", r, text);
+        if (all[r].device_bytes == 0) continue;
+        human_bytes(text, sizeof text, (double)all[r].device_bytes);
+        fprintf(out, " and %s of its GPU", text);
     }
     fprintf(out, "%s\n", size > 8 ? ", …" : "");
 }

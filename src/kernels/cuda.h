@@ -60,7 +60,7 @@ static inline int64_t flip_cuda_gradient_block(int64_t m) {
         flip_cuda_note(cudaPeekAtLastError(), #kernel);                                            \
     } while (0)
 /* what the emulated device's messages call an allocation */
-#define FLIP_NAME_MEMORY(memory, what) ((void)0)
+#define FLIP_NAME_MEMORY(memory, what) ((void)(memory), (void)(what))
 /* `type *name`: the launch's dynamic shared memory */
 #define FLIP_SHARED(type, name)                                                                    \
     extern __shared__ __align__(16) unsigned char flip_shared_memory_[];                           \

@@ -6,7 +6,10 @@ began=$SECONDS
 [ -x "${FLIPBOOK:?}" ] || {
     echo "building $FLIPBOOK"
     [ -f build/build.ninja ] || meson setup build . >/dev/null
-    ninja -C build flipbook >/dev/null
+    ninja -C build flipbook >build/ninja.log || {
+        tail -n 20 build/ninja.log >&2
+        exit 1
+    }
 }
 for tool in gnuplot jq; do
     command -v $tool >/dev/null || {

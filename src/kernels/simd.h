@@ -261,6 +261,19 @@ INLINE vec load_up_to(const float *p, int64_t lanes) {
     return lanes >= LANES ? v_load(p) : lanes > 0 ? v_load_some(p, v_first(lanes)) : v_zero();
 }
 
+/* Columns of a row as words: rounded when asked, or, where words are pairs, with the row `step`
+ * behind it, which may not be there. */
+INLINE vec load_words(bool rounded, const float *row, int64_t step, bool second, int64_t lanes) {
+    vec x = load_up_to(row, lanes);
+#ifdef __AVX512BF16__
+    (void)rounded;
+    return v_pairs(x, second ? load_up_to(row + step, lanes) : v_zero());
+#else
+    (void)step, (void)second;
+    return rounded ? v_round_bf16(x) : x;
+#endif
+}
+
 /* A row as words; the last may be half real. Writes whole vectors. */
 INLINE void stage_words(bool rounded, float *to, const float *row, int64_t k) {
 #ifdef __AVX512BF16__

@@ -130,15 +130,9 @@ typedef struct operands {
 static void pack_rows(const operands *o, const term *t, int64_t j, int vectors, float *to) {
     for (int64_t l = 0; l < t->k; l += PAIR)
         for (int c = 0; c < vectors; c++, to += LANES) {
-            const float *row = t->b + l * t->ldb + j + c * LANES;
-            vec x = load_up_to(row, o->n - j - c * LANES);
-#ifdef __AVX512BF16__
-            x = v_pairs(x,
-                        l + 1 < t->k ? load_up_to(row + t->ldb, o->n - j - c * LANES) : v_zero());
-#else
-            if (o->rounded) x = v_round_bf16(x);
-#endif
-            v_store(to, x);
+            const int64_t at = j + c * LANES;
+            v_store(to, load_words(o->rounded, t->b + l * t->ldb + at, t->ldb, l + 1 < t->k,
+                                   o->n - at));
         }
 }
 

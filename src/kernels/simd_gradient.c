@@ -112,16 +112,8 @@ typedef struct pair {
 static void copy_part(float *to, int64_t width, const float *from, int64_t step, int64_t rows,
                       int64_t real, bool rounded) {
     for (int64_t i = 0; i < rows; i += PAIR, from += PAIR * step, to += width)
-        for (int64_t c = 0; c < width; c += LANES) {
-            vec x = load_up_to(from + c, real - c);
-#ifdef __AVX512BF16__
-            (void)rounded;
-            x = v_pairs(x, i + 1 < rows ? load_up_to(from + step + c, real - c) : v_zero());
-#else
-            if (rounded) x = v_round_bf16(x);
-#endif
-            v_store(to + c, x);
-        }
+        for (int64_t c = 0; c < width; c += LANES)
+            v_store(to + c, load_words(rounded, from + c, step, i + 1 < rows, real - c));
 }
 
 /* sum [k, ldsum] (+)= A^T B over rows first … first+rows-1. Operands in floats stay where they are,

@@ -50,17 +50,9 @@ static void pack_all(const int64_t dim[2], int64_t hidden, const float *weight, 
         const float *row = weight + j;
         for (int s = 0; s < TERMS; row += k[s++] * width)
             for (int64_t l = 0; l < k[s]; l += PAIR)
-                for (int c = 0; c < GATES; c++, to += LANES) {
-                    const float *from = row + l * width + c * hidden;
-                    vec x = load_up_to(from, hidden - j);
-#ifdef __AVX512BF16__
-                    (void)rounded;
-                    x = v_pairs(x, l + 1 < k[s] ? load_up_to(from + width, hidden - j) : v_zero());
-#else
-                    if (rounded) x = v_round_bf16(x);
-#endif
-                    v_store(to, x);
-                }
+                for (int c = 0; c < GATES; c++, to += LANES)
+                    v_store(to, load_words(rounded, row + l * width + c * hidden, width,
+                                           l + 1 < k[s], hidden - j));
     }
 }
 

@@ -47,17 +47,8 @@ void lstm_pack_back(int64_t hidden, const float *turned, int64_t row, float *to,
     const int64_t k = GATES * hidden;
     for (int64_t j = 0; j < hidden; j += 2 * LANES)
         for (int64_t l = 0; l < k; l += PAIR)
-            for (int64_t c = j; c < hidden && c < j + 2 * LANES; c += LANES, to += LANES) {
-                const float *from = turned + l * row + c;
-                vec x = load_up_to(from, hidden - c);
-#ifdef __AVX512BF16__
-                (void)rounded;
-                x = v_pairs(x, l + 1 < k ? load_up_to(from + row, hidden - c) : v_zero());
-#else
-                if (rounded) x = v_round_bf16(x);
-#endif
-                v_store(to, x);
-            }
+            for (int64_t c = j; c < hidden && c < j + 2 * LANES; c += LANES, to += LANES)
+                v_store(to, load_words(rounded, turned + l * row + c, row, l + 1 < k, hidden - c));
 }
 
 /* From row to row of a staged tile. */

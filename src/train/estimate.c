@@ -225,15 +225,14 @@ static size_t whole_bytes(const flip_data *data, const flip_model_params *m, con
 
 /* What a GPU holds: training, a block's matrix, inputs and labels; its pool takes pieces a quarter
  * larger than what is asked of them. */
-static void estimate_device(flip_estimate *e, const flip_data *data, const flip_shares *s,
-                            const block *b) {
+static void estimate_device(flip_estimate *e, const flip_data *data, const flip_model_params *m,
+                            const flip_shares *s, const block *b) {
     const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
     const size_t matrix = sent ? e->adjacency : e->adjacency / (size_t)b->n;
     const double rows = (double)s->rows * b->steps;
     const double inputs = rows * ((double)data->in_dim * sizeof(flip_real) + 16);
-    const flip_model_params m = flip_data_model_params(data);
     const double all =
-        (double)e->training + inputs + (double)flip_model_device_work(&m, s->rows, b->steps);
+        (double)e->training + inputs + (double)flip_model_device_work(m, s->rows, b->steps);
     e->device = matrix + FLIP_DEVICE_PIECE + FLIP_DEVICE_OWN + (size_t)(all + all / 4);
 }
 
@@ -258,5 +257,5 @@ void flip_estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const f
         e->training += flip_batch_bytes(data, s->n_halo, b.steps);
     else
         e->training += whole_bytes(data, &m, s, &b);
-    estimate_device(e, data, s, &b);
+    estimate_device(e, data, &m, s, &b);
 }

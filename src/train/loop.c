@@ -82,10 +82,10 @@ static void say_estimate(const run *r, const flip_estimate *e) {
     fprintf(
         r->out,
         "memory   largest rank: libraries %.0f MiB, graph and features %.0f, adjacency %.0f, "
-        "training %.0f\n         together on this node (%d rank%s): %.0f MiB of %.0f MiB%s: %s\n",
+        "training %.0f%s\n         together on this node (%d rank%s): %.0f MiB of %.0f MiB%s: %s\n",
         (double)e->base * mib, (double)(e->held + e->placed) * mib, (double)e->adjacency * mib,
-        (double)e->training * mib, e->ranks_here, e->ranks_here == 1 ? "" : "s",
-        (double)e->together * mib, (double)e->available * mib,
+        (double)e->training * mib, e->device_available > 0 ? " on the GPU" : "", e->ranks_here,
+        e->ranks_here == 1 ? "" : "s", (double)e->together * mib, (double)e->available * mib,
         s->memory != FLIP_UNSET ? " (--memory)" : " (80 % of this machine)",
         e->together <= e->available ? "fits" : "does NOT fit");
     if (e->device_available > 0)

@@ -73,9 +73,9 @@ static void abort_all(void) {
 
 static void fail(ncclComm_t comm, ncclResult_t result, const char *what) {
     const char *more = comm ? library.last_words(comm) : NULL;
-    if (failure[0]) return;
-    snprintf(failure, sizeof failure, "NCCL failed while %s: %s%s%.300s", what,
-             library.words(result), more && *more ? ": " : "", more ? more : "");
+    if (!failure[0])
+        snprintf(failure, sizeof failure, "NCCL failed while %s: %s%s%.300s", what,
+                 library.words(result), more && *more ? ": " : "", more ? more : "");
     abort_all();
 }
 
@@ -97,7 +97,6 @@ static flip_status settle(ncclComm_t comm, ncclResult_t result, double seconds, 
                  "NCCL did not end in %.0f seconds: %s; do all ranks reach each other?", seconds,
                  what);
     fail(comm, result, what);
-    abort_all();
     return failed();
 }
 

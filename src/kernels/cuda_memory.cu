@@ -22,9 +22,7 @@ void flip_cuda_note(cudaError_t error, const char *what) {
  * wait by themselves do so after it. */
 static void finish_stream(void) {
     cudaError_t error = cudaErrorNotReady;
-    while (flip_cuda_watch && error == cudaErrorNotReady) {
-        error = cudaStreamQuery(flip_cuda_stream);
-        if (error != cudaErrorNotReady) break;
+    while (flip_cuda_watch && (error = cudaStreamQuery(flip_cuda_stream)) == cudaErrorNotReady) {
         (void)cudaGetLastError(); /* not a failure */
         if (flip_cuda_watch()) break;
         sched_yield();

@@ -98,7 +98,7 @@ struct flip_kernels;
  * wire. */
 flip_status flip_comm_attach(flip_comm *comm, const struct flip_kernels *kernels, flip_comm *same);
 bool flip_comm_direct(const flip_comm *comm);                        /* it is attached */
-const struct flip_kernels *flip_comm_kernels(const flip_comm *comm); /* attached: its, else NULL */
+const struct flip_kernels *flip_comm_kernels(const flip_comm *comm); /* its, or the CPU's */
 /* flip_comm_sum_f64 of device memory, and what that adds to the meter. Attached only; on one rank
  * it does nothing. */
 flip_status flip_comm_sum_placed(flip_comm *comm, double *values, size_t count);

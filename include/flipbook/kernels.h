@@ -596,6 +596,10 @@ const flip_kernels *flip_kernels_get(void);
 flip_status flip_kernels_cuda(const flip_kernels **table, int device);
 int flip_kernels_cuda_devices(void); /* devices that this process sees; 0 without CUDA */
 const flip_kernels *flip_kernels_reference(void); /* plain C, the definition */
+/* Room for `bytes` of these kernels' memory in *room (NULL at first), of which *held are there;
+ * what was there is lost where it grows. */
+flip_status flip_kernels_reserve(const flip_kernels *kernels, void *room_pointer, size_t *held,
+                                 size_t bytes, const char *what);
 /* Every table this machine can run (FLIP_ISA lowers it), reference first; returns how many. */
 enum { FLIP_KERNEL_TABLES = 5 };
 int flip_kernels_list(const flip_kernels *tables[FLIP_KERNEL_TABLES]);

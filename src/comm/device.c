@@ -41,42 +41,27 @@ bool flip_comm_direct(const flip_comm *comm) {
 }
 
 const flip_kernels *flip_comm_kernels(const flip_comm *comm) {
-    return flip_comm_direct(comm) ? comm->kernels : NULL;
+    return flip_comm_direct(comm) ? comm->kernels : flip_kernels_get();
 }
 
 /* ---- sums ---- */
-
-static flip_status reserve(flip_comm *c, size_t values, double **room) {
-    const size_t bytes = values * sizeof **room;
-    if (bytes > c->room_bytes) {
-        c->kernels->give_back(c->room);
-        c->room = NULL;
-        c->room_bytes = 0;
-        FLIP_TRY(c->kernels->take(&c->room, bytes, "sum over ranks"));
-        c->room_bytes = bytes;
-    }
-    *room = c->room;
-    return FLIP_OK;
-}
 
 /* Every rank's run of `out` to that rank, in the order of the ranks, or (`same`) all of it to each;
  * what comes stands in `in` by the rank it comes from. */
 static flip_status turn(flip_comm *c, const double *out, const size_t *out_n, bool same, double *in,
                         const size_t *in_n) {
-    const flip_transport *t = &flip_transport_nccl;
-    FLIP_TRY(t->begin(&c->sums, 2 * c->size));
     for (int r = 0; r < c->size; r++) {
         if (r == c->rank) {
             c->kernels->copy(in, out, in_n[r] * sizeof *in);
         } else {
-            FLIP_TRY(t->receive(&c->sums, in, in_n[r] * sizeof *in, r, 0));
-            FLIP_TRY(t->send(&c->sums, out, out_n[r] * sizeof *out, r, 0));
+            FLIP_TRY(flip_nccl_requests_receive(&c->sums, in, in_n[r] * sizeof *in, r));
+            FLIP_TRY(flip_nccl_requests_send(&c->sums, out, out_n[r] * sizeof *out, r));
         }
         in += in_n[r];
         out += same ? 0 : out_n[r];
     }
-    FLIP_TRY(t->set_out(&c->sums));
-    return t->wait(&c->sums);
+    FLIP_TRY(flip_nccl_requests_set_out(&c->sums));
+    return flip_nccl_requests_wait(&c->sums);
 }
 
 /* Parts [size, n] are added to the first one, in rank order. */
@@ -95,7 +80,9 @@ static flip_status sum_placed(flip_comm *c, double *values, size_t count, size_t
     n = slice[c->rank];
     for (int r = 0; r < c->size; r++)
         mine[r] = n;
-    FLIP_TRY(reserve(c, n * (size_t)c->size, &parts));
+    FLIP_TRY(flip_kernels_reserve(c->kernels, &c->room, &c->room_bytes,
+                                  n * (size_t)c->size * sizeof *parts, "sum over ranks"));
+    parts = c->room;
     FLIP_TRY(turn(c, values, slice, small, parts, mine));
     add_parts(c, parts, n);
     if (!small) return turn(c, parts, mine, true, values, slice);

@@ -1,4 +1,4 @@
-/* Inside the comm stage: the communicator's insides, and the transport a plan sends through. */
+/* Inside the comm stage: the communicator's insides, and how messages travel. */
 #ifndef FLIPBOOK_COMM_INTERNAL_H
 #define FLIPBOOK_COMM_INTERNAL_H
 
@@ -7,17 +7,9 @@
 #include <flipbook/comm.h>
 #include <flipbook/kernels.h>
 
-/* How messages travel: between buffers of the host by MPI, which may set out when they are posted,
- * or between the memories of GPUs by NCCL, which set out together. Buffers stay untouched between
- * send/receive and wait; those of a device, by the kernels called between set_out and wait. */
-typedef struct flip_transport {
-    const char *name;
-    flip_status (*begin)(void *state, int n_messages);
-    flip_status (*send)(void *state, const void *data, size_t bytes, int peer, int tag);
-    flip_status (*receive)(void *state, void *data, size_t bytes, int peer, int tag);
-    flip_status (*set_out)(void *state);
-    flip_status (*wait)(void *state); /* all sent and received since begin */
-} flip_transport;
+/* How messages travel (transport.c): between buffers of the host by MPI, cut into chunks, or
+ * between the memories of GPUs by NCCL. Buffers stay untouched between send/receive and wait; those
+ * of a device, by the kernels called between set_out and wait. */
 
 /* Requests of the exchange in flight; one for each plan. */
 typedef struct flip_mpi_requests {
@@ -26,7 +18,17 @@ typedef struct flip_mpi_requests {
     int n, capacity;
 } flip_mpi_requests;
 
-/* The same between GPUs. */
+flip_status flip_mpi_requests_begin(flip_mpi_requests *requests, int n_messages);
+flip_status flip_mpi_requests_send(flip_mpi_requests *requests, const void *data, size_t bytes,
+                                   int peer, int tag);
+flip_status flip_mpi_requests_receive(flip_mpi_requests *requests, void *data, size_t bytes,
+                                      int peer, int tag);
+/* For all sent and received since begin. */
+flip_status flip_mpi_requests_wait(flip_mpi_requests *requests);
+void flip_mpi_requests_finish(flip_mpi_requests *requests);
+
+/* The same between GPUs; they set out together. Messages between two ranks meet in the order they
+ * are posted: there are no tags. */
 typedef struct flip_nccl_requests {
     flip_comm *comm; /* borrowed */
     flip_nccl_message *message;
@@ -35,8 +37,13 @@ typedef struct flip_nccl_requests {
     bool out;        /* some have */
 } flip_nccl_requests;
 
-extern const flip_transport flip_transport_mpi, flip_transport_nccl;
-void flip_mpi_requests_finish(flip_mpi_requests *requests);
+flip_status flip_nccl_requests_send(flip_nccl_requests *requests, const void *data, size_t bytes,
+                                    int peer);
+flip_status flip_nccl_requests_receive(flip_nccl_requests *requests, void *data, size_t bytes,
+                                       int peer);
+flip_status flip_nccl_requests_set_out(flip_nccl_requests *requests);
+/* The kernels wait, not the host. */
+flip_status flip_nccl_requests_wait(flip_nccl_requests *requests);
 void flip_nccl_requests_finish(flip_nccl_requests *requests);
 
 /* Tags: of all-to-all, of messages (callers choose), of plans; MPI promises at least 32767. */

@@ -45,11 +45,11 @@ void flip_messages_destroy(flip_messages **messages) {
 flip_status flip_messages_send(flip_messages *m, const void *data, size_t bytes, int peer,
                                flip_bytes counted_as) {
     m->comm->meter->bytes[counted_as] += bytes;
-    return flip_transport_mpi.send(&m->requests, data, bytes, peer, m->tag);
+    return flip_mpi_requests_send(&m->requests, data, bytes, peer, m->tag);
 }
 
 flip_status flip_messages_receive(flip_messages *m, void *data, size_t bytes, int peer) {
-    return flip_transport_mpi.receive(&m->requests, data, bytes, peer, m->tag);
+    return flip_mpi_requests_receive(&m->requests, data, bytes, peer, m->tag);
 }
 
 /* ---- numbers ---- */
@@ -73,7 +73,7 @@ flip_status flip_messages_send_values(flip_messages *m, const flip_real *values,
     coded *c = NULL;
     if (flip_comm_direct(m->comm)) {
         m->comm->meter->bytes[counted_as] += n * sizeof *values;
-        return flip_transport_nccl.send(&m->direct, values, n * sizeof *values, peer, m->tag);
+        return flip_nccl_requests_send(&m->direct, values, n * sizeof *values, peer);
     }
     if (flip_wire_now(m->comm->wire) == FLIP_WIRE_EXACT)
         return flip_messages_send(m, values, n * sizeof *values, peer, counted_as);
@@ -85,7 +85,7 @@ flip_status flip_messages_send_values(flip_messages *m, const flip_real *values,
 flip_status flip_messages_receive_values(flip_messages *m, flip_real *values, size_t n, int peer) {
     coded *c = NULL;
     if (flip_comm_direct(m->comm))
-        return flip_transport_nccl.receive(&m->direct, values, n * sizeof *values, peer, m->tag);
+        return flip_nccl_requests_receive(&m->direct, values, n * sizeof *values, peer);
     if (flip_wire_now(m->comm->wire) == FLIP_WIRE_EXACT)
         return flip_messages_receive(m, values, n * sizeof *values, peer);
     FLIP_TRY(add_coded(m, values, n, &c));
@@ -106,14 +106,14 @@ static flip_status decode_all(flip_messages *m) {
 
 /* MPI's are on their way already. */
 flip_status flip_messages_set_out(flip_messages *m) {
-    return flip_transport_nccl.set_out(&m->direct);
+    return flip_nccl_requests_set_out(&m->direct);
 }
 
 flip_status flip_messages_wait(flip_messages *m) {
-    FLIP_TRY(flip_transport_nccl.wait(&m->direct));
+    FLIP_TRY(flip_nccl_requests_wait(&m->direct));
     if (m->requests.n == 0 && m->n_coded == 0) return FLIP_OK;
     flip_meter_begin(m->comm->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = flip_transport_mpi.wait(&m->requests);
+    flip_status status = flip_mpi_requests_wait(&m->requests);
     if (status == FLIP_OK) status = decode_all(m);
     flip_meter_end(m->comm->meter);
     return status;

@@ -103,14 +103,8 @@ enum { OWN, COPIES };
 static flip_status reserve(flip_plan *plan, int which) {
     flip_plan_device *d = plan->device;
     const flip_side *s = which == OWN ? &plan->owner : &plan->copies;
-    const size_t bytes = (size_t)s->n_rows * plan->row_bytes;
-    if (bytes <= d->capacity[which]) return FLIP_OK;
-    d->kernels->give_back(d->packed[which]);
-    d->packed[which] = NULL;
-    d->capacity[which] = 0;
-    FLIP_TRY(d->kernels->take(&d->packed[which], bytes, "buffer of an exchange"));
-    d->capacity[which] = bytes;
-    return FLIP_OK;
+    return flip_kernels_reserve(d->kernels, &d->packed[which], &d->capacity[which],
+                                (size_t)s->n_rows * plan->row_bytes, "buffer of an exchange");
 }
 
 static int64_t width_of(const flip_plan *plan) {
@@ -118,14 +112,13 @@ static int64_t width_of(const flip_plan *plan) {
 }
 
 static flip_status post(flip_plan *plan, const flip_side *s, const flip_real *rows, bool sends) {
-    const flip_transport *t = &flip_transport_nccl;
     flip_nccl_requests *r = &plan->device->requests;
     for (int i = 0; i < s->n_peers; i++) {
         const flip_neighbour *peer = &s->peer[i];
         const flip_real *at = rows + peer->first * width_of(plan);
         const size_t bytes = (size_t)peer->n * plan->row_bytes;
-        FLIP_TRY(sends ? t->send(r, at, bytes, peer->rank, plan->tag)
-                       : t->receive(r, (flip_real *)at, bytes, peer->rank, plan->tag));
+        FLIP_TRY(sends ? flip_nccl_requests_send(r, at, bytes, peer->rank)
+                       : flip_nccl_requests_receive(r, (flip_real *)at, bytes, peer->rank));
     }
     return FLIP_OK;
 }
@@ -133,11 +126,9 @@ static flip_status post(flip_plan *plan, const flip_side *s, const flip_real *ro
 /* What `from` sends, packed, and where `to` receives. */
 static flip_status exchange(flip_plan *plan, const flip_side *from, const flip_real *sent,
                             const flip_side *to, flip_real *received) {
-    const flip_transport *t = &flip_transport_nccl;
-    FLIP_TRY(t->begin(&plan->device->requests, from->n_peers + to->n_peers));
     FLIP_TRY(post(plan, to, received, false));
     FLIP_TRY(post(plan, from, sent, true));
-    return t->set_out(&plan->device->requests);
+    return flip_nccl_requests_set_out(&plan->device->requests);
 }
 
 flip_status flip_plan_device_forward_begin(flip_plan *plan, const flip_real *own, flip_real *halo) {
@@ -153,7 +144,7 @@ flip_status flip_plan_device_forward_begin(flip_plan *plan, const flip_real *own
 
 flip_status flip_plan_device_forward_end(flip_plan *plan) {
     flip_plan_device *d = plan->device;
-    FLIP_TRY(flip_transport_nccl.wait(&d->requests));
+    FLIP_TRY(flip_nccl_requests_wait(&d->requests));
     if (d->place)
         d->kernels->gather_rows(plan->n_halo, width_of(plan), plan->halo, d->place,
                                 d->packed[COPIES], NULL);
@@ -175,7 +166,7 @@ flip_status flip_plan_device_backward_begin(flip_plan *plan, const flip_real *ha
 
 flip_status flip_plan_device_backward_end(flip_plan *plan, flip_real *own) {
     flip_plan_device *d = plan->device;
-    FLIP_TRY(flip_transport_nccl.wait(&d->requests));
+    FLIP_TRY(flip_nccl_requests_wait(&d->requests));
     if (own)
         d->kernels->add_to_rows(d->n_sums, width_of(plan), own, d->sum_row, d->sum_ptr,
                                 d->sum_index, d->packed[OWN]);

@@ -4,14 +4,8 @@
 #include <string.h>
 
 static flip_status reserve_buffer(flip_side *s, size_t row_bytes) {
-    size_t needed = (size_t)s->n_rows * row_bytes;
-    if (needed <= s->capacity) return FLIP_OK;
-    flip_free(s->buffer);
-    s->buffer = NULL;
-    s->capacity = 0;
-    FLIP_TRY(flip_alloc(&s->buffer, needed, 1, "buffer of an exchange"));
-    s->capacity = needed;
-    return FLIP_OK;
+    return flip_kernels_reserve(flip_kernels_get(), &s->buffer, &s->capacity,
+                                (size_t)s->n_rows * row_bytes, "buffer of an exchange");
 }
 
 static void pack(const flip_side *s, const char *rows, size_t row_bytes) {
@@ -34,14 +28,9 @@ static size_t side_bytes(const flip_plan *plan, const flip_side *s) {
 }
 
 static flip_status reserve_coded(const flip_plan *plan, flip_side *s) {
-    size_t needed = side_bytes(plan, s);
-    if (plan->wire == FLIP_WIRE_EXACT || needed <= s->coded_capacity) return FLIP_OK;
-    flip_free(s->coded);
-    s->coded = NULL;
-    s->coded_capacity = 0;
-    FLIP_TRY(flip_alloc(&s->coded, needed, 1, "buffer of a coded exchange"));
-    s->coded_capacity = needed;
-    return FLIP_OK;
+    if (plan->wire == FLIP_WIRE_EXACT) return FLIP_OK;
+    return flip_kernels_reserve(flip_kernels_get(), &s->coded, &s->coded_capacity,
+                                side_bytes(plan, s), "buffer of a coded exchange");
 }
 
 static flip_status post_receives(flip_plan *plan, flip_side *s, char *into) {
@@ -50,9 +39,9 @@ static flip_status post_receives(flip_plan *plan, flip_side *s, char *into) {
     for (int i = 0; i < s->n_peers; i++) {
         size_t bytes = message_bytes(plan, &s->peer[i]);
         char *rows = into + (size_t)s->peer[i].first * plan->row_bytes;
-        FLIP_TRY(flip_transport_mpi.receive(&plan->requests,
-                                            plan->wire == FLIP_WIRE_EXACT ? rows : (void *)coded,
-                                            bytes, s->peer[i].rank, plan->tag));
+        FLIP_TRY(flip_mpi_requests_receive(&plan->requests,
+                                           plan->wire == FLIP_WIRE_EXACT ? rows : (void *)coded,
+                                           bytes, s->peer[i].rank, plan->tag));
         coded += plan->wire == FLIP_WIRE_EXACT ? 0 : bytes;
     }
     return FLIP_OK;
@@ -70,7 +59,7 @@ static flip_status post_sends(flip_plan *plan, flip_side *s, const char *from) {
             rows = coded;
             coded += bytes;
         }
-        FLIP_TRY(flip_transport_mpi.send(&plan->requests, rows, bytes, s->peer[i].rank, plan->tag));
+        FLIP_TRY(flip_mpi_requests_send(&plan->requests, rows, bytes, s->peer[i].rank, plan->tag));
     }
     return FLIP_OK;
 }
@@ -96,7 +85,7 @@ static flip_status start(flip_plan *plan, int state, size_t row_bytes) {
 }
 
 static flip_status begin_messages(flip_plan *plan) {
-    return flip_transport_mpi.begin(&plan->requests, plan->owner.n_peers + plan->copies.n_peers);
+    return flip_mpi_requests_begin(&plan->requests, plan->owner.n_peers + plan->copies.n_peers);
 }
 
 /* The exchange that is in flight ends here. */
@@ -125,7 +114,7 @@ static flip_status forward_begin(flip_plan *plan, const void *own, size_t row_by
 
 static flip_status forward_end(flip_plan *plan) {
     FLIP_TRY(stop(plan, FLIP_PLAN_FORWARD));
-    FLIP_TRY(flip_transport_mpi.wait(&plan->requests));
+    FLIP_TRY(flip_mpi_requests_wait(&plan->requests));
     const flip_side *s = &plan->copies;
     FLIP_TRY(decode_received(plan, s, s->row ? s->buffer : plan->halo));
     for (int64_t i = 0; s->row && i < s->n_rows; i++)
@@ -150,7 +139,7 @@ static flip_status backward_begin(flip_plan *plan, const void *halo, size_t row_
 
 static flip_status backward_wait(flip_plan *plan) {
     FLIP_TRY(stop(plan, FLIP_PLAN_BACKWARD));
-    FLIP_TRY(flip_transport_mpi.wait(&plan->requests));
+    FLIP_TRY(flip_mpi_requests_wait(&plan->requests));
     return decode_received(plan, &plan->owner, plan->owner.buffer);
 }
 

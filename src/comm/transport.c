@@ -15,15 +15,14 @@ static flip_status reserve(flip_mpi_requests *r, int64_t more) {
     return FLIP_OK;
 }
 
-static flip_status mpi_begin(void *state, int n_messages) {
-    flip_mpi_requests *r = state;
+flip_status flip_mpi_requests_begin(flip_mpi_requests *r, int n_messages) {
     if (r->n != 0)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "an exchange begins while another is in flight");
     return reserve(r, n_messages);
 }
 
-static flip_status mpi_send(void *state, const void *data, size_t bytes, int peer, int tag) {
-    flip_mpi_requests *r = state;
+flip_status flip_mpi_requests_send(flip_mpi_requests *r, const void *data, size_t bytes, int peer,
+                                   int tag) {
     FLIP_TRY(reserve(r, flip_chunks(r->comm, bytes)));
     for (size_t at = 0, n; at < bytes; at += n) {
         n = bytes - at < r->comm->chunk ? bytes - at : r->comm->chunk;
@@ -34,8 +33,8 @@ static flip_status mpi_send(void *state, const void *data, size_t bytes, int pee
     return FLIP_OK;
 }
 
-static flip_status mpi_receive(void *state, void *data, size_t bytes, int peer, int tag) {
-    flip_mpi_requests *r = state;
+flip_status flip_mpi_requests_receive(flip_mpi_requests *r, void *data, size_t bytes, int peer,
+                                      int tag) {
     FLIP_TRY(reserve(r, flip_chunks(r->comm, bytes)));
     for (size_t at = 0, n; at < bytes; at += n) {
         n = bytes - at < r->comm->chunk ? bytes - at : r->comm->chunk;
@@ -46,24 +45,11 @@ static flip_status mpi_receive(void *state, void *data, size_t bytes, int peer, 
     return FLIP_OK;
 }
 
-static flip_status mpi_set_out(void *state) {
-    (void)state; /* they have */
-    return FLIP_OK;
-}
-
-static flip_status mpi_wait(void *state) {
-    flip_mpi_requests *r = state;
+flip_status flip_mpi_requests_wait(flip_mpi_requests *r) {
     int n = r->n;
     r->n = 0;
     return FLIP_MPI(MPI_Waitall(n, r->request, MPI_STATUSES_IGNORE));
 }
-
-const flip_transport flip_transport_mpi = {.name = "mpi",
-                                           .begin = mpi_begin,
-                                           .send = mpi_send,
-                                           .receive = mpi_receive,
-                                           .set_out = mpi_set_out,
-                                           .wait = mpi_wait};
 
 void flip_mpi_requests_finish(flip_mpi_requests *requests) {
     flip_free(requests->request);
@@ -71,16 +57,6 @@ void flip_mpi_requests_finish(flip_mpi_requests *requests) {
 }
 
 /* ---- NCCL ---- */
-
-static flip_status nccl_begin(void *state, int n_messages) {
-    flip_nccl_requests *r = state;
-    r->n = 0;
-    if (n_messages <= r->capacity) return FLIP_OK;
-    FLIP_TRY(flip_grow(&r->message, 0, (size_t)n_messages, sizeof *r->message,
-                       "messages of an exchange"));
-    r->capacity = n_messages;
-    return FLIP_OK;
-}
 
 static flip_status add(flip_nccl_requests *r, flip_nccl_message message) {
     if (message.bytes == 0) return FLIP_OK;
@@ -94,20 +70,17 @@ static flip_status add(flip_nccl_requests *r, flip_nccl_message message) {
     return FLIP_OK;
 }
 
-/* Messages between two ranks meet in the order they are posted, whatever their tags. */
-static flip_status nccl_send(void *state, const void *data, size_t bytes, int peer, int tag) {
-    (void)tag;
-    return add(state, (flip_nccl_message){
-                          .memory = (void *)data, .bytes = bytes, .peer = peer, .sends = true});
+flip_status flip_nccl_requests_send(flip_nccl_requests *r, const void *data, size_t bytes,
+                                    int peer) {
+    return add(r, (flip_nccl_message){
+                      .memory = (void *)data, .bytes = bytes, .peer = peer, .sends = true});
 }
 
-static flip_status nccl_receive(void *state, void *data, size_t bytes, int peer, int tag) {
-    (void)tag;
-    return add(state, (flip_nccl_message){.memory = data, .bytes = bytes, .peer = peer});
+flip_status flip_nccl_requests_receive(flip_nccl_requests *r, void *data, size_t bytes, int peer) {
+    return add(r, (flip_nccl_message){.memory = data, .bytes = bytes, .peer = peer});
 }
 
-static flip_status nccl_set_out(void *state) {
-    flip_nccl_requests *r = state;
+flip_status flip_nccl_requests_set_out(flip_nccl_requests *r) {
     const int n = r->n;
     if (n == 0) return FLIP_OK;
     r->n = 0;
@@ -115,19 +88,11 @@ static flip_status nccl_set_out(void *state) {
     return flip_nccl_exchange(r->comm->nccl, r->message, n, &r->event);
 }
 
-static flip_status nccl_wait(void *state) {
-    flip_nccl_requests *r = state;
+flip_status flip_nccl_requests_wait(flip_nccl_requests *r) {
     if (!r->out) return FLIP_OK;
     r->out = false;
     return flip_nccl_wait(r->event);
 }
-
-const flip_transport flip_transport_nccl = {.name = "nccl",
-                                            .begin = nccl_begin,
-                                            .send = nccl_send,
-                                            .receive = nccl_receive,
-                                            .set_out = nccl_set_out,
-                                            .wait = nccl_wait};
 
 void flip_nccl_requests_finish(flip_nccl_requests *requests) {
     flip_nccl_drop(&requests->event);

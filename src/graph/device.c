@@ -123,12 +123,7 @@ static flip_status make_work(flip_device *d, int64_t n, int64_t changes) {
     const int64_t most = d->most_changes < changes ? changes : d->most_changes;
     const size_t bytes = flip_changes_work(n < d->most_entries ? d->most_entries : n, most);
     if (!d->kernels->on_device || flip_changes_work(n, changes) <= d->room_work) return FLIP_OK;
-    d->kernels->give_back(d->work);
-    d->work = NULL;
-    d->room_work = 0;
-    FLIP_TRY(d->kernels->take(&d->work, bytes, "work of a merge"));
-    d->room_work = bytes;
-    return FLIP_OK;
+    return flip_kernels_reserve(d->kernels, &d->work, &d->room_work, bytes, "work of a merge");
 }
 
 static void swap_buffers(flip_device *d, int64_t n) {

@@ -11,7 +11,7 @@ typedef struct flip_flight {
     const flip_real *x;      /* to nodes: where own rows come from */
     flip_messages *messages; /* one object for each slice: they end one after the other */
     flip_real *buffer;       /* to nodes: what comes; to time: what goes */
-    size_t capacity;         /* values */
+    size_t capacity;         /* bytes */
 } flip_flight;
 
 /* A ring: begun - ended are in flight. */
@@ -28,18 +28,13 @@ typedef struct flip_travel {
         *wrap[2]; /* [n_wrap] … between the ends of the part, block to block: by ticket */
     int32_t n_wrap[2];
     flip_messages *window;
-    flip_real *buffer[2]; /* the window's: what goes, what comes */
-    size_t capacity[2];
-    const flip_kernels *kernels; /* whose memory the buffers are; NULL: the host's */
+    flip_real *buffer[2];        /* the window's: what goes, what comes */
+    size_t capacity[2];          /* bytes */
+    const flip_kernels *kernels; /* whose memory the buffers are: as exchanges begin */
 } flip_travel;
 
 flip_status flip_travel_create(flip_travel **travel, flip_comm *time);
 void flip_travel_destroy(flip_travel **travel);
-/* Room for `values` in *buffer, of the kernels' memory or (NULL) the host's; what was there is
- * lost.
- */
-flip_status flip_travel_reserve(const flip_kernels *kernels, flip_real **buffer, size_t *capacity,
-                                size_t values);
 
 /* Nodes of the rank with this chunk of my part, and where they begin among the part's. */
 static inline int32_t flip_layout_nodes(const flip_layout *l, int32_t chunk) {

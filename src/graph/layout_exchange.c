@@ -10,6 +10,7 @@
 #include <string.h>
 
 enum { TAG_TO_NODES = 2, TAG_TO_TIME, TAG_STATE_BACKWARD, TAG_STATE_FORWARD, TAG_WINDOW };
+static const char buffers[] = "buffer of an exchange over time";
 
 /* ---- life ---- */
 
@@ -19,23 +20,17 @@ static flip_status open_route(flip_route *route, flip_comm *time, int tag) {
     return FLIP_OK;
 }
 
-static void free_buffer(const flip_kernels *kernels, flip_real *buffer) {
-    if (kernels)
-        kernels->give_back(buffer);
-    else
-        flip_free(buffer);
-}
-
 static void close_route(const flip_kernels *kernels, flip_route *route) {
     for (int i = 0; i < FLIP_LAYOUT_FLYING; i++) {
         flip_messages_destroy(&route->flight[i].messages);
-        free_buffer(kernels, route->flight[i].buffer);
+        kernels->give_back(route->flight[i].buffer);
     }
 }
 
 flip_status flip_travel_create(flip_travel **out, flip_comm *time) {
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "exchanges over time"));
     flip_travel *t = *out;
+    t->kernels = flip_comm_kernels(time);
     FLIP_TRY(open_route(&t->to_nodes, time, TAG_TO_NODES));
     FLIP_TRY(open_route(&t->to_time, time, TAG_TO_TIME));
     for (int way = 0; way < 2; way++) {
@@ -56,24 +51,11 @@ void flip_travel_destroy(flip_travel **travel) {
             flip_messages_destroy(&t->wrap[way][i]);
         flip_free(t->wrap[way]);
         flip_messages_destroy(&t->arriving[way]);
-        free_buffer(t->kernels, t->buffer[way]);
+        t->kernels->give_back(t->buffer[way]);
     }
     flip_messages_destroy(&t->window);
     flip_free(t);
     *travel = NULL;
-}
-
-flip_status flip_travel_reserve(const flip_kernels *kernels, flip_real **buffer, size_t *capacity,
-                                size_t values) {
-    static const char what[] = "buffer of an exchange over time";
-    if (values <= *capacity) return FLIP_OK;
-    free_buffer(kernels, *buffer);
-    *buffer = NULL;
-    *capacity = 0;
-    FLIP_TRY(kernels ? kernels->take(buffer, values * sizeof **buffer, what)
-                     : flip_alloc(buffer, values, sizeof **buffer, what));
-    *capacity = values;
-    return FLIP_OK;
 }
 
 /* ---- redistribution ---- */
@@ -112,17 +94,10 @@ static void copy_steps(const flip_layout *l, const flip_flight *f, int32_t chunk
             row = (int64_t)flip_layout_block_steps(l, f->block) * f->dim;
     y += first * row + (int64_t)at * f->dim;
     if (run == 0) return;
-    const flip_kernels *kernels = l->travel->kernels;
-    if (kernels && pack) kernels->move(n, 1, run, packed, run, 0, y, row, 0, false);
-    if (kernels && !pack) kernels->move(n, 1, run, y, row, 0, packed, run, 0, false);
-    if (kernels) return;
-#pragma omp parallel for schedule(static)
-    for (int32_t i = 0; i < n; i++) {
-        if (pack)
-            memcpy(packed + i * run, y + i * row, (size_t)run * sizeof *y);
-        else
-            memcpy(y + i * row, packed + i * run, (size_t)run * sizeof *y);
-    }
+    if (pack)
+        l->travel->kernels->move(n, 1, run, packed, run, 0, y, row, 0, false);
+    else
+        l->travel->kernels->move(n, 1, run, y, row, 0, packed, run, 0, false);
 }
 
 /* Values of this rank's slice that chunk holds in the time layout. */
@@ -138,7 +113,8 @@ static flip_status reserve_slice(const flip_layout *l, flip_flight *f) {
     size_t values = 0;
     for (int32_t c = 0; c < l->n_time; c++)
         values += c == l->chunk ? 0 : slice_values(l, f, c);
-    return flip_travel_reserve(l->travel->kernels, &f->buffer, &f->capacity, values);
+    return flip_kernels_reserve(l->travel->kernels, &f->buffer, &f->capacity,
+                                values * sizeof *f->buffer, buffers);
 }
 
 flip_status flip_layout_to_nodes_begin(flip_layout *l, int32_t block, int32_t slice, int32_t dim,
@@ -340,20 +316,7 @@ static flip_real *own_rows(const passage *p, int32_t t, int32_t block, int64_t *
 /* to[i] = from[i], or += it, of all rows, which stand so far apart. */
 static void copy_rows(const passage *p, flip_real *to, int64_t to_apart, const flip_real *from,
                       int64_t from_apart, bool add) {
-    const flip_kernels *kernels = p->l->travel->kernels;
-    const int32_t dim = p->dim;
-    if (kernels) {
-        kernels->move(p->l->n_rows, 1, dim, to, to_apart, 0, from, from_apart, 0, add);
-        return;
-    }
-#pragma omp parallel for schedule(static)
-    for (int32_t i = 0; i < p->l->n_rows; i++) {
-        flip_real *y = to + i * to_apart;
-        const flip_real *x = from + i * from_apart;
-        if (!add) memcpy(y, x, (size_t)dim * sizeof *x);
-        for (int32_t j = 0; add && j < dim; j++)
-            y[j] += x[j];
-    }
+    p->l->travel->kernels->move(p->l->n_rows, 1, p->dim, to, to_apart, 0, from, from_apart, 0, add);
 }
 
 /* Between own steps that chunk wants and packed rows [n_rows, n, dim]: out of them, or added to
@@ -407,7 +370,8 @@ static flip_status open_passage(passage *p, flip_layout *l, int32_t block, int32
         values[1] += step * (size_t)shared_steps(p, l->chunk, c);
     }
     for (int i = 0; i < 2; i++)
-        FLIP_TRY(flip_travel_reserve(t->kernels, &t->buffer[i], &t->capacity[i], values[i]));
+        FLIP_TRY(flip_kernels_reserve(t->kernels, &t->buffer[i], &t->capacity[i],
+                                      values[i] * sizeof(flip_real), buffers));
     return FLIP_OK;
 }
 
@@ -451,10 +415,7 @@ static void pass_self(const passage *p, int from) {
         at[1] += step * (size_t)shared_steps(p, l->chunk, c);
     }
     size_t bytes = step * (size_t)shared_steps(p, l->chunk, l->chunk) * sizeof(flip_real);
-    if (bytes > 0 && l->travel->kernels)
-        l->travel->kernels->copy(at[1 - from], at[from], bytes);
-    else if (bytes > 0)
-        memcpy(at[1 - from], at[from], bytes);
+    l->travel->kernels->copy(at[1 - from], at[from], bytes);
 }
 
 flip_status flip_layout_window(flip_layout *l, int32_t block, int32_t before, int32_t dim,

@@ -66,6 +66,19 @@ const flip_kernels *flip_kernels_get(void) {
     return &tables[n_tables - 1];
 }
 
+/* What is held is given back first: the two together need not fit. */
+flip_status flip_kernels_reserve(const flip_kernels *kernels, void *room_pointer, size_t *held,
+                                 size_t bytes, const char *what) {
+    void **room = room_pointer;
+    if (bytes <= *held) return FLIP_OK;
+    kernels->give_back(*room);
+    *room = NULL;
+    *held = 0;
+    FLIP_TRY(kernels->take(room, bytes, what));
+    *held = bytes;
+    return FLIP_OK;
+}
+
 /* ---- CUDA: the one place that knows whether this build has it ---- */
 
 #ifdef FLIP_CUDA

@@ -229,8 +229,8 @@ static int64_t slot_bytes_of(const flip_data *data, const flip_model_params *m, 
     for (int32_t h = 0; h < m->layers; h++)
         bytes += g->entries[h] * entry + g->rows[h] * 32;
     bytes += flip_model_takes_aggregated(m) ? 2 * g->rows[m->layers - 1] * row : input * row;
-    if (!flip_batch_stored(data)) return bytes;
-    return bytes + input * (data->packed.packing ? packed_bytes(data) : row);
+    if (flip_batch_codes(data)) return bytes + input * packed_bytes(data);
+    return flip_batch_stored(data) ? bytes + input * row : bytes;
 }
 
 /* Rows, their index and lists of neighbours, as far as --cache-bytes lets them. */

@@ -103,6 +103,9 @@ flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const
 flip_status flip_batch_store_create(flip_batching *b, flip_data *data);
 /* Do rows come out of a store? With a cache, and packed ones on several ranks. */
 bool flip_batch_stored(const flip_data *data);
+/* Does a batch have packed rows of its own? Those of one step and one rank are read where they
+ * stand, unless there is a cache. */
+bool flip_batch_codes(const flip_data *data);
 /* Rows [n_input, stride] out of the store, and into slot->rows.fine those of second levels.
  * Collective. */
 flip_status flip_batch_store_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data,

@@ -240,37 +240,29 @@ static flip_status fetch_side_by_side(flip_batching *b, flip_batch_slot *slot,
     return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;
 }
 
-/* Packed rows of several steps: codes side by side, decoded where they are read. */
-static flip_status fetch_steps(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
+/* Out of the store. */
+static flip_status fetch_stored(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
+    flip_batch_rows *r = &slot->rows;
+    FLIP_TRY(make_room(&r->input, &r->room[0], slot->batch->n_input, data->in_dim));
+    FLIP_TRY(flip_batch_store_fetch(b, slot, data, r->input));
+    r->x = r->input; /* the destinations' rows are the first */
+    return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;
+}
+
+/* Packed rows side by side, out of the store where there is one, decoded where they are read. */
+static flip_status fetch_codes(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
     const flip_batch *batch = slot->batch;
     int32_t n = b->aggregates ? batch->mfg[0].n_dst : batch->n_input;
     size_t stride = data->packed.packing->stride;
     flip_batch_rows *r = &slot->rows;
     FLIP_TRY(flip_batch_room(&r->codes, &r->room[3], batch->n_input, stride));
-    FLIP_TRY(fetch_remote(b, data, batch, r->codes, stride));
-    copy_own(data, batch, r->codes, stride);
-    FLIP_TRY(make_room(&r->self, &r->room[1], n, data->in_dim));
-    flip_packed_rows packed = {
-        .packing = data->packed.packing, .codes = r->codes, .key = batch->original};
-    FLIP_TRY(decode(&packed, n, NULL, r->self));
-    r->x = r->self;
-    return b->aggregates ? aggregate(b, slot, data, &(summing){.packed = packed}) : FLIP_OK;
-}
-
-/* Out of the store: plain rows, or packed ones that are decoded where they are read. */
-static flip_status fetch_stored(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
-    const flip_batch *batch = slot->batch;
-    int32_t n = b->aggregates ? batch->mfg[0].n_dst : batch->n_input, dim = data->in_dim;
-    flip_batch_rows *r = &slot->rows;
-    if (!data->packed.packing) {
-        FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
-        FLIP_TRY(flip_batch_store_fetch(b, slot, data, r->input));
-        r->x = r->input; /* the destinations' rows are the first */
-        return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;
+    if (b->store) {
+        FLIP_TRY(flip_batch_store_fetch(b, slot, data, r->codes));
+    } else {
+        FLIP_TRY(fetch_remote(b, data, batch, r->codes, stride));
+        copy_own(data, batch, r->codes, stride);
     }
-    FLIP_TRY(flip_batch_room(&r->codes, &r->room[3], batch->n_input, data->packed.packing->stride));
-    FLIP_TRY(flip_batch_store_fetch(b, slot, data, r->codes));
-    FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
+    FLIP_TRY(make_room(&r->self, &r->room[1], n, data->in_dim));
     flip_packed_rows packed = {
         .packing = data->packed.packing, .codes = r->codes, .key = batch->original};
     if (b->fine)
@@ -296,11 +288,10 @@ static flip_status make_keys(flip_batch_slot *slot, const flip_data *data) {
 
 flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
     flip_meter_begin(b->meter, FLIP_STAGE_FETCH);
-    const bool steps = data->packed.packing && data->steps > 1;
-    flip_status status = steps         ? fetch_steps(b, slot, data)
-                         : b->store    ? fetch_stored(b, slot, data)
-                         : b->in_place ? fetch_in_place(b, slot, data)
-                                       : fetch_side_by_side(b, slot, data);
+    flip_status status = flip_batch_codes(data) ? fetch_codes(b, slot, data)
+                         : b->store             ? fetch_stored(b, slot, data)
+                         : b->in_place          ? fetch_in_place(b, slot, data)
+                                                : fetch_side_by_side(b, slot, data);
     if (status == FLIP_OK) status = make_keys(slot, data);
     flip_meter_end(b->meter);
     return status;

@@ -82,6 +82,10 @@ bool flip_batch_stored(const flip_data *data) {
            (data->packed.packing && data->steps == 1 && flip_comm_size(data->comm) > 1);
 }
 
+bool flip_batch_codes(const flip_data *data) {
+    return data->packed.packing && (data->steps > 1 || flip_batch_stored(data));
+}
+
 /* Heat of rows as --hot wants it, and what lists save; room: [3, n_own] of it. */
 static flip_status find_heat(flip_batching *b, flip_data *data, double **heat, double **saved,
                              double *room) {

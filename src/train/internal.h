@@ -331,10 +331,10 @@ typedef struct flip_shares {
 flip_status flip_shares_find(flip_shares *shares, const flip_data *data);
 void flip_shares_finish(flip_shares *shares);
 /* placed, adjacency, building and training with so many blocks. Local. */
-/* Does it fit this node and its GPUs, `times` over? */
-bool flip_estimate_fits(const flip_estimate *estimate, double times);
 void flip_estimate_blocks(flip_estimate *estimate, const flip_trainer *trainer,
                           const flip_shares *shares, int32_t n_blocks);
+/* Does it fit `times` what this node and its GPUs have? */
+bool flip_estimate_fits(const flip_estimate *estimate, double times);
 
 /* ---- the device (device.c) ---- */
 /* The kernels of --device. Collective. */
@@ -370,8 +370,6 @@ void flip_trainer_close(flip_trainer *trainer); /* closes the data too */
 flip_status flip_trainer_epoch(flip_trainer *trainer);
 /* Refuses a loss that is no number. */
 flip_status flip_trainer_check_loss(const flip_trainer *trainer, double loss);
-/* Sampler and order of items, where the settings ask for batches; before flip_data_adjacency, which
- * lets the events go. Collective. */
 /* What the features' store has done on this rank; zeros without one. */
 typedef struct flip_store_use {
     flip_store_counts counts, fine; /* fine: of second levels */
@@ -380,6 +378,8 @@ typedef struct flip_store_use {
     int64_t fine_rows, fine_bytes;    /* second levels, of it */
 } flip_store_use;
 flip_store_use flip_batching_store(const flip_batching *batching);
+/* Sampler and order of items, where the settings ask for batches; before flip_data_adjacency, which
+ * lets the events go. Collective. */
 flip_status flip_batching_create(flip_batching **batching, flip_data *data);
 void flip_batching_destroy(flip_batching **batching);
 /* All batches of the next epoch, a step of the optimiser each; loss: the mean over the items.

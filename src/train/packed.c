@@ -144,14 +144,11 @@ static void count_bytes(const flip_data *data, int64_t bytes) {
 
 /* Every row of the file. */
 static flip_status send_all(flip_packed_steps *p, const flip_data *data) {
-    int64_t first, end, n = 0;
+    int64_t first, n = 0;
     if (data->n_own > 0) rows_of_node(data, data->n_own - 1, &first, &n);
     FLIP_TRY(table_alloc(&p->has, data, n));
-    for (int64_t v = 0; v < data->n_own; v++) {
-        rows_of_node(data, v, &first, &end);
-        for (int64_t i = first; i < end; i++)
-            send_row(&p->has, i, data, i);
-    }
+    for (int64_t i = 0; i < n; i++)
+        send_row(&p->has, i, data, i);
     count_bytes(data, n * ((int64_t)data->packed.packing->stride + PLACE_BYTES));
     return FLIP_OK;
 }
@@ -194,7 +191,7 @@ static flip_status send_difference(flip_packed_steps *p, const flip_data *data,
     return status;
 }
 
-/* The runs' rows of the table; keys of its rows. */
+/* The runs' rows of the table. */
 static void point(flip_packed_steps *p, const flip_data *data, const int32_t *row) {
     for (int64_t k = 0; k < p->n_runs; k++)
         p->index[k] = data->s.transfer == FLIP_TRANSFER_RESIDENT ? row[k]
@@ -213,16 +210,21 @@ static void fill_keys(flip_packed_steps *p, const flip_data *data) {
     }
 }
 
+/* What the device lacks of a block, whose runs have the file's rows row [n_runs]. */
+static flip_status send(flip_packed_steps *p, const flip_data *data, const int32_t *row) {
+    const int how = data->s.transfer;
+    if (how == FLIP_TRANSFER_RESIDENT && p->has.codes) return FLIP_OK;
+    FLIP_TRY(how == FLIP_TRANSFER_RESIDENT ? send_all(p, data)
+             : how == FLIP_TRANSFER_FULL   ? send_steps(p, data, row)
+                                           : send_difference(p, data, row));
+    fill_keys(p, data);
+    return FLIP_OK;
+}
+
 static flip_status enter(flip_packed_steps *p, const flip_data *data, int32_t block) {
     int32_t *row = NULL;
-    const bool resident = data->s.transfer == FLIP_TRANSFER_RESIDENT;
     flip_status status = make_runs(p, data, block, &row);
-    if (status == FLIP_OK && resident && !p->has.codes) status = send_all(p, data);
-    if (status == FLIP_OK && data->s.transfer == FLIP_TRANSFER_FULL)
-        status = send_steps(p, data, row);
-    if (status == FLIP_OK && data->s.transfer == FLIP_TRANSFER_DELTA)
-        status = send_difference(p, data, row);
-    if (status == FLIP_OK) fill_keys(p, data);
+    if (status == FLIP_OK) status = send(p, data, row);
     if (status == FLIP_OK) point(p, data, row);
     flip_free(row);
     return status;

@@ -155,24 +155,6 @@ static flip_status multiply_runs(flip_tape *tape, const variable *x, int64_t n, 
     return FLIP_OK;
 }
 
-static flip_status multiply_weight_runs(flip_tape *tape, const variable *x, int64_t n,
-                                        const flip_real *dy, flip_param w) {
-    const flip_packed_rows *c = &x->coded;
-    int64_t rows = chunk_rows(x->dim);
-    flip_real *chunk, *z;
-    FLIP_TRY(pool_alloc(tape->pool, &z, (size_t)(rows * n) * sizeof *z));
-    FLIP_TRY(chunk_begin(tape, x, &chunk));
-    for (int64_t first = 0; first < c->n_runs; first += rows) {
-        int64_t count = c->n_runs - first < rows ? c->n_runs - first : rows;
-        FLIP_TRY(decode(tape, x, first, count, chunk));
-        gather(c, first, count, n, dy, z);
-        tape_product_weight(tape, count, n, x->dim, chunk, z, w);
-    }
-    pool_free(tape->pool, chunk);
-    pool_free(tape->pool, z);
-    return FLIP_OK;
-}
-
 /* ---- products ---- */
 
 static flip_status whole_runs(const variable *x, int64_t m) {
@@ -206,22 +188,25 @@ flip_status tape_multiply(flip_tape *tape, const variable *x, int64_t m, int64_t
 
 flip_status tape_multiply_weight(flip_tape *tape, const variable *x, int64_t m, int64_t n,
                                  const flip_real *dy, flip_param w) {
-    int64_t rows = chunk_rows(x->dim);
-    flip_real *chunk;
-    if (!x->coded.packing) {
+    const flip_packed_rows *c = &x->coded;
+    int64_t rows = chunk_rows(x->dim), all = c->run ? c->n_runs : m;
+    flip_real *chunk, *sums = NULL;
+    if (!c->packing) {
         tape_product_weight(tape, m, n, x->dim, x->value, dy, w);
         return FLIP_OK;
     }
-    if (x->coded.run) {
+    if (c->run) {
         FLIP_TRY(whole_runs(x, m));
-        return multiply_weight_runs(tape, x, n, dy, w);
+        FLIP_TRY(pool_alloc(tape->pool, &sums, (size_t)(rows * n) * sizeof *sums));
     }
     FLIP_TRY(chunk_begin(tape, x, &chunk));
-    for (int64_t first = 0; first < m; first += rows) {
-        int64_t count = m - first < rows ? m - first : rows;
+    for (int64_t first = 0; first < all; first += rows) {
+        int64_t count = all - first < rows ? all - first : rows;
         FLIP_TRY(decode(tape, x, first, count, chunk));
-        tape_product_weight(tape, count, n, x->dim, chunk, dy + first * n, w);
+        if (c->run) gather(c, first, count, n, dy, sums);
+        tape_product_weight(tape, count, n, x->dim, chunk, c->run ? sums : dy + first * n, w);
     }
     pool_free(tape->pool, chunk);
+    pool_free(tape->pool, sums);
     return FLIP_OK;
 }

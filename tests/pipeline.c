@@ -142,14 +142,12 @@ void pipeline_drop(report *r) {
     memset(r, 0, sizeof *r);
 }
 
-double pipeline_number(const report *r, const char *key) {
+double pipeline_number(const report *r, const char *path) {
     const json_t *value = r->summary;
-    char word[64];
-    snprintf(word, sizeof word, "%s", key);
-    char *inner = strchr(word, '.');
-    if (inner) *inner = 0;
-    value = json_object_get(value, word);
-    if (inner) value = json_object_get(value, inner + 1);
+    char words[64], *save = NULL;
+    snprintf(words, sizeof words, "%s", path);
+    for (char *word = strtok_r(words, ".", &save); word; word = strtok_r(NULL, ".", &save))
+        value = json_object_get(value, word);
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
@@ -179,6 +177,16 @@ double pipeline_apart(const char *a, const char *b, int n) {
     pipeline_drop(&one);
     pipeline_drop(&other);
     return d;
+}
+
+double pipeline_peak(const char *graph, const char *arguments, double table) {
+    pipeline_good(0, "train %s --epochs 1 --seed 1 --threads 1 %s --report r", graph, arguments);
+    report r = pipeline_report("r");
+    double bytes = pipeline_number(&r, "peak_rss_bytes");
+    fprintf(stderr, "# %s %s: peak %.0f MB, the table %.0f MB\n", graph, arguments, bytes / 1e6,
+            table / 1e6);
+    pipeline_drop(&r);
+    return bytes;
 }
 
 /* ---- graphs ---- */

@@ -41,12 +41,16 @@ typedef struct report {
 } report;
 report pipeline_report(const char *name);
 void pipeline_drop(report *r);
-double pipeline_number(const report *r, const char *key);
+/* A number of the last record, by the names on the way to it: "store.rows"; NAN = there is none. */
+double pipeline_number(const report *r, const char *path);
 int pipeline_epochs_done(const char *name); /* complete epoch records so far */
 /* Largest relative difference of the first n losses. */
 double pipeline_difference(const report *a, const report *b, int n);
 /* Of two reports by name, the first of which has n epochs. */
 double pipeline_apart(const char *a, const char *b, int n);
+
+/* Peak memory of `train GRAPH ARGUMENTS` for one epoch of one thread, told beside `table` bytes. */
+double pipeline_peak(const char *graph, const char *arguments, double table);
 
 /* Two graphs of 96 nodes in the folder, cut into 6 parts: "still.h5" (one step) and "moving.h5" (6
  * steps), both with features, classes of nodes and events, targets and a split. */

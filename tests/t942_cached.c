@@ -13,28 +13,23 @@ static void train(int ranks, const char *arguments, const char *more, const char
                   EPOCHS, arguments, more, name);
 }
 
-static double count(const report *r, const char *object, const char *key) {
-    json_t *value = json_object_get(json_object_get(r->summary, object), key);
-    if (!json_is_number(value)) fprintf(stderr, "# no %s of %s\n", key, object);
-    assert_true(json_is_number(value));
-    return json_number_value(value);
-}
-
 /* Of all ranks together: K cached rows are brought to each, those of others over the wire. */
 static void check_counts(const report *r, int ranks, double budget) {
-    double row = count(r, "store", "cached_rows"), hits = count(r, "store", "hits");
-    double own = count(r, "store", "own"), remote = count(r, "store", "remote");
+    double row = pipeline_number(r, "store.cached_rows"), hits = pipeline_number(r, "store.hits");
+    double own = pipeline_number(r, "store.own"), remote = pipeline_number(r, "store.remote");
     double size = ranks ? ranks : 1, stride = FEATURES * (double)sizeof(flip_real);
-    assert_true(hits + own + remote == count(r, "store", "rows"));
-    assert_true(count(r, "bytes_run", "features_to_device") ==
+    assert_true(hits + own + remote == pipeline_number(r, "store.rows"));
+    assert_true(pipeline_number(r, "bytes_run.features_to_device") ==
                 (size * row + own + remote) * stride);
-    assert_true(count(r, "bytes_run", "remote_features") == ((size - 1) * row + remote) * stride);
-    assert_true(count(r, "store", "cache_bytes") <= budget);
+    assert_true(pipeline_number(r, "bytes_run.remote_features") ==
+                ((size - 1) * row + remote) * stride);
+    assert_true(pipeline_number(r, "store.cache_bytes") <= budget);
     if (budget >= NODES * stride) assert_true(row == NODES && own == 0 && remote == 0);
     if (budget < stride) assert_true(row == 0 && hits == 0);
     if (budget >= 1e9 && ranks > 1)
-        assert_true(count(r, "store", "lists") > 0 && count(r, "store", "asked") == 0 &&
-                    count(r, "store", "sample_bytes") == 0);
+        assert_true(pipeline_number(r, "store.lists") > 0 &&
+                    pipeline_number(r, "store.asked") == 0 &&
+                    pipeline_number(r, "store.sample_bytes") == 0);
     if (budget >= 10 * stride) assert_true(row > 0 && hits > 0);
 }
 
@@ -65,8 +60,9 @@ static void same_bits(void **state) {
                 assert_int_equal(cached.n, EPOCHS);
                 assert_memory_equal(cached.loss, plain.loss, EPOCHS * sizeof *plain.loss);
                 check_counts(&cached, ranks, budgets[b].bytes);
-                assert_true(count(&cached, "store", "asked") + count(&cached, "store", "listed") ==
-                            count(&plain, "store", "asked"));
+                assert_true(pipeline_number(&cached, "store.asked") +
+                                pipeline_number(&cached, "store.listed") ==
+                            pipeline_number(&plain, "store.asked"));
                 pipeline_drop(&cached);
             }
             pipeline_drop(&plain);
@@ -93,10 +89,11 @@ static void packed_rows(void **state) {
         assert_memory_equal(r[0].loss, r[1].loss, EPOCHS * sizeof *r[0].loss);
         assert_memory_equal(r[2].loss, r[3].loss, EPOCHS * sizeof *r[0].loss);
         assert_true(pipeline_difference(&r[0], &r[2], EPOCHS) < 1e-5);
-        assert_true(count(&r[2], "store", "rows") > 0 && count(&r[2], "store", "hits") == 0);
-        assert_true(count(&r[3], "store", "cached_rows") > 200 / (4 * FEATURES));
-        double stride =
-            count(&r[2], "bytes_run", "remote_features") / count(&r[2], "store", "remote");
+        assert_true(pipeline_number(&r[2], "store.rows") > 0 &&
+                    pipeline_number(&r[2], "store.hits") == 0);
+        assert_true(pipeline_number(&r[3], "store.cached_rows") > 200 / (4 * FEATURES));
+        double stride = pipeline_number(&r[2], "bytes_run.remote_features") /
+                        pipeline_number(&r[2], "store.remote");
         assert_true(stride == (FEATURES + 1) / 2); /* codes are what travels */
         for (int k = 0; k < 4; k++)
             pipeline_drop(&r[k]);

@@ -7,31 +7,21 @@ enum { NODES = 131072, FEATURES = 256 };
 static const double table = (double)sizeof(flip_real) * NODES * FEATURES; /* 134 MB of float */
 static const double margin = 0.75;
 
-static double peak(const char *graph, const char *arguments) {
-    pipeline_good(0, "train %s --epochs 1 --hidden 8 --seed 1 --threads 1 %s --report r", graph,
-                  arguments);
-    report r = pipeline_report("r");
-    double bytes = pipeline_number(&r, "peak_rss_bytes");
-    fprintf(stderr, "# %s %s: peak %.0f MB, the table %.0f MB\n", graph, arguments, bytes / 1e6,
-            table / 1e6);
-    pipeline_drop(&r);
-    return bytes;
-}
-
 static void below_the_table(void **state) {
     (void)state;
-    const char *batch = "--model sage --batch 1024 --fanout 3,3";
+    const char *batch = "--hidden 8 --model sage --batch 1024 --fanout 3,3";
     assert_int_equal(pipeline_run(0,
                                   "generate rmat --nodes %d --edges 200000 --features %d --seed 1 "
                                   "--train .1 -o wide.h5",
                                   NODES, FEATURES),
                      0);
     assert_int_equal(pipeline_run(0, "compress wide.h5 --codec lloyd:2:shared -o packed.h5"), 0);
-    assert_true(peak("packed.h5", batch) < margin * table);
-    assert_true(peak("packed.h5", "--model sage --batch 1024 --fanout 3,3 --cache-bytes 1M") <
-                margin * table);
-    assert_true(peak("packed.h5", "--model gcn") < margin * table);
-    assert_true(peak("wide.h5", batch) > table);
+    assert_true(pipeline_peak("packed.h5", batch, table) < margin * table);
+    assert_true(pipeline_peak("packed.h5",
+                              "--hidden 8 --model sage --batch 1024 --fanout 3,3 --cache-bytes 1M",
+                              table) < margin * table);
+    assert_true(pipeline_peak("packed.h5", "--hidden 8 --model gcn", table) < margin * table);
+    assert_true(pipeline_peak("wide.h5", batch, table) > table);
 }
 
 int main(int argc, char **argv) {

@@ -15,18 +15,11 @@ static void train(int ranks, const char *file, const char *arguments, const char
                   file, EPOCHS, arguments, name);
 }
 
-static double count(const report *r, const char *object, const char *key) {
-    json_t *value = json_object_get(json_object_get(r->summary, object), key);
-    if (!json_is_number(value)) fprintf(stderr, "# no %s of %s\n", key, object);
-    assert_true(json_is_number(value));
-    return json_number_value(value);
-}
-
-static double fine(const report *r, const char *key) {
-    json_t *store = json_object_get(r->summary, "store");
-    json_t *value = json_object_get(json_object_get(store, "refinement"), key);
-    assert_true(json_is_number(value));
-    return json_number_value(value);
+/* Of the store's first level, or of its second. */
+static double of_level(const report *r, int level, const char *key) {
+    char path[64];
+    snprintf(path, sizeof path, "store.%s%s", level ? "refinement." : "", key);
+    return pipeline_number(r, path);
 }
 
 /* ---- what is known otherwise ---- */
@@ -70,24 +63,24 @@ static void check_counts(const report *r, int ranks, double budget) {
     double size = ranks ? ranks : 1, to_device = 0, over_wire = 0;
     double stride[] = {COARSE, FINE};
     for (int level = 0; level < 2; level++) {
-        double cached = level ? fine(r, "cached_rows") : count(r, "store", "cached_rows");
-        double own = level ? fine(r, "own") : count(r, "store", "own");
-        double remote = level ? fine(r, "remote") : count(r, "store", "remote");
-        double hits = level ? fine(r, "hits") : count(r, "store", "hits");
-        double rows = level ? fine(r, "rows") : count(r, "store", "rows");
+        double cached = of_level(r, level, "cached_rows");
+        double own = of_level(r, level, "own");
+        double remote = of_level(r, level, "remote");
+        double hits = of_level(r, level, "hits");
+        double rows = of_level(r, level, "rows");
         assert_true(hits + own + remote == rows);
         to_device += (size * cached + own + remote) * stride[level];
         over_wire += ((size - 1) * cached + remote) * stride[level];
         if (budget == 0) assert_true(cached == 0 && hits == 0);
         if (budget >= 1e9) assert_true(own == 0 && remote == 0 && hits == rows);
     }
-    assert_true(count(r, "bytes_run", "features_to_device") == to_device);
-    assert_true(count(r, "bytes_run", "remote_features") == over_wire);
-    assert_true(count(r, "store", "cache_bytes") <= budget);
-    assert_true(count(r, "store", "cache_bytes") == count(r, "store", "row_bytes") +
-                                                        count(r, "store", "list_bytes") +
-                                                        fine(r, "cache_bytes"));
-    assert_true(fine(r, "rows") > 0 && fine(r, "rows") < count(r, "store", "rows"));
+    assert_true(pipeline_number(r, "bytes_run.features_to_device") == to_device);
+    assert_true(pipeline_number(r, "bytes_run.remote_features") == over_wire);
+    assert_true(of_level(r, 0, "cache_bytes") <= budget);
+    assert_true(of_level(r, 0, "cache_bytes") == of_level(r, 0, "row_bytes") +
+                                                     of_level(r, 0, "list_bytes") +
+                                                     of_level(r, 1, "cache_bytes"));
+    assert_true(of_level(r, 1, "rows") > 0 && of_level(r, 1, "rows") < of_level(r, 0, "rows"));
 }
 
 /* The bits do not know of the cache; both levels have a part of one that is large enough. */
@@ -111,7 +104,7 @@ static void cached(const char *arguments, int ranks) {
         if (b > 0) assert_true(apart("cached", "first") == 0);
         if (b > 0 || ranks > 1) check_counts(&r, ranks, budgets[b].bytes);
         if (budgets[b].bytes == 300)
-            assert_true(fine(&r, "cached_rows") > 0 && count(&r, "store", "cached_rows") > 0);
+            assert_true(of_level(&r, 1, "cached_rows") > 0 && of_level(&r, 0, "cached_rows") > 0);
         pipeline_drop(&r);
     }
 }

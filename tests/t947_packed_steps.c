@@ -332,24 +332,16 @@ static void write_wide(void) {
     free(src);
 }
 
-static double peak(const char *graph, const char *arguments) {
-    pipeline_good(0, "train %s --epochs 1 --hidden 4 --seed 1 --threads 1 %s --report r", graph,
-                  arguments);
-    report r = pipeline_report("r");
-    double bytes = pipeline_number(&r, "peak_rss_bytes");
-    fprintf(stderr, "# %s %s: peak %.0f MB, the table %.0f MB\n", graph, arguments, bytes / 1e6,
-            table / 1e6);
-    pipeline_drop(&r);
-    return bytes;
-}
-
 static void below_the_table(void **state) {
     (void)state;
     write_wide();
     pipeline_good(0, "compress wide.h5 -o narrow.h5 --codec lloyd:2:shared --sample 4096");
-    assert_true(peak("narrow.h5", "--model gcn --blocks 1") < 0.75 * table);
-    assert_true(peak("narrow.h5", "--model sage --blocks 4 --transfer full") < 0.5 * table);
-    assert_true(peak("wide.h5", "--model gcn --blocks 1 --feature-norm none") > table);
+    assert_true(pipeline_peak("narrow.h5", "--hidden 4 --model gcn --blocks 1", table) <
+                0.75 * table);
+    assert_true(pipeline_peak("narrow.h5", "--hidden 4 --model sage --blocks 4 --transfer full",
+                              table) < 0.5 * table);
+    assert_true(pipeline_peak("wide.h5", "--hidden 4 --model gcn --blocks 1 --feature-norm none",
+                              table) > table);
 }
 
 static void refusals(void **state) {

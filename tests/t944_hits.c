@@ -1,8 +1,9 @@
 /* t944: hits of the feature cache in whole runs — with a fifth of the bytes of float32 rows, at
  * least 90 % of the hits of the best set of as many rows that there is for the counts of all
  * epochs, summed over ranks, which nobody can know beforehand. With rows of two levels and a fifth
- * of their bytes: of the bytes that the best set of rows and second levels saves. Batches are drawn
- * as training draws them, nothing is learned.
+ * of their bytes: of the bytes that the best set of rows and second levels saves; the nodes that
+ * have a second one are those of the definition. Batches are drawn as training draws them, nothing
+ * is learned.
  *
  *     t944_hits                                    a graph with the shape of ogbn-products
  *     t944_hits FILE [--hot presample …]           a file, measured and not judged */
@@ -15,6 +16,7 @@
 #include <flipbook/generate.h>
 #include <flipbook/partition.h>
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -191,6 +193,40 @@ static double share_of_best(int argc, char **argv, const char *what) {
     return share;
 }
 
+/* The set of --refine hot:F against the definition (train/refine.c): the share of all nodes of
+ * largest s. */
+static void check_refined(const flip_data *data) {
+    const flip_events *e = &data->events;
+    const int64_t n = data->info->n_nodes, first = data->rank_first[rank];
+    double *s = calloc((size_t)n, sizeof *s), least = INFINITY, most = 0, share;
+    int64_t *degree = calloc((size_t)data->n_own + 1, sizeof *degree), chosen = 0;
+    bool *labelled = calloc((size_t)data->n_own + 1, sizeof *labelled);
+    for (int64_t v = 0; v < data->n_own; v++) {
+        for (int p = 0; p < FLIP_PARTS; p++)
+            labelled[v] |= data->mask[p][v];
+        s[first + v] = labelled[v];
+    }
+    for (int64_t i = 0; i < e->n; i++)
+        degree[e->dst[i] - first]++;
+    for (int64_t i = 0; i < e->n; i++)
+        if (labelled[e->dst[i] - first]) s[e->src[i]] += pow((double)degree[e->dst[i] - first], -2);
+    CHECK_OK(flip_comm_sum_f64(comm, s, (size_t)n));
+    for (int64_t u = 0; u < n; u++) {
+        bool in = data->refined[u >> 6] >> (u & 63) & 1;
+        chosen += in;
+        if (in)
+            least = fmin(least, s[u]);
+        else
+            most = fmax(most, s[u]);
+    }
+    CHECK(flip_refine_share(data->s.refine, &share) && share > 0, "--refine %s", data->s.refine);
+    CHECK(chosen == (int64_t)ceil(share * (double)n), "%lld nodes refined", (long long)chosen);
+    CHECK(least > most - 2e-6, "%g is refined, %g is not", least, most); /* s to a 2^-20th */
+    free(s);
+    free(degree);
+    free(labelled);
+}
+
 /* Share of the bytes that the best set saves, with a fifth of those of all rows of two levels. */
 static double share_of_saved(int argc, char **argv, const char *what) {
     flip_settings s = settings_of(argc, argv);
@@ -201,6 +237,7 @@ static double share_of_saved(int argc, char **argv, const char *what) {
     CHECK_OK(flip_data_open(&probe, comm, &s));
     s.cache_bytes =
         probe.info->n_nodes * (probe.info->code_bytes + probe.info->refinement_bytes) / 5;
+    if (probe.refined) check_refined(&probe);
     flip_data_close(&probe);
     open_trainer(&t, &s);
     read_epochs(&t, s.epochs, &r);

@@ -2,7 +2,7 @@
  * bits. */
 #include "outputs.h"
 
-enum { ROWS = 60, OWN = 60, HALO = 13, COLUMNS = OWN + HALO };
+enum { ROWS = 60, OWN = ROWS, HALO = 13, COLUMNS = OWN + HALO };
 
 typedef struct edge_case {
     int32_t steps, heads, d;
@@ -14,6 +14,17 @@ typedef struct graph {
     flip_csr a, at;
     int64_t *place;
 } graph;
+
+static flip_csr matrix(int32_t n_rows, int32_t n_cols, const int64_t *ptr, const int32_t *col) {
+    return (flip_csr){.n_rows = n_rows,
+                      .n_cols = n_cols,
+                      .n_own = OWN,
+                      .n_steps = 1,
+                      .n_entries = ptr[n_rows],
+                      .n_values = ptr[n_rows],
+                      .row_ptr = ptr,
+                      .col = col};
+}
 
 static int64_t degree_of(int64_t v) {
     return v % 5 == 0 ? 0 : v == 3 ? 180 : (int64_t)chance(41, 1, (uint64_t)v, 14);
@@ -33,14 +44,7 @@ static void draw_rows(graph *g) {
                 col[at] = col[at - 1];
             col[at] = c;
         }
-    g->a = (flip_csr){.n_rows = ROWS,
-                      .n_cols = COLUMNS,
-                      .n_own = OWN,
-                      .n_steps = 1,
-                      .n_entries = n,
-                      .n_values = n,
-                      .row_ptr = ptr,
-                      .col = col};
+    g->a = matrix(ROWS, COLUMNS, ptr, col);
 }
 
 /* One or two lives an entry. */
@@ -80,14 +84,7 @@ static void turn_rows(graph *g) {
             g->place[e] = ptr[g->a.col[e] + 1]++;
             col[g->place[e]] = (int32_t)v;
         }
-    g->at = (flip_csr){.n_rows = COLUMNS,
-                       .n_cols = ROWS,
-                       .n_own = ROWS,
-                       .n_steps = 1,
-                       .n_entries = n,
-                       .n_values = n,
-                       .row_ptr = ptr,
-                       .col = col};
+    g->at = matrix(COLUMNS, ROWS, ptr, col); /* all ROWS are own */
 }
 
 static graph draw_graph(const edge_case *c) {
@@ -167,18 +164,17 @@ static void weights_of_rows(const edge_case *c) {
     for (int64_t v = 0; v < ROWS; v++)
         for (int64_t i = 0; i < scores; i++) {
             double sum = 0;
-            int64_t t = i / c->heads, count = 0, alive = 0;
+            int64_t t = i / c->heads, alive = 0;
             for (int64_t e = g.a.row_ptr[v]; e < g.a.row_ptr[v + 1]; e++) {
                 double weight = alpha[e * scores + i], left = kept[g.place[e] * scores + i];
                 bool keeps = c->dropout == 0 ||
                              flip_dropout_keep(51, 52, (v * c->steps + t) * 7 + 1, FLIP_WEIGHT_KEYS,
-                                               count * c->heads + i % c->heads, c->dropout);
+                                               alive * c->heads + i % c->heads, c->dropout);
                 double want = keeps ? weight / (1 - c->dropout) : 0;
                 if (fabs(left - want) > 8 * ROUNDING)
                     fail_msg("row %lld, score %lld: %.9g is kept, expected %.9g", (long long)v,
                              (long long)i, left, want);
                 sum += weight;
-                count += weight > 0;
                 alive += weight > 0;
             }
             assert_true(alive == 0 ? sum == 0 : fabs(sum - 1) < 200 * ROUNDING);

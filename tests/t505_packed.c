@@ -179,6 +179,26 @@ static flip_real bit_value(int i, int j) {
     return (flip_real)(bits_of[i * (DIM / 8) + j / 8] >> j % 8 & 1) + (flip_real)0.5;
 }
 
+/* The loss of y, and its n gradients. */
+static double differentiate(flip_tape *tape, flip_params *params, flip_var y,
+                            const int32_t *classes, double *gradients, size_t n) {
+    flip_labels labels = {.label = classes};
+    flip_var loss = flip_cross_entropy(tape, y, &labels);
+    CHECK_OK(flip_tape_status(tape));
+    double value = flip_tape_scalar(tape, loss);
+    CHECK_OK(flip_tape_backward(tape, loss));
+    memcpy(gradients, flip_params_gradients(params), n * sizeof *gradients);
+    return value;
+}
+
+static void same_step(double loss, double want, const double *packed, const double *plain,
+                      size_t n) {
+    if (!(fabs(loss - want) <= (wide ? 1e-12 : 1e-6) * want))
+        fail_msg("loss %.12g, expected %.12g", loss, want);
+    for (size_t i = 0; i < n; i++)
+        assert_true(fabs(packed[i] - plain[i]) <= (wide ? 1e-12 : 1e-5));
+}
+
 /* relu(X w) of several chunks and its gradient of w; plain: the decoded rows, or NULL. Returns the
  * loss. */
 static double one_step(const flip_real *plain, double *gradient, size_t *peak) {
@@ -199,12 +219,7 @@ static double one_step(const flip_real *plain, double *gradient, size_t *peak) {
     assert_int_equal(flip_tape_is_packed(tape, x), !plain);
     flip_act act = {.relu = true, .dropout = 0.25};
     flip_var y = flip_linear(tape, x, w, FLIP_PARAM_NONE, act);
-    flip_labels labels = {.label = classes};
-    flip_var loss = flip_cross_entropy(tape, y, &labels);
-    CHECK_OK(flip_tape_status(tape));
-    double value = flip_tape_scalar(tape, loss);
-    CHECK_OK(flip_tape_backward(tape, loss));
-    memcpy(gradient, flip_params_gradients(params), DIM * OUT * sizeof *gradient);
+    double value = differentiate(tape, params, y, classes, gradient, DIM * OUT);
     *peak = flip_tape_peak(tape);
     /* whoever does not decode refuses */
     flip_tape_reset(tape, true, 0);
@@ -231,9 +246,7 @@ static void chunks(void **state) {
         table[i] = bit_value(i / DIM, i % DIM);
     double loss = one_step(NULL, packed, &peak), want = one_step(table, plain, &other);
     flip_free(table);
-    assert_true(fabs(loss - want) <= (wide ? 1e-12 : 1e-6) * want);
-    for (int i = 0; i < DIM * OUT; i++)
-        assert_true(fabs(packed[i] - plain[i]) <= (wide ? 1e-12 : 1e-5));
+    same_step(loss, want, packed, plain, DIM * OUT);
     assert_true(peak < (size_t)ROWS * DIM * sizeof(flip_real) / 16);
 }
 
@@ -292,12 +305,7 @@ static double pq_step(bool packed, double *gradients, size_t n) {
                       : flip_tape_input(tape, PQ_ROWS, 1, PQ_DIM, plain[k], false);
     }
     flip_var y = flip_linear2(tape, x[0], w1, x[1], w2, b, (flip_act){.relu = true});
-    flip_labels labels = {.label = classes};
-    flip_var loss = flip_cross_entropy(tape, y, &labels);
-    CHECK_OK(flip_tape_status(tape));
-    double value = flip_tape_scalar(tape, loss);
-    CHECK_OK(flip_tape_backward(tape, loss));
-    memcpy(gradients, flip_params_gradients(params), n * sizeof *gradients);
+    double value = differentiate(tape, params, y, classes, gradients, n);
     flip_tape_destroy(&tape);
     flip_params_destroy(&params);
     return value;
@@ -316,10 +324,7 @@ static void in_codebook_space(void **state) {
     for (int i = 0; i < PQ_ROWS * PQ_BLOCKS; i++)
         pq_codes[i] = (uint8_t)((pq_draw(4, i) + 1) / 2 * PQ_LENGTH);
     double loss = pq_step(true, packed, N), want = pq_step(false, plain, N);
-    if (!(fabs(loss - want) <= (wide ? 1e-12 : 1e-6) * want))
-        fail_msg("loss %.12g, expected %.12g", loss, want);
-    for (int i = 0; i < N; i++)
-        assert_true(fabs(packed[i] - plain[i]) <= (wide ? 1e-12 : 1e-5));
+    same_step(loss, want, packed, plain, N);
 }
 
 /* ---- two levels --------------------------------------------------------------------------------
@@ -476,12 +481,7 @@ static double run_step(const flip_packing *p, const uint8_t *of, int32_t n_codes
     flip_var x = packed ? flip_tape_packed_input(tape, RUN_ROWS, &rows)
                         : flip_tape_input(tape, RUN_ROWS, RUN_STEPS, p->dim, plain, false);
     flip_var y = flip_linear2(tape, x, w1, x, w2, b, (flip_act){.relu = true});
-    flip_labels labels = {.label = classes};
-    flip_var loss = flip_cross_entropy(tape, y, &labels);
-    CHECK_OK(flip_tape_status(tape));
-    double value = flip_tape_scalar(tape, loss);
-    CHECK_OK(flip_tape_backward(tape, loss));
-    memcpy(gradients, flip_params_gradients(params), n * sizeof *gradients);
+    double value = differentiate(tape, params, y, classes, gradients, n);
     /* runs that do not cover the steps are refused */
     flip_tape_reset(tape, true, 0);
     run[rows.n_runs]--;
@@ -504,10 +504,7 @@ static void in_runs(void **state) {
         size_t n = (size_t)(2 * p->dim + 1) * RUN_OUT;
         double loss = run_step(p, of, n_codes, true, packed, n);
         double want = run_step(p, of, n_codes, false, plain, n);
-        if (!(fabs(loss - want) <= (wide ? 1e-12 : 1e-6) * want))
-            fail_msg("loss %.12g, expected %.12g", loss, want);
-        for (size_t i = 0; i < n; i++)
-            assert_true(fabs(packed[i] - plain[i]) <= (wide ? 1e-12 : 1e-5));
+        same_step(loss, want, packed, plain, n);
     }
 }
 

@@ -44,7 +44,7 @@ typedef struct sent {
 typedef struct sums {
     int32_t *events; /* [n_own] into own nodes */
     int64_t *s;      /* [n_own] */
-    int64_t *to;     /* [size + 1] of other ranks' nodes, by owner; then where the next goes */
+    int64_t *to;     /* [2 size + 1] what is sent to each rank, and where its next one goes */
     sent *sent;
 } sums;
 

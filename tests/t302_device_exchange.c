@@ -242,7 +242,7 @@ static void pass_states(flip_layout *l, bool forward, bool on_device, flip_real 
     CHECK_OK(flip_layout_state_end(l));
 }
 
-static void check_states(flip_layout *a, flip_layout *b, bool forward) {
+static void check_states(flip_layout *a, flip_layout *b, int32_t forward) {
     const size_t n = (size_t)a->n_rows * DIM;
     array own = draw(1000 + (uint64_t)rank, n), came = draw(1100, n);
     pass_states(a, forward, false, came.here, own.here);
@@ -254,29 +254,25 @@ static void check_states(flip_layout *a, flip_layout *b, bool forward) {
     drop(&came);
 }
 
+/* Of both blocks, or both ways; the layouts differ in who moves their values. */
+static void check_layouts(int n_time, flip_temporal_exchange exchange,
+                          void (*check)(flip_layout *, flip_layout *, int32_t)) {
+    flip_layout *a = make_layout(host, n_time, exchange),
+                *b = make_layout(device, n_time, exchange);
+    CHECK(flip_comm_direct(b->time) && !flip_comm_direct(a->time), "attached");
+    for (int32_t i = 0; i < 2; i++)
+        check(a, b, i);
+    flip_layout_destroy(&a);
+    flip_layout_destroy(&b);
+}
+
 static void test_layouts(void **state) {
     (void)state;
     for (int n_time = 2; n_time <= size; n_time++) {
         if (size % n_time != 0) continue;
-        flip_layout *a = make_layout(host, n_time, FLIP_EXCHANGE_REDISTRIBUTE),
-                    *b = make_layout(device, n_time, FLIP_EXCHANGE_REDISTRIBUTE);
-        CHECK(flip_comm_direct(b->time) && !flip_comm_direct(a->time), "attached");
-        for (int32_t k = 0; k < BLOCKS; k++)
-            check_redistribution(a, b, k);
-        flip_layout_destroy(&a);
-        flip_layout_destroy(&b);
-        a = make_layout(host, n_time, FLIP_EXCHANGE_WINDOW);
-        b = make_layout(device, n_time, FLIP_EXCHANGE_WINDOW);
-        for (int32_t k = 0; k < BLOCKS; k++)
-            check_window(a, b, k);
-        flip_layout_destroy(&a);
-        flip_layout_destroy(&b);
-        a = make_layout(host, n_time, FLIP_EXCHANGE_WAVEFRONT);
-        b = make_layout(device, n_time, FLIP_EXCHANGE_WAVEFRONT);
-        for (int forward = 0; forward < 2; forward++)
-            check_states(a, b, forward);
-        flip_layout_destroy(&a);
-        flip_layout_destroy(&b);
+        check_layouts(n_time, FLIP_EXCHANGE_REDISTRIBUTE, check_redistribution);
+        check_layouts(n_time, FLIP_EXCHANGE_WINDOW, check_window);
+        check_layouts(n_time, FLIP_EXCHANGE_WAVEFRONT, check_states);
     }
 }
 

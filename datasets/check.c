@@ -515,13 +515,6 @@ static flip_status check_codes(check *c) {
                          c->path);
     FLIP_TRY_GOTO(flip_container_codec(&codec, c->reader));
     FLIP_TRY_GOTO(flip_container_refinement(&refinement, c->reader, codec));
-    if (refinement && has(c, "features/node")) {
-        status = FLIP_FAIL(FLIP_ERROR_INPUT,
-                           "'%s' has packed rows that change and a second level; expected one of "
-                           "the two; compress it again",
-                           c->path);
-        goto done;
-    }
     if (has(c, "features/node")) {
         FLIP_TRY_GOTO(check_changes(c, "features/node", "features/step", "features/codes"));
         FLIP_TRY_GOTO(check_begin(c));

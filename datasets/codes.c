@@ -65,11 +65,18 @@ flip_status flip_container_refinement(flip_codec **refinement, const flip_reader
                                       const flip_codec *coarse) {
     FLIP_TRY(open_level(refinement, reader, &refinement_level));
     if (!*refinement) return FLIP_OK;
-    flip_status status =
-        coarse ? flip_codec_check_refinement(coarse, *refinement)
-               : FLIP_FAIL(FLIP_ERROR_INPUT,
+    flip_status status;
+    if (!coarse)
+        status = FLIP_FAIL(FLIP_ERROR_INPUT,
                            "'%s' has features/refinement but not features/codes; compress it again",
                            flip_reader_path(reader));
+    else if (flip_reader_has(reader, "features/node"))
+        status = FLIP_FAIL(FLIP_ERROR_INPUT,
+                           "'%s' has packed rows that change and a second level; expected one of "
+                           "the two; compress it again",
+                           flip_reader_path(reader));
+    else
+        status = flip_codec_check_refinement(coarse, *refinement);
     if (status != FLIP_OK) flip_codec_destroy(refinement);
     return status;
 }

@@ -53,7 +53,7 @@ typedef struct flip_compress_params {
 
 /* A codec that was learned and measured on the rows held out. */
 typedef struct flip_compress_trial {
-    char codec[48], why[96]; /* why: refused, or chosen, or passed over */
+    char codec[FLIP_CODEC_NAME], why[96]; /* why: refused, or chosen, or passed over */
     size_t row_bytes, table_bytes;
     double ratio; /* native bytes / stored bytes */
     double error; /* squared error / squared distance from the mean; NaN = not measured */
@@ -62,6 +62,8 @@ typedef struct flip_compress_trial {
 } flip_compress_trial;
 enum { FLIP_COMPRESS_TRIALS = 32, FLIP_COMPRESS_AXES = 8 };
 
+/* A row that changes takes the bytes of its node (int64) and step (int32) beside its codes. */
+enum { FLIP_COMPRESS_BESIDE = 12 };
 /* A step of features that change. */
 typedef struct flip_compress_drift {
     int64_t given, stored; /* rows of the file before; of those, with other codes than the node had
@@ -89,9 +91,11 @@ typedef struct flip_compressed {
     flip_compress_drift *drift; /* [n_steps], owned */
 } flip_compressed;
 void flip_compressed_finish(flip_compressed *compressed);
-/* The first step behind those learned from whose error is above limit times learned_error, of the
- * steps that have FLIP_DRIFT_LEAST rows or more; -1 = none. */
+/* Is a step's error above limit times learned_error? Of those behind the ones learned from that
+ * have FLIP_DRIFT_LEAST rows or more. */
 enum { FLIP_DRIFT_LEAST = 8 };
+bool flip_compressed_above(const flip_compressed *compressed, int32_t step, double limit);
+/* The first of these; -1 = none. */
 int32_t flip_compressed_drifted(const flip_compressed *compressed, double limit);
 
 /* Collective. Writes `graph` with packed features to path. Refuses graphs without features,

@@ -163,7 +163,8 @@ flip_status flip_container_copy_dataset(flip_writer *writer, const flip_reader *
 /* Local. The codec of features/codes, the caller's; NULL where the file has none. Refuses tables
  * that do not fit, by name, and codes of another width. */
 flip_status flip_container_codec(flip_codec **codec, const flip_reader *reader);
-/* The same of features/refinement, which adds to what `coarse` decodes to. */
+/* The same of features/refinement, which adds to what `coarse` decodes to; refused beside rows that
+ * change. */
 flip_status flip_container_refinement(flip_codec **refinement, const flip_reader *reader,
                                       const flip_codec *coarse);
 

@@ -183,8 +183,7 @@ static double beside_learned(const flip_compressed *r, double error) {
 
 static void print_step(const command *c, const flip_compressed *r, int32_t t) {
     const flip_compress_drift *d = &r->drift[t];
-    const int32_t end = r->learned_first + r->learned_steps;
-    bool learned = t >= r->learned_first && t < end;
+    bool learned = t >= r->learned_first && t < r->learned_first + r->learned_steps;
     printf("%6d %12s %12s", t, flip_grouped(d->given).s, flip_grouped(d->stored).s);
     if (d->given == 0)
         printf("          -        -");
@@ -194,8 +193,8 @@ static void print_step(const command *c, const flip_compressed *r, int32_t t) {
         printf("          -");
     else if (c->params.retrain > 0)
         printf(" %10.3g", d->retrained);
-    bool above = d->given >= FLIP_DRIFT_LEAST && d->error > c->limit * r->learned_error;
-    printf("%s\n", learned ? "  learned from" : t >= end && above ? "  above the limit" : "");
+    bool above = flip_compressed_above(r, t, c->limit);
+    printf("%s\n", learned ? "  learned from" : above ? "  above the limit" : "");
 }
 
 /* Long timelines are thinned out evenly; the first step above the limit is always there. */
@@ -238,8 +237,8 @@ static void tell(const command *c, const flip_compressed *r) {
            r->row_normalised ? ", rows divided by their sums before" : "");
     printf("stored     %s = %s rows x %zu + tables %s%s; 1/%.2f of the native %s (%s)\n",
            flip_byte_words((double)r->stored_bytes).s, flip_grouped(r->stored_rows).s,
-           t->row_bytes + (r->n_steps > 0 ? 12 : 0), flip_byte_words((double)t->table_bytes).s,
-           r->refinement > 0 ? " + refinement" : "",
+           t->row_bytes + (r->n_steps > 0 ? FLIP_COMPRESS_BESIDE : 0),
+           flip_byte_words((double)t->table_bytes).s, r->refinement > 0 ? " + refinement" : "",
            (double)r->native_bytes / (double)r->stored_bytes,
            flip_byte_words((double)r->native_bytes).s,
            r->csr_bytes < r->dense_bytes ? "CSR" : "float32");

@@ -59,11 +59,6 @@ static flip_status read_codes_head(flip_graph *g) {
     FLIP_TRY(flip_narrow(&g->info.code_bytes, (int64_t)flip_codec_stride(g->codec),
                          "bytes of a packed row"));
     if (!g->refinement_codec) return FLIP_OK;
-    if (g->info.features_change)
-        return FLIP_FAIL(FLIP_ERROR_INPUT,
-                         "'%s' has packed rows that change and a second level; expected one of the "
-                         "two; compress it again",
-                         flip_reader_path(g->reader));
     FLIP_TRY(expect_rows(g->reader, "features/refinement", g->info.n_nodes));
     return flip_narrow(&g->info.refinement_bytes, (int64_t)flip_codec_stride(g->refinement_codec),
                        "bytes of a packed row");
@@ -323,17 +318,13 @@ void flip_graph_close(flip_graph **graph) {
     flip_graph *g = *graph;
     if (!g) return;
     flip_graph_release_events(g);
+    flip_graph_release_features(g);
     flip_reader_close(&g->reader);
     flip_free(g->rank_first);
     flip_free(g->part_first);
     flip_free(g->file_row);
     flip_free(g->original);
-    flip_free(g->features);
-    flip_free(g->codes);
-    flip_free(g->code_first);
-    flip_free(g->code_step);
     flip_codec_destroy(&g->codec);
-    flip_free(g->refinement);
     flip_codec_destroy(&g->refinement_codec);
     flip_free(g->labels);
     flip_free(g->targets);

@@ -48,32 +48,27 @@ static void take_figures(flip_compressed *out, const flip_feature_rows *r) {
     out->native_bytes = out->csr_bytes < out->dense_bytes ? out->csr_bytes : out->dense_bytes;
 }
 
-/* What rows are packed with: the codec, and that of the second level or NULL. */
-typedef struct levels {
-    flip_codec *coarse, *refinement;
-    double variance; /* of a row of those learned from */
-} levels;
-
-static void finish_levels(levels *l) {
+void flip_levels_finish(flip_levels *l) {
     flip_codec_destroy(&l->coarse);
     flip_codec_destroy(&l->refinement);
 }
 
 flip_status flip_compress_learn(flip_compressed *out, const flip_feature_rows *r,
                                 const flip_compress_params *p, float **sample, int64_t n,
-                                flip_codec **codec, flip_codec **refinement, double *variance) {
+                                flip_levels *l) {
     flip_trials t = {.rows = r, .params = p, .out = out};
     FLIP_TRY(hold_out(&t, sample, n));
     out->learned = t.n;
     out->held = t.n_held;
-    FLIP_TRY(flip_trials_run(&t, codec, refinement));
-    *variance = t.spread / (double)t.n_held;
+    FLIP_TRY(flip_trials_run(&t, &l->coarse, &l->refinement));
+    l->variance = t.spread / (double)t.n_held;
     return FLIP_OK;
 }
 
 /* On rank 0: the codecs. */
 static flip_status choose(flip_compressed *out, const flip_feature_rows *r,
-                          const flip_compress_params *p, float **sample, int64_t n, levels *l) {
+                          const flip_compress_params *p, float **sample, int64_t n,
+                          flip_levels *l) {
     if (n < 1 && r->n_steps > 0)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "'%s' has no rows of features at steps %d to %d: nothing to learn from; "
@@ -83,7 +78,7 @@ static flip_status choose(flip_compressed *out, const flip_feature_rows *r,
     if (n < 1)
         return FLIP_FAIL(FLIP_ERROR_INPUT, "'%s' has no nodes: nothing to pack",
                          flip_reader_path(r->reader));
-    return flip_compress_learn(out, r, p, sample, n, &l->coarse, &l->refinement, &l->variance);
+    return flip_compress_learn(out, r, p, sample, n, l);
 }
 
 /* Rank 0's codec on every rank, from the same bytes; with its rotation, which encoding needs. */
@@ -106,23 +101,18 @@ done:
 }
 
 static flip_status agree_on_codecs(flip_compressed *out, const flip_feature_rows *r,
-                                   const flip_compress_params *p, levels *l) {
+                                   const flip_compress_params *p, flip_levels *l) {
     flip_status status;
     float *sample = NULL;
     int64_t n = 0;
-    flip_step_rows some;
-    flip_row_source source;
-    status = flip_step_rows_list(&some, &source, r, out->learned_first,
-                                 out->learned_first + out->learned_steps);
-    FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
-    FLIP_TRY_GOTO(flip_rows_draw(&sample, &n, r->comm, &source, p->sample, p->seed));
+    FLIP_TRY_GOTO(flip_feature_rows_draw(&sample, &n, r, out->learned_first,
+                                         out->learned_first + out->learned_steps, p));
     status = flip_comm_rank(r->comm) == 0 ? choose(out, r, p, &sample, n, l) : FLIP_OK;
     FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
     FLIP_TRY_GOTO(flip_comm_broadcast(r->comm, &l->variance, sizeof l->variance, 0));
     FLIP_TRY_GOTO(spread_codec(r->comm, &l->coarse));
     status = spread_codec(r->comm, &l->refinement);
 done:
-    flip_step_rows_finish(&some);
     flip_free(sample);
     return status;
 }
@@ -157,18 +147,19 @@ typedef struct window {
     int64_t *key;
 } window;
 
-static flip_status make_window(window *w, int64_t most, int32_t dim, const levels *l) {
+static flip_status make_window(window *w, int64_t most, int32_t dim, const flip_levels *l,
+                               bool refined) {
     size_t n = (size_t)most, columns = (size_t)flip_codec_packing(l->coarse)->dim;
     FLIP_TRY(flip_alloc(&w->key, n, sizeof *w->key, "original ids"));
     FLIP_TRY(flip_alloc(&w->rows, n * (size_t)dim, sizeof *w->rows, "rows"));
     FLIP_TRY(flip_alloc(&w->codes, n, flip_codec_stride(l->coarse), "codes"));
-    if (!l->refinement) return FLIP_OK;
+    if (!refined) return FLIP_OK;
     FLIP_TRY(flip_alloc(&w->left, n * columns, sizeof *w->left, "residuals"));
     return flip_alloc(&w->refined, n, flip_codec_stride(l->refinement), "codes");
 }
 
 static flip_status encode(window *w, const flip_feature_rows *r, int64_t first, int64_t n,
-                          const levels *l, bool refined) {
+                          const flip_levels *l, bool refined) {
     FLIP_TRY(flip_feature_rows_read(r, first, n, w->rows));
     FLIP_TRY(flip_feature_rows_keys(r, first, n, w->key));
     FLIP_TRY(flip_codec_encode(l->coarse, n, w->rows, w->key, w->codes));
@@ -180,14 +171,14 @@ static flip_status encode(window *w, const flip_feature_rows *r, int64_t first, 
 /* Codes of the first level or of the second: one dataset after the other, for the file's bytes to
  * be the same. In each round rank r has the r-th run of `most` rows, so that rows are written in
  * order for any number of ranks. */
-static flip_status write_codes(copier *c, const flip_feature_rows *r, const levels *l, bool refined,
-                               const flip_compress_params *p) {
+static flip_status write_codes(copier *c, const flip_feature_rows *r, const flip_levels *l,
+                               bool refined, const flip_compress_params *p) {
     int rank = flip_comm_rank(c->comm), size = flip_comm_size(c->comm);
     const char *name = refined ? "features/refinement" : "features/codes";
     int64_t stride = (int64_t)flip_codec_stride(refined ? l->refinement : l->coarse);
     int64_t most = WINDOW_BYTES / ((int64_t)r->dim * (int64_t)sizeof(float)) + 1;
     window w = {0};
-    flip_status status = make_window(&w, most, r->dim, l);
+    flip_status status = make_window(&w, most, r->dim, l, refined);
     FLIP_TRY_GOTO(flip_comm_agree(c->comm, status));
     for (int64_t round = 0; round < r->n_nodes; round += most * size) {
         int64_t first = round + most * rank, n = r->n_nodes - first;
@@ -220,7 +211,7 @@ static flip_status write_tables(copier *c, const flip_codec *codec, const char *
 }
 
 /* The codecs as they are kept, and what was done to the features. */
-static flip_status write_codecs(copier *c, const flip_compressed *out, levels *l,
+static flip_status write_codecs(copier *c, const flip_compressed *out, flip_levels *l,
                                 const flip_compress_params *p) {
     bool mine = flip_comm_rank(c->comm) == 0;
     if (!p->keep_rotation) flip_codec_drop_rotation(l->coarse);
@@ -244,8 +235,8 @@ static flip_status write_codecs(copier *c, const flip_compressed *out, levels *l
                                      mine ? out->trial[out->chosen].error : 0);
 }
 
-static flip_status write_all(copier *c, flip_compressed *out, const flip_feature_rows *r, levels *l,
-                             const char *path, const flip_compress_params *p) {
+static flip_status write_all(copier *c, flip_compressed *out, const flip_feature_rows *r,
+                             flip_levels *l, const char *path, const flip_compress_params *p) {
     FLIP_TRY(flip_writer_create(&c->writer, c->comm, path, "graph"));
     FLIP_TRY(copy_rest(c));
     FLIP_TRY(r->n_steps > 0 ? flip_compress_changes(out, c->writer, r, l->coarse, l->variance, p)
@@ -317,7 +308,7 @@ flip_status flip_compress(flip_compressed *out, flip_comm *comm, const flip_read
                           const char *path, const flip_compress_params *params) {
     flip_status status;
     flip_feature_rows rows = {0};
-    levels l = {0};
+    flip_levels l = {0};
     copier c = {.comm = comm, .reader = graph};
     *out = (flip_compressed){0};
     FLIP_TRY_GOTO(flip_comm_agree(comm, check_params(params)));
@@ -334,7 +325,7 @@ flip_status flip_compress(flip_compressed *out, flip_comm *comm, const flip_read
     if (l.refinement) out->stored_bytes += stored_bytes(out, &rows, l.refinement);
 done:
     flip_writer_destroy(&c.writer);
-    finish_levels(&l);
+    flip_levels_finish(&l);
     flip_feature_rows_finish(&rows);
     return status;
 }

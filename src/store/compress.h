@@ -39,15 +39,10 @@ flip_status flip_feature_rows_read(const flip_feature_rows *rows, int64_t first,
 flip_status flip_feature_rows_keys(const flip_feature_rows *rows, int64_t first, int64_t count,
                                    int64_t *key);
 
-/* A rank's rows of some steps, or all where features are constant. */
-typedef struct flip_step_rows {
-    const flip_feature_rows *rows;
-    int64_t n, *key, *at; /* [n] own rows; owned, NULL = all */
-} flip_step_rows;
-/* Rows of steps first … end-1, and how they are drawn from (borrows `some`). Local. */
-flip_status flip_step_rows_list(flip_step_rows *some, flip_row_source *source,
-                                const flip_feature_rows *rows, int32_t first, int32_t end);
-void flip_step_rows_finish(flip_step_rows *some);
+/* Collective: a sample of the rows of steps first … end-1, or of all where features are constant;
+ * sample, n: see flip_rows_draw. */
+flip_status flip_feature_rows_draw(float **sample, int64_t *n, const flip_feature_rows *rows,
+                                   int32_t first, int32_t end, const flip_compress_params *params);
 
 /* Rows that have neighbours, and the means of those. */
 typedef struct flip_neighbour_rows {
@@ -72,11 +67,8 @@ typedef struct flip_trials {
     flip_neighbour_rows near;
     double strength; /* of the last near:B: the largest correlation along edges */
 } flip_trials;
-/* Numbers of rows, for keys of dither: *key [n], the caller's. Local. */
-flip_status flip_trial_keys(int64_t n, int64_t **key);
 /* What the codec leaves of rows x [n, dim], in its columns: *left, the caller's. Local. */
-flip_status flip_trial_residual(float **left, const flip_codec *codec, int64_t n, const float *x,
-                                const int64_t *key);
+flip_status flip_trial_residual(float **left, const flip_codec *codec, int64_t n, const float *x);
 /* Squared error on the rows held out over their spread; refinement NULL = one level. Local. */
 flip_status flip_trial_measure(double *error, const flip_trials *trials, const flip_codec *codec,
                                const flip_codec *refinement);
@@ -85,11 +77,18 @@ flip_status flip_trial_spread(flip_trials *trials);
 /* The codec to use, the caller's: the one asked for, or the best within the budget; *refinement:
  * the one of its second level, NULL = there is one level. */
 flip_status flip_trials_run(flip_trials *trials, flip_codec **codec, flip_codec **refinement);
-/* Rank 0: the same from a sample [n, dim], of which an eighth is held out; variance: of a row held
- * out. The sample is put into another order. */
+
+/* What rows are packed with. */
+typedef struct flip_levels {
+    flip_codec *coarse, *refinement; /* owned; refinement NULL = there is one level */
+    double variance;                 /* of a row of those held out */
+} flip_levels;
+void flip_levels_finish(flip_levels *levels);
+/* Rank 0: the codecs to use from a sample [n, dim], of which an eighth is held out. The sample is
+ * put into another order. */
 flip_status flip_compress_learn(flip_compressed *out, const flip_feature_rows *rows,
                                 const flip_compress_params *params, float **sample, int64_t n,
-                                flip_codec **codec, flip_codec **refinement, double *variance);
+                                flip_levels *levels);
 
 /* compress_steps.c: rows that change, encoded, those that differ written; out's drift. variance: of
  * a row of the steps learned from. Collective. */

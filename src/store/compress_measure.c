@@ -3,47 +3,53 @@
 
 #include <math.h>
 
-flip_status flip_trial_keys(int64_t n, int64_t **key) {
+/* Numbers of rows, which serve as keys for dither. */
+static flip_status number_rows(int64_t n, int64_t **key) {
     FLIP_TRY(flip_alloc(key, (size_t)n, sizeof **key, "keys"));
     for (int64_t i = 0; i < n; i++)
         (*key)[i] = i;
     return FLIP_OK;
 }
 
-flip_status flip_trial_residual(float **left, const flip_codec *codec, int64_t n, const float *x,
-                                const int64_t *key) {
-    uint8_t *codes;
+flip_status flip_trial_residual(float **left, const flip_codec *codec, int64_t n, const float *x) {
+    flip_status status;
     size_t dim = (size_t)flip_codec_packing(codec)->dim;
+    uint8_t *codes = NULL;
+    int64_t *key = NULL;
     *left = NULL;
-    FLIP_TRY(flip_alloc(&codes, (size_t)n, flip_codec_stride(codec), "codes"));
-    flip_status status = flip_alloc(left, (size_t)n * dim, sizeof **left, "residuals");
-    if (status == FLIP_OK) status = flip_codec_encode(codec, n, x, key, codes);
-    if (status == FLIP_OK) status = flip_codec_residual(codec, n, x, key, codes, *left);
+    FLIP_TRY_GOTO(number_rows(n, &key));
+    FLIP_TRY_GOTO(flip_alloc(&codes, (size_t)n, flip_codec_stride(codec), "codes"));
+    FLIP_TRY_GOTO(flip_alloc(left, (size_t)n * dim, sizeof **left, "residuals"));
+    FLIP_TRY_GOTO(flip_codec_encode(codec, n, x, key, codes));
+    status = flip_codec_residual(codec, n, x, key, codes, *left);
+done:
+    flip_free(key);
     flip_free(codes);
     return status;
 }
 
-/* decoded [n_held, dim] += what the refinement keeps of what the codec leaves. */
+/* decoded [n_held, dim] += what the refinement keeps of what the codec's codes leave. */
 static flip_status add_refinement(const flip_trials *t, const flip_codec *codec,
                                   const flip_codec *refinement, const int64_t *key,
-                                  float *decoded) {
+                                  const uint8_t *codes, float *decoded) {
     flip_status status;
     int64_t n = t->n_held, dim = flip_codec_packing(codec)->dim;
-    uint8_t *codes = NULL;
+    uint8_t *fine = NULL;
     float *left = NULL;
-    FLIP_TRY_GOTO(flip_alloc(&codes, (size_t)n, flip_codec_stride(refinement), "codes"));
-    FLIP_TRY_GOTO(flip_trial_residual(&left, codec, n, t->held, key));
-    FLIP_TRY_GOTO(flip_codec_encode(refinement, n, left, key, codes));
-    FLIP_TRY_GOTO(flip_codec_decode(refinement, n, codes, key, left));
+    FLIP_TRY_GOTO(flip_alloc(&fine, (size_t)n, flip_codec_stride(refinement), "codes"));
+    FLIP_TRY_GOTO(flip_alloc(&left, (size_t)(n * dim), sizeof *left, "residuals"));
+    FLIP_TRY_GOTO(flip_codec_residual(codec, n, t->held, key, codes, left));
+    FLIP_TRY_GOTO(flip_codec_encode(refinement, n, left, key, fine));
+    FLIP_TRY_GOTO(flip_codec_decode(refinement, n, fine, key, left));
     for (int64_t i = 0; i < n * dim; i++)
         decoded[i] += left[i];
 done:
-    flip_free(codes);
+    flip_free(fine);
     flip_free(left);
     return status;
 }
 
-/* Codes and back, in the original columns; numbers of rows serve as keys for dither. */
+/* Codes and back, in the original columns. */
 static flip_status there_and_back(const flip_trials *t, const flip_codec *codec,
                                   const flip_codec *refinement, float *back) {
     flip_status status;
@@ -53,10 +59,10 @@ static flip_status there_and_back(const flip_trials *t, const flip_codec *codec,
     int64_t *key = NULL;
     FLIP_TRY_GOTO(flip_alloc(&codes, n, flip_codec_stride(codec), "codes"));
     FLIP_TRY_GOTO(flip_alloc(&decoded, n * dim, sizeof *decoded, "decoded rows"));
-    FLIP_TRY_GOTO(flip_trial_keys(t->n_held, &key));
+    FLIP_TRY_GOTO(number_rows(t->n_held, &key));
     FLIP_TRY_GOTO(flip_codec_encode(codec, t->n_held, t->held, key, codes));
     FLIP_TRY_GOTO(flip_codec_decode(codec, t->n_held, codes, key, decoded));
-    if (refinement) FLIP_TRY_GOTO(add_refinement(t, codec, refinement, key, decoded));
+    if (refinement) FLIP_TRY_GOTO(add_refinement(t, codec, refinement, key, codes, decoded));
     FLIP_TRY_GOTO(flip_codec_restore(codec, t->n_held, decoded, back));
 done:
     flip_free(codes);

@@ -94,7 +94,7 @@ static flip_status find_changes(flip_feature_rows *r) {
     FLIP_TRY(flip_narrow(&r->n_steps, steps, "the number of steps"));
     FLIP_TRY(flip_reader_shape(f, "features/node", dims, NULL));
     r->n_rows = dims[0];
-    r->beside = sizeof(int64_t) + sizeof(int32_t);
+    r->beside = FLIP_COMPRESS_BESIDE;
     FLIP_TRY(flip_reader_shape(f, "features/step", dims, NULL));
     if (r->sparse || dims[0] != r->n_rows || r->n_steps < 1)
         return refuse(f, "has features of another shape than their steps; flipbook check tells "
@@ -195,14 +195,20 @@ static flip_status read_keys(flip_feature_rows *r) {
 /* ---- rows of some steps ---------------------------------------------------------------------
  */
 
+/* A rank's rows of some steps, or all where features are constant. */
+typedef struct step_rows {
+    const flip_feature_rows *rows;
+    int64_t n, *key, *at; /* [n] own rows; owned, NULL = all */
+} step_rows;
+
 static flip_status all_rows(void *data, int64_t first, int64_t count, float *out) {
-    const flip_step_rows *some = data;
+    const step_rows *some = data;
     return flip_feature_rows_read(some->rows, some->rows->first + first, count, out);
 }
 
 /* Those of the steps out of windows of all: one by one each would take a chunk of the file. */
 static flip_status listed_rows(void *data, int64_t first, int64_t count, float *out) {
-    const flip_step_rows *some = data;
+    const step_rows *some = data;
     const flip_feature_rows *r = some->rows;
     const int64_t *at = some->at + first, dim = r->dim;
     int64_t most = WINDOW_BYTES / (dim * (int64_t)sizeof(float)) + 1;
@@ -220,13 +226,10 @@ static flip_status listed_rows(void *data, int64_t first, int64_t count, float *
     return status;
 }
 
-flip_status flip_step_rows_list(flip_step_rows *some, flip_row_source *source,
-                                const flip_feature_rows *r, int32_t first, int32_t end) {
+/* Those of steps first … end-1. */
+static flip_status list_rows(step_rows *some, int32_t first, int32_t end) {
+    const flip_feature_rows *r = some->rows;
     int64_t n = r->last - r->first;
-    *some = (flip_step_rows){.rows = r};
-    *source =
-        (flip_row_source){.n = n, .dim = r->dim, .key = r->key, .rows = all_rows, .data = some};
-    if (r->n_steps == 0) return FLIP_OK;
     for (int64_t i = 0; i < n; i++)
         some->n += r->step[i] >= first && r->step[i] < end;
     FLIP_TRY(flip_alloc(&some->key, (size_t)some->n, sizeof *some->key, "rows of steps"));
@@ -237,16 +240,26 @@ flip_status flip_step_rows_list(flip_step_rows *some, flip_row_source *source,
         some->key[some->n] = r->key[i];
         some->at[some->n++] = i;
     }
-    source->n = some->n;
-    source->key = some->key;
-    source->rows = listed_rows;
     return FLIP_OK;
 }
 
-void flip_step_rows_finish(flip_step_rows *some) {
-    flip_free(some->key);
-    flip_free(some->at);
-    *some = (flip_step_rows){0};
+flip_status flip_feature_rows_draw(float **sample, int64_t *n, const flip_feature_rows *r,
+                                   int32_t first, int32_t end, const flip_compress_params *p) {
+    flip_status status;
+    step_rows some = {.rows = r};
+    flip_row_source source = {
+        .n = r->last - r->first, .dim = r->dim, .key = r->key, .rows = all_rows, .data = &some};
+    if (r->n_steps > 0) {
+        FLIP_TRY_GOTO(flip_comm_agree(r->comm, list_rows(&some, first, end)));
+        source.n = some.n;
+        source.key = some.key;
+        source.rows = listed_rows;
+    }
+    status = flip_rows_draw(sample, n, r->comm, &source, p->sample, p->seed);
+done:
+    flip_free(some.key);
+    flip_free(some.at);
+    return status;
 }
 
 /* Adds x to ascending values; *n = 256 once there are more than 255. */

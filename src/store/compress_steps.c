@@ -147,11 +147,11 @@ static flip_status measure(window *w, const flip_feature_rows *r, const flip_cod
     FLIP_TRY(flip_codec_restore(codec, w->n, decoded, w->back));
     for (int64_t i = 0; i < w->n; i++) {
         double sum = 0;
+        if (w->made[i]) continue;
         for (int64_t k = i * r->dim; k < (i + 1) * r->dim; k++) {
             double apart = (double)w->back[k] - (double)w->rows[k];
             sum += apart * apart;
         }
-        if (w->made[i]) continue;
         s->error[w->step[i]] += sum;
         s->given[w->step[i]]++;
     }
@@ -204,17 +204,16 @@ static flip_status write_window(flip_writer *writer, const window *w, int64_t ke
 
 /* ---- all windows ---- */
 
-static flip_status sums_alloc(sums *s, size_t n, size_t times) {
-    FLIP_TRY(flip_alloc_zero(&s->error, 3 * n * times, sizeof *s->error, "sums of steps"));
+static flip_status sums_alloc(sums *s, size_t n) {
+    FLIP_TRY(flip_alloc_zero(&s->error, 3 * n, sizeof *s->error, "sums of steps"));
     s->given = s->error + n;
     s->stored = s->given + n;
     return FLIP_OK;
 }
 
-/* A round's windows, one a rank, in their order. */
+/* A round's windows, one a rank, in their order; of_ranks [ranks, 3, n] is room. */
 static flip_status add_round(sums *all, const sums *mine, double *of_ranks, size_t n,
                              flip_comm *comm) {
-    memcpy(of_ranks, mine->error, 3 * n * sizeof *of_ranks);
     FLIP_TRY(flip_comm_gather_all(comm, of_ranks, mine->error, 3 * n * sizeof *of_ranks));
     for (size_t i = 0; i < 3 * n * (size_t)flip_comm_size(comm); i++)
         all->error[i % (3 * n)] += of_ranks[i];
@@ -224,12 +223,14 @@ static flip_status add_round(sums *all, const sums *mine, double *of_ranks, size
 static flip_status encode_all(sums *all, flip_writer *writer, const flip_feature_rows *r,
                               const flip_codec *codec, const flip_compress_params *p) {
     flip_status status;
-    sums mine = {0}, ranks = {0};
+    sums mine = {0};
+    double *of_ranks = NULL;
     size_t steps = (size_t)r->n_steps;
     int64_t size = flip_comm_size(r->comm), rank = flip_comm_rank(r->comm), kept;
     int64_t most = WINDOW_BYTES / ((int64_t)r->dim * (int64_t)sizeof(float)) + 1;
-    status = sums_alloc(&mine, steps, 1);
-    if (status == FLIP_OK) status = sums_alloc(&ranks, steps, (size_t)size);
+    status = sums_alloc(&mine, steps);
+    if (status == FLIP_OK)
+        status = flip_alloc(&of_ranks, 3 * steps * (size_t)size, sizeof *of_ranks, "sums of steps");
     FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
     for (int64_t k = 0; k == 0 || k * most < r->n_rows; k += size) {
         window w = {0};
@@ -241,11 +242,11 @@ static flip_status encode_all(sums *all, flip_writer *writer, const flip_feature
         if (status == FLIP_OK) status = write_window(writer, &w, kept, flip_codec_stride(codec));
         window_finish(&w);
         FLIP_TRY_GOTO(status);
-        FLIP_TRY_GOTO(add_round(all, &mine, ranks.error, steps, r->comm));
+        FLIP_TRY_GOTO(add_round(all, &mine, of_ranks, steps, r->comm));
     }
 done:
     flip_free(mine.error);
-    flip_free(ranks.error);
+    flip_free(of_ranks);
     return status;
 }
 
@@ -256,23 +257,18 @@ done:
 static flip_status learn_again(double *error, const flip_feature_rows *r, const char *name,
                                int32_t step, double variance, const flip_compress_params *p) {
     flip_status status;
-    flip_step_rows some;
-    flip_row_source source;
     flip_compress_params again = *p;
     flip_compressed out = {.learned_first = step, .learned_steps = 1};
-    flip_codec *codec = NULL, *refinement = NULL;
+    flip_levels own = {0};
     float *sample = NULL;
     int64_t n = 0;
-    double own = 0;
     *error = NAN;
     again.codec = name;
     again.budget = 0;
-    status = flip_step_rows_list(&some, &source, r, step, step + 1);
-    FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
-    FLIP_TRY_GOTO(flip_rows_draw(&sample, &n, r->comm, &source, p->sample, p->seed));
+    FLIP_TRY_GOTO(flip_feature_rows_draw(&sample, &n, r, step, step + 1, p));
     if (n > 0) {
-        status = flip_compress_learn(&out, r, &again, &sample, n, &codec, &refinement, &own);
-        if (status == FLIP_OK) *error = out.trial[0].error * own / variance;
+        status = flip_compress_learn(&out, r, &again, &sample, n, &own);
+        if (status == FLIP_OK) *error = out.trial[0].error * own.variance / variance;
         if (status == FLIP_ERROR_USAGE || status == FLIP_ERROR_INPUT) { /* too few rows */
             flip_error_clear();
             status = FLIP_OK;
@@ -281,9 +277,7 @@ static flip_status learn_again(double *error, const flip_feature_rows *r, const 
     FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));
     status = flip_comm_broadcast(r->comm, error, sizeof *error, 0);
 done:
-    flip_codec_destroy(&codec);
-    flip_codec_destroy(&refinement);
-    flip_step_rows_finish(&some);
+    flip_levels_finish(&own);
     flip_free(sample);
     return status;
 }
@@ -310,10 +304,14 @@ static flip_status tell(flip_compressed *out, const sums *s, const flip_feature_
     return FLIP_OK;
 }
 
+bool flip_compressed_above(const flip_compressed *c, int32_t t, double limit) {
+    return t >= c->learned_first + c->learned_steps && c->drift[t].given >= FLIP_DRIFT_LEAST &&
+           c->drift[t].error > limit * c->learned_error;
+}
+
 int32_t flip_compressed_drifted(const flip_compressed *c, double limit) {
-    for (int32_t t = c->learned_first + c->learned_steps; t < c->n_steps; t++)
-        if (c->drift[t].given >= FLIP_DRIFT_LEAST && c->drift[t].error > limit * c->learned_error)
-            return t;
+    for (int32_t t = 0; t < c->n_steps; t++)
+        if (flip_compressed_above(c, t, limit)) return t;
     return -1;
 }
 
@@ -322,7 +320,7 @@ flip_status flip_compress_changes(flip_compressed *out, flip_writer *writer,
                                   double variance, const flip_compress_params *p) {
     flip_status status;
     sums all = {0};
-    status = sums_alloc(&all, (size_t)r->n_steps, 1);
+    status = sums_alloc(&all, (size_t)r->n_steps);
     if (status == FLIP_OK)
         status = flip_alloc(&out->drift, (size_t)r->n_steps, sizeof *out->drift, "drift of steps");
     FLIP_TRY_GOTO(flip_comm_agree(r->comm, status));

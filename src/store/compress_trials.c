@@ -196,7 +196,7 @@ static flip_status consider_axes(flip_trials *t, const char *word, int64_t most)
     int64_t bytes = room(t, 200 + per_axis);
     if (bytes > most) bytes = most;
     for (; bytes > 0 && tries > 0; bytes--) {
-        char name[48];
+        char name[FLIP_CODEC_NAME];
         double axes = fmin(dim, 2 * (double)bytes); /* 4 bits an axis: a guess from below */
         if (room(t, 200 + axes * per_axis) < bytes) continue;
         snprintf(name, sizeof name, "%s:%.9g", word, 8. * (double)bytes / dim);
@@ -249,7 +249,7 @@ static flip_status consider_products(flip_trials *t) {
     int32_t dim = t->rows->dim;
     for (int i = 0; i < 4; i++) {
         int32_t length = lengths[i], narrow = 2, even = 2;
-        char name[48];
+        char name[FLIP_CODEC_NAME];
         while (narrow <= dim && !blocks_fit(t, narrow, length))
             narrow++;
         while (even < narrow)
@@ -274,7 +274,7 @@ static flip_status consider_scalars(flip_trials *t) {
     for (int bits = 8; bits >= 1 && !fits; bits /= 2) {
         if (((int64_t)t->rows->dim * bits + 7) / 8 > room(t, 140)) continue;
         for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-            char name[48];
+            char name[FLIP_CODEC_NAME];
             snprintf(name, sizeof name, forms[i], bits);
             FLIP_TRY(consider(t, name));
             fits |= t->out->trial[t->out->n_trials - 1].fits;
@@ -353,10 +353,8 @@ static flip_status refine(flip_trials *t, const flip_codec *codec, const char *n
     const flip_compress_trial *coarse = &t->out->trial[t->out->chosen];
     flip_compress_trial *trial = new_trial(t, name);
     named progress = {t->params, name};
-    int64_t *key = NULL;
     float *left = NULL;
-    FLIP_TRY_GOTO(flip_trial_keys(t->n, &key));
-    FLIP_TRY_GOTO(flip_trial_residual(&left, codec, t->n, t->learn, key));
+    FLIP_TRY_GOTO(flip_trial_residual(&left, codec, t->n, t->learn));
     FLIP_TRY_GOTO(flip_codec_train(refinement, name, flip_codec_packing(codec)->dim, t->n, left,
                                    t->params->seed, tell_named, &progress));
     FLIP_TRY_GOTO(flip_trial_measure(&trial->error, t, codec, *refinement));
@@ -368,7 +366,6 @@ static flip_status refine(flip_trials *t, const flip_codec *codec, const char *n
     say(trial, "refines %s", coarse->codec);
     t->out->refinement = (int32_t)(trial - t->out->trial);
 done:
-    flip_free(key);
     flip_free(left);
     return status;
 }

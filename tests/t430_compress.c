@@ -1,55 +1,14 @@
 /* compress: the same bytes for any ranks and threads; codes that come back from the file, from a
  * rank's shard and through a partition are those of plain encoding; budgets hold with tables
  * counted; damaged and foreign codes are refused by name. */
-#include "ranks.h"
+#include "compress_files.h"
 
-#include <flipbook/compress.h>
 #include <flipbook/generate.h>
-#include <flipbook/graph.h>
-#include <flipbook/partition.h>
 
 #include <math.h>
 #include <omp.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 enum { NODES = 1500, DIM = 24 };
-
-static flip_comm *world, *alone;
-static char folder[64];
-static int rank;
-
-static const char *path_of(const char *name) {
-    static char paths[8][160];
-    static int turn;
-    char *path = paths[turn++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s.h5", folder, name);
-    return path;
-}
-
-static char *slurp(const char *path, long *n) {
-    FILE *file = fopen(path, "rb");
-    CHECK(file, "'%s' cannot be read", path);
-    fseek(file, 0, SEEK_END);
-    *n = ftell(file);
-    rewind(file);
-    char *bytes = malloc((size_t)*n + 1);
-    CHECK(fread(bytes, 1, (size_t)*n, file) == (size_t)*n, "'%s' is short", path);
-    fclose(file);
-    return bytes;
-}
-
-/* Collective over comm. */
-static flip_compressed compress(flip_comm *comm, const char *from, const char *to,
-                                flip_compress_params params) {
-    flip_compressed out;
-    flip_reader *reader = NULL;
-    CHECK_OK(flip_reader_open(&reader, comm, path_of(from), "graph"));
-    CHECK_OK(flip_compress(&out, comm, reader, path_of(to), &params));
-    flip_reader_close(&reader);
-    return out;
-}
 
 static flip_compress_params named(const char *codec) {
     flip_compress_params p = FLIP_COMPRESS_DEFAULTS;
@@ -103,14 +62,6 @@ static void write_sparse(const char *name) {
 
 /* ---- the same bytes -------------------------------------------------------------------------
  */
-
-static void expect_same_file(const char *a, const char *b) {
-    long n, m;
-    char *x = slurp(path_of(a), &n), *y = slurp(path_of(b), &m);
-    CHECK(n == m && memcmp(x, y, (size_t)n) == 0, "%s and %s differ", a, b);
-    free(x);
-    free(y);
-}
 
 static void same_bytes(void **state) {
     (void)state;
@@ -169,15 +120,7 @@ static void shards(void **state) {
     check_shard("klt", "klt:2");
     compress(world, "graph", "dither", named("dither:2"));
     check_shard("dither", "dither:2");
-    flip_partition_params params = FLIP_PARTITION_DEFAULTS;
-    params.n_parts = 4;
-    flip_partition *parts = NULL;
-    flip_reader *reader = NULL;
-    CHECK_OK(flip_reader_open(&reader, world, path_of("dither"), "graph"));
-    CHECK_OK(flip_partition_compute(&parts, world, reader, &params));
-    CHECK_OK(flip_partition_write(world, reader, parts, &params, path_of("parts")));
-    flip_partition_destroy(&parts);
-    flip_reader_close(&reader);
+    cut("dither", "parts", 4);
     check_shard("parts", "dither:2"); /* dither by original ids: the same codes in parts */
     compress(world, "parts_plain", "parts_dither", named("dither:2"));
     check_shard("parts_dither", "dither:2"); /* compressed after it was cut */
@@ -231,7 +174,7 @@ static void errors_of(const char *packed, double error[2]) {
 static void two_levels(void **state) {
     (void)state;
     flip_compressed out = compress(world, "graph", "levels", named("pq:4x16+dither:4"));
-    double error[2], cut[2];
+    double error[2], parts[2];
     errors_of("levels", error);
     CHECK(error[1] < error[0] / 20, "errors %g, %g", error[0], error[1]);
     if (rank == 0) {
@@ -245,18 +188,11 @@ static void two_levels(void **state) {
         CHECK_OK(flip_container_check(path_of("levels"), NULL));
     }
     compress(world, "parts_plain", "levels", named("pq:4x16+dither:4"));
-    errors_of("levels", cut);
-    CHECK(fabs(cut[1] - error[1]) < 1e-9 * error[1], "in parts %g, not %g", cut[1], error[1]);
-    flip_partition_params params = FLIP_PARTITION_DEFAULTS;
-    flip_partition *parts = NULL;
-    flip_reader *reader = NULL;
-    CHECK_OK(flip_reader_open(&reader, world, path_of("levels"), "graph"));
-    CHECK_OK(flip_partition_compute(&parts, world, reader, &params));
-    CHECK_OK(flip_partition_write(world, reader, parts, &params, path_of("parts")));
-    flip_partition_destroy(&parts);
-    flip_reader_close(&reader);
-    errors_of("parts", cut);
-    CHECK(fabs(cut[1] - error[1]) < 1e-9 * error[1], "cut again %g, not %g", cut[1], error[1]);
+    errors_of("levels", parts);
+    CHECK(fabs(parts[1] - error[1]) < 1e-9 * error[1], "in parts %g, not %g", parts[1], error[1]);
+    cut("levels", "parts", 8);
+    errors_of("parts", parts);
+    CHECK(fabs(parts[1] - error[1]) < 1e-9 * error[1], "cut again %g, not %g", parts[1], error[1]);
     if (rank == 0) CHECK_OK(flip_container_check(path_of("parts"), NULL));
     MPI_Barrier(MPI_COMM_WORLD);
 }
@@ -328,15 +264,8 @@ static void budgets(void **state) {
         }
     }
     flip_compress_params p = FLIP_COMPRESS_DEFAULTS;
-    flip_reader *reader = NULL;
-    flip_compressed out;
     p.budget = 5000;
-    CHECK_OK(flip_reader_open(&reader, world, path_of("graph"), "graph"));
-    CHECK(flip_compress(&out, world, reader, path_of("budget"), &p) == FLIP_ERROR_USAGE &&
-              strstr(flip_error_message(), "no codec reaches 1/5000"),
-          "%s", flip_error_message());
-    flip_error_clear();
-    flip_reader_close(&reader);
+    expect_compress_refused(world, "graph", p, FLIP_ERROR_USAGE, "no codec reaches 1/5000");
 }
 
 /* Too few rows for their columns: by chance alone correlations would be near 1. A star whose leaves
@@ -391,16 +320,9 @@ static void write_bytes(flip_writer *w, const char *name, int64_t n, int64_t wid
 static void write_codes(const char *name, int64_t stride, const uint8_t *codes,
                         const uint8_t *codec, int64_t n_codec, int64_t columns) {
     flip_writer *w = NULL;
-    int64_t zeros[5] = {0};
-    int32_t none[1];
     CHECK_OK(flip_writer_create(&w, alone, path_of(name), "graph"));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_nodes", 4));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_steps", 1));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_classes", 0));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "undirected", 0));
+    write_head(w, alone, 4, 1);
     CHECK_OK(flip_writer_attribute_i64(w, "features", "n_columns", columns));
-    CHECK_OK(flip_writer_rows(w, "events/indptr", FLIP_TYPE_I64, FLIP_TYPE_I64, 5, 0, 0, zeros));
-    CHECK_OK(flip_writer_rows(w, "events/src", FLIP_TYPE_I32, FLIP_TYPE_I32, 0, 0, 0, none));
     write_bytes(w, "features/codes", 4, stride, codes);
     write_bytes(w, "features/codec", n_codec, 0, codec);
     write_bytes(w, "features/refinement", 4, refinement.stride, refinement.codes);
@@ -409,59 +331,39 @@ static void write_codes(const char *name, int64_t stride, const uint8_t *codes,
     flip_writer_destroy(&w);
 }
 
-/* `check` and opening refuse it with these words. */
-static void expect_refused(const char *words) {
-    flip_graph *graph = NULL;
-    for (int k = 0; k < 2; k++) {
-        flip_status status = k ? flip_graph_open(&graph, alone, path_of("bad"), NULL)
-                               : flip_container_check(path_of("bad"), NULL);
-        CHECK(status == FLIP_ERROR_INPUT && strstr(flip_error_message(), words),
-              "expected '%s', found '%s'", words, flip_error_message());
-        flip_error_clear();
-        flip_graph_close(&graph);
-    }
+static void expect_both(const char *words) {
+    expect_refused(words, words);
 }
 
 static void refused(void **state) {
     (void)state;
     if (rank != 0) return;
-    float x[40 * 5];
-    for (int i = 0; i < 200; i++)
-        x[i] = (float)((i * 37) % 101);
-    flip_codec *codec = NULL;
+    flip_codec *codec = small_codec("pq:3x11", 5); /* a byte a row */
     uint8_t codes[16] = {0}, *bytes = NULL;
     size_t n = 0;
-    CHECK_OK(flip_codec_train(&codec, "pq:3x11", 5, 40, x, 1, NULL, NULL)); /* a byte a row */
     CHECK_OK(flip_codec_to_bytes(codec, &bytes, &n));
     write_codes("bad", 1, codes, bytes, (int64_t)n, 5);
     CHECK_OK(flip_container_check(path_of("bad"), NULL));
     codes[2] = 0x0b; /* entry 11 of 11 */
     write_codes("bad", 1, codes, bytes, (int64_t)n, 5);
-    expect_refused("codes of row 2 do not fit codec pq:3x11");
+    expect_both("codes of row 2 do not fit codec pq:3x11");
     codes[2] = 0;
     write_codes("bad", 2, codes, bytes, (int64_t)n, 5);
-    expect_refused("rows of 2 bytes, codec pq:3x11 makes 1");
+    expect_both("rows of 2 bytes, codec pq:3x11 makes 1");
     write_codes("bad", 1, codes, bytes, (int64_t)n, 6);
-    expect_refused("n_columns is 6");
+    expect_both("n_columns is 6");
     write_codes("bad", 1, codes, bytes, (int64_t)n - 1, 5);
-    expect_refused("codec table: pq:3x11: codebook");
+    expect_both("codec table: pq:3x11: codebook");
     bytes[0] = 'X';
     write_codes("bad", 1, codes, bytes, (int64_t)n, 5);
-    expect_refused("does not begin with FLIPCODE");
+    expect_both("does not begin with FLIPCODE");
     write_codes("bad", 1, codes, NULL, 0, 5);
-    expect_refused("not features/codec");
+    expect_both("not features/codec");
     flip_free(bytes);
     flip_codec_destroy(&codec);
-    flip_reader *reader = NULL;
-    flip_compressed out;
-    flip_compress_params p = named("lloyd:4");
-    compress(alone, "graph", "once", p);
-    CHECK_OK(flip_reader_open(&reader, alone, path_of("once"), "graph"));
-    CHECK(flip_compress(&out, alone, reader, path_of("twice"), &p) == FLIP_ERROR_INPUT &&
-              strstr(flip_error_message(), "packed features already"),
-          "%s", flip_error_message());
-    flip_error_clear();
-    flip_reader_close(&reader);
+    compress(alone, "graph", "once", named("lloyd:4"));
+    expect_compress_refused(alone, "once", named("lloyd:4"), FLIP_ERROR_INPUT,
+                            "packed features already");
 }
 
 /* A second level of other columns, of another width, of a rotating codec, cut off, alone, with
@@ -484,20 +386,15 @@ static void refused_levels(void **state) {
         {"lloyd:4", 5, 3, -2, "features/refinement but not features/refinement_codec"},
         {"lloyd:4", 5, 3, -3, "codes of row 1 do not fit codec lloyd:4"},
     };
-    float x[40 * 6];
-    for (int i = 0; i < 240; i++)
-        x[i] = (float)((i * 37) % 101);
-    flip_codec *coarse = NULL;
+    flip_codec *coarse = small_codec("uniform:8", 5);
     uint8_t codes[4 * 5] = {0}, *bytes = NULL;
     size_t n = 0;
-    CHECK_OK(flip_codec_train(&coarse, "uniform:8", 5, 40, x, 1, NULL, NULL));
     CHECK_OK(flip_codec_to_bytes(coarse, &bytes, &n));
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-        flip_codec *fine = NULL;
+        flip_codec *fine = small_codec(cases[k].codec, cases[k].dim);
         uint8_t *more = NULL, zeros[4 * 8] = {0};
         size_t m = 0;
         int64_t how = cases[k].cut;
-        CHECK_OK(flip_codec_train(&fine, cases[k].codec, cases[k].dim, 40, x, 1, NULL, NULL));
         CHECK_OK(flip_codec_to_bytes(fine, &more, &m));
         if (how == -3) zeros[5] = 0xf0; /* bits behind the fifth code of row 1 */
         refinement.codes = zeros;
@@ -506,7 +403,7 @@ static void refused_levels(void **state) {
         refinement.n_codec = (int64_t)m - (how > 0 ? how : 0);
         write_codes("bad", 5, how == -1 ? NULL : codes, how == -1 ? NULL : bytes, (int64_t)n, 5);
         if (cases[k].words)
-            expect_refused(cases[k].words);
+            expect_both(cases[k].words);
         else
             CHECK_OK(flip_container_check(path_of("bad"), NULL));
         flip_free(more);
@@ -518,47 +415,23 @@ static void refused_levels(void **state) {
 }
 
 int main(int argc, char **argv) {
-    MPI_Init(&argc, &argv);
-    CHECK_OK(flip_comm_create(&world, MPI_COMM_WORLD));
-    CHECK_OK(flip_comm_create(&alone, MPI_COMM_SELF));
-    rank = flip_comm_rank(world);
-    if (rank == 0) {
-        const char *base = getenv("TMPDIR");
-        snprintf(folder, sizeof folder, "%.40s/flipXXXXXX", base ? base : "/tmp");
-        CHECK(mkdtemp(folder), "no folder");
-    }
-    CHECK_OK(flip_comm_broadcast(world, folder, sizeof folder, 0));
+    begin_files(&argc, &argv);
     flip_sbm_params sbm = FLIP_SBM_DEFAULTS;
     flip_generate_counts counts;
     sbm.common.n_nodes = NODES;
     sbm.common.n_features = DIM;
     sbm.common.spectrum = 1.4;
     CHECK_OK(flip_generate_sbm(world, path_of("graph"), &sbm, &counts));
-    flip_reader *reader = NULL;
-    flip_partition *parts = NULL;
-    flip_partition_params cut = FLIP_PARTITION_DEFAULTS;
-    CHECK_OK(flip_reader_open(&reader, world, path_of("graph"), "graph"));
-    CHECK_OK(flip_partition_compute(&parts, world, reader, &cut));
-    CHECK_OK(flip_partition_write(world, reader, parts, &cut, path_of("parts_plain")));
-    flip_partition_destroy(&parts);
-    flip_reader_close(&reader);
+    cut("graph", "parts_plain", 8);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bytes), cmocka_unit_test(shards),         cmocka_unit_test(exact),
         cmocka_unit_test(budgets),    cmocka_unit_test(few_rows),       cmocka_unit_test(refused),
         cmocka_unit_test(two_levels), cmocka_unit_test(refused_levels),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (rank == 0) {
-        static const char *const names[] = {
-            "graph",        "here",  "alone",  "threads", "klt", "dither", "parts", "parts_plain",
-            "parts_dither", "words", "packed", "budget",  "bad", "once",   "levels"};
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-            unlink(path_of(names[i]));
-        rmdir(folder);
-    }
-    flip_comm_destroy(&alone);
-    flip_comm_destroy(&world);
-    MPI_Finalize();
+    static const char *const names[] = {
+        "graph",        "here",  "alone",  "threads", "klt", "dither", "parts",  "parts_plain",
+        "parts_dither", "words", "packed", "budget",  "bad", "once",   "levels", "star"};
+    end_files(names, sizeof names / sizeof *names);
     return failed;
 }

@@ -4,47 +4,15 @@
  * they were learned from alone; the drift is what plain sums of errors are, tells the step at which
  * rows change their distribution and how to mend it; wrong steps, orders and damaged files are
  * refused by name. */
-#include "ranks.h"
-
-#include <flipbook/compress.h>
-#include <flipbook/graph.h>
-#include <flipbook/partition.h>
+#include "compress_files.h"
 
 #include <math.h>
 #include <omp.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 enum { NODES = 4400, STEPS = 16, DIM = 96, DRIFT = 11, LEARNED = 3 };
 #include "changing.h"
 
-static flip_comm *world, *alone;
-static char folder[64];
-static int rank;
 static int64_t given;
-
-static const char *path_of(const char *name) {
-    static char paths[8][160];
-    static int turn;
-    char *path = paths[turn++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s.h5", folder, name);
-    return path;
-}
-
-/* Without events. */
-static void write_head(flip_writer *w, flip_comm *comm, int64_t n_nodes, int64_t n_steps) {
-    static int64_t zeros[NODES + 1];
-    static int32_t none[1];
-    int64_t mine = flip_comm_rank(comm) == 0 ? n_nodes + 1 : 0;
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_nodes", n_nodes));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_steps", n_steps));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "n_classes", 0));
-    CHECK_OK(flip_writer_attribute_i64(w, "/", "undirected", 0));
-    CHECK_OK(flip_writer_rows(w, "events/indptr", FLIP_TYPE_I64, FLIP_TYPE_I64, mine, 0, 0, zeros));
-    CHECK_OK(flip_writer_rows(w, "events/src", FLIP_TYPE_I32, FLIP_TYPE_I32, 0, 0, 0, none));
-    CHECK_OK(flip_writer_rows(w, "events/step", FLIP_TYPE_I32, FLIP_TYPE_I32, 0, 0, 0, none));
-}
 
 static void write_graph(const char *name, double drift) {
     flip_writer *w = NULL;
@@ -61,29 +29,6 @@ static flip_compress_params named(const char *codec) {
     p.n_steps = LEARNED;
     p.sample = 1500;
     return p;
-}
-
-/* Collective over comm. */
-static flip_compressed compress(flip_comm *comm, const char *from, const char *to,
-                                flip_compress_params params) {
-    flip_compressed out;
-    flip_reader *reader = NULL;
-    CHECK_OK(flip_reader_open(&reader, comm, path_of(from), "graph"));
-    CHECK_OK(flip_compress(&out, comm, reader, path_of(to), &params));
-    flip_reader_close(&reader);
-    return out;
-}
-
-static void expect_same_file(const char *a, const char *b) {
-    FILE *x = fopen(path_of(a), "rb"), *y = fopen(path_of(b), "rb");
-    CHECK(x && y, "%s or %s is not there", a, b);
-    for (int c = 0, d; c != EOF;) {
-        c = fgetc(x);
-        d = fgetc(y);
-        CHECK(c == d, "%s and %s differ in byte %ld", a, b, ftell(x));
-    }
-    fclose(x);
-    fclose(y);
 }
 
 static void same_bytes(void **state) {
@@ -151,8 +96,6 @@ static void shards(void **state) {
     flip_compressed out = compress(world, "graph", "packed", keep);
     int64_t dims[3];
     flip_reader *reader = NULL;
-    flip_partition *parts = NULL;
-    flip_partition_params cut = FLIP_PARTITION_DEFAULTS;
     CHECK_OK(flip_reader_open(&reader, world, path_of("packed"), "graph"));
     CHECK_OK(flip_reader_shape(reader, "features/codes", dims, NULL));
     CHECK(dims[0] == out.stored_rows && dims[0] < given + NODES / 41 + NODES / 97 + 2 &&
@@ -163,12 +106,9 @@ static void shards(void **state) {
     CHECK(out.stored_bytes == dims[0] * (dims[1] + 12) + tables[0], "%lld bytes",
           (long long)out.stored_bytes);
     CHECK(out.native_bytes == given * (4 * DIM + 12), "%lld native", (long long)out.native_bytes);
-    check_shard("packed");
-    cut.n_parts = 5;
-    CHECK_OK(flip_partition_compute(&parts, world, reader, &cut));
-    CHECK_OK(flip_partition_write(world, reader, parts, &cut, path_of("parts")));
-    flip_partition_destroy(&parts);
     flip_reader_close(&reader);
+    check_shard("packed");
+    cut("packed", "parts", 5);
     check_shard("parts");
     if (rank == 0) {
         CHECK_OK(flip_container_check(path_of("packed"), NULL));
@@ -308,42 +248,42 @@ static void budget(void **state) {
 /* ---- refusals -------------------------------------------------------------------------------
  */
 
-static void expect_compress_refused(const char *from, flip_compress_params p, const char *words) {
-    flip_reader *reader = NULL;
-    flip_compressed out;
-    CHECK_OK(flip_reader_open(&reader, world, path_of(from), "graph"));
-    flip_status status = flip_compress(&out, world, reader, path_of("bad"), &p);
-    CHECK(status != FLIP_OK, "not refused: %s", words);
-    if (rank == 0) CHECK(strstr(flip_error_message(), words), "%s", flip_error_message());
-    flip_error_clear();
-    flip_compressed_finish(&out);
-    flip_reader_close(&reader);
+/* A level of one byte a row: its number. */
+static void write_level(flip_writer *w, const flip_codec *codec, const char *codes,
+                        const char *tables, int64_t n) {
+    static const uint8_t numbers[] = {0, 1, 2, 3, 4};
+    uint8_t *bytes = NULL;
+    size_t n_bytes = 0;
+    CHECK_OK(flip_codec_to_bytes(codec, &bytes, &n_bytes));
+    CHECK_OK(flip_writer_rows(w, codes, FLIP_TYPE_U8, FLIP_TYPE_U8, n, 1, 0, numbers));
+    CHECK_OK(
+        flip_writer_rows(w, tables, FLIP_TYPE_U8, FLIP_TYPE_U8, (int64_t)n_bytes, 0, 0, bytes));
+    flip_free(bytes);
 }
 
-/* Rows (node, step) of a file of 4 nodes and 3 steps; a byte of codes each, or values. */
+enum { VALUES, CODES, TWO_LEVELS };
+
+/* Rows (node, step) of a file of 4 nodes and 3 steps, 5 at most, of values or, on one rank, codes.
+ */
 static void write_rows(const char *name, flip_comm *comm, int64_t n, const int64_t *node,
-                       const int32_t *step, const flip_codec *codec) {
+                       const int32_t *step, int kind) {
     flip_writer *w = NULL;
-    static const uint8_t codes[16];
     static const float values[16 * 5];
     int64_t mine = flip_comm_rank(comm) == 0 ? n : 0;
     CHECK_OK(flip_writer_create(&w, comm, path_of(name), "graph"));
     write_head(w, comm, 4, 3);
     CHECK_OK(flip_writer_rows(w, "features/node", FLIP_TYPE_I64, FLIP_TYPE_I64, mine, 0, 0, node));
     CHECK_OK(flip_writer_rows(w, "features/step", FLIP_TYPE_I32, FLIP_TYPE_I32, mine, 0, 0, step));
-    if (codec) {
-        uint8_t *bytes = NULL;
-        size_t n_bytes = 0;
-        CHECK_OK(flip_codec_to_bytes(codec, &bytes, &n_bytes));
-        CHECK_OK(
-            flip_writer_rows(w, "features/codes", FLIP_TYPE_U8, FLIP_TYPE_U8, mine, 1, 0, codes));
-        CHECK_OK(flip_writer_rows(w, "features/codec", FLIP_TYPE_U8, FLIP_TYPE_U8, (int64_t)n_bytes,
-                                  0, 0, bytes));
-        CHECK_OK(flip_writer_attribute_i64(w, "features", "n_columns", 5));
-        flip_free(bytes);
-    } else {
+    if (kind == VALUES) {
         CHECK_OK(flip_writer_rows(w, "features/values", FLIP_TYPE_F32, FLIP_TYPE_F32, mine, 5, 0,
                                   values));
+    } else {
+        flip_codec *codec = small_codec("pq:3x11", 5);
+        CHECK_OK(flip_writer_attribute_i64(w, "features", "n_columns", 5));
+        write_level(w, codec, "features/codes", "features/codec", n);
+        if (kind == TWO_LEVELS)
+            write_level(w, codec, "features/refinement", "features/refinement_codec", 4);
+        flip_codec_destroy(&codec);
     }
     CHECK_OK(flip_writer_commit(w));
     flip_writer_destroy(&w);
@@ -356,36 +296,26 @@ static void wrong_steps(void **state) {
     static const int32_t step[] = {0, 0, 0, 0, 1}, late[] = {1, 1, 1, 0, 1};
     p.first_step = STEPS - 1;
     p.n_steps = 2;
-    expect_compress_refused("graph", p, "has 16 steps");
+    expect_compress_refused(world, "graph", p, FLIP_ERROR_USAGE, "has 16 steps");
     p.first_step = -1;
-    expect_compress_refused("graph", p, "has 16 steps");
+    expect_compress_refused(world, "graph", p, FLIP_ERROR_USAGE, "has 16 steps");
     p = named("near:1");
-    expect_compress_refused("graph", p, "features that change are packed by the other codecs");
-    write_rows("once", world, 5, node, step, NULL);
+    expect_compress_refused(world, "graph", p, FLIP_ERROR_USAGE,
+                            "features that change are packed by the other codecs");
+    write_rows("once", world, 5, node, step, VALUES);
     p = named("fp16");
     p.first_step = 2;
     p.n_steps = 1;
-    expect_compress_refused("once", p, "has no rows of features at steps 2 to 2");
+    expect_compress_refused(world, "once", p, FLIP_ERROR_USAGE,
+                            "has no rows of features at steps 2 to 2");
     p.first_step = 0;
-    write_rows("once", world, 5, turned, step, NULL);
-    expect_compress_refused("once", p, "row 2 is node 1 at step 0; expected rows by (node, step)");
-    write_rows("once", world, 5, node, late, NULL); /* rows of zeros at step 0 */
+    write_rows("once", world, 5, turned, step, VALUES);
+    expect_compress_refused(world, "once", p, FLIP_ERROR_INPUT,
+                            "row 2 is node 1 at step 0; expected rows by (node, step)");
+    write_rows("once", world, 5, node, late, VALUES); /* rows of zeros at step 0 */
     flip_compressed out = compress(world, "once", "packed", p);
     CHECK(out.stored_rows == 4, "%lld rows stored", (long long)out.stored_rows);
     flip_compressed_finish(&out);
-}
-
-/* `check` and opening, on these ranks, refuse it with these words. */
-static void expect_refused(const char *checked, const char *opened) {
-    flip_graph *graph = NULL;
-    flip_status status = flip_container_check(path_of("bad"), NULL);
-    CHECK(status == FLIP_ERROR_INPUT && strstr(flip_error_message(), checked),
-          "expected '%s', found '%s'", checked, flip_error_message());
-    flip_error_clear();
-    status = flip_graph_open(&graph, alone, path_of("bad"), NULL);
-    CHECK(status == FLIP_ERROR_INPUT && strstr(flip_error_message(), opened),
-          "expected '%s', found '%s'", opened, flip_error_message());
-    flip_error_clear();
 }
 
 static void damaged(void **state) {
@@ -395,44 +325,33 @@ static void damaged(void **state) {
     static const int32_t step[] = {0, 0, 0, 0, 1}, late[] = {0, 0, 1, 0, 1},
                          far[] = {0, 0, 0, 0, 3}, twice[] = {0, 0, 0, 0, 0},
                          three[] = {0, 0, 0, 1, 2};
-    float x[40 * 5];
-    for (int i = 0; i < 200; i++)
-        x[i] = (float)((i * 37) % 101);
-    flip_codec *codec = NULL;
-    CHECK_OK(flip_codec_train(&codec, "pq:3x11", 5, 40, x, 1, NULL, NULL));
-    write_rows("bad", alone, 5, whole, step, codec);
+    write_rows("bad", alone, 5, whole, step, CODES);
     CHECK_OK(flip_container_check(path_of("bad"), NULL));
-    write_rows("bad", alone, 5, hole, three, codec);
+    write_rows("bad", alone, 5, hole, three, CODES);
     expect_refused("node 2 has no packed row at step 0", "id 2 has no packed row at step 0");
-    write_rows("bad", alone, 5, whole, late, codec);
+    write_rows("bad", alone, 5, whole, late, CODES);
     expect_refused("node 2 has no packed row at step 0", "id 2 has no packed row at step 0");
-    write_rows("bad", alone, 3, whole, step, codec);
+    write_rows("bad", alone, 3, whole, step, CODES);
     expect_refused("node 3 has no packed row at step 0", "id 3 has no packed row at step 0");
-    write_rows("bad", alone, 5, whole, twice, codec);
+    write_rows("bad", alone, 5, whole, twice, CODES);
     expect_refused("expected ascending (node, step)", "id 3 has two packed rows at step 0");
-    write_rows("bad", alone, 5, whole, far, codec);
+    write_rows("bad", alone, 5, whole, far, CODES);
     expect_refused("features/step", "node 3 at step 3");
+    write_rows("bad", alone, 5, whole, step, TWO_LEVELS);
+    expect_refused("rows that change and a second level", "rows that change and a second level");
     /* opened, steps of a node are put in order (they are where windows of two ranks meet) */
     static const int32_t turned[] = {0, 0, 0, 1, 0};
     flip_graph *graph = NULL;
-    write_rows("bad", alone, 5, whole, turned, codec);
+    write_rows("bad", alone, 5, whole, turned, CODES);
     CHECK_OK(flip_graph_open(&graph, alone, path_of("bad"), NULL));
+    const uint8_t *codes = flip_graph_codes(graph);
     CHECK(flip_graph_code_steps(graph)[3] == 0 && flip_graph_code_steps(graph)[4] == 1, "order");
+    CHECK(codes[2] == 2 && codes[3] == 4 && codes[4] == 3, "codes go with their steps");
     flip_graph_close(&graph);
-    flip_codec_destroy(&codec);
 }
 
 int main(int argc, char **argv) {
-    MPI_Init(&argc, &argv);
-    CHECK_OK(flip_comm_create(&world, MPI_COMM_WORLD));
-    CHECK_OK(flip_comm_create(&alone, MPI_COMM_SELF));
-    rank = flip_comm_rank(world);
-    if (rank == 0) {
-        const char *base = getenv("TMPDIR");
-        snprintf(folder, sizeof folder, "%.40s/flipXXXXXX", base ? base : "/tmp");
-        CHECK(mkdtemp(folder), "no folder");
-    }
-    CHECK_OK(flip_comm_broadcast(world, folder, sizeof folder, 0));
+    begin_files(&argc, &argv);
     write_graph("calm", 1);
     write_graph("graph", 3);
     const struct CMUnitTest tests[] = {
@@ -441,16 +360,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(damaged),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (rank == 0) {
-        static const char *const names[] = {"graph",  "calm",  "here", "alone", "again",
-                                            "packed", "parts", "once", "bad"};
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-            unlink(path_of(names[i]));
-        rmdir(folder);
-    }
-    flip_comm_destroy(&alone);
-    flip_comm_destroy(&world);
-    MPI_Finalize();
+    static const char *const names[] = {"graph",  "calm",  "here", "alone", "again",
+                                        "packed", "parts", "once", "bad"};
+    end_files(names, sizeof names / sizeof *names);
     return failed;
 }

@@ -12,7 +12,10 @@ printf 'graph\tcodec\trefined\tstored\tmoved\taccuracy\tdeviation\tdifference\te
 # SET CODEC HOW…: what is tried on a graph
 tried() {
     case $1 in
-    pubmed) printf '%s\n' 'pq:32x256+pq:32x256 none seeds hot:0.3 all' 'pq:32x256+lloyd:1 seeds all' 'pq:16x256 none' ;;
+    pubmed)
+        printf '%s\n' 'pq:32x256+pq:32x256 none seeds hot:0.3 all' 'pq:28x256+pq:28x256 none seeds' \
+            'pq:32x256+lloyd:1 seeds all' 'pq:16x256 none'
+        ;;
     *) printf '%s\n' 'pq:16x256+pq:16x256 none hot:0.1 hot:0.3 all' 'pq:16x256+lloyd:2 hot:0.1 all' 'pq:8x256 none' ;;
     esac
 }

@@ -1,8 +1,8 @@
 /* t943: sampled batches of a timeline, of links, classes of events and nodes, and targets — with
  * every neighbour and all items at once the curve and the scores are those of full batches,
  * whatever the life of edges and wherever the features come from; drawn neighbours give the same
- * curve on 1 to 4 ranks, of a cut file and an uncut one, with batches made ahead or not; the ways of
- * drawing give different ones; what such batches do not go with is refused in words. */
+ * curve on 1 to 4 ranks, of a cut file and an uncut one, with batches made ahead or not; the ways
+ * of drawing give different ones; what such batches do not go with is refused in words. */
 #include "pipeline.h"
 
 #include <math.h>

@@ -480,11 +480,98 @@ static void streams(void **) {
     cudaStreamDestroy(second);
 }
 
+/* ---- what the kernels' table sends ahead ---- */
+
+/* More than all of the pinned memory that it goes through. */
+enum { AHEAD = (FLIP_STAGING_BYTES + 100000) / sizeof(int) };
+static const flip_kernels *table;
+static int *ahead_host, *ahead_room, *ahead_taken[2];
+
+static void fill_host(int from) {
+    for (int i = 0; i < AHEAD; i++)
+        ahead_host[i] = from + 3 * i;
+}
+
+/* Twice into one room, which the kernels read in between. */
+static void send_twice(bool joins, bool waits) {
+    void *left = NULL;
+    for (int i = 0; i < 2; i++) {
+        fill_host(i);
+        table->send_ahead(ahead_room, ahead_host, AHEAD * sizeof(int), left);
+        memset(ahead_host, 0xff, AHEAD * sizeof(int));
+        if (joins) table->join_ahead();
+        FLIP_LAUNCH(shifted, 1, 32, 0, N, ahead_taken[i], ahead_room + AHEAD - N, (int64_t)0,
+                    (int64_t)0);
+        table->copy(ahead_taken[i] + N, ahead_room + N, (AHEAD - 2 * N) * sizeof(int));
+        if (waits) table->mark_end(&left);
+    }
+    table->drop_end(&left);
+    table->wait();
+}
+static void plant_no_join(void) {
+    send_twice(false, true);
+}
+static void plant_no_end(void) {
+    send_twice(true, false);
+}
+
+/* A kernel waits in its stream; what is sent ahead meanwhile gets there, and the host waits for
+ * nothing. */
+static void overtake(int *passed) {
+    const uint64_t waits = table->counts().waits, bytes = table->counts().ahead;
+    const char *options = getenv("FLIP_EMULATION");
+    int here[N];
+    passed[3] = -1;
+    FLIP_LAUNCH(shifted, 1, 32, 0, N, passed, ahead_taken[0] + N, (int64_t)0, (int64_t)0);
+    for (int i = 0; i < 50; i++) { /* each has a piece: they go round */
+        fill_host(i);
+        table->send_ahead(ahead_room, ahead_host, N * sizeof(int), NULL);
+    }
+    if (!options || !strstr(options, "eager")) assert_int_equal(passed[3], -1);
+    assert_int_equal(table->counts().waits, waits);
+    assert_int_equal(table->counts().ahead - bytes, 50 * N * sizeof(int));
+    table->join_ahead();
+    table->receive(here, ahead_room, sizeof here);
+    assert_int_equal(table->counts().waits, waits + 1);
+    assert_int_equal(passed[3], 3 * (N + 3));
+    for (int i = 0; i < N; i++)
+        assert_int_equal(here[i], 49 + 3 * i);
+}
+
+static void ahead(void **) {
+    int *passed;
+    assert_int_equal(flip_kernels_cuda(&table, 0), FLIP_OK);
+    ahead_host = static_cast<int *>(malloc(AHEAD * sizeof(int)));
+    ahead_room = device<int>(AHEAD);
+    FLIP_NAME_MEMORY(ahead_room, "room");
+    for (int i = 0; i < 2; i++)
+        ahead_taken[i] = device<int>(AHEAD);
+    cudaMallocHost((void **)&passed, N * sizeof(int));
+    caught(plant_no_join, "both use 'room' + ");
+    caught(plant_no_join, "copy host to device (stream ");
+    caught(plant_no_end, "both use 'room' + ");
+    send_twice(true, true);
+    for (int i = 0; i < 2; i++) {
+        table->receive(ahead_host, ahead_taken[i], (AHEAD - N) * sizeof(int));
+        for (int j = N; j < AHEAD - N; j++)
+            assert_int_equal(ahead_host[j], i + 3 * j);
+        for (int j = 0; j < N; j++)
+            assert_int_equal(ahead_host[j], i + 3 * (AHEAD - N + j));
+    }
+    overtake(passed);
+    cudaFree(ahead_room);
+    for (int *taken : ahead_taken)
+        cudaFree(taken);
+    cudaFreeHost(passed);
+    free(ahead_host);
+}
+
 int main(void) {
     const CMUnitTest tests[] = {
         cmocka_unit_test(sums),   cmocka_unit_test(rotation), cmocka_unit_test(vote),
         cmocka_unit_test(lanes),  cmocka_unit_test(clean),    cmocka_unit_test(divergence),
         cmocka_unit_test(memory), cmocka_unit_test(races),    cmocka_unit_test(streams),
+        cmocka_unit_test(ahead),
     };
     cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,8 @@
 # Whole runs on a CUDA device beside the same on the CPU, on as many ranks: every model, distribution
 # and transfer. Losses are equal to 1e-4 of themselves, but not all to the last bit: the device does
 # compute. The final score is equal to 1e-3 and every byte that is counted is the same, with some in
-# each counter that the case names. No device gives more memory than was foreseen.
+# each counter that the case names. No device gives more memory than was foreseen. Blocks after the
+# first are sent ahead, and nothing else is. WAITS: how often an epoch's host waits for the device.
 #   t960_device.sh FLIPBOOK [MPIRUN]      the device may be emulated
 set -u
 flipbook=$(realpath "$1")
@@ -20,10 +21,10 @@ run() {
         --report "$device.jsonl" >"$device.out" 2>&1 || { sed 's/^/# /' "$device.out" | tail -n 3; return 1; }
 }
 
-# compare COUNTERS: cpu.jsonl beside cuda.jsonl; says what differs
+# compare COUNTERS BLOCKS: cpu.jsonl beside cuda.jsonl; says what differs
 # shellcheck disable=SC2016
 compare() {
-    awk -v moved="$1" '
+    awk -v moved="$1" -v blocks="$2" -v allowed="${WAITS-}" '
         function number(key,    at, rest) {
             at = index($0, "\"" key "\":")
             if (!at) return "none"
@@ -52,6 +53,8 @@ compare() {
         /"record": *"summary"/ {
             test[file] = number("test")
             foreseen[file] = number("estimated_device_bytes")
+            ahead = number("device_bytes_ahead")
+            waits = number("device_waits")
             n_ranks = split(list("peak_device_bytes_of_ranks"), peak, ",")
             for (r = 1; r <= n_ranks; r++) if (peak[r] + 0 > most[file]) most[file] = peak[r] + 0
             at = match($0, /"bytes": *\{/)
@@ -72,6 +75,8 @@ compare() {
             for (i = split(moved, counter, ","); i > 0 && !bad; i--)
                 if (epoch[2] !~ "\"" counter[i] "\": *[1-9]") bad = "no bytes of " counter[i] ": " epoch[2]
             if (!bad && (kernels[1] == kernels[2] || kernels[2] != "\"cuda\"")) bad = "kernels " kernels[1] " and " kernels[2]
+            if (!bad && (ahead > 0) != (blocks != "")) bad = ahead " bytes sent ahead in an epoch"
+            if (!bad && allowed != "" && waits != allowed) bad = "the host waited " waits " times in an epoch"
             if (bad) print "# " bad
             exit bad != ""
         }' cpu.jsonl cuda.jsonl
@@ -80,11 +85,12 @@ compare() {
 tests=0 failed=0
 # same COUNTERS RANKS OPTIONS…
 same() {
-    local counters=$1
+    local counters=$1 blocks=
     shift
+    case " $* " in *' --blocks '[2-9]* | *' --history '*) blocks=several ;; esac
     tests=$((tests + 1))
     rm -f cpu.jsonl cuda.jsonl
-    if run cpu "$@" && run cuda "$@" && compare "$counters"; then
+    if run cpu "$@" && run cuda "$@" && compare "$counters" "$blocks"; then
         echo "ok $tests - $*"
     else
         echo "not ok $tests - $*"
@@ -113,6 +119,7 @@ h='--hidden 8'
     same allreduce,halo 2 mixed.h5 --model sage $h
     same '' 1 products.h5 --model sage $h --batch 200 --fanout 4,4
     same allreduce,halo,graph_to_device 2 nodes.h5 --task node --model cdgcn $h --distribute nodes --transfer full --blocks 1
+    WAITS=7 same graph_to_device 1 nodes.h5 --task node --model cdgcn $h --transfer delta --blocks 3 # 2 a block for its loss, and 1
     same allreduce,redistribute,graph_to_device 3 nodes.h5 --task node --model cdgcn $h --distribute time --transfer delta --blocks 2 --activations recompute
     same allreduce,state 4 nodes.h5 --task node --model cdgcn $h --distribute wavefront --transfer resident --blocks 3
     same allreduce,halo,redistribute,graph_to_device 4 nodes.h5 --task node --model cdgcn $h --distribute grid --transfer delta --blocks 2

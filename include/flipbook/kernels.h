@@ -246,6 +246,14 @@ typedef struct flip_lstm_kernels {
 /* About the most bytes of a device that its table takes for itself: cuBLAS's workspace, and scratch
  * memory, which rounded operands need most of. */
 enum { FLIP_DEVICE_OWN = 128 << 20 };
+/* … and of the host's pinned memory, for what it sends ahead. */
+enum { FLIP_STAGING_BYTES = 8 << 20 };
+
+/* Since a device was opened; of a CPU 0. */
+typedef struct flip_device_counts {
+    uint64_t waits; /* times that the host waited until all of its work was done */
+    uint64_t ahead; /* bytes that `send_ahead` sent */
+} flip_device_counts;
 
 /* The table. Every pointer is set, but for lstm where a table has none. `rows` lists the rows to do
  * (NULL = 0 … n_rows-1). Thread count is that of the OpenMP runtime; results do not depend on it.
@@ -278,6 +286,21 @@ typedef struct flip_kernels {
     void (*clear)(void *to, size_t bytes);
     /* All that was called is done; FLIP_ERROR_LIBRARY, with its words, where something failed. */
     flip_status (*wait)(void);
+
+    /* Ahead of the entries: what later ones read travels while earlier ones work.
+     *
+     *     entries  … read M │mark_end            … │join_ahead │ read M …
+     *     copies            └──▶ send_ahead to M ──┘
+     *
+     * mark_end: *event (NULL at first; drop_end) stands for the end of all that was called so far.
+     * send_ahead: after `after`, the end of what used the memory before, or NULL where nothing did;
+     * the host's memory may be written again on return. join_ahead: entries called from now on come
+     * after all that was sent ahead. The host waits for no entry. */
+    void (*mark_end)(void **event);
+    void (*drop_end)(void **event);
+    void (*send_ahead)(void *to, const void *host, size_t bytes, void *after);
+    void (*join_ahead)(void);
+    flip_device_counts (*counts)(void);
 
     /* y[i,j] = alpha x[i,j] (+ y[i,j] where accumulate), rows ldx and ldy apart; y may be x */
     void (*scaled)(int64_t m, int64_t n, flip_real *y, int64_t ldy, const flip_real *x, int64_t ldx,

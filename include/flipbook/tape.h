@@ -211,8 +211,15 @@ size_t flip_tape_saved(const flip_tape *tape);
 bool flip_tape_on_device(const flip_tape *tape);
 flip_status flip_tape_hold(flip_tape *tape, const void *host, size_t bytes);
 void flip_tape_let_go(flip_tape *tape, const void *host);
-flip_status flip_tape_hold_adjacency(flip_tape *tape, const flip_adjacency *adjacency);
-void flip_tape_let_adjacency_go(flip_tape *tape, const flip_adjacency *adjacency);
+/* What a block reads, one block at a time: its adjacency and, after it, its inputs. backward: the
+ * pass that reads them walks back, too. ahead: kernels still work on the block that was let go, and
+ * send_ahead follows, which sends meanwhile as much as the last such pass read; a pass asks for the
+ * rest. Let go, the host's arrays may be written or given back. */
+flip_status flip_tape_hold_block(flip_tape *tape, const flip_adjacency *adjacency, bool backward,
+                                 bool ahead);
+flip_status flip_tape_hold_inputs(flip_tape *tape, const flip_real *values, size_t bytes);
+flip_status flip_tape_send_ahead(flip_tape *tape);
+void flip_tape_let_block_go(flip_tape *tape);
 
 /* data [rows, steps, dim] is borrowed, never copied (but to a device) and never written. */
 flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,

@@ -54,8 +54,8 @@ struct flip_nccl {
 static flip_nccl *communicators;
 static cudaStream_t stream; /* of all exchanges: they follow each other in the order they are called
                                in, which is the same on all ranks */
-static cudaEvent_t ready;
-static char failure[512]; /* the first; nothing is exchanged after it */
+static void *ready;         /* the end of what the kernels were given before an exchange */
+static char failure[512];   /* the first; nothing is exchanged after it */
 
 /* ---- results ---- */
 
@@ -119,8 +119,7 @@ flip_status flip_nccl_open(void) {
     if (stream) return FLIP_OK;
     FLIP_TRY(flip_cuda_library("NCCL", files, symbols, (void **)&library));
     setenv("NCCL_RAS_ENABLE", "0", 0);
-    cudaError_t error = cudaEventCreateWithFlags(&ready, cudaEventDisableTiming);
-    if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    const cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     if (error != cudaSuccess)
         return FLIP_FAIL(FLIP_ERROR_LIBRARY, "no stream for NCCL: %s", cudaGetErrorString(error));
     return FLIP_OK;
@@ -190,17 +189,15 @@ static ncclResult_t enqueue(ncclComm_t comm, const flip_nccl_message *m) {
 flip_status flip_nccl_exchange(flip_nccl *nccl, const flip_nccl_message *messages, int n,
                                void **event) {
     if (watch()) return failed();
-    if (!*event)
-        FLIP_CUDA_DO(cudaEventCreateWithFlags((cudaEvent_t *)event, cudaEventDisableTiming));
-    FLIP_CUDA_DO(cudaEventRecord(ready, flip_cuda_stream));
-    FLIP_CUDA_DO(cudaStreamWaitEvent(stream, ready, 0));
+    flip_cuda_mark(&ready, flip_cuda_stream);
+    FLIP_CUDA_DO(cudaStreamWaitEvent(stream, (cudaEvent_t)ready, 0));
     ncclResult_t result = library.group_start();
     for (int i = 0; i < n && result == ncclSuccess; i++)
         result = enqueue(nccl->comm, &messages[i]);
     const ncclResult_t end = library.group_end();
     if (result == ncclSuccess) result = end;
     FLIP_TRY(settle(nccl->comm, result, patience, "rows set out"));
-    FLIP_CUDA_DO(cudaEventRecord((cudaEvent_t)*event, stream));
+    flip_cuda_mark(event, stream);
     return FLIP_OK;
 }
 
@@ -211,6 +208,5 @@ flip_status flip_nccl_wait(void *event) {
 }
 
 void flip_nccl_drop(void **event) {
-    if (*event) FLIP_CUDA_DO(cudaEventDestroy((cudaEvent_t)*event)); /* waits for nothing */
-    *event = NULL;
+    flip_cuda_drop(event);
 }

@@ -10,8 +10,13 @@
 
 #include <cuda_runtime.h>
 
-/* All work of the table goes through this stream. */
+/* All work of the table goes through this stream, but for what is sent ahead (cuda_ahead.cu); NCCL
+ * has one of its own, too (comm/nccl.cu). */
 extern cudaStream_t flip_cuda_stream;
+
+/* *event (NULL at first) stands for the end of all that the stream was given so far. */
+void flip_cuda_mark(void **event, cudaStream_t stream);
+void flip_cuda_drop(void **event); /* waits for nothing */
 
 /* The first failure stands until `wait` reports it. */
 void flip_cuda_note(cudaError_t error, const char *what);
@@ -21,6 +26,10 @@ void flip_cuda_note(cudaError_t error, const char *what);
  * it ends what can no longer end by itself and gives its words, which every `wait` reports from
  * then on; NULL where nothing failed. NULL itself: nobody is asked. */
 extern const char *(*flip_cuda_watch)(void);
+/* The host waits until the event has happened, or somebody who watches gave up. */
+void flip_cuda_wait_event(void *event);
+/* How often the host waited for all of the stream's work. */
+extern uint64_t flip_cuda_waits;
 
 /* Memory of the device that grows with what is asked for and keeps nothing when it does; NULL,
  * noted as `what`, where nothing is left. */

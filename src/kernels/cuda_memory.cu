@@ -7,6 +7,7 @@
 
 cudaStream_t flip_cuda_stream;
 const char *(*flip_cuda_watch)(void);
+uint64_t flip_cuda_waits;
 static cudaError_t first_error = cudaSuccess;
 static const char *first_what = "";
 
@@ -16,6 +17,27 @@ void flip_cuda_note(cudaError_t error, const char *what) {
     if (first_error != cudaSuccess) return;
     first_error = error;
     first_what = what;
+}
+
+void flip_cuda_mark(void **event, cudaStream_t stream) {
+    if (!*event)
+        FLIP_CUDA_DO(cudaEventCreateWithFlags((cudaEvent_t *)event, cudaEventDisableTiming));
+    FLIP_CUDA_DO(cudaEventRecord((cudaEvent_t)*event, stream));
+}
+
+void flip_cuda_drop(void **event) {
+    if (*event) FLIP_CUDA_DO(cudaEventDestroy((cudaEvent_t)*event));
+    *event = NULL;
+}
+
+void flip_cuda_wait_event(void *event) {
+    cudaError_t error;
+    while ((error = cudaEventQuery((cudaEvent_t)event)) == cudaErrorNotReady) {
+        (void)cudaGetLastError(); /* not a failure */
+        if (flip_cuda_watch && flip_cuda_watch()) return;
+        sched_yield();
+    }
+    flip_cuda_note(error, "waiting for a copy");
 }
 
 /* The host waits for the stream, alone or with somebody who watches: see cuda.h. Calls of CUDA that
@@ -106,6 +128,7 @@ static void give_back(void *memory) {
             all_taken[i] = all_taken[--n_taken];
             break;
         }
+    flip_cuda_waits++;
     watch_stream();
     FLIP_CUDA_DO(cudaFree(memory));
 }
@@ -158,6 +181,7 @@ static flip_status take_pinned(void *out_pointer, size_t bytes, const char *what
 
 static void give_back_pinned(void *memory) {
     if (!memory) return;
+    flip_cuda_waits++;
     watch_stream();
     FLIP_CUDA_DO(cudaFreeHost(memory));
 }
@@ -170,6 +194,7 @@ static void send(void *to, const void *host, size_t bytes) {
 }
 
 static void receive(void *host, const void *from, size_t bytes) {
+    flip_cuda_waits++;
     watch_stream();
     if (bytes > 0)
         FLIP_CUDA_DO(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, flip_cuda_stream));
@@ -186,6 +211,7 @@ static void clear(void *to, size_t bytes) {
 }
 
 static flip_status wait_for_all(void) {
+    flip_cuda_waits++;
     finish_stream();
     const char *watched = flip_cuda_watch ? flip_cuda_watch() : NULL;
     if (watched) return FLIP_FAIL(FLIP_ERROR_LIBRARY, "%s", watched);

@@ -103,6 +103,7 @@ static void open_cuda(void) {
     cuda_status = flip_cuda_open(cuda_device, cuda.device, sizeof cuda.device);
     if (cuda_status != FLIP_OK) return;
     flip_use_cuda_memory(&cuda);
+    flip_use_cuda_ahead(&cuda);
     flip_use_cuda_pointwise(&cuda);
     flip_use_cuda_steps(&cuda);
     flip_use_cuda_losses(&cuda);

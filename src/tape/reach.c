@@ -1,16 +1,32 @@
 /* What the tape's device has of the host's arrays. On a CPU they are one. On a device an array is
  * copied when it is first asked for: until the tape is reset, or, held, until it is let go, for
- * arrays that stay as they are from pass to pass. */
+ * arrays that stay as they are from pass to pass.
+ *
+ * A block's adjacency and inputs lie in rooms that the next block's take over, and there are two
+ * sets of these: while kernels read one block's, the next one's are sent ahead to the other set, as
+ * much of them as was asked for of the last that was walked the same way. What is asked for beyond
+ * that is sent then. */
 #include "internal.h"
 
 #include <string.h>
+
+/* Arrays of a block by their numbers, from 1 on. */
+enum { CSR_ARRAYS = 8, ADJACENCY_ARRAYS = 2 * CSR_ARRAYS + 2, INPUTS, ROOMS };
 
 typedef struct copy {
     const void *host;
     void *device; /* NULL: held, but not asked for yet */
     size_t bytes;
-    bool held; /* in memory of its own; else in the pool */
+    bool held;      /* in memory of its own, or a room; else in the pool */
+    int32_t number; /* of a block's array, which has a room; 0: of another */
+    bool ahead;     /* it may still be on its way */
 } copy;
+
+typedef struct rooms {
+    void *memory[ROOMS];
+    size_t bytes[ROOMS];
+    void *left; /* the end of what read the last block here; NULL: there was none */
+} rooms;
 
 /* Packings whose pointers are the device's. */
 typedef struct packings {
@@ -22,7 +38,11 @@ struct reach {
     copy *copies;
     int32_t n, capacity;
     packings *packings;
-    flip_real *host; /* what flip_tape_value received last */
+    rooms rooms[2];
+    int current;       /* the block's rooms */
+    bool backward;     /* it is walked back, too */
+    uint32_t asked[2]; /* bits of the arrays that were asked for, of blocks not and so */
+    flip_real *host;   /* what flip_tape_value received last */
     size_t host_bytes;
 };
 
@@ -38,11 +58,19 @@ static void free_packings(reach *r) {
     r->packings = NULL;
 }
 
+static void free_rooms(rooms *a, const flip_kernels *kernels) {
+    for (int i = 1; i < ROOMS; i++)
+        kernels->give_back(a->memory[i]);
+    kernels->drop_end(&a->left);
+}
+
 void reach_destroy(reach **out, const flip_kernels *kernels) {
     reach *r = *out;
     if (!r) return;
     for (int32_t i = 0; i < r->n; i++)
-        if (r->copies[i].held) kernels->give_back(r->copies[i].device);
+        if (r->copies[i].held && !r->copies[i].number) kernels->give_back(r->copies[i].device);
+    for (int i = 0; i < 2; i++)
+        free_rooms(&r->rooms[i], kernels);
     free_packings(r);
     flip_free(r->copies);
     flip_free(r->host);
@@ -76,13 +104,31 @@ static flip_status add(reach *r, copy c, copy **out) {
     return FLIP_OK;
 }
 
+static flip_status find_room(flip_tape *tape, copy *c) {
+    rooms *a = &tape->reach->rooms[tape->reach->current];
+    FLIP_TRY(flip_kernels_reserve(tape->kernels, &a->memory[c->number], &a->bytes[c->number],
+                                  c->bytes ? c->bytes : 1, "a block on the device"));
+    c->device = a->memory[c->number];
+    return FLIP_OK;
+}
+
 static flip_status make(flip_tape *tape, copy *c) {
-    if (c->held)
+    if (c->number)
+        FLIP_TRY(find_room(tape, c));
+    else if (c->held)
         FLIP_TRY(tape->kernels->take(&c->device, c->bytes, "arrays held on the device"));
     else
         FLIP_TRY(pool_alloc(tape->pool, &c->device, c->bytes));
     tape->kernels->send(c->device, c->host, c->bytes);
     return FLIP_OK;
+}
+
+/* What the kernels are given from now on comes after all that is on its way. */
+static void join(flip_tape *tape) {
+    reach *r = tape->reach;
+    tape->kernels->join_ahead();
+    for (int32_t i = 0; i < r->n; i++)
+        r->copies[i].ahead = false;
 }
 
 flip_status tape_reach(flip_tape *tape, const void *host, size_t bytes, const void *out_pointer) {
@@ -100,6 +146,8 @@ flip_status tape_reach(flip_tape *tape, const void *host, size_t bytes, const vo
         c->device = NULL;
     }
     if (!c->device) FLIP_TRY(make(tape, c));
+    if (c->ahead) join(tape);
+    if (c->number) r->asked[r->backward] |= 1u << c->number;
     *out = c->device;
     return FLIP_OK;
 }
@@ -109,8 +157,6 @@ typedef struct array {
     const void **pointer;
     size_t bytes;
 } array;
-
-enum { CSR_ARRAYS = 8 };
 
 /* The arrays of a matrix that has entries, whose pointers are `a`'s. */
 static void arrays_of(flip_csr *a, array out[CSR_ARRAYS]) {
@@ -182,42 +228,84 @@ bool flip_tape_on_device(const flip_tape *tape) {
 void flip_tape_let_go(flip_tape *tape, const void *host) {
     copy *c = host ? find(tape->reach, host) : NULL;
     if (!c) return;
-    if (c->held)
+    if (c->ahead) join(tape);
+    if (c->held && !c->number)
         tape->kernels->give_back(c->device);
-    else
+    else if (!c->held)
         pool_free(tape->pool, c->device);
     *c = tape->reach->copies[--tape->reach->n];
 }
 
-static flip_status hold_csr(flip_tape *tape, flip_csr a) {
-    array all[CSR_ARRAYS];
-    if (!a.row_ptr) return FLIP_OK;
-    arrays_of(&a, all);
-    for (int i = 0; i < CSR_ARRAYS; i++)
-        FLIP_TRY(flip_tape_hold(tape, *all[i].pointer, all[i].bytes));
+/* ---- a block ---- */
+
+/* Its arrays in the order of their numbers, less one; those that it does not have are NULL. `of`
+ * keeps the pointers. */
+static void adjacency_arrays(flip_adjacency *of, array out[ADJACENCY_ARRAYS]) {
+    if (of->a.row_ptr) arrays_of(&of->a, out);
+    if (of->at.row_ptr) arrays_of(&of->at, out + CSR_ARRAYS);
+    out[2 * CSR_ARRAYS] = (array){(const void **)&of->to_transposed,
+                                  (size_t)of->a.n_entries * sizeof *of->to_transposed};
+    out[2 * CSR_ARRAYS + 1] =
+        (array){(const void **)&of->row_order, (size_t)of->n_own * sizeof *of->row_order};
+}
+
+/* Two arrays may be one, and have the first one's room. */
+static flip_status hold_array(flip_tape *tape, const array *a, int32_t number) {
+    const void *host = a->pointer ? *a->pointer : NULL;
+    copy *c = host ? find(tape->reach, host) : NULL;
+    if (c && c->number) {
+        c->bytes = a->bytes > c->bytes ? a->bytes : c->bytes;
+        return FLIP_OK;
+    }
+    FLIP_TRY(flip_tape_hold(tape, host, a->bytes));
+    c = host ? find(tape->reach, host) : NULL;
+    if (c) c->number = number;
     return FLIP_OK;
 }
 
-static void let_csr_go(flip_tape *tape, flip_csr a) {
-    array all[CSR_ARRAYS];
-    arrays_of(&a, all);
-    for (int i = 0; i < CSR_ARRAYS; i++)
-        flip_tape_let_go(tape, *all[i].pointer);
+flip_status flip_tape_hold_block(flip_tape *tape, const flip_adjacency *g, bool backward,
+                                 bool ahead) {
+    flip_adjacency of = *g;
+    array all[ADJACENCY_ARRAYS] = {{NULL, 0}};
+    reach *r = tape->reach;
+    if (!tape->kernels->on_device) return FLIP_OK;
+    r->backward = backward;
+    if (ahead) r->current = !r->current;
+    adjacency_arrays(&of, all);
+    for (int i = 0; i < ADJACENCY_ARRAYS; i++)
+        FLIP_TRY(hold_array(tape, &all[i], i + 1));
+    return FLIP_OK;
 }
 
-flip_status flip_tape_hold_adjacency(flip_tape *tape, const flip_adjacency *g) {
-    FLIP_TRY(hold_csr(tape, g->a));
-    FLIP_TRY(hold_csr(tape, g->at));
-    FLIP_TRY(
-        flip_tape_hold(tape, g->to_transposed, (size_t)g->a.n_entries * sizeof *g->to_transposed));
-    return flip_tape_hold(tape, g->row_order, (size_t)g->n_own * sizeof *g->row_order);
+flip_status flip_tape_hold_inputs(flip_tape *tape, const flip_real *values, size_t bytes) {
+    const void *host = values;
+    if (!tape->kernels->on_device) return FLIP_OK;
+    return hold_array(tape, &(array){.pointer = &host, .bytes = bytes}, INPUTS);
 }
 
-void flip_tape_let_adjacency_go(flip_tape *tape, const flip_adjacency *g) {
-    let_csr_go(tape, g->a);
-    let_csr_go(tape, g->at);
-    flip_tape_let_go(tape, g->to_transposed);
-    flip_tape_let_go(tape, g->row_order);
+flip_status flip_tape_send_ahead(flip_tape *tape) {
+    reach *r = tape->reach;
+    for (int32_t i = 0; i < r->n; i++) {
+        copy *c = &r->copies[i];
+        if (c->device || !(r->asked[r->backward] >> c->number & 1)) continue;
+        FLIP_TRY(find_room(tape, c));
+        tape->kernels->send_ahead(c->device, c->host, c->bytes, r->rooms[r->current].left);
+        c->ahead = true;
+    }
+    return FLIP_OK;
+}
+
+/* What nobody asked for may still be on its way: the rooms' next arrays come after it. */
+void flip_tape_let_block_go(flip_tape *tape) {
+    reach *r = tape->reach;
+    int32_t kept = 0;
+    if (!tape->kernels->on_device) return;
+    for (int32_t i = 0; i < r->n; i++)
+        if (r->copies[i].ahead) join(tape);
+    for (int32_t i = 0; i < r->n; i++)
+        if (!r->copies[i].number) r->copies[kept++] = r->copies[i];
+    r->n = kept;
+    tape->kernels->mark_end(&r->rooms[r->current].left);
 }
 
 const flip_real *reach_host(flip_tape *tape, const flip_real *value, size_t bytes) {

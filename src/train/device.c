@@ -138,21 +138,45 @@ flip_status flip_device_hold(flip_trainer *trainer) {
     return FLIP_OK;
 }
 
-/* The adjacency of a block is about to be made, perhaps in the memory of another. Events that are
- * resident leave the one that is there as it is. */
-void flip_device_leave(flip_trainer *trainer, int32_t block) {
-    const flip_data *data = &trainer->data;
-    const bool stays =
-        data->s.transfer == FLIP_TRANSFER_RESIDENT && block == trainer->on_device_block;
-    if (!trainer->on_device || !data->snapshots || stays) return;
-    flip_tape_let_adjacency_go(trainer->tape, trainer->on_device);
+void flip_device_leave(flip_trainer *trainer) {
+    if (!trainer->on_device || !trainer->data.snapshots) return;
+    flip_tape_let_block_go(trainer->tape);
     trainer->on_device = NULL;
 }
 
-flip_status flip_device_enter(flip_trainer *trainer, int32_t block,
-                              const flip_adjacency *adjacency) {
-    if (!trainer->kernels->on_device || trainer->on_device == adjacency) return FLIP_OK;
+/* The adjacency of a block is made perhaps in the memory of another, which leaves the device before
+ * that. */
+flip_status flip_device_enter(flip_trainer *trainer, int32_t block, bool backward,
+                              const flip_adjacency **adjacency) {
+    if (block != trainer->on_device_block) flip_device_leave(trainer);
+    FLIP_TRY(flip_data_block(&trainer->data, block, adjacency));
+    if (!trainer->kernels->on_device || trainer->on_device == *adjacency) return FLIP_OK;
+    trainer->on_device = *adjacency;
+    trainer->on_device_block = block;
+    return flip_tape_hold_block(trainer->tape, *adjacency, backward, false);
+}
+
+flip_status flip_device_inputs(flip_trainer *trainer, int32_t block, const flip_real **x) {
+    const flip_layout *layout = trainer->data.layout;
+    FLIP_TRY(flip_data_inputs(&trainer->data, block, x));
+    if (!*x || layout->n_blocks == 1) return FLIP_OK;
+    const size_t rows = (size_t)layout->n_rows * (size_t)flip_layout_steps(layout, block);
+    return flip_tape_hold_inputs(trainer->tape, *x,
+                                 rows * (size_t)trainer->data.in_dim * sizeof **x);
+}
+
+flip_status flip_device_look_ahead(flip_trainer *trainer, int32_t block, bool backward) {
+    const flip_adjacency *adjacency;
+    const flip_real *x;
+    if (!trainer->kernels->on_device || !trainer->data.snapshots ||
+        (trainer->on_device && block == trainer->on_device_block))
+        return FLIP_OK;
+    flip_device_leave(trainer);
+    FLIP_TRY(flip_data_block(&trainer->data, block, &adjacency));
     trainer->on_device = adjacency;
     trainer->on_device_block = block;
-    return flip_tape_hold_adjacency(trainer->tape, adjacency);
+    FLIP_TRY(flip_tape_hold_block(trainer->tape, adjacency, backward, true));
+    if (!trainer->learned && !trainer->data.packed.packing)
+        FLIP_TRY(flip_device_inputs(trainer, block, &x));
+    return flip_tape_send_ahead(trainer->tape);
 }

@@ -148,14 +148,25 @@ static size_t sent_bytes(const flip_data *data, const flip_shares *s, const bloc
                     (alive + 2 * changes) * 8);
 }
 
+static flip_adjacency_params params_of(const flip_data *data, const block *b) {
+    flip_adjacency_params p = flip_data_adjacency_params(data);
+    p.n_steps = b->steps;
+    return p;
+}
+
+/* One block's matrix. */
+static size_t matrix_bytes(const flip_data *data, const flip_shares *s, const block *b) {
+    const flip_adjacency_params p = params_of(data, b);
+    return flip_adjacency_bytes_of(s->rows, s->n_halo, (int64_t)b->entries, (int64_t)b->values,
+                                   data->events.weight != NULL, &p);
+}
+
 static void estimate_adjacency(flip_estimate *e, const flip_data *data, const flip_shares *s,
                                const block *b) {
-    flip_adjacency_params p = flip_data_adjacency_params(data);
+    const flip_adjacency_params p = params_of(data, b);
     const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
     const bool weighted = data->events.weight != NULL;
-    p.n_steps = b->steps;
-    e->adjacency = flip_adjacency_bytes_of(s->rows, s->n_halo, (int64_t)b->entries,
-                                           (int64_t)b->values, weighted, &p);
+    e->adjacency = matrix_bytes(data, s, b);
     e->building = flip_adjacency_build_bytes(s->rows, s->n_halo, (int64_t)b->entries, &p);
     if (sent)
         e->adjacency += sent_bytes(data, s, b);
@@ -223,17 +234,18 @@ static size_t whole_bytes(const flip_data *data, const flip_model_params *m, con
            values * sizeof(flip_real) + pair_bytes(data, m, s, b);
 }
 
-/* What a GPU holds: training, a block's matrix, inputs and labels; its pool takes pieces a quarter
- * larger than what is asked of them. */
+/* What a GPU holds: training, a block's matrix, inputs and labels, the next one's matrix and
+ * inputs; its pool takes pieces a quarter larger than what is asked of them. */
 static void estimate_device(flip_estimate *e, const flip_data *data, const flip_model_params *m,
                             const flip_shares *s, const block *b) {
     const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
-    const size_t matrix = sent ? e->adjacency : e->adjacency / (size_t)b->n;
+    const size_t one = matrix_bytes(data, s, b), matrix = sent ? e->adjacency : one;
     const double rows = (double)s->rows * b->steps;
-    const double inputs = rows * ((double)data->in_dim * sizeof(flip_real) + 16);
-    const double all =
-        (double)e->training + inputs + (double)flip_model_device_work(m, s->rows, b->steps);
-    e->device = matrix + FLIP_DEVICE_PIECE + FLIP_DEVICE_OWN + (size_t)(all + all / 4);
+    const double inputs = rows * (double)data->in_dim * sizeof(flip_real);
+    const size_t ahead = data->steps > 1 && b->n > 1 ? one + (size_t)inputs : 0;
+    const double all = (double)e->training + inputs + rows * 16 +
+                       (double)flip_model_device_work(m, s->rows, b->steps);
+    e->device = matrix + ahead + FLIP_DEVICE_PIECE + FLIP_DEVICE_OWN + (size_t)(all + all / 4);
 }
 
 bool flip_estimate_fits(const flip_estimate *e, double times) {

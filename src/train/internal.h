@@ -345,10 +345,17 @@ flip_status flip_device_connect(flip_trainer *trainer);
 const char *flip_device_exchange(const flip_trainer *trainer); /* "nccl", "mpi"; "none": one rank */
 /* What stays on the GPU for the whole run: keys, labels, masks. */
 flip_status flip_device_hold(flip_trainer *trainer);
-/* Before a block's adjacency is made, and after: the GPU has the one that is there. */
-void flip_device_leave(flip_trainer *trainer, int32_t block);
-flip_status flip_device_enter(flip_trainer *trainer, int32_t block,
-                              const flip_adjacency *adjacency);
+/* A block's adjacency: made, unless it is there, and, lazily, on the GPU. backward: the pass that
+ * reads it walks back, too. Collective, as flip_data_block. */
+flip_status flip_device_enter(flip_trainer *trainer, int32_t block, bool backward,
+                              const flip_adjacency **adjacency);
+/* Its inputs after that, as flip_data_inputs. */
+flip_status flip_device_inputs(flip_trainer *trainer, int32_t block, const flip_real **x);
+/* The same for the block that comes next, while the GPU works on what it was given: to be called
+ * once all of that was. Collective; on a CPU nothing is done. */
+flip_status flip_device_look_ahead(flip_trainer *trainer, int32_t block, bool backward);
+/* Before snapshots begin anew. */
+void flip_device_leave(flip_trainer *trainer);
 
 /* The parameters' names and shapes: nothing large is allocated yet. */
 flip_status flip_trainer_declare(flip_trainer *trainer);
@@ -510,6 +517,7 @@ typedef struct flip_tally {
     flip_meter first;                 /* the first epoch, part of train: it aggregates the
                                          constant first layer, once */
     uint64_t graph[2]; /* bytes of the graph to the device in epochs: walking forward, and back */
+    flip_device_counts device, device_first; /* in epochs; the first of them */
     int64_t epochs, evaluations;
     double *seconds, *cpu; /* [epochs] of this rank */
     double total_seconds;

@@ -208,11 +208,15 @@ typedef struct mark {
     flip_meter meter;
     double wall, cpu;
     uint64_t sent[2];
+    flip_device_counts device;
 } mark;
 
 static mark begin_mark(const run *r) {
     const flip_data *data = &r->trainer.data;
-    mark m = {.meter = *flip_comm_meter(data->comm), .wall = flip_seconds(), .cpu = cpu_seconds()};
+    mark m = {.meter = *flip_comm_meter(data->comm),
+              .wall = flip_seconds(),
+              .cpu = cpu_seconds(),
+              .device = r->trainer.kernels->counts()};
     if (data->snapshots) flip_snapshots_sent(data->snapshots, &m.sent[0], &m.sent[1]);
     return m;
 }
@@ -225,7 +229,11 @@ static double count_since(run *r, const mark *m) {
     r->tally.cpu[r->tally.epochs] = now.cpu - m->cpu;
     r->tally.seconds[r->tally.epochs++] = now.wall - m->wall;
     add_difference(&r->tally.train, &now.meter, &m->meter);
-    if (r->tally.epochs == 1) add_difference(&r->tally.first, &now.meter, &m->meter);
+    r->tally.device.waits += now.device.waits - m->device.waits;
+    r->tally.device.ahead += now.device.ahead - m->device.ahead;
+    if (r->tally.epochs > 1) return now.wall - m->wall;
+    add_difference(&r->tally.first, &now.meter, &m->meter);
+    r->tally.device_first = r->tally.device;
     return now.wall - m->wall;
 }
 

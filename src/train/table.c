@@ -11,8 +11,9 @@ typedef struct rank_counts {
     uint64_t graph[2];                 /* bytes to the device, forward and backward */
     uint64_t peak_bytes, loaded_bytes; /* resident: the most, and before the first epoch */
     uint64_t device_bytes;             /* of a GPU: the most */
-    uint64_t halo_rows, pair_rows;     /* rows sent in one forward pass */
-    uint64_t saved_bytes;              /* most that waited for a backward walk */
+    flip_device_counts device, device_first;
+    uint64_t halo_rows, pair_rows; /* rows sent in one forward pass */
+    uint64_t saved_bytes;          /* most that waited for a backward walk */
     flip_store_use store;
     flip_meter ahead; /* of the thread that made batches; its bytes are in train */
 } rank_counts;
@@ -38,6 +39,8 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .total_seconds = tally->total_seconds,
                         .peak_bytes = flip_memory_peak(),
                         .device_bytes = trainer->kernels->peak(),
+                        .device = tally->device,
+                        .device_first = tally->device_first,
                         .loaded_bytes = tally->loaded_bytes,
                         .saved_bytes = flip_tape_saved(trainer->tape),
                         .store = flip_batching_store(trainer->batching),
@@ -248,11 +251,27 @@ static json_t *store_json(const rank_counts *all, int size) {
         (json_int_t)asked.listed, "sample_bytes", (json_int_t)asked.bytes, "refinement", second);
 }
 
-static json_t *device_json(const rank_counts *all, int size) {
+/* Of an epoch, as epoch_bytes: what the first did is what it had to. */
+static json_t *usual(uint64_t total, uint64_t first, int64_t epochs) {
+    return epochs > 1 ? share(total - first, epochs - 1) : share(first, epochs);
+}
+
+static void device_json(json_t *counts, const rank_counts *all, int size, int64_t epochs,
+                        const flip_estimate *e) {
+    const size_t each = e->device_together / (size_t)e->ranks_of_device;
+    flip_device_counts sum = {0}, first = {0};
     json_t *peaks = json_array();
-    for (int r = 0; r < size; r++)
+    for (int r = 0; r < size; r++) {
         json_array_append_new(peaks, json_integer((json_int_t)all[r].device_bytes));
-    return peaks;
+        sum.waits += all[r].device.waits;
+        sum.ahead += all[r].device.ahead;
+        first.waits += all[r].device_first.waits;
+        first.ahead += all[r].device_first.ahead;
+    }
+    json_object_set_new(counts, "peak_device_bytes_of_ranks", peaks);
+    json_object_set_new(counts, "estimated_device_bytes", json_integer((json_int_t)each));
+    json_object_set_new(counts, "device_waits", usual(sum.waits, first.waits, epochs));
+    json_object_set_new(counts, "device_bytes_ahead", usual(sum.ahead, first.ahead, epochs));
 }
 
 flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip_trainer *trainer) {
@@ -275,12 +294,8 @@ flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip
         }
         json_object_set_new(*counts, "peak_rss_bytes", json_integer((json_int_t)peak));
         json_object_set_new(*counts, "peak_rss_bytes_of_ranks", peaks);
-        if (trainer->kernels->on_device) {
-            const flip_estimate *e = &trainer->estimate;
-            const size_t each = e->device_together / (size_t)e->ranks_of_device;
-            json_object_set_new(*counts, "peak_device_bytes_of_ranks", device_json(all, size));
-            json_object_set_new(*counts, "estimated_device_bytes", json_integer((json_int_t)each));
-        }
+        if (trainer->kernels->on_device)
+            device_json(*counts, all, size, tally->epochs, &trainer->estimate);
         json_object_set_new(*counts, "loaded_rss_bytes", json_integer((json_int_t)loaded));
         json_object_set_new(*counts, "saved_bytes", json_integer((json_int_t)saved));
         json_object_set_new(*counts, "stage_seconds", stages_json(all, size, tally->epochs, false));

@@ -155,6 +155,7 @@ static flip_status prepare(flip_trainer *trainer, flip_block *b) {
     flip_comm_wire_pause(trainer->data.comm, false);
     FLIP_TRY(status);
     if (!flip_model_done_with_features(trainer->model)) return FLIP_OK;
+    flip_tape_let_go(trainer->tape, b->features);
     flip_data_release_inputs(&trainer->data);
     b->features = NULL;
     return FLIP_OK;
@@ -178,9 +179,7 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
     const flip_adjacency *adjacency;
     int32_t steps = flip_layout_steps(data->layout, block);
     *x = FLIP_VAR_NONE;
-    flip_device_leave(trainer, block);
-    FLIP_TRY(flip_data_block(data, block, &adjacency));
-    FLIP_TRY(flip_device_enter(trainer, block, adjacency));
+    FLIP_TRY(flip_device_enter(trainer, block, walk & WALK_KEEP, &adjacency));
     begin_block(trainer, block, walk);
     flip_packed_rows packed = data->packed;
     if (packed.packing) FLIP_TRY(flip_data_packed(data, block, &packed));
@@ -195,7 +194,7 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
         *x = flip_learned_input(trainer->learned, trainer->tape, steps);
         *y = flip_model_apply(trainer->model, trainer->tape, adjacency, *x);
     } else {
-        FLIP_TRY(flip_data_inputs(data, block, &b.features));
+        FLIP_TRY(flip_device_inputs(trainer, block, &b.features));
         FLIP_TRY(prepare(trainer, &b));
         begin_block(trainer, block, walk);
         FLIP_TRY(hold_features(trainer, &b));
@@ -205,10 +204,10 @@ static flip_status forward(flip_trainer *trainer, int32_t block, int walk, flip_
 }
 
 /* The snapshots of a sequence begin anew, and the adjacency that is there goes: first from the
- * device. */
+ * device. Events that are resident leave it as it is. */
 static void begin_snapshots(flip_trainer *trainer) {
-    if (!trainer->data.snapshots) return;
-    flip_device_leave(trainer, trainer->on_device_block);
+    if (!trainer->data.snapshots || trainer->data.s.transfer == FLIP_TRANSFER_RESIDENT) return;
+    flip_device_leave(trainer);
     flip_snapshots_begin(trainer->data.snapshots);
 }
 
@@ -234,8 +233,11 @@ static flip_status sweep_window(flip_trainer *trainer, int32_t block, int walk) 
     if (trainer->carry) flip_carry_clear_at(trainer->carry, first);
     begin_snapshots(trainer);
     flip_data_packed_begin(&trainer->data);
-    for (int32_t k = first; k < block; k++)
+    for (int32_t k = first; k < block; k++) {
         FLIP_TRY(forward(trainer, k, walk, &x, &y));
+        FLIP_TRY(
+            flip_device_look_ahead(trainer, k + 1, k + 1 == block && (walk & WALK_TRAIN) != 0));
+    }
     return FLIP_OK;
 }
 
@@ -267,11 +269,14 @@ static flip_status walk_blocks(flip_trainer *trainer, double *loss) {
     int32_t last = trainer->data.train_blocks - 1;
     flip_var x, y;
     flip_trainer_begin(trainer);
-    for (int32_t k = 0; k < last; k++)
+    for (int32_t k = 0; k < last; k++) {
         FLIP_TRY(forward(trainer, k, WALK_SWEEP, &x, &y));
+        FLIP_TRY(flip_device_look_ahead(trainer, k + 1, k + 1 == last));
+    }
     trainer->passes.forward += last + 1;
     for (int32_t k = last; k >= 0; k--) {
         FLIP_TRY(train_block(trainer, k, loss));
+        if (k > 0) FLIP_TRY(flip_device_look_ahead(trainer, k - 1, true));
         trainer->passes.recomputation += k < last;
     }
     return FLIP_OK;
@@ -299,6 +304,7 @@ static flip_status walk_windows(flip_trainer *trainer, double *loss) {
         FLIP_TRY(sweep_window(trainer, last, WALK_SWEEP));
         FLIP_TRY(train_block(trainer, last, &one));
         for (int32_t k = last - 1; k >= first; k--) {
+            FLIP_TRY(flip_device_look_ahead(trainer, k, true));
             FLIP_TRY(forward(trainer, k, WALK_RECORD | WALK_STATES, &x, &y));
             FLIP_TRY(flip_tape_backward(trainer->tape, FLIP_VAR_NONE));
         }

@@ -377,7 +377,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     ENTER;
     if (event->stream && event->stream->n_done < event->number) {
-        drain(event->stream, event->number);
+        try_drain(event->stream, event->number);
         return cudaErrorNotReady;
     }
     host.join(event->known);

@@ -77,7 +77,7 @@ static void heat_of_rows(void **state) {
         all[i] = 1;
     CHECK_OK(flip_batches_create(&b, comm, n, key, 0));
     CHECK_OK(flip_sampler_heat(s, &b, seed, 1, heat));
-    CHECK_OK(flip_sampler_expect(s, all, expected, NULL)); /* nothing is left to chance */
+    CHECK_OK(flip_sampler_expect(s, all, 0, expected, NULL)); /* nothing is left to chance */
     for (int32_t i = 0; i < n; i++) {
         double want = 0;
         for (int r = 0; r < size; r++) { /* once for each rank whose nodes have it as a source */
@@ -91,6 +91,23 @@ static void heat_of_rows(void **state) {
     }
     flip_batches_finish(&b);
     flip_sampler_destroy(&s);
+}
+
+/* Expected x and drawn y [n] of own nodes: in sum and in order. */
+static void check_alike(size_t k, int32_t n, const double *x, const double *y, double least) {
+    double sum[5] = {0};
+    for (int32_t i = 0; i < n; i++) {
+        double terms[] = {x[i], y[i], x[i] * x[i], y[i] * y[i], x[i] * y[i]};
+        for (int j = 0; j < 5; j++)
+            sum[j] += terms[j];
+    }
+    CHECK_OK(flip_comm_sum_f64(comm, sum, 5));
+    double cov = sum[4] - sum[0] * sum[1] / NODES, vx = sum[2] - sum[0] * sum[0] / NODES;
+    double alike = cov / sqrt(vx * (sum[3] - sum[1] * sum[1] / NODES));
+    if (rank == 0)
+        printf("# kind %zu: %.3f of what is drawn, correlation %.4f\n", k, sum[0] / sum[1], alike);
+    CHECK(fabs(sum[0] / sum[1] - 1) < .1 && alike > least, "kind %zu: %g expected, %g drawn, %g", k,
+          sum[0], sum[1], alike);
 }
 
 /* What is expected beside what is drawn, on average over epochs of batches of six seeds: node by
@@ -110,12 +127,12 @@ static void expected_heat(void **state) {
     CHECK_OK(flip_batches_create(&b, comm, n, key, 6));
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         flip_sampler_params p = kinds[k];
-        double mean[NODES] = {0}, heat[NODES], share[NODES], sum[5] = {0};
+        double mean[NODES] = {0}, heat[NODES], share[NODES];
         p.adjacency = FLIP_ADJACENCY_MEAN;
         flip_sampler *s = make_sampler(p, p.kind == FLIP_SAMPLE_WEIGHTED);
         for (int32_t i = 0; i < n; i++)
             share[i] = 1 / (double)b.n_batches;
-        CHECK_OK(flip_sampler_expect(s, share, heat, NULL));
+        CHECK_OK(flip_sampler_expect(s, share, 0, heat, NULL));
         for (int64_t epoch = 1; epoch <= 400; epoch++) {
             double one[NODES];
             CHECK_OK(flip_sampler_heat(s, &b, seed, epoch, one));
@@ -126,18 +143,119 @@ static void expected_heat(void **state) {
             double x = heat[i] * (double)b.n_batches, y = mean[i];
             CHECK(p.layers > 1 || fabs(x - y) < 0.15 * y + 0.1, "kind %zu, node %lld: %g, drawn %g",
                   k, (long long)seed[i], x, y);
-            double terms[] = {x, y, x * x, y * y, x * y};
-            for (int j = 0; j < 5; j++)
-                sum[j] += terms[j];
+            heat[i] = x;
         }
-        CHECK_OK(flip_comm_sum_f64(comm, sum, 5));
-        double cov = sum[4] - sum[0] * sum[1] / NODES, vx = sum[2] - sum[0] * sum[0] / NODES;
-        double alike = cov / sqrt(vx * (sum[3] - sum[1] * sum[1] / NODES));
-        if (rank == 0)
-            printf("# kind %zu: %.3f of what is drawn, correlation %.4f\n", k, sum[0] / sum[1],
-                   alike);
-        CHECK(fabs(sum[0] / sum[1] - 1) < .1 && alike > .95, "kind %zu: %g expected, %g drawn, %g",
-              k, sum[0], sum[1], alike);
+        check_alike(k, n, heat, mean, .95);
+        flip_sampler_destroy(&s);
+    }
+    flip_batches_finish(&b);
+}
+
+/* ---- of a timeline ---- */
+
+enum { BEFORE = 5 };
+
+/* All own seeds of each batch at one step: readings of an epoch are added to read [n_own, STEPS].
+ */
+static void read_step(flip_sampler *s, flip_batches *b, const flip_gid *seed, int64_t epoch,
+                      double *read) {
+    flip_gid at[NODES];
+    int64_t ids[NODES];
+    int32_t step[NODES];
+    flip_batch *batch;
+    CHECK_OK(flip_batch_create(&batch));
+    CHECK_OK(flip_batches_shuffle(b, 3, epoch));
+    for (int64_t q = 0; q < b->n_batches; q++) {
+        int32_t n = (int32_t)(b->first[q + 1] - b->first[q]);
+        for (int32_t i = 0; i < n; i++) {
+            at[i] = seed[b->item[b->first[q] + i]];
+            ids[i] = original[at[i]];
+            step[i] = BEFORE;
+        }
+        CHECK_OK(flip_sampler_draw(s, batch, n, at, ids, step, epoch));
+        CHECK_OK(flip_sampler_count(s, batch, STEPS, read));
+    }
+    flip_batch_destroy(&batch);
+}
+
+/* Ranks with nodes that have u as a source at the step. */
+static double readers(flip_gid u, int32_t life) {
+    double n = 0;
+    for (int r = 0; r < size; r++) {
+        bool reads = u >= first[r] && u < first[r + 1];
+        for (int i = 0; i < EVENTS; i++)
+            reads = reads || (src[i] == u && dst[i] >= first[r] && dst[i] < first[r + 1] &&
+                              step_of[i] < BEFORE && (life == 0 || step_of[i] >= BEFORE - life));
+        n += reads;
+    }
+    return n;
+}
+
+/* With every neighbour of all nodes nothing is left to chance. */
+static void whole_step(void **state) {
+    (void)state;
+    flip_gid seed[NODES];
+    int64_t key[NODES];
+    flip_batches b;
+    int32_t n = own_nodes(seed, key);
+    CHECK_OK(flip_batches_create(&b, comm, n, key, 0));
+    for (int32_t life = 0; life < 4; life++) {
+        double read[NODES * STEPS] = {0}, heat[NODES], all[NODES];
+        flip_sampler *s = make_sampler((flip_sampler_params){.layers = 1,
+                                                             .fanout = {-1},
+                                                             .temporal = true,
+                                                             .life = life,
+                                                             .adjacency = FLIP_ADJACENCY_MEAN},
+                                       false);
+        for (int32_t i = 0; i < n; i++)
+            all[i] = 1;
+        CHECK_OK(flip_sampler_expect(s, all, BEFORE, heat, NULL));
+        read_step(s, &b, seed, 1, read);
+        for (int32_t i = 0; i < n; i++) {
+            double want = readers(seed[i], life);
+            CHECK(heat[i] == want, "life %d, node %lld: %g expected, not %g", life,
+                  (long long)seed[i], heat[i], want);
+            for (int t = 0; t < STEPS; t++)
+                CHECK(read[i * STEPS + t] == (t == BEFORE - 1 ? want : 0),
+                      "life %d, node %lld, step %d: %g read", life, (long long)seed[i], t,
+                      read[i * STEPS + t]);
+        }
+        flip_sampler_destroy(&s);
+    }
+    flip_batches_finish(&b);
+}
+
+/* What is expected of a step beside what is drawn there, in sum and in order of heat. */
+static void expected_at_a_step(void **state) {
+    (void)state;
+    enum { EPOCHS = 300 };
+    static const flip_sampler_params kinds[] = {
+        {.layers = 1, .fanout = {3}},
+        {.layers = 1, .fanout = {3}, .life = 2},
+        {.layers = 1, .fanout = {2}, .life = 4, .recent = true},
+        {.layers = 2, .fanout = {3, 2}, .life = 3},
+    };
+    flip_gid seed[NODES];
+    int64_t key[NODES];
+    flip_batches b;
+    int32_t n = own_nodes(seed, key);
+    CHECK_OK(flip_batches_create(&b, comm, n, key, 6));
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        flip_sampler_params p = kinds[k];
+        double read[NODES * STEPS] = {0}, heat[NODES], share[NODES], x[NODES], y[NODES];
+        p.adjacency = FLIP_ADJACENCY_MEAN;
+        p.temporal = true;
+        flip_sampler *s = make_sampler(p, false);
+        for (int32_t i = 0; i < n; i++)
+            share[i] = 1 / (double)b.n_batches;
+        CHECK_OK(flip_sampler_expect(s, share, BEFORE, heat, NULL));
+        for (int64_t epoch = 1; epoch <= EPOCHS; epoch++)
+            read_step(s, &b, seed, epoch, read);
+        for (int32_t i = 0; i < n; i++) {
+            x[i] = heat[i] * (double)b.n_batches;
+            y[i] = read[i * STEPS + BEFORE - 1] / EPOCHS;
+        }
+        check_alike(k, n, x, y, .9);
         flip_sampler_destroy(&s);
     }
     flip_batches_finish(&b);
@@ -242,8 +360,9 @@ int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     begin_world();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order_of_seeds), cmocka_unit_test(heat_of_rows),
-        cmocka_unit_test(expected_heat), cmocka_unit_test(lists_kept)};
+        cmocka_unit_test(order_of_seeds),     cmocka_unit_test(heat_of_rows),
+        cmocka_unit_test(expected_heat),      cmocka_unit_test(whole_step),
+        cmocka_unit_test(expected_at_a_step), cmocka_unit_test(lists_kept)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);
     MPI_Finalize();

@@ -2,7 +2,8 @@
  * every neighbour and all items at once the curve and the scores are those of full batches,
  * whatever the life of edges and wherever the features come from; drawn neighbours give the same
  * curve on 1 to 4 ranks, of a cut file and an uncut one, with batches made ahead or not; the ways
- * of drawing give different ones; what such batches do not go with is refused in words. */
+ * of drawing give different ones; with a feature cache the bits are the same and its counts exact;
+ * what such batches do not go with is refused in words. */
 #include "pipeline.h"
 
 #include <math.h>
@@ -127,6 +128,67 @@ static void settings_count(void **state) {
     }
 }
 
+/* With a cache the same bits, whatever it holds; what it counts is what the formulas of store.h
+ * make of it. `columns` of features. */
+static void check_cached(int ranks, const char *words, const char *cache, double budget,
+                         double columns) {
+    double size = ranks ? ranks : 1, stride = columns * (double)sizeof(flip_real);
+    train(ranks, words, cache, "cached");
+    assert_true(pipeline_apart("plain", "cached", EPOCHS) == 0);
+    report plain = pipeline_report("plain"), r = pipeline_report("cached");
+    double row = pipeline_number(&r, "store.cached_rows"), hits = pipeline_number(&r, "store.hits");
+    double own = pipeline_number(&r, "store.own"), remote = pipeline_number(&r, "store.remote");
+    double asked = pipeline_number(&plain, "bytes_run.remote_features") / stride;
+    assert_true(hits + own + remote == pipeline_number(&r, "store.rows"));
+    assert_true(pipeline_number(&r, "bytes_run.features_to_device") ==
+                (size * row + own + remote) * stride);
+    assert_true(pipeline_number(&r, "bytes_run.remote_features") ==
+                ((size - 1) * row + remote) * stride);
+    assert_true(pipeline_number(&r, "store.cache_bytes") <= budget);
+    assert_true(remote <= asked && asked - remote <= hits);
+    if (budget < stride) assert_true(row == 0 && hits == 0 && remote == asked);
+    if (budget >= 1000) assert_true(row > 0 && hits > 0 && (ranks == 0 || remote < asked));
+    if (budget >= 1e9) assert_true(own == 0 && remote == 0);
+    pipeline_drop(&plain);
+    pipeline_drop(&r);
+}
+
+static void cached(void **state) {
+    (void)state;
+    static const struct {
+        const char *words;
+        double columns;
+    } cases[] = {
+        /* of constant and changing columns, of changing ones alone, of constant ones alone */
+        {("--task link --model sage --features given+degree --batch 64 --fanout 3,2 "
+          "--edge-life 3"),
+         12},
+        {("--task link --model gat --heads 4 --features degree --batch 100 --fanout 3 "
+          "--sampling recent"),
+         2},
+        {("--task edge --model sage --features given --batch 200 --fanout 3,2 --edge-life 2 "
+          "--blocks 3"),
+         10},
+    };
+    static const struct {
+        const char *words;
+        double bytes;
+    } budgets[] = {{"--cache-bytes 1", 1},
+                   {"--cache-bytes 30", 30},
+                   {"--cache-bytes 1500", 1500},
+                   {"--cache-bytes 1500 --hot degree", 1500},
+                   {"--cache-bytes 1500 --hot presample --prefetch 2 --threads 2", 1500},
+                   {"--cache-bytes 1G", 1e9}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int ranks = 0; ranks <= 3; ranks += 3) {
+            train(ranks, cases[i].words, "", "plain");
+            for (size_t b = 0; b < sizeof budgets / sizeof *budgets; b++)
+                if (ranks ? b % 3 != i : b == 2)
+                    check_cached(ranks, cases[i].words, budgets[b].words, budgets[b].bytes,
+                                 cases[i].columns);
+        }
+}
+
 static void resumed_bits(void **state) {
     (void)state;
     const char *sage =
@@ -147,8 +209,6 @@ static void refusals(void **state) {
         {"moving.h5 --batch 8 --task link --model gcn", "degrees differ from step to step"},
         {"moving.h5 --batch 8 --task link --model sage --distribute time", "--distribute nodes"},
         {"moving.h5 --batch 8 --task link --model sage --history 2", "--protocol whole"},
-        {"moving.h5 --batch 8 --task link --model sage --cache-bytes 1000",
-         "leave out --cache-bytes"},
         {"still.h5 --batch 8 --model sage --sampling recent", "has one step"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
@@ -158,10 +218,13 @@ static void refusals(void **state) {
 int main(int argc, char **argv) {
     if (argc < 2) return 1;
     pipeline_begin(argv[1]);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_batches),      cmocka_unit_test(same_curve_on_ranks),
-        cmocka_unit_test(same_curve_of_cuts), cmocka_unit_test(settings_count),
-        cmocka_unit_test(resumed_bits),       cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(whole_batches),
+                                       cmocka_unit_test(same_curve_on_ranks),
+                                       cmocka_unit_test(same_curve_of_cuts),
+                                       cmocka_unit_test(settings_count),
+                                       cmocka_unit_test(cached),
+                                       cmocka_unit_test(resumed_bits),
+                                       cmocka_unit_test(refusals)};
     pipeline_graphs();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     pipeline_end();

@@ -29,12 +29,30 @@ static char **words;
 
 /* ---- a graph ---- */
 
-static void make_graph(const char *plain, const char *cut) {
-    flip_rmat_params p = FLIP_RMAT_DEFAULTS;
+static void cut_graph(const char *plain, const char *to) {
     flip_partition_params how = FLIP_PARTITION_DEFAULTS;
-    flip_generate_counts counts;
     flip_reader *reader;
     flip_partition *partition;
+    CHECK_OK(flip_reader_open(&reader, comm, plain, NULL));
+    CHECK_OK(flip_partition_compute(&partition, comm, reader, &how));
+    CHECK_OK(flip_partition_write(comm, reader, partition, &how, to));
+    flip_partition_destroy(&partition);
+    flip_reader_close(&reader);
+}
+
+static void make_payments(const char *plain, const char *to) {
+    flip_payments_params p = FLIP_PAYMENTS_DEFAULTS;
+    flip_generate_counts counts;
+    p.common.n_nodes = 1000;
+    p.common.n_steps = 24;
+    p.common.seed = 4;
+    CHECK_OK(flip_generate_payments(comm, plain, &p, &counts));
+    cut_graph(plain, to);
+}
+
+static void make_graph(const char *plain, const char *to) {
+    flip_rmat_params p = FLIP_RMAT_DEFAULTS;
+    flip_generate_counts counts;
     p.common.n_nodes = 9796; /* products, a 250th */
     p.n_edges = 247437;
     p.n_classes = 47;
@@ -43,17 +61,13 @@ static void make_graph(const char *plain, const char *cut) {
     p.common.valid = .0161;
     p.common.seed = 4;
     CHECK_OK(flip_generate_rmat(comm, plain, &p, &counts));
-    CHECK_OK(flip_reader_open(&reader, comm, plain, NULL));
-    CHECK_OK(flip_partition_compute(&partition, comm, reader, &how));
-    CHECK_OK(flip_partition_write(comm, reader, partition, &how, cut));
-    flip_partition_destroy(&partition);
-    flip_reader_close(&reader);
+    cut_graph(plain, to);
 }
 
 /* ---- reads of a run ---- */
 
 typedef struct reads {
-    double *count;   /* [n_own] readings of own rows by all ranks */
+    double *count;   /* [own rows] readings of own rows by all ranks */
     int64_t n, hits; /* of all ranks */
     int64_t fine, fine_hits;
 } reads;
@@ -74,6 +88,16 @@ static void open_trainer(flip_trainer *t, const flip_settings *s) {
     CHECK_OK(flip_batching_create(&t->batching, &t->data));
 }
 
+/* Of nodes at steps to rows, one for the steps it holds for. */
+static void gather_rows(const flip_batching *b, const flip_data *data, reads *r) {
+    double *rows = calloc((size_t)data->n_own * (size_t)data->steps + 1, sizeof *rows);
+    for (int64_t v = 0; v < data->n_own; v++)
+        for (int32_t t = 0; t < data->steps; t++)
+            rows[flip_runs_row(&b->runs, v, t)] += r->count[v * data->steps + t];
+    free(r->count);
+    r->count = rows;
+}
+
 /* The batches of all epochs, read through the store as training reads them. */
 static void read_epochs(flip_trainer *t, int64_t epochs, reads *r) {
     flip_batching *b = t->batching;
@@ -81,14 +105,14 @@ static void read_epochs(flip_trainer *t, int64_t epochs, reads *r) {
     flip_data *data = &t->data;
     uint8_t *out = NULL;
     size_t room = 0, stride = flip_store_stride(b->store);
-    r->count = calloc((size_t)data->n_own + 1, sizeof *r->count);
+    r->count = calloc((size_t)data->n_own * (size_t)data->steps + 1, sizeof *r->count);
     for (int64_t epoch = 1; epoch <= epochs; epoch++) {
         if (data->s.task == FLIP_TASK_LINK)
             CHECK_OK(flip_data_sample(data, FLIP_PART_TRAIN, (uint64_t)epoch));
         CHECK_OK(flip_batch_epoch(b, data, epoch));
         for (int64_t k = 0; k < b->order.n_batches; k++) {
             CHECK_OK(flip_batch_draw(b, slot, data, epoch, k));
-            CHECK_OK(flip_sampler_count(b->sampler, slot->batch, r->count));
+            CHECK_OK(flip_sampler_count(b->sampler, slot->batch, data->steps, r->count));
             if ((size_t)slot->batch->n_input * stride > room) {
                 room = 2 * (size_t)slot->batch->n_input * stride;
                 out = realloc(out, room);
@@ -97,6 +121,7 @@ static void read_epochs(flip_trainer *t, int64_t epochs, reads *r) {
         }
     }
     free(out);
+    gather_rows(b, data, r);
     flip_store_counts c = flip_store_counted(b->store);
     flip_store_counts f = b->fine ? flip_store_counted(b->fine) : (flip_store_counts){0};
     int64_t all[4] = {c.rows, c.hits, f.rows, f.hits};
@@ -113,10 +138,17 @@ static int falling(const void *a, const void *b) {
 }
 
 /* Readings of the k rows that were read most. */
-static double best_hits(const flip_data *data, const reads *r, int64_t k) {
-    size_t n = (size_t)data->info->n_nodes;
+static double best_hits(const flip_trainer *t, const reads *r, int64_t k) {
+    const flip_runs *runs = &t->batching->runs;
+    int64_t mine = runs->first ? runs->first[t->data.n_own] : t->data.n_own, each[8], at = 0;
+    size_t n = 0;
+    CHECK_OK(flip_comm_gather_all(comm, each, &mine, sizeof mine));
+    for (int i = 0; i < size; i++) {
+        n += (size_t)each[i];
+        at += i < rank ? each[i] : 0;
+    }
     double *all = calloc(n, sizeof *all), best = 0, sum = 0;
-    memcpy(all + data->rank_first[rank], r->count, (size_t)data->n_own * sizeof *all);
+    memcpy(all + at, r->count, (size_t)mine * sizeof *all);
     CHECK_OK(flip_comm_sum_f64(comm, all, n));
     qsort(all, n, sizeof *all, falling);
     for (size_t i = 0; i < n; i++) {
@@ -182,7 +214,8 @@ static double share_of_best(int argc, char **argv, const char *what) {
     int64_t k = flip_store_cached_rows(t.batching->store);
     int64_t fifth = s.cache_bytes / (int64_t)flip_store_stride(t.batching->store);
     if (fifth > t.data.info->n_nodes) fifth = t.data.info->n_nodes;
-    double best = best_hits(&t.data, &r, fifth), n = (double)r.n, share = (double)r.hits / best;
+    if (t.batching->runs.first) fifth = k; /* a rank has more rows than nodes, and a larger index */
+    double best = best_hits(&t, &r, fifth), n = (double)r.n, share = (double)r.hits / best;
     if (rank == 0)
         printf("# %s: %lld rows of %lld, %.0f read, hits %.4f, best %.4f: share %.4f\n", what,
                (long long)k, (long long)t.data.info->n_nodes, n, (double)r.hits / n, best / n,
@@ -262,7 +295,7 @@ static double share_of_saved(int argc, char **argv, const char *what) {
 
 /* ---- tests ---- */
 
-static char cut[64], packed[64];
+static char cut[64], packed[64], payments[64];
 
 static void a_fifth(void **state) {
     (void)state;
@@ -282,6 +315,21 @@ static void a_fifth(void **state) {
         snprintf(what, sizeof what, "%s %s", cases[i][1], cases[i][2] ? cases[i][2] : "");
         double share = share_of_best(n, argv, what);
         CHECK(share >= .9, "%s: %.4f of the best set's hits", what, share);
+    }
+}
+
+/* Rows that change from step to step: the best set of as many rows. */
+static void timeline(void **state) {
+    (void)state;
+    static const char *const hot[] = {"expected", "presample"};
+    for (int i = 0; i < 2; i++) {
+        char *argv[] = {"train",    payments,      "--batch", "200",         "--fanout",
+                        "5,5",      "--model",     "sage",    "--task",      "edge",
+                        "--epochs", "5",           "--seed",  "3",           "--cache-bytes",
+                        "24K",      "--features",  "degree",  "--edge-life", "4",
+                        "--hot",    (char *)hot[i]};
+        double share = share_of_best(sizeof argv / sizeof *argv, argv, hot[i]);
+        CHECK(share >= .9, "%s: %.4f of the best set's hits", hot[i], share);
     }
 }
 
@@ -335,13 +383,17 @@ int main(int argc, char **argv) {
         snprintf(plain, sizeof plain, "t944_%d.h5", id);
         snprintf(cut, sizeof cut, "t944_%d_cut.h5", id);
         snprintf(packed, sizeof packed, "t944_%d_packed.h5", id);
+        snprintf(payments, sizeof payments, "t944_%d_payments.h5", id);
         make_graph(plain, cut);
-        const struct CMUnitTest tests[] = {cmocka_unit_test(a_fifth), cmocka_unit_test(two_levels)};
+        make_payments(plain, payments);
+        const struct CMUnitTest tests[] = {cmocka_unit_test(a_fifth), cmocka_unit_test(two_levels),
+                                           cmocka_unit_test(timeline)};
         failed = cmocka_run_group_tests(tests, NULL, NULL);
         if (rank == 0) {
             unlink(plain);
             unlink(cut);
             unlink(packed);
+            unlink(payments);
         }
     }
     flip_comm_destroy(&comm);

@@ -172,6 +172,33 @@ static void same_on_transfers(void **state) {
     }
 }
 
+/* Codes are what a cache of such rows holds; the bits are those without. Evaluation sends codes to
+ * the device, too, in either run. */
+static void check_cached(const report *plain, int ranks, const char *words) {
+    static const char *const caches[] = {"--cache-bytes 40", "--cache-bytes 1500",
+                                         "--cache-bytes 1500 --hot presample --prefetch 2",
+                                         "--cache-bytes 1M --hot degree"};
+    for (int i = 0; i < 4; i++) {
+        char arguments[256];
+        snprintf(arguments, sizeof arguments, "%s %s", words, caches[i]);
+        train(ranks, "packed.h5", arguments, "cached");
+        check_same("many", "cached", 0, arguments, ranks);
+        report r = pipeline_report("cached");
+        double row = pipeline_number(&r, "store.cached_rows");
+        double own = pipeline_number(&r, "store.own"), remote = pipeline_number(&r, "store.remote");
+        double device = pipeline_number(&r, "bytes_run.features_to_device") -
+                        pipeline_number(plain, "bytes_run.features_to_device");
+        assert_true(device == (ranks * row + own + remote) * DIM / 2); /* 4 bits a value */
+        assert_true(pipeline_number(&r, "bytes_run.remote_features") ==
+                    ((ranks - 1) * row + remote) * DIM / 2);
+        assert_true(pipeline_number(&r, "store.hits") + own + remote ==
+                    pipeline_number(&r, "store.rows"));
+        assert_true(i == 0 ? row == 0 : row > 0 && pipeline_number(&r, "store.hits") > 0);
+        if (i == 3) assert_true(row > NODES && own == 0 && remote == 0);
+        pipeline_drop(&r);
+    }
+}
+
 /* Sampled batches: codes travel in place of numbers. */
 static void in_batches(void **state) {
     (void)state;
@@ -192,6 +219,7 @@ static void in_batches(void **state) {
         double numbers = pipeline_number(&plain, "bytes_run.remote_features");
         assert_true(codes > 0); /* 4 bits a value */
         assert_true(codes * (2 * sizeof(flip_real)) == numbers);
+        check_cached(&many, 3 - k, cases[k]);
         pipeline_drop(&many);
         pipeline_drop(&plain);
     }

@@ -151,6 +151,17 @@ const uint8_t *flip_graph_codes(const flip_graph *graph);
  * code_bytes], of these steps, ascending from 0 on: each holds until the next. NULL: one a node. */
 const int64_t *flip_graph_code_first(const flip_graph *graph);
 const int32_t *flip_graph_code_steps(const flip_graph *graph);
+/* Rows that hold for runs of steps: node v's are rows first[v] … first[v + 1]-1, row i from step[i]
+ * on until the node's next one, the first from 0 on. first NULL: one a node, for all steps. */
+typedef struct flip_runs {
+    const int64_t *first; /* [nodes + 1] */
+    const int32_t *step;  /* [first[nodes]] */
+} flip_runs;
+/* The row that a node has at a step. */
+int64_t flip_runs_row(const flip_runs *runs, int64_t node, int32_t step);
+/* Of rows low … high-1 of one node, whose steps from [..] ascend, the last that begins by a step;
+ * low where none does. */
+int64_t flip_runs_last(const int32_t *from, int64_t low, int64_t high, int32_t step);
 const flip_codec *flip_graph_codec(const flip_graph *graph);
 /* Their second level [n_own, info.refinement_bytes], and its codec; NULL where there is one level.
  */

@@ -124,9 +124,11 @@ flip_status flip_batches_create(flip_batches *batches, flip_comm *comm, int64_t 
 flip_status flip_batches_shuffle(flip_batches *batches, uint64_t seed, int64_t epoch);
 void flip_batches_finish(flip_batches *batches);
 
-/* Collective. The batch is read once: adds to heat [n_own] 1 for each own row that any rank's batch
- * has as input. The sampler must not be in place. */
-flip_status flip_sampler_count(flip_sampler *sampler, const flip_batch *batch, double *heat);
+/* Collective. The batch is read once: adds to heat [n_own, steps] 1 for each own row that any
+ * rank's batch has as input; steps 1: of a node at any step, else at the step before the seed's.
+ * The sampler must not be in place. */
+flip_status flip_sampler_count(flip_sampler *sampler, const flip_batch *batch, int32_t steps,
+                               double *heat);
 /* Collective. How often each own row is an input of a batch in one epoch (GNNLab's presampling), of
  * all ranks together: heat [n_own]. batches: of own nodes seed[item]. The sampler must not be in
  * place. */
@@ -139,11 +141,12 @@ flip_status flip_sampler_heat(flip_sampler *sampler, flip_batches *batches, cons
  *
  *     heat_h+1(u) = 1 - prod over rows v that have u of (1 - heat_h(v) chance(v, u)),
  *
- * as if rows were independent, for each rank's rows v apart, and of a temporal sampler as if all
- * events were before every seed. saved [n_own] or NULL: bytes between ranks that other ranks'
- * questions about own nodes take in a batch, seeds' aside, which a list kept there would save. */
-flip_status flip_sampler_expect(flip_sampler *sampler, const double *seed, double *heat,
-                                double *saved);
+ * as if rows were independent, for each rank's rows v apart. Of a temporal sampler seeds and rows
+ * are those of one step, `before` as a seed's step. saved [n_own] or NULL: bytes between ranks that
+ * other ranks' questions about own nodes take in a batch, seeds' aside, which a list kept there
+ * would save. */
+flip_status flip_sampler_expect(flip_sampler *sampler, const double *seed, int32_t before,
+                                double *heat, double *saved);
 
 /* ---- lists of other ranks ----
  * A rank may keep the in-edges of other ranks' nodes; it then draws for them itself, the same

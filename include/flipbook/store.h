@@ -12,6 +12,16 @@
  * one by one; a bit a node and a running count every 64 nodes, 1.5 bits a node in all, then say
  * where a row is. All ranks cache the same rows, chosen for the sum of their readings.
  *
+ * Rows that change at steps: what is read of a node is its row of a step, and each row, which holds
+ * for a run of steps, is cached by itself, so that none is served after it changed. The index then
+ * says of each cached node which rows it has here and for which steps, 8 bytes a row and 4 a node
+ * more:
+ *
+ *     node g at step t:  bit g, its i-th of the index: rows run[i] … run[i+1]-1, of which one may
+ *                        have from <= t < to
+ *
+ * A rank knows nothing of the other rows of other ranks' nodes: it asks for node and step.
+ *
  * Second levels of rows (codec.h) are a store of their own, of those nodes' codes: its own heat,
  * budget, counts, and an exchange at the same time.
  *
@@ -36,16 +46,25 @@ extern "C" {
 
 typedef struct flip_store flip_store;
 
+/* To `to` [stride]: the row of an own node (0 = the first) at a step. */
+typedef void flip_row_writer(const void *of, int64_t node, int32_t step, void *to);
+
 typedef struct flip_store_params {
     const flip_gid *rank_first; /* [size + 1] borrowed */
     const flip_gid *part_first; /* [n_parts + 1] borrowed; parts do not cross ranks */
     int32_t n_parts;
     const flip_codec *codec; /* borrowed; NULL = float32 rows of dim values */
     int32_t dim;             /* read where codec is NULL */
-    const uint8_t *rows;     /* [n_own, stride] packed rows of own nodes; borrowed */
-    const double *heat;      /* [n_own] how often a row is read an epoch, of all ranks' readings
-                                (flip_sampler_heat, or the degree), >= 0; read at create. NULL: parts
-                                share the cache by their sizes */
+    const uint8_t *rows;     /* [n_rows, stride] packed rows of own nodes; borrowed; n_rows is n_own
+                                but where they change: runs.first[n_own] */
+    flip_runs runs;         /* of own rows that change at steps; borrowed; .first NULL = none do, on
+                               all ranks alike */
+    int32_t steps;          /* of the timeline; read where rows change */
+    flip_row_writer *write; /* in place of rows, of own nodes; NULL = rows; called by any thread */
+    const void *writes;     /* what it is called with; borrowed */
+    const double *heat;     /* [n_rows] how often a row is read an epoch, of all ranks' readings
+                               (flip_sampler_heat, or the degree), >= 0; read at create. NULL: parts
+                               share the cache by their sizes */
     bool anywhere;        /* the cache takes the hottest rows wherever they stand in their parts */
     uint64_t cache_bytes; /* of device memory for rows and their index, on each rank; the least of
                              all ranks counts; 0 = no cache */
@@ -62,19 +81,24 @@ const flip_packing *flip_store_packing(const flip_store *store);
 int64_t flip_store_cached_rows(const flip_store *store);
 size_t flip_store_cache_bytes(const flip_store *store); /* cached rows and their index */
 size_t flip_store_bytes(const flip_store *store);       /* held now, cache included */
-/* Of a cache that holds rows wherever they stand, for so many nodes. */
+/* Of a cache that holds rows wherever they stand, for so many nodes; of rows that change without
+ * what stands for each row and cached node. */
 uint64_t flip_store_index_bytes(int64_t n_nodes);
-bool flip_store_is_cached(const flip_store *store, flip_gid id);
+/* The row that the node has at the step. */
+bool flip_store_is_cached(const flip_store *store, flip_gid id, int32_t step);
 
 typedef struct flip_store_counts {
     int64_t rows, hits, own, remote; /* asked for; found in the cache; own misses; remote misses */
 } flip_store_counts;
 
 /* Collective. Packed rows of ids [n] (distinct or not; read by begin) into out [n, stride], device
- * memory of the caller. Between begin and end rows of other ranks are on their way. begin may be
- * called by another thread than the tape's, one fetch at a time a store: its exchanges have a
- * communicator of their own. An id that no rank owns is an error on every rank. */
-flip_status flip_store_fetch_begin(flip_store *store, int64_t n, const flip_gid *ids, uint8_t *out);
+ * memory of the caller; before [n], read where rows change: row i as it is at step before[i] - 1,
+ * the last before a seed's (flip_batch.step). Between begin and end rows of other ranks are on
+ * their way. begin may be called by another thread than the tape's, one fetch at a time a store:
+ * its exchanges have a communicator of their own. An id that no rank owns is an error on every
+ * rank. */
+flip_status flip_store_fetch_begin(flip_store *store, int64_t n, const flip_gid *ids,
+                                   const int32_t *before, uint8_t *out);
 flip_status flip_store_fetch_end(flip_store *store);
 flip_store_counts flip_store_counted(const flip_store *store); /* since create */
 /* Where the bytes are counted from now on: a meter of the thread that fetches; NULL = that of the

@@ -47,6 +47,22 @@ const int32_t *flip_graph_code_steps(const flip_graph *graph) {
     return graph->code_step;
 }
 
+int64_t flip_runs_last(const int32_t *from, int64_t low, int64_t high, int32_t step) {
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (from[middle] <= step)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+int64_t flip_runs_row(const flip_runs *runs, int64_t node, int32_t step) {
+    if (!runs->first) return node;
+    return flip_runs_last(runs->step, runs->first[node], runs->first[node + 1], step);
+}
+
 const uint8_t *flip_graph_codes(const flip_graph *graph) {
     return graph->codes;
 }

@@ -101,12 +101,6 @@ static void pick_again(luck *l, uint32_t *pick, int32_t k, uint32_t n, const fli
 
 /* ---- one row ---- */
 
-/* Candidates of a row: entries begin … begin+n-1. */
-typedef struct candidates {
-    int64_t begin;
-    uint32_t n;
-} candidates;
-
 /* The first entry from low on whose step is not before; `high` where all are. */
 static int64_t first_from(const flip_sampler *s, int64_t low, int64_t high, int32_t before) {
     while (low < high) {
@@ -119,13 +113,13 @@ static int64_t first_from(const flip_sampler *s, int64_t low, int64_t high, int3
     return low;
 }
 
-static candidates candidates_of(const flip_sampler *s, int32_t row, int32_t before) {
+sample_range sample_candidates(const flip_sampler *s, int32_t row, int32_t before) {
     int64_t begin = s->row_ptr[row], end = s->row_ptr[row + 1];
     if (s->step) {
         end = first_from(s, begin, end, before);
         if (s->p.life > 0) begin = first_from(s, begin, end, before - s->p.life);
     }
-    return (candidates){.begin = begin, .n = (uint32_t)(end - begin)};
+    return (sample_range){.begin = begin, .n = (uint32_t)(end - begin)};
 }
 
 /* LABOR: is the entry drawn of n candidates? */
@@ -137,7 +131,7 @@ bool sample_takes_all(const flip_sampler *s, int32_t fanout, uint32_t n) {
     return fanout < 0 || n == 0 || (!s->p.replace && n <= (uint32_t)fanout);
 }
 
-static int32_t count_drawn(const flip_sampler *s, candidates c, int32_t fanout,
+static int32_t count_drawn(const flip_sampler *s, sample_range c, int32_t fanout,
                            const float *chance) {
     if (sample_takes_all(s, fanout, c.n)) return (int32_t)c.n;
     if (!chance) return fanout;
@@ -148,7 +142,7 @@ static int32_t count_drawn(const flip_sampler *s, candidates c, int32_t fanout,
 }
 
 /* The row's own entry, in front: GCN's always, attention's where no event makes one. */
-static int own_entry(const flip_sampler *s, int32_t row, candidates c) {
+static int own_entry(const flip_sampler *s, int32_t row, sample_range c) {
     bool looped = s->looped && s->looped[row];
     if (looped && s->step) { /* at any time: at this one? */
         looped = false;
@@ -176,7 +170,7 @@ void sample_pick(const flip_sampler *s, int64_t original, int32_t hop, int64_t e
 }
 
 /* What a drawn entry of a sum stands for: itself and those that were not drawn. */
-static double boost_of(const flip_sampler *s, candidates c, int32_t fanout, int32_t n,
+static double boost_of(const flip_sampler *s, sample_range c, int32_t fanout, int32_t n,
                        const float *chance) {
     if (sample_takes_all(s, fanout, c.n)) return 1;
     return (double)c.n / (chance ? fanout : n);
@@ -190,12 +184,12 @@ typedef struct request {
     const float *chance;
 } request;
 
-static candidates candidates_at(const request *r, int32_t i) {
-    return candidates_of(r->s, r->row[i], r->step ? r->step[i] : 0);
+static sample_range candidates_at(const request *r, int32_t i) {
+    return sample_candidates(r->s, r->row[i], r->step ? r->step[i] : 0);
 }
 
 /* Positions of all n drawn entries of a row, which stand in its columns until they become those. */
-static void pick_row(const request *r, int32_t row, candidates c, uint32_t *pick, int32_t n,
+static void pick_row(const request *r, int32_t row, sample_range c, uint32_t *pick, int32_t n,
                      double *key) {
     const flip_sampler *s = r->s;
     if (sample_takes_all(s, r->fanout, c.n)) {
@@ -232,7 +226,7 @@ static void sink_own(const flip_sampler *s, int32_t *col, flip_real *value, int3
 
 static void fill_row(const request *r, drawn *out, int32_t i, double *key) {
     const flip_sampler *s = r->s;
-    candidates c = candidates_at(r, i);
+    sample_range c = candidates_at(r, i);
     int32_t row = r->row[i], own = own_entry(s, row, c), *col = out->col + out->first[i] + own;
     flip_real *value = out->value ? out->value + out->first[i] + own : NULL;
     int32_t n = (int32_t)(out->first[i + 1] - out->first[i]) - own;
@@ -300,7 +294,7 @@ static void count_rows(const request *r, drawn *out) {
 #pragma omp parallel for schedule(static)
     for (int32_t i = 0; i < r->n; i++) {
         ask_ahead(r, i);
-        candidates c = candidates_at(r, i);
+        sample_range c = candidates_at(r, i);
         out->first[i + 1] =
             count_drawn(r->s, c, r->fanout, r->chance) + own_entry(r->s, r->row[i], c);
     }

@@ -6,12 +6,16 @@
 #include <math.h>
 #include <string.h>
 
-/* ids of other ranks to their owners, which count them. */
-static flip_status count_remote(flip_sampler *s, const flip_batch *b, double *heat) {
+/* Input i of the batch among [n_nodes, steps]. */
+static int64_t row_of(const flip_batch *b, int32_t i, int32_t steps) {
+    return steps > 1 ? b->input[i] * steps + b->step[i] - 1 : b->input[i];
+}
+
+/* Rows of other ranks to their owners, which count them. */
+static flip_status count_remote(flip_sampler *s, const flip_batch *b, int32_t steps, double *heat) {
     flip_status status;
     size_t size = (size_t)s->size;
-    int64_t *to = NULL, n = 0;
-    flip_gid *sorted = NULL, *received = NULL;
+    int64_t *to = NULL, *sorted = NULL, *received = NULL, n = 0;
     FLIP_TRY_GOTO(flip_alloc_zero(&to, size + 1, sizeof *to, "counts of rows"));
     FLIP_TRY_GOTO(flip_alloc(&sorted, (size_t)b->n_input, sizeof *sorted, "rows of a batch"));
     for (int r = 0; r < s->size; r++)
@@ -19,12 +23,12 @@ static flip_status count_remote(flip_sampler *s, const flip_batch *b, double *he
             flip_gid id = b->input[i];
             bool own = id >= s->first && id < s->first + s->n_own;
             if (own || id < s->rank_first[r] || id >= s->rank_first[r + 1]) continue;
-            sorted[n++] = id;
+            sorted[n++] = row_of(b, i, steps);
             to[r]++;
         }
     FLIP_TRY_GOTO(flip_comm_deal(s->comm, &received, &n, NULL, sorted, to, sizeof *sorted));
     for (int64_t i = 0; i < n; i++)
-        heat[received[i] - s->first]++;
+        heat[received[i] - s->first * steps]++;
 done:
     flip_free(to);
     flip_free(sorted);
@@ -32,12 +36,12 @@ done:
     return status;
 }
 
-flip_status flip_sampler_count(flip_sampler *s, const flip_batch *b, double *heat) {
+flip_status flip_sampler_count(flip_sampler *s, const flip_batch *b, int32_t steps, double *heat) {
     if (s->p.in_place) return FLIP_FAIL(FLIP_ERROR_INTERNAL, "rows in place are not told apart");
     for (int32_t i = 0; i < b->n_input; i++)
         if (b->input[i] >= s->first && b->input[i] < s->first + s->n_own)
-            heat[b->input[i] - s->first]++;
-    return s->size > 1 ? count_remote(s, b, heat) : FLIP_OK;
+            heat[row_of(b, i, steps) - s->first * steps]++;
+    return s->size > 1 ? count_remote(s, b, steps, heat) : FLIP_OK;
 }
 
 flip_status flip_sampler_heat(flip_sampler *s, flip_batches *batches, const flip_gid *seed,
@@ -59,7 +63,7 @@ flip_status flip_sampler_heat(flip_sampler *s, flip_batches *batches, const flip
             original[i] = s->original[ids[i] - s->first];
         }
         FLIP_TRY_GOTO(flip_sampler_draw(s, b, (int32_t)n, ids, original, NULL, epoch));
-        FLIP_TRY_GOTO(flip_sampler_count(s, b, heat));
+        FLIP_TRY_GOTO(flip_sampler_count(s, b, 1, heat));
     }
 done:
     flip_free(ids);
@@ -86,20 +90,44 @@ static double chance_of(const flip_sampler *s, int32_t fanout, int64_t n, double
     return again ? -expm1(fanout * log1p(-share)) : fanout * share;
 }
 
-/* sum [n_cols] += of each own row's entries. times [n_own]: how often own nodes are rows. */
-static void spread(const flip_sampler *s, int32_t fanout, const double *times, double *sum) {
+/* Entries of an own row that may be drawn; of the most recent ones those that are. */
+static sample_range entries_of(const flip_sampler *s, int32_t v, int32_t before, int32_t fanout) {
+    sample_range r = sample_candidates(s, v, before);
+    if (s->p.recent && !sample_takes_all(s, fanout, r.n))
+        return (sample_range){.begin = r.begin + r.n - fanout, .n = (uint32_t)fanout};
+    return r;
+}
+
+/* sum [n_cols] += of a row read `times` times what it gives its sources, one [n_cols]: added up for
+ * each, since a timeline's row has the same source at several steps and reads it once. */
+static void take_ones(const flip_sampler *s, sample_range r, double times, double *one,
+                      double *sum) {
+    const int32_t *col = s->col + r.begin;
+    for (uint32_t i = 0; i < r.n; i++) {
+        if (one[col[i]] > 0) sum[col[i]] += weight_of(times, -expm1(-one[col[i]]));
+        one[col[i]] = 0;
+    }
+}
+
+/* sum [n_cols] += of each own row's entries. times [n_own]: how often own nodes are rows. one
+ * [n_cols] of 0: of a temporal sampler, else NULL. */
+static void spread(const flip_sampler *s, int32_t fanout, int32_t before, const double *times,
+                   double *one, double *sum) {
     const flip_real *weight = s->p.kind == FLIP_SAMPLE_WEIGHTED ? s->weight : NULL;
+    double *to = one ? one : sum;
     for (int32_t v = 0; v < s->n_own; v++) {
-        int64_t first = s->row_ptr[v], end = s->row_ptr[v + 1], n = end - first;
-        double all = 0;
-        if (times[v] == 0 || n == 0) continue;
+        double all = 0, each = one ? 1 : times[v];
+        if (times[v] == 0) continue;
+        sample_range r = entries_of(s, v, before, fanout);
+        int64_t first = r.begin, n = r.n, end = first + n;
+        if (n == 0) continue;
         for (int64_t e = first; weight && e < end; e++)
             all += (double)weight[e];
-        double same = weight_of(times[v], chance_of(s, fanout, n, 1 / (double)n));
+        double same = weight_of(each, chance_of(s, fanout, n, 1 / (double)n));
         for (int64_t e = first; e < end; e++)
-            sum[s->col[e]] +=
-                weight ? weight_of(times[v], chance_of(s, fanout, n, (double)weight[e] / all))
-                       : same;
+            to[s->col[e]] +=
+                weight ? weight_of(each, chance_of(s, fanout, n, (double)weight[e] / all)) : same;
+        if (one) take_ones(s, r, times[v], one, sum);
     }
 }
 
@@ -165,13 +193,16 @@ static void add_saved(const flip_sampler *s, int32_t fanout, const double *far, 
     }
 }
 
-flip_status flip_sampler_expect(flip_sampler *s, const double *seed, double *heat, double *saved) {
+flip_status flip_sampler_expect(flip_sampler *s, const double *seed, int32_t before, double *heat,
+                                double *saved) {
     flip_status status;
-    double *sum = NULL, *far = NULL;
+    double *sum = NULL, *far = NULL, *one = NULL;
     homeward h = {0};
     status = flip_alloc_zero(&sum, (size_t)s->n_cols, sizeof *sum, "expected readings");
     if (status == FLIP_OK)
         status = flip_alloc_zero(&far, (size_t)s->n_own, sizeof *far, "expected readings");
+    if (status == FLIP_OK && s->step)
+        status = flip_alloc_zero(&one, (size_t)s->n_cols, sizeof *one, "expected readings");
     if (status == FLIP_OK && s->size > 1) status = order_halo(&h, s);
     if (s->size > 1) status = flip_comm_agree(s->comm, status);
     FLIP_TRY_GOTO(status);
@@ -182,12 +213,13 @@ flip_status flip_sampler_expect(flip_sampler *s, const double *seed, double *hea
     if (saved) memset(saved, 0, (size_t)s->n_own * sizeof *saved);
     for (int32_t hop = 0; hop < s->p.layers; hop++) {
         if (saved) add_saved(s, s->p.fanout[hop], far, saved);
-        spread(s, s->p.fanout[hop], heat, sum);
+        spread(s, s->p.fanout[hop], before, heat, one, sum);
         FLIP_TRY_GOTO(gather_heat(s, &h, sum, heat, far));
     }
 done:
     flip_free(sum);
     flip_free(far);
+    flip_free(one);
     flip_free(h.to);
     flip_free(h.place);
     flip_free(h.sent);

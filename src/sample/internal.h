@@ -69,6 +69,14 @@ int64_t sample_list_of(const flip_sampler *s, flip_gid id); /* -1 = none */
 void sample_lists_finish(flip_lists *lists);
 size_t sample_lists_bytes(const flip_sampler *s, int64_t n, int64_t n_entries);
 
+/* Candidates of a row: entries begin … begin+n-1. */
+typedef struct sample_range {
+    int64_t begin;
+    uint32_t n;
+} sample_range;
+/* draw.c: of a temporal sampler those that a seed of step `before` may draw. */
+sample_range sample_candidates(const flip_sampler *s, int32_t row, int32_t before);
+
 /* draw.c: are all of n candidates drawn? If not, n positions among them; weight [n_candidates] or
  * NULL; key: room for `fanout` where draws are by weight. */
 bool sample_takes_all(const flip_sampler *s, int32_t fanout, uint32_t n);

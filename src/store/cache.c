@@ -33,13 +33,13 @@ static void fall(uint64_t *key, double *sum, int64_t *run, const double *heat, i
             key[at++] = key_of(sum[r] / (double)run[r]);
 }
 
-/* What own rows are chosen by, [n_own]. */
+/* What own rows are chosen by, [n_rows]. */
 static flip_status make_keys(uint64_t *key, const flip_store_params *p, flip_gid first,
                              int64_t n_own) {
     flip_status status;
     double *sum = NULL;
     int64_t *run = NULL;
-    for (int64_t i = 0; p->anywhere && i < n_own; i++)
+    for (int64_t i = 0, n = flip_store_before(p, n_own); p->anywhere && i < n; i++)
         key[i] = key_of(p->heat[i]);
     if (p->anywhere) return FLIP_OK;
     FLIP_TRY_GOTO(flip_alloc(&sum, (size_t)n_own, sizeof *sum, "heat of rows"));
@@ -64,20 +64,25 @@ uint64_t flip_store_index_bytes(int64_t n_nodes) {
     return (uint64_t)(n_nodes + 63) / 64 * (sizeof(uint64_t) + sizeof(uint32_t));
 }
 
-/* How many rows fit, all ranks alike; sets *index where they need one. */
+/* How many rows of all n_rows fit, all ranks alike; sets *index where they need one. Rows that
+ * change are each taken for their node's only one: `from`, `to` and its place in `run`. */
 static flip_status fitting(int64_t *k, bool *index, flip_comm *comm, const flip_store_params *p,
-                           size_t stride, int64_t n_nodes) {
+                           size_t stride, int64_t n_nodes, int64_t n_rows) {
+    const bool change = p->runs.first;
     int64_t least = p->cache_bytes > INT64_MAX ? -INT64_MAX : -(int64_t)p->cache_bytes;
     FLIP_TRY(flip_comm_max_i64(comm, &least, 1));
     uint64_t budget = (uint64_t)-least, map = flip_store_index_bytes(n_nodes);
-    *index = p->anywhere && budget / stride < (uint64_t)n_nodes;
+    size_t each = stride + (change ? 3 * sizeof(int32_t) : 0);
+    int64_t most = change ? INT32_MAX : UINT32_MAX;
+    if (change) map += sizeof(int32_t);
+    *index = change || (p->anywhere && budget / stride < (uint64_t)n_nodes);
     if (*index) budget = budget > map ? budget - map : 0;
-    uint64_t rows = stride ? budget / stride : 0;
-    *k = rows < (uint64_t)n_nodes ? (int64_t)rows : n_nodes;
+    uint64_t rows = budget / each;
+    *k = rows < (uint64_t)n_rows ? (int64_t)rows : n_rows;
     if (*k == 0) *index = false;
-    if (*index && *k > UINT32_MAX)
+    if (*index && *k > most)
         return FLIP_FAIL(FLIP_ERROR_INPUT, "a cache of %lld rows, most with an index %lld",
-                         (long long)*k, (long long)UINT32_MAX);
+                         (long long)*k, (long long)most);
     return FLIP_OK;
 }
 
@@ -96,32 +101,35 @@ static flip_status set_prefixes(flip_cache *c, flip_comm *comm, const uint8_t *m
     return FLIP_OK;
 }
 
-static flip_status set_index(flip_cache *c, flip_comm *comm, const uint8_t *mine, flip_gid first,
-                             int64_t n_own) {
+/* Nodes with chosen rows. */
+static flip_status set_index(flip_cache *c, flip_comm *comm, const flip_store_params *p,
+                             const uint8_t *mine, flip_gid first, int64_t n_own) {
     size_t n = (size_t)c->words;
     flip_status status = flip_alloc_zero(&c->bit, n, sizeof *c->bit, "index of the cache");
     if (status == FLIP_OK)
         status = flip_alloc_zero(&c->ahead, n, sizeof *c->ahead, "index of the cache");
     FLIP_TRY(flip_comm_agree(comm, status));
     for (int64_t i = 0; i < n_own; i++)
-        if (mine[i]) c->bit[(first + i) >> 6] |= 1ull << ((first + i) & 63);
+        for (int64_t r = flip_store_before(p, i); r < flip_store_before(p, i + 1); r++)
+            if (mine[r]) c->bit[(first + i) >> 6] |= 1ull << ((first + i) & 63);
     FLIP_TRY(flip_comm_or_u64(comm, c->bit, n));
     for (size_t w = 0; w + 1 < n; w++)
         c->ahead[w + 1] = c->ahead[w] + (uint32_t)__builtin_popcountll(c->bit[w]);
     return FLIP_OK;
 }
 
-/* mine [n_own]: is an own row chosen? */
+/* mine [n_rows]: is an own row chosen? */
 static flip_status choose(uint8_t *mine, flip_comm *comm, const flip_store_params *p,
                           flip_gid first, int64_t n_own, int64_t k) {
     flip_status status;
     uint64_t *key = NULL;
     flip_chosen chosen;
-    status = flip_alloc(&key, (size_t)n_own, sizeof *key, "heat of rows");
+    int64_t n = flip_store_before(p, n_own);
+    status = flip_alloc(&key, (size_t)n, sizeof *key, "heat of rows");
     if (status == FLIP_OK) status = make_keys(key, p, first, n_own);
     FLIP_TRY_GOTO(flip_comm_agree(comm, status));
-    FLIP_TRY_GOTO(flip_choose_largest(&chosen, comm, n_own, key, k));
-    for (int64_t i = 0; i < n_own; i++)
+    FLIP_TRY_GOTO(flip_choose_largest(&chosen, comm, n, key, k));
+    for (int64_t i = 0; i < n; i++)
         mine[i] = flip_chosen_next(&chosen, key[i]);
 done:
     flip_free(key);
@@ -130,35 +138,89 @@ done:
 
 /* ---- filling ---- */
 
+/* Own chosen rows, and where they stand among those of all ranks. */
+typedef struct chosen_rows {
+    const flip_store_params *p;
+    const uint8_t *mine; /* [n_rows] */
+    flip_gid first;
+    int64_t n_own;
+    int64_t *count; /* [size] chosen rows of each rank */
+    int64_t at;     /* place of this rank's first */
+} chosen_rows;
+
+static flip_status place_chosen(chosen_rows *w, flip_comm *comm) {
+    int64_t n = 0;
+    flip_status status =
+        flip_alloc(&w->count, (size_t)flip_comm_size(comm), sizeof *w->count, "cached rows");
+    FLIP_TRY(flip_comm_agree(comm, status));
+    for (int64_t r = 0; r < flip_store_before(w->p, w->n_own); r++)
+        n += w->mine[r];
+    FLIP_TRY(flip_comm_gather_all(comm, w->count, &n, sizeof n));
+    for (int r = 0; r < flip_comm_rank(comm); r++)
+        w->at += w->count[r];
+    return FLIP_OK;
+}
+
+/* items [n_rows] of which each rank has its own: all to all. */
+static flip_status share_items(const chosen_rows *w, flip_comm *comm, void *items, size_t bytes) {
+    char *at = items;
+    for (int r = 0; r < flip_comm_size(comm); at += (size_t)w->count[r++] * bytes)
+        FLIP_TRY(flip_comm_broadcast(comm, at, (size_t)w->count[r] * bytes, r));
+    return FLIP_OK;
+}
+
 /* Own chosen rows to where they stand in the cache, then each rank's to all. */
-static flip_status fill(flip_cache *c, flip_comm *comm, const flip_store_params *p, size_t stride,
-                        const uint8_t *mine, flip_gid first, int64_t n_own) {
-    flip_status status;
-    int size = flip_comm_size(comm), rank = flip_comm_rank(comm);
-    int64_t *count = NULL, n = 0, at = 0;
-    for (int64_t i = 0; i < n_own; i++)
-        n += mine[i];
-    status = flip_alloc(&count, (size_t)size, sizeof *count, "cached rows of ranks");
-    if (status == FLIP_OK) status = flip_alloc(&c->row, (size_t)c->n_rows, stride, "the cache");
-    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
-    FLIP_TRY_GOTO(flip_comm_gather_all(comm, count, &n, sizeof n));
-    for (int r = 0; r < rank; r++)
-        at += count[r];
-    for (int64_t i = 0; i < n_own; i++)
-        if (mine[i])
-            memcpy(c->row + (size_t)flip_cache_row(c, first + i) * stride,
-                   p->rows + (size_t)i * stride, stride);
-    at = 0;
-    for (int r = 0; r < size; at += count[r++])
-        FLIP_TRY_GOTO(
-            flip_comm_broadcast(comm, c->row + (size_t)at * stride, (size_t)count[r] * stride, r));
+static flip_status fill(flip_cache *c, flip_comm *comm, const chosen_rows *w, size_t stride) {
+    const flip_store_params *p = w->p;
+    int64_t at = w->at;
+    flip_status status = flip_alloc(&c->row, (size_t)c->n_rows, stride, "the cache");
+    FLIP_TRY(flip_comm_agree(comm, status));
+    for (int64_t i = 0; i < w->n_own; i++)
+        for (int64_t r = flip_store_before(p, i); r < flip_store_before(p, i + 1); r++)
+            if (w->mine[r])
+                flip_store_write(p, stride, i, p->runs.first ? p->runs.step[r] : 0,
+                                 c->row + (size_t)at++ * stride);
+    FLIP_TRY(share_items(w, comm, c->row, stride));
     flip_meter *meter = flip_comm_meter(comm);
-    if (meter) {
-        meter->bytes[FLIP_BYTES_FEATURES_TO_DEVICE] += (uint64_t)c->n_rows * stride;
-        meter->bytes[FLIP_BYTES_REMOTE_FEATURES] += (uint64_t)(size - 1) * (uint64_t)n * stride;
-    }
+    if (!meter) return FLIP_OK;
+    uint64_t others = (uint64_t)flip_comm_size(comm) - 1, n = (uint64_t)(at - w->at);
+    meter->bytes[FLIP_BYTES_FEATURES_TO_DEVICE] += (uint64_t)c->n_rows * stride;
+    meter->bytes[FLIP_BYTES_REMOTE_FEATURES] += others * n * stride;
+    return FLIP_OK;
+}
+
+static flip_status alloc_runs(flip_cache *c, int32_t **node) {
+    size_t n = (size_t)c->n_rows, last = (size_t)c->words - 1;
+    c->n_nodes = (int64_t)c->ahead[last] + __builtin_popcountll(c->bit[last]);
+    FLIP_TRY(flip_alloc(&c->from, n, sizeof *c->from, "steps of cached rows"));
+    FLIP_TRY(flip_alloc(&c->to, n, sizeof *c->to, "steps of cached rows"));
+    FLIP_TRY(flip_alloc(node, n, sizeof **node, "nodes of cached rows"));
+    return flip_alloc_zero(&c->run, (size_t)c->n_nodes + 1, sizeof *c->run, "cached rows of nodes");
+}
+
+/* For which steps the rows are, and which are a node's. */
+static flip_status set_runs(flip_cache *c, flip_comm *comm, const chosen_rows *w) {
+    const flip_runs *runs = &w->p->runs;
+    int32_t *node = NULL; /* [n_rows] */
+    int64_t at = w->at;
+    flip_status status = alloc_runs(c, &node);
+    FLIP_TRY_GOTO(flip_comm_agree(comm, status));
+    for (int64_t i = 0; i < w->n_own; i++)
+        for (int64_t r = runs->first[i]; r < runs->first[i + 1]; r++) {
+            if (!w->mine[r]) continue;
+            c->from[at] = runs->step[r];
+            c->to[at] = r + 1 < runs->first[i + 1] ? runs->step[r + 1] : w->p->steps;
+            node[at++] = (int32_t)flip_cache_node(c, w->first + i);
+        }
+    FLIP_TRY_GOTO(share_items(w, comm, c->from, sizeof *c->from));
+    FLIP_TRY_GOTO(share_items(w, comm, c->to, sizeof *c->to));
+    FLIP_TRY_GOTO(share_items(w, comm, node, sizeof *node));
+    for (int64_t r = 0; r < c->n_rows; r++)
+        c->run[node[r] + 1]++;
+    for (int64_t i = 0; i < c->n_nodes; i++)
+        c->run[i + 1] += c->run[i];
 done:
-    flip_free(count);
+    flip_free(node);
     return status;
 }
 
@@ -167,24 +229,31 @@ flip_status flip_cache_create(flip_cache *c, flip_comm *comm, const flip_store_p
     flip_status status;
     int size = flip_comm_size(comm), rank = flip_comm_rank(comm);
     flip_gid first = p->rank_first[rank], n_nodes = p->rank_first[size];
-    int64_t n_own = p->rank_first[rank + 1] - first, k;
+    int64_t n_own = p->rank_first[rank + 1] - first, n_rows = flip_store_before(p, n_own), k;
+    size_t n_mine = (size_t)n_rows;
     uint8_t *mine = NULL;
     bool index;
+    chosen_rows w = {.p = p, .first = first, .n_own = n_own};
     *c = (flip_cache){.part_first = p->part_first, .n_parts = p->n_parts};
-    FLIP_TRY(fitting(&k, &index, comm, p, stride, n_nodes));
+    FLIP_TRY(flip_comm_sum_i64(comm, &n_rows, 1));
+    FLIP_TRY(fitting(&k, &index, comm, p, stride, n_nodes, n_rows));
     if (k == 0) return FLIP_OK;
-    status = flip_alloc_zero(&mine, (size_t)n_own, sizeof *mine, "cached rows");
+    status = flip_alloc_zero(&mine, n_mine, sizeof *mine, "cached rows");
     FLIP_TRY_GOTO(flip_comm_agree(comm, status));
-    if (k == n_nodes)
-        memset(mine, 1, (size_t)n_own);
+    if (k == n_rows)
+        memset(mine, 1, n_mine);
     else
         FLIP_TRY_GOTO(choose(mine, comm, p, first, n_own, k));
     c->words = (n_nodes + 63) / 64;
     c->n_rows = k;
-    FLIP_TRY_GOTO(index ? set_index(c, comm, mine, first, n_own)
+    w.mine = mine;
+    FLIP_TRY_GOTO(index ? set_index(c, comm, p, mine, first, n_own)
                         : set_prefixes(c, comm, mine, first, n_own));
-    status = fill(c, comm, p, stride, mine, first, n_own);
+    FLIP_TRY_GOTO(place_chosen(&w, comm));
+    if (p->runs.first) FLIP_TRY_GOTO(set_runs(c, comm, &w));
+    status = fill(c, comm, &w, stride);
 done:
+    flip_free(w.count);
     flip_free(mine);
     return status;
 }
@@ -194,10 +263,16 @@ void flip_cache_finish(flip_cache *c) {
     flip_free(c->before);
     flip_free(c->bit);
     flip_free(c->ahead);
+    flip_free(c->run);
+    flip_free(c->from);
+    flip_free(c->to);
     flip_free(c->row);
     *c = (flip_cache){0};
 }
 
 size_t flip_cache_index_bytes(const flip_cache *c) {
-    return c->bit ? (size_t)c->words * (sizeof *c->bit + sizeof *c->ahead) : 0;
+    size_t runs = c->run ? ((size_t)c->n_nodes + 1) * sizeof *c->run +
+                               (size_t)c->n_rows * (sizeof *c->from + sizeof *c->to)
+                         : 0;
+    return (c->bit ? (size_t)c->words * (sizeof *c->bit + sizeof *c->ahead) : 0) + runs;
 }

@@ -34,8 +34,21 @@ static flip_status make_room(void *pointer, size_t *room, int64_t n, size_t item
 
 /* ---- who has what ---- */
 
+/* In source: an own row that p.write makes. */
+static const uint8_t written = 0;
+
+/* Step of row i, where rows change. */
+static int32_t step_of(const flip_store *s, const int32_t *before, int64_t i) {
+    return s->steps > 1 ? before[i] - 1 : 0;
+}
+
+static const uint8_t *own_row(const flip_store *s, int64_t own, int32_t step) {
+    if (s->p.write) return &written;
+    return s->p.rows + (size_t)flip_runs_row(&s->p.runs, own, step) * s->stride;
+}
+
 /* source [n]: where a row stands on this rank, NULL = on another; to: how many on which. */
-static flip_status find_rows(flip_store *s, int64_t n, const flip_gid *ids) {
+static flip_status find_rows(flip_store *s, int64_t n, const flip_gid *ids, const int32_t *before) {
     flip_store_talk *t = &s->talk;
     flip_store_counts *c = &s->counts;
     memset(t->to, 0, (size_t)s->size * sizeof *t->to);
@@ -45,12 +58,16 @@ static flip_status find_rows(flip_store *s, int64_t n, const flip_gid *ids) {
         if (ids[i] < 0 || ids[i] >= s->p.rank_first[s->size])
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "row %lld was asked for, there are %lld",
                              (long long)ids[i], (long long)s->p.rank_first[s->size]);
-        int64_t cached = flip_cache_row(&s->cache, ids[i]), own = ids[i] - s->first;
+        int32_t step = step_of(s, before, i);
+        if (step < 0 || step >= s->steps)
+            return FLIP_FAIL(FLIP_ERROR_INTERNAL, "a row of step %d was asked for, there are %d",
+                             step, s->steps);
+        int64_t cached = flip_cache_row(&s->cache, ids[i], step), own = ids[i] - s->first;
         if (cached >= 0) {
             s->source[i] = s->cache.row + (size_t)cached * s->stride;
             c->hits++;
         } else if (own >= 0 && own < s->n_own) {
-            s->source[i] = s->p.rows + (size_t)own * s->stride;
+            s->source[i] = own_row(s, own, step);
             c->own++;
         } else {
             s->source[i] = NULL;
@@ -63,8 +80,9 @@ static flip_status find_rows(flip_store *s, int64_t n, const flip_gid *ids) {
     return FLIP_OK;
 }
 
-/* asked: rows of owners, by owner; place: which id each is. */
-static flip_status make_questions(flip_store *s, int64_t n, const flip_gid *ids) {
+/* asked: nodes of owners, by owner, step beside step; place: which id each is. */
+static flip_status make_questions(flip_store *s, int64_t n, const flip_gid *ids,
+                                  const int32_t *before) {
     flip_store_talk *t = &s->talk;
     FLIP_TRY(make_room(&t->asked, &t->asked_room, t->n, sizeof *t->asked));
     FLIP_TRY(make_room(&t->place, &t->place_room, t->n, sizeof *t->place));
@@ -75,7 +93,8 @@ static flip_status make_questions(flip_store *s, int64_t n, const flip_gid *ids)
         if (s->source[i]) continue;
         int owner = flip_owner_in(s->p.rank_first, s->size, ids[i]);
         t->place[t->at[owner]] = (int32_t)i;
-        t->asked[t->at[owner]++] = (int32_t)(ids[i] - s->p.rank_first[owner]);
+        t->asked[t->at[owner]++] =
+            (int32_t)(ids[i] - s->p.rank_first[owner]) * s->steps + step_of(s, before, i);
     }
     return FLIP_OK;
 }
@@ -107,10 +126,10 @@ static void pack(flip_store *s) {
     flip_store_talk *t = &s->talk;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->n_received; i++) {
-        if (i + AHEAD < t->n_received)
+        if (s->steps == 1 && !s->p.write && i + AHEAD < t->n_received)
             __builtin_prefetch(s->p.rows + (size_t)t->received[i + AHEAD] * s->stride);
-        memcpy(t->given + (size_t)i * s->stride, s->p.rows + (size_t)t->received[i] * s->stride,
-               s->stride);
+        flip_store_write(&s->p, s->stride, t->received[i] / s->steps, t->received[i] % s->steps,
+                         t->given + (size_t)i * s->stride);
     }
 }
 
@@ -134,34 +153,39 @@ static flip_status talk(flip_store *s) {
 
 /* ---- fetching ---- */
 
-static void copy_here(flip_store *s, int64_t n) {
+static void copy_here(flip_store *s, int64_t n, const flip_gid *ids, const int32_t *before) {
     const uint8_t *const *source = s->source;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
-        if (i + AHEAD < n && source[i + AHEAD])
+        if (i + AHEAD < n && source[i + AHEAD] && source[i + AHEAD] != &written)
             for (size_t b = 0; b < s->stride; b += 64)
                 __builtin_prefetch(source[i + AHEAD] + b);
-        if (source[i]) memcpy(s->out + (size_t)i * s->stride, source[i], s->stride);
+        uint8_t *to = s->out + (size_t)i * s->stride;
+        if (source[i] == &written)
+            s->p.write(s->p.writes, ids[i] - s->first, step_of(s, before, i), to);
+        else if (source[i])
+            memcpy(to, source[i], s->stride);
     }
 }
 
-flip_status flip_store_fetch_begin(flip_store *s, int64_t n, const flip_gid *ids, uint8_t *out) {
-    flip_store_counts before = s->counts;
+flip_status flip_store_fetch_begin(flip_store *s, int64_t n, const flip_gid *ids,
+                                   const int32_t *before, uint8_t *out) {
+    flip_store_counts was = s->counts;
     int32_t narrow;
     flip_status status = flip_narrow(&narrow, n, "the number of rows of a batch");
     if (status == FLIP_OK && s->fetching)
         status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "a fetch began before the last one ended");
-    if (status == FLIP_OK) status = find_rows(s, n, ids);
-    if (status == FLIP_OK) status = make_questions(s, n, ids);
+    if (status == FLIP_OK) status = find_rows(s, n, ids, before);
+    if (status == FLIP_OK) status = make_questions(s, n, ids, before);
     if (s->size > 1) status = exchange_counts(s, status);
-    if (status != FLIP_OK) s->counts = before;
+    if (status != FLIP_OK) s->counts = was;
     FLIP_TRY(status);
     if (s->size > 1) FLIP_TRY(talk(s));
     s->out = out;
     s->fetching = true;
-    copy_here(s, n);
+    copy_here(s, n, ids, before);
     if (s->meter) {
-        int64_t misses = s->counts.own - before.own + s->counts.remote - before.remote;
+        int64_t misses = s->counts.own - was.own + s->counts.remote - was.remote;
         s->meter->bytes[FLIP_BYTES_FEATURES_TO_DEVICE] += (uint64_t)misses * s->stride;
     }
     return FLIP_OK;

@@ -25,13 +25,17 @@ static flip_status check_parts(const flip_store *s) {
 static flip_status check(const flip_store *s) {
     const flip_store_params *p = &s->p;
     int32_t narrow;
-    FLIP_TRY(flip_narrow(&narrow, s->n_own, "the number of nodes of a rank"));
+    FLIP_TRY(
+        flip_narrow(&narrow, s->n_own * s->steps, "the number of nodes of a rank, times steps"));
     FLIP_TRY(check_parts(s));
     if (s->stride == 0) return FLIP_FAIL(FLIP_ERROR_INPUT, "rows of 0 bytes have no store");
     if (p->anywhere && !p->heat)
         return FLIP_FAIL(FLIP_ERROR_INTERNAL,
                          "rows from anywhere are chosen by heat, none is given");
-    for (int64_t i = 0; p->heat && i < s->n_own; i++)
+    if (p->runs.first && (!p->anywhere || p->steps < 1))
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL,
+                         "rows that change, of %d steps, are chosen one by one", p->steps);
+    for (int64_t i = 0; p->heat && i < flip_store_before(p, s->n_own); i++)
         if (!(p->heat[i] >= 0) || isinf(p->heat[i]))
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "heat of own row %lld is %g", (long long)i,
                              p->heat[i]);
@@ -44,6 +48,7 @@ static void set_up(flip_store *s, flip_comm *comm, const flip_store_params *para
     s->rank = flip_comm_rank(comm);
     s->first = params->rank_first[s->rank];
     s->n_own = params->rank_first[s->rank + 1] - s->first;
+    s->steps = params->runs.first ? params->steps : 1;
     s->plain = (flip_packing){.kind = FLIP_PACKING_FLOAT,
                               .dim = params->dim,
                               .stride = (size_t)params->dim * sizeof(float),
@@ -103,8 +108,8 @@ int64_t flip_store_cached_rows(const flip_store *s) {
     return s->cache.n_rows;
 }
 
-bool flip_store_is_cached(const flip_store *s, flip_gid id) {
-    return flip_cache_row(&s->cache, id) >= 0;
+bool flip_store_is_cached(const flip_store *s, flip_gid id, int32_t step) {
+    return flip_cache_row(&s->cache, id, step) >= 0;
 }
 
 size_t flip_store_cache_bytes(const flip_store *s) {

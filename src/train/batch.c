@@ -125,8 +125,6 @@ static flip_status check_timeline(const flip_data *data) {
     else if (flip_data_adjacency_params(data).kind == FLIP_ADJACENCY_GCN ||
              flip_data_adjacency_params(data).kind == FLIP_ADJACENCY_GCN_INOUT)
         why = "gcn's degrees differ from step to step; use --model sage, gat or gin";
-    else if (s->cache_bytes > 0)
-        why = "a cache holds rows of nodes, not of their steps; leave out --cache-bytes";
     if (why)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--batch %s: '%s' has %d steps: %s; or use --batch full",
                          s->batch, s->graph, data->steps, why);
@@ -166,6 +164,8 @@ void flip_batching_destroy(flip_batching **batching) {
     flip_comm_destroy(&b->comm);
     flip_pipeline_finish(b);
     flip_batches_finish(&b->order);
+    flip_free(b->run_first);
+    flip_free(b->run_step);
     flip_free(b->item);
     flip_free(b);
 }
@@ -237,9 +237,24 @@ static int64_t slot_bytes_of(const flip_data *data, const flip_model_params *m, 
 static size_t cache_bytes_of(const flip_data *data) {
     double row = data->packed.packing ? (double)packed_bytes(data)
                                       : data->in_dim * (double)sizeof(flip_real);
-    double most = (double)data->info->n_nodes * (row + 28) +
-                  (double)data->info->n_events * (16 + sizeof(flip_real));
+    double rows = data->packed.packing   ? (double)data->info->code_rows
+                  : data->moving.dim > 0 ? (double)data->info->n_nodes * data->steps
+                                         : (double)data->info->n_nodes;
+    double most = rows * (row + 28) + (double)data->info->n_events * (16 + sizeof(flip_real));
     return (size_t)(most < (double)data->s.cache_bytes ? most : (double)data->s.cache_bytes);
+}
+
+/* What the choice of a timeline's rows takes before the first epoch: heat of nodes at steps, and
+ * what it is made of. */
+static size_t heat_bytes_of(const flip_data *data) {
+    if (data->s.cache_bytes == 0 || data->steps == 1) return 0;
+    return 2 * sizeof(double) * (size_t)data->n_own * ((size_t)data->steps + 2);
+}
+
+/* Steps of the rows of a store whose numbers change. */
+static size_t runs_bytes_of(const flip_data *data) {
+    if (data->s.cache_bytes == 0 || data->steps == 1 || data->moving.dim == 0) return 0;
+    return (size_t)data->n_own * (sizeof(int64_t) + (size_t)data->steps * sizeof(int32_t));
 }
 
 /* A batch that is trained on: each layer's destinations have values, their gradients and a product
@@ -263,11 +278,13 @@ size_t flip_batch_bytes(const flip_data *data, int64_t n_halo, int64_t steps) {
     if (read_fanout(&data->s, p.fanout) != FLIP_OK) return 0; /* refused where it is used */
     const growth g = grow(data, model.layers, p.fanout);
     if (model.kind == FLIP_MODEL_GAT) entries = data->events.n * model.heads;
+    size_t whole = (size_t)((data->n_own + n_halo) * columns * steps + entries) * sizeof(flip_real);
+    size_t heat = heat_bytes_of(data);
     return flip_sampler_bytes_of(data->n_own, n_halo, data->events.n, data->events.weight != NULL,
                                  &p) +
-           (size_t)batch_bytes_of(&model, &g) + cache_bytes_of(data) +
+           (size_t)batch_bytes_of(&model, &g) + cache_bytes_of(data) + runs_bytes_of(data) +
            (size_t)(data->s.prefetch * slot_bytes_of(data, &model, &g)) +
-           (size_t)((data->n_own + n_halo) * columns * steps + entries) * sizeof(flip_real);
+           (heat > whole ? heat : whole);
 }
 
 /* ---- one batch ---- */

@@ -77,11 +77,14 @@ struct flip_batching {
     flip_sampler *sampler;
     flip_batches order;
     flip_pipeline pipe;
-    flip_meter *meter; /* where batches are counted: the trainer's, or that of the thread ahead */
-    bool in_place;     /* the first layer reads own rows where they stand */
-    bool aggregates;   /* … and reads sums, which are made with the rows */
-    flip_store *store; /* NULL without a cache: rows come as they are */
-    flip_store *fine;  /* of second levels; NULL without */
+    flip_meter *meter;  /* where batches are counted: the trainer's, or that of the thread ahead */
+    bool in_place;      /* the first layer reads own rows where they stand */
+    bool aggregates;    /* … and reads sums, which are made with the rows */
+    flip_store *store;  /* NULL without a cache: rows come as they are */
+    flip_store *fine;   /* of second levels; NULL without */
+    flip_runs runs;     /* of a store's own rows that change at steps; .first NULL = none do */
+    int64_t *run_first; /* owned: those of columns that change, else NULL */
+    int32_t *run_step;
     int64_t n_items;
     int64_t *item; /* nodes: [n_items] own row * steps + step; edges, links: [n_items + 1] first
                       pair in the set */
@@ -99,6 +102,10 @@ flip_status flip_batch_draw(flip_batching *b, flip_batch_slot *slot, const flip_
                             int64_t epoch, int64_t k);
 /* The rows of the slot's batch. Collective over b->comm or the store's communicator. */
 flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data);
+/* How often an own row is read an epoch by all ranks' batches, as --hot has it found: heat [n_own,
+ * steps], of which the first ones are filled, one a row (b->runs); and bytes between ranks that
+ * lists of own nodes would save, saved [n_own]. b->order is made. Collective. */
+flip_status flip_batch_heat(flip_batching *b, flip_data *data, double *heat, double *saved);
 /* b->store, where the settings want a cache; b->order is made. Collective. */
 flip_status flip_batch_store_create(flip_batching *b, flip_data *data);
 /* Do rows come out of a store? With a cache, and packed ones on several ranks. */

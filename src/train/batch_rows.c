@@ -54,9 +54,9 @@ static int32_t step_of(const flip_batch *batch, int32_t i) {
 /* An own node's numbers, or codes, at a step. */
 static void copy_row(const flip_data *data, int64_t node, int32_t step, void *to) {
     const size_t stride = data->packed.packing ? data->packed.packing->stride : 0;
+    flip_runs runs = flip_data_code_runs(data);
     if (stride > 0)
-        memcpy(to, data->packed.codes + (size_t)flip_data_code_row(data, node, step) * stride,
-               stride);
+        memcpy(to, data->packed.codes + (size_t)flip_runs_row(&runs, node, step) * stride, stride);
     else if (data->steps > 1)
         flip_data_row(data, node, step, to);
     else

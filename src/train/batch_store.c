@@ -4,79 +4,6 @@
 
 #include <string.h>
 
-/* Epochs drawn to find what is hot: one alone leaves most counts at 0 or 1. They are none of
- * training's, which begin with 1; draws of non-edges have 24 bits for theirs. What is expected
- * without drawing counts as FORESEEN times as many more. */
-enum { DRAWN = 4, DRAWN_FIRST = 0xFFFF00, FORESEEN = 4 };
-
-/* An epoch's items as training has them: links have other non-edges in each. */
-static flip_status begin_epoch(flip_batching *b, flip_data *data, int64_t epoch) {
-    if (data->s.task == FLIP_TASK_LINK)
-        FLIP_TRY(flip_data_sample(data, FLIP_PART_TRAIN, (uint64_t)epoch));
-    return flip_batch_epoch(b, data, epoch);
-}
-
-/* How often an own node is a seed of an epoch's batches, of all ranks. */
-static flip_status count_seeds(flip_batching *b, flip_data *data, double *seed) {
-    memset(seed, 0, (size_t)data->n_own * sizeof *seed);
-    flip_batch_slot *slot = b->pipe.slot;
-    FLIP_TRY(begin_epoch(b, data, DRAWN_FIRST));
-    for (int64_t k = 0; k < b->order.n_batches; k++) {
-        FLIP_TRY(flip_batch_seeds(b, slot, data, k));
-        flip_batch seeds = {.n_input = slot->n_seeds, .input = slot->seed};
-        FLIP_TRY(flip_sampler_count(b->sampler, &seeds, seed));
-    }
-    return FLIP_OK;
-}
-
-/* What is expected of an epoch without drawing: readings of rows, bytes that lists save. */
-static flip_status foresee(flip_batching *b, flip_data *data, double *heat, double *saved) {
-    double *seed = NULL;
-    flip_status status =
-        flip_alloc(&seed, (size_t)data->n_own, sizeof *seed, "how often nodes are seeds");
-    FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
-    FLIP_TRY_GOTO(count_seeds(b, data, seed));
-    double batches = (double)b->order.n_batches;
-    for (int32_t v = 0; v < data->n_own; v++)
-        seed[v] /= batches;
-    FLIP_TRY_GOTO(flip_sampler_expect(b->sampler, seed, heat, saved));
-    for (int32_t v = 0; v < data->n_own; v++) {
-        heat[v] *= batches;
-        saved[v] *= batches;
-    }
-done:
-    flip_free(seed);
-    return status;
-}
-
-/* How often a row is read in epochs drawn beforehand without training (GNNLab, EuroSys'22). */
-static flip_status presample(flip_batching *b, flip_data *data, double *heat) {
-    flip_batch_slot *slot = b->pipe.slot;
-    memset(heat, 0, (size_t)data->n_own * sizeof *heat);
-    for (int64_t epoch = DRAWN_FIRST; epoch < DRAWN_FIRST + DRAWN; epoch++) {
-        FLIP_TRY(begin_epoch(b, data, epoch));
-        for (int64_t k = 0; k < b->order.n_batches; k++) {
-            FLIP_TRY(flip_batch_draw(b, slot, data, epoch, k));
-            FLIP_TRY(flip_sampler_count(b->sampler, slot->batch, heat));
-        }
-    }
-    for (int32_t v = 0; v < data->n_own; v++)
-        heat[v] /= DRAWN;
-    return FLIP_OK;
-}
-
-/* How many nodes would read it: its out-degree. */
-static flip_status out_degrees(const flip_data *data, double *heat) {
-    flip_real *degree = NULL;
-    flip_status status = flip_alloc(&degree, (size_t)data->n_own, 2 * sizeof *degree, "degrees");
-    status = flip_comm_agree(data->comm, status);
-    if (status == FLIP_OK) status = flip_graph_degrees(data->graph, &data->events, 1, degree);
-    for (int32_t v = 0; status == FLIP_OK && v < data->n_own; v++)
-        heat[v] = (double)degree[2 * v + 1];
-    flip_free(degree);
-    return status;
-}
-
 bool flip_batch_stored(const flip_data *data) {
     return data->s.cache_bytes > 0 ||
            (data->packed.packing && data->steps == 1 && flip_comm_size(data->comm) > 1);
@@ -84,23 +11,6 @@ bool flip_batch_stored(const flip_data *data) {
 
 bool flip_batch_codes(const flip_data *data) {
     return data->packed.packing && (data->steps > 1 || flip_batch_stored(data));
-}
-
-/* Heat of rows as --hot wants it, and what lists save; room: [3, n_own] of it. */
-static flip_status find_heat(flip_batching *b, flip_data *data, double **heat, double **saved,
-                             double *room) {
-    *heat = room;
-    *saved = room + data->n_own;
-    if (data->s.hot == FLIP_HOT_DEGREE) return out_degrees(data, *heat);
-    FLIP_TRY(foresee(b, data, *heat, *saved));
-    if (data->s.hot == FLIP_HOT_EXPECTED) return FLIP_OK;
-    double *expected = *heat;
-    *heat = room + 2 * (size_t)data->n_own;
-    FLIP_TRY(presample(b, data, *heat));
-    FLIP_TRY(flip_heat_smooth(data->comm, data->n_own, *heat, expected, FORESEEN));
-    for (int32_t v = 0; v < data->n_own; v++)
-        (*heat)[v] /= 1 + FORESEEN; /* of one epoch, as saved */
-    return FLIP_OK;
 }
 
 /* Lists that may be kept, [n_own] bytes of each. The degree says nothing of what they save. */
@@ -156,6 +66,57 @@ static void refined_heat(const flip_data *data, const double *heat, double *fine
         fine[v] = !at || at[v] >= 0 ? heat[v] : 0;
 }
 
+/* ---- rows of the store ---- */
+
+/* Do the node's numbers at step t differ from those of the step before, by a bit? */
+static bool differs(const flip_data *data, int64_t v, int32_t t) {
+    const flip_columns *m = &data->moving;
+    return memcmp(m->values + flip_data_row_of(data, v, t) * m->dim,
+                  m->values + flip_data_row_of(data, v, t - 1) * m->dim,
+                  (size_t)m->dim * sizeof *m->values) != 0;
+}
+
+/* Own rows of columns that change. */
+static flip_status find_runs(flip_batching *b, const flip_data *data) {
+    int64_t n = data->n_own;
+    for (int32_t v = 0; v < data->n_own; v++)
+        for (int32_t t = 1; t < data->steps; t++)
+            n += differs(data, v, t);
+    FLIP_TRY(flip_alloc(&b->run_first, (size_t)data->n_own + 1, sizeof *b->run_first, "rows"));
+    FLIP_TRY(flip_alloc(&b->run_step, (size_t)n, sizeof *b->run_step, "steps of rows"));
+    n = 0;
+    for (int32_t v = 0; v < data->n_own; v++) {
+        b->run_first[v] = n;
+        for (int32_t t = 0; t < data->steps; t++)
+            if (t == 0 || differs(data, v, t)) b->run_step[n++] = t;
+    }
+    b->run_first[data->n_own] = n;
+    b->runs = (flip_runs){.first = b->run_first, .step = b->run_step};
+    return FLIP_OK;
+}
+
+static void write_row(const void *data, int64_t node, int32_t step, void *to) {
+    flip_data_row(data, node, step, to);
+}
+
+/* Where the store finds own rows. */
+static flip_status set_rows(flip_batching *b, const flip_data *data, flip_store_params *p) {
+    bool change = data->steps > 1 && data->moving.dim > 0;
+    p->rows = (const uint8_t *)(data->steps > 1 ? data->fixed.values : data->features);
+    if (data->packed.packing) {
+        p->rows = data->packed.codes;
+        b->runs = flip_data_code_runs(data);
+    } else if (change) {
+        FLIP_TRY(find_runs(b, data));
+        p->rows = NULL;
+        p->write = write_row;
+        p->writes = data;
+    }
+    p->runs = b->runs;
+    p->steps = data->steps;
+    return FLIP_OK;
+}
+
 static flip_status create_stores(flip_batching *b, flip_data *data, const flip_store_params *p,
                                  const flip_store_params *fine) {
     FLIP_TRY(flip_store_create(&b->store, data->comm, p));
@@ -164,33 +125,38 @@ static flip_status create_stores(flip_batching *b, flip_data *data, const flip_s
 
 flip_status flip_batch_store_create(flip_batching *b, flip_data *data) {
     flip_status status;
-    double *room = NULL, *heat = NULL, *saved = NULL;
+    double *room = NULL, *saved, *fine_heat;
+    size_t n = (size_t)data->n_own, n_heat = n * (size_t)data->steps;
     const flip_settings *s = &data->s;
     bool two = data->packed.fine.packing;
     if (!flip_batch_stored(data)) return FLIP_OK;
     flip_store_params p = {
         .rank_first = data->rank_first,
         .codec = data->packed.packing ? flip_graph_codec(data->graph) : NULL,
-        .dim = data->in_dim * (int32_t)(sizeof(flip_real) / sizeof(float)), /* bytes alone count */
-        .rows = data->packed.packing ? data->packed.codes : (const uint8_t *)data->features};
+        .dim = data->in_dim * (int32_t)(sizeof(flip_real) / sizeof(float))}; /* bytes alone count */
     size_t stride = data->packed.packing ? data->packed.packing->stride
                                          : (size_t)data->in_dim * sizeof(flip_real);
     p.part_first = flip_graph_part_first(data->graph, &p.n_parts);
+    FLIP_TRY(flip_comm_agree(data->comm, set_rows(b, data, &p)));
     flip_store_params fine = p;
     fine.codec = two ? flip_graph_refinement_codec(data->graph) : NULL;
     fine.rows = data->packed.fine.codes;
     if (s->cache_bytes == 0) return create_stores(b, data, &p, &fine);
     /* parts are in the order of their degrees; a file that nobody cut is in no order, nor are
      * labelled nodes */
-    p.anywhere = s->hot != FLIP_HOT_DEGREE || data->info->n_parts == 0;
+    p.anywhere = s->hot != FLIP_HOT_DEGREE || data->info->n_parts == 0 || p.runs.first;
     fine.anywhere = p.anywhere || data->refined;
-    status = flip_alloc(&room, 4 * (size_t)data->n_own, sizeof *room, "heat of rows");
+    status = flip_alloc(&room, n_heat + 2 * n, sizeof *room, "heat of rows");
     FLIP_TRY_GOTO(flip_comm_agree(data->comm, status));
-    FLIP_TRY_GOTO(find_heat(b, data, &heat, &saved, room));
-    p.heat = heat;
-    fine.heat = room + 3 * (size_t)data->n_own;
-    refined_heat(data, heat, room + 3 * (size_t)data->n_own);
-    FLIP_TRY_GOTO(split_budget(b, data, &p, two ? &fine : NULL, stride, saved));
+    saved = room + n_heat;
+    fine_heat = saved + n;
+    FLIP_TRY_GOTO(flip_batch_heat(b, data, room, saved));
+    p.heat = room;
+    fine.heat = fine_heat;
+    p.cache_bytes = (uint64_t)s->cache_bytes;
+    if (two) refined_heat(data, room, fine_heat);
+    if (data->steps == 1) /* of steps there are neither lists nor second levels */
+        FLIP_TRY_GOTO(split_budget(b, data, &p, two ? &fine : NULL, stride, saved));
     status = create_stores(b, data, &p, &fine);
 done:
     flip_free(room);
@@ -229,13 +195,13 @@ static flip_status begin_refined(flip_batching *b, flip_batch_slot *slot, const 
     }
     FLIP_TRY(
         flip_batch_room(&r->fine.codes, &r->fine.room[3], r->fine.n, flip_store_stride(b->fine)));
-    return flip_store_fetch_begin(b->fine, r->fine.n, id, r->fine.codes);
+    return flip_store_fetch_begin(b->fine, r->fine.n, id, NULL, r->fine.codes);
 }
 
 flip_status flip_batch_store_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data,
                                    void *rows) {
     const flip_batch *batch = slot->batch;
-    FLIP_TRY(flip_store_fetch_begin(b->store, batch->n_input, batch->input, rows));
+    FLIP_TRY(flip_store_fetch_begin(b->store, batch->n_input, batch->input, batch->step, rows));
     if (b->fine) FLIP_TRY(begin_refined(b, slot, data));
     FLIP_TRY(flip_store_fetch_end(b->store));
     return b->fine ? flip_store_fetch_end(b->fine) : FLIP_OK;

@@ -208,8 +208,8 @@ void flip_data_row(const flip_data *data, int64_t node, int32_t step, flip_real 
 /* packed.c: the packed features of a block, as they stand on the device once what it lacks of them
  * was sent; valid until the next block's. Local. */
 flip_status flip_data_packed(flip_data *data, int32_t block, flip_packed_rows *rows);
-/* The row of codes that an own node has at a step. */
-int64_t flip_data_code_row(const flip_data *data, int64_t node, int32_t step);
+/* Which rows of codes own nodes have. */
+flip_runs flip_data_code_runs(const flip_data *data);
 /* A pass over the timeline begins: transfers full and delta forget what the device has. */
 void flip_data_packed_begin(flip_data *data);
 void flip_data_packed_finish(flip_data *data);

@@ -67,18 +67,9 @@ static void rows_of_node(const flip_data *data, int64_t v, int64_t *first, int64
     *end = at ? at[v + 1] : v + 1;
 }
 
-int64_t flip_data_code_row(const flip_data *data, int64_t node, int32_t step) {
-    const int32_t *of = flip_graph_code_steps(data->graph);
-    int64_t low, high;
-    rows_of_node(data, node, &low, &high);
-    while (of && high - low > 1) {
-        int64_t middle = low + (high - low) / 2;
-        if (of[middle] <= step)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
+flip_runs flip_data_code_runs(const flip_data *data) {
+    return (flip_runs){.first = flip_graph_code_first(data->graph),
+                       .step = flip_graph_code_steps(data->graph)};
 }
 
 /* Runs of node v in steps from … to-1, its rows' numbers to row [..] and ends behind `base` to

@@ -195,9 +195,11 @@ typedef enum flip_isa { FLIP_ISA_C, FLIP_ISA_AVX2, FLIP_ISA_AVX512, FLIP_ISA_AVX
 /* Best instruction set of this CPU; the environment variable FLIP_ISA=c|avx2|avx512 lowers it. */
 flip_isa flip_isa_detect(void);
 const char *flip_isa_name(flip_isa isa);
-/* The core type whose kernels OpenBLAS should run here ("" = its own choice is right): OpenBLAS
- * 0.3.21 does not know the newest AMD cores and falls back to SSE kernels. Programs call
- * flip_start_mend first thing in main: it sets OPENBLAS_CORETYPE, and OMP_WAIT_POLICY and
+/* Does a line that is asked for into the second-level cache bring the other line of its 128 bytes
+ * along? Intel's do (spatial prefetcher; Optimization Reference Manual, "data prefetching"). */
+bool flip_cpu_pairs_lines(void);
+/* First thing in main: sets OPENBLAS_CORETYPE where OpenBLAS does not know the processor (0.3.21
+ * and the newest AMD cores) and would fall back to SSE kernels, and OMP_WAIT_POLICY and
  * GOMP_SPINCOUNT where the user set neither, and runs the program again. */
 void flip_start_mend(char **argv);
 const char *flip_blas_core(void); /* the core type OpenBLAS runs now */

@@ -39,6 +39,11 @@ const char *flip_isa_name(flip_isa isa) {
     return names[isa];
 }
 
+bool flip_cpu_pairs_lines(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_is("intel");
+}
+
 /* AMD family 0x1A (Zen 5) and later are unknown to OpenBLAS 0.3.21's dynamic.c, which then runs
  * PRESCOTT. */
 static bool blas_is_slow(flip_isa isa) {

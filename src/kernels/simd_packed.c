@@ -62,10 +62,35 @@ INLINE vec entry_of(const kind k, const flip_packing *p, const uint8_t *row, int
     return v_load(entry);
 }
 
+/* Levels at hand: those that all columns share, or those of the columns now summed. */
+typedef struct look {
+    table16 shared;
+    vec column[16];
+} look;
+
+/* Choosing among a column's few levels is faster than gathering them, in AVX-512. */
+INLINE bool by_columns(const kind k) {
+    return LANES == 16 && k.form == COLUMN && k.bits <= 4;
+}
+
+/* COLUMN: columns behind the last have the last one's levels. */
+INLINE codes_vec levels_at(const kind k, const reader *r, int64_t j) {
+    codes_vec lane = c_add(c_set((uint32_t)j), lane_order(k.bits));
+    return c_up(c_least(lane, c_set((uint32_t)r->p->dim - 1)), k.bits);
+}
+
+INLINE void look_up(const kind k, const reader *r, int64_t j, look *l) {
+    l->shared = t_load(r->table);
+    if (!by_columns(k)) return;
+    codes_vec at = levels_at(k, r, j);
+    for (int i = 0; i < 1 << k.bits; i++)
+        l->column[i] = c_gather(r->p->level, c_add(at, c_set((uint32_t)i)));
+}
+
 /* The levels of `lanes` columns from j on, in lane_order; their codes begin at p (ENTRY: at the
  * row). */
-INLINE vec levels(const kind k, const reader *r, const table16 *table, const uint8_t *p,
-                  uint32_t dither, int64_t j, int64_t lanes) {
+INLINE vec levels(const kind k, const reader *r, const look *l, const uint8_t *p, uint32_t dither,
+                  int64_t j, int64_t lanes) {
     if (k.form == ENTRY) return entry_of(k, r->p, p, j, lanes);
     uint8_t part[CACHE_LINE];
     if (lanes < LANES) { /* nothing behind the row is read */
@@ -73,21 +98,21 @@ INLINE vec levels(const kind k, const reader *r, const table16 *table, const uin
         memcpy(part, p, (size_t)(lanes * k.bits + 7) / 8);
         p = part;
     }
-    codes_vec lane = c_add(c_set((uint32_t)j), lane_order(k.bits));
+    if (by_columns(k)) return pick_of_columns(k.bits, l->column, c_small(k.bits, p));
     switch (k.form) {
     case ONE_BIT:
         return v_add_bits(v_zero(), p, v_set(1));
     case TABLE:
-        return t_pick(k.bits, table, c_small(k.bits, p));
+        return t_pick(k.bits, &l->shared, c_small(k.bits, p));
     case LOOK_UP:
         return c_gather(r->p->level, c_clean(k.bits, p));
-    case COLUMN: /* columns behind the last read the last one's */
-        lane = c_least(lane, c_set((uint32_t)r->p->dim - 1));
-        return c_gather(r->p->level, c_add(c_up(lane, k.bits), c_clean(k.bits, p)));
+    case COLUMN:
+        return c_gather(r->p->level, c_add(levels_at(k, r, j), c_clean(k.bits, p)));
     case NUMBER:
         return c_numbers(c_clean(k.bits, p));
     case DITHER:
-        return c_numbers(c_clean(k.bits, p)) - dither_of(dither, lane);
+        return c_numbers(c_clean(k.bits, p)) -
+               dither_of(dither, c_add(c_set((uint32_t)j), lane_order(k.bits)));
     case WHOLE:
         return v_load((const float *)p);
     case HALF:
@@ -108,10 +133,10 @@ INLINE const uint8_t *codes_at(const kind k, const uint8_t *row, int64_t j) {
     return k.form == ENTRY ? row : row + j * k.bits / 8;
 }
 
-INLINE vec add_levels(const kind k, const reader *r, const table16 *table, const uint8_t *p,
+INLINE vec add_levels(const kind k, const reader *r, const look *l, const uint8_t *p,
                       uint32_t dither, int64_t j, int64_t lanes, vec w, vec sum) {
     if (k.form == ONE_BIT && lanes == LANES) return v_add_bits(sum, p, w);
-    return v_fma(w, levels(k, r, table, p, dither, j, lanes), sum);
+    return v_fma(w, levels(k, r, l, p, dither, j, lanes), sum);
 }
 
 /* offset W + scale sum, from the sum of levels and of weights. */
@@ -124,8 +149,7 @@ INLINE vec finish(const kind k, const reader *r, int64_t j, int64_t lanes, vec s
     if (k.form == ONE_BIT) {
         vec low = v_set(r->table[0]), high = v_set(r->table[1]);
         if (p->column_levels) {
-            codes_vec at = c_up(
-                c_least(c_add(c_set((uint32_t)j), lane_order(1)), c_set((uint32_t)p->dim - 1)), 1);
+            codes_vec at = levels_at(k, r, j);
             low = c_gather(p->level, at);
             high = c_gather(p->level, c_add(at, c_set(1)));
         }
@@ -157,15 +181,15 @@ INLINE void store_sums(const kind k, const reader *r, int64_t j, int64_t lanes, 
 
 /* `count` vectors of one row's sum from column j on, or, with lanes < LANES, the first `lanes`
  * columns of one. */
-INLINE void sum_part(const kind k, const int count, const reader *r, const flip_csr *a, int64_t v,
-                     int64_t j, int64_t lanes, bool ask, float *y, bool accumulate) {
-    const table16 table = t_load(r->table);
+INLINE void sum_part(const kind k, const int count, const reader *r, const look *l,
+                     const flip_csr *a, int64_t v, int64_t j, int64_t lanes, bool ask, float *y,
+                     bool accumulate) {
     vec sum[MOST];
     float total = 0;
     UNROLL for (int c = 0; c < count; c++) sum[c] = v_zero();
     int64_t last = a->row_ptr[v + 1], end = a->row_ptr[a->n_rows] - 1;
     for (int64_t e = a->row_ptr[v]; e < last; e++) {
-        if (ask) ask_row(r, a->col[e + r->ahead < end ? e + r->ahead : end], false);
+        if (ask) ask_early(r, a->col[e + r->ahead < end ? e + r->ahead : end]);
         int64_t at = place_of(r, a->col[e]);
         const uint8_t *p = codes_at(k, r->codes + at * r->stride, j);
         float weight = a->value ? a->value[e] : 1;
@@ -173,8 +197,8 @@ INLINE void sum_part(const kind k, const int count, const reader *r, const flip_
         uint32_t dither = dither_row(k, r, at);
         vec w = v_set(weight);
         total += weight;
-        UNROLL for (int c = 0; c < count; c++) sum[c] = add_levels(
-            k, r, &table, codes_at(k, p, c * LANES), dither, j + c * LANES, lanes, w, sum[c]);
+        UNROLL for (int c = 0; c < count; c++) sum[c] =
+            add_levels(k, r, l, codes_at(k, p, c * LANES), dither, j + c * LANES, lanes, w, sum[c]);
     }
     float sums[MOST * LANES]; /* through memory, so that what follows is compiled once */
     UNROLL for (int c = 0; c < count; c++) v_store(sums + c * LANES, sum[c]);
@@ -182,40 +206,15 @@ INLINE void sum_part(const kind k, const int count, const reader *r, const flip_
                accumulate);
 }
 
-/* One row of codes, decoded. */
-INLINE void decode_row(const kind k, const reader *r, int64_t at, float *out) {
-    const table16 table = t_load(r->table);
-    const uint8_t *row = r->codes + at * r->stride;
-    uint32_t dither = dither_row(k, r, at);
-    const int64_t dim = r->p->dim;
-    int64_t j = 0;
-    for (; j + LANES <= dim; j += LANES) {
-        vec x = levels(k, r, &table, codes_at(k, row, j), dither, j, LANES);
-        v_store(out + j, finish(k, r, j, LANES, x, v_set(1)));
-    }
-    if (j == dim) return;
-    vec x = levels(k, r, &table, codes_at(k, row, j), dither, j, dim - j);
-    v_store_some(out + j, v_first(dim - j), finish(k, r, j, dim - j, x, v_set(1)));
-}
-
-/* ---- one set of functions a kind --------------------------------------------------------------
- */
-
-typedef struct kind_row {
-    kind kind;
-    void (*sum)(const reader *, const flip_csr *, int64_t, int64_t, float *, bool);
-    void (*decode)(const reader *, int64_t, float *);
-} kind_row;
-
 #define SUM_CASE(count)                                                                            \
     case count:                                                                                    \
-        sum_part(k, count, r, a, v, j, LANES, j == 0, y, accumulate);                              \
+        sum_part(k, count, r, l, a, v, j, LANES, j == from, y, accumulate);                        \
         break;
 
-/* A row from column j on in parts of at most MOST vectors, the last columns apart. */
-INLINE void sum_row(const kind k, const reader *r, const flip_csr *a, int64_t v, int64_t j,
-                    float *y, bool accumulate) {
-    int64_t dim = r->p->dim;
+/* A row from a column on in parts of at most MOST vectors, the last columns apart. */
+INLINE void sum_row(const kind k, const reader *r, const look *l, const flip_csr *a, int64_t v,
+                    int64_t from, float *y, bool accumulate) {
+    int64_t dim = r->p->dim, j = from;
     while (dim - j >= LANES) {
         int64_t count = flip_min64((dim - j) / LANES, MOST);
         switch (count) {
@@ -230,8 +229,70 @@ INLINE void sum_row(const kind k, const reader *r, const flip_csr *a, int64_t v,
         }
         j += count * LANES;
     }
-    if (j < dim) sum_part(k, 1, r, a, v, j, dim - j, j == 0, y, accumulate);
+    if (j < dim) sum_part(k, 1, r, l, a, v, j, dim - j, j == from, y, accumulate);
 }
+
+/* Rows first … last-1 from a column on. Where columns have levels of their own, those of LANES
+ * columns serve all these rows before the next columns come. */
+INLINE void sum_rows(const kind k, const reader *r, const flip_csr *a, int64_t first, int64_t last,
+                     int64_t from, float *y, int64_t ld, bool accumulate) {
+    const int64_t dim = r->p->dim, step = by_columns(k) ? LANES : dim;
+    look l;
+    for (int64_t j = from; j < dim; j += step) {
+        look_up(k, r, j, &l);
+        for (int64_t v = first; v < last; v++) {
+            float *row = y + v * ld;
+            if (!by_columns(k))
+                sum_row(k, r, &l, a, v, from, row, accumulate);
+            else if (dim - j >= LANES)
+                sum_part(k, 1, r, &l, a, v, j, LANES, j == from, row, accumulate);
+            else
+                sum_part(k, 1, r, &l, a, v, j, dim - j, j == from, row, accumulate);
+        }
+    }
+}
+
+/* ---- rows by themselves -----------------------------------------------------------------------
+ */
+
+/* Columns from … end-1 of the row that stands at `at`. */
+INLINE void decode_part(const kind k, const reader *r, const look *l, int64_t at, int64_t from,
+                        int64_t end, float *out) {
+    const uint8_t *row = r->codes + at * r->stride;
+    uint32_t dither = dither_row(k, r, at);
+    int64_t j = from;
+    for (; j + LANES <= end; j += LANES) {
+        vec x = levels(k, r, l, codes_at(k, row, j), dither, j, LANES);
+        v_store(out + j, finish(k, r, j, LANES, x, v_set(1)));
+    }
+    if (j == end) return;
+    vec x = levels(k, r, l, codes_at(k, row, j), dither, j, end - j);
+    v_store_some(out + j, v_first(end - j), finish(k, r, j, end - j, x, v_set(1)));
+}
+
+/* Rows first … last-1 of n. */
+INLINE void decode_some(const kind k, const reader *r, int64_t first, int64_t last, int64_t n,
+                        float *out, int64_t ld) {
+    const int64_t dim = r->p->dim, step = by_columns(k) ? LANES : dim;
+    look l;
+    for (int64_t j = 0; j < dim; j += step) {
+        look_up(k, r, j, &l);
+        for (int64_t i = first; i < last; i++) {
+            if (j == 0 && i + r->ahead < n) ask_early(r, i + r->ahead);
+            decode_part(k, r, &l, place_of(r, i), j, flip_min64(j + step, dim), out + i * ld);
+        }
+    }
+}
+
+/* ---- one set of functions a kind --------------------------------------------------------------
+ */
+
+typedef struct kind_row {
+    kind kind;
+    void (*sum)(const reader *, const flip_csr *, int64_t, int64_t, int64_t, float *, int64_t,
+                bool);
+    void (*decode)(const reader *, int64_t, int64_t, int64_t, float *, int64_t);
+} kind_row;
 
 #define KINDS(X)                                                                                   \
     X(one_bit, ONE_BIT, 1, 0)                                                                      \
@@ -258,12 +319,13 @@ INLINE void sum_row(const kind k, const reader *r, const flip_csr *a, int64_t v,
     X(entry_16_long, ENTRY, 16, 16)
 
 #define FUNCTIONS(name, form, bits, width)                                                         \
-    static void sum_##name(const reader *r, const flip_csr *a, int64_t v, int64_t j, float *y,     \
-                           bool add) {                                                             \
-        sum_row((kind){form, bits, width}, r, a, v, j, y, add);                                    \
+    static void sum_##name(const reader *r, const flip_csr *a, int64_t first, int64_t last,        \
+                           int64_t from, float *y, int64_t ld, bool add) {                         \
+        sum_rows((kind){form, bits, width}, r, a, first, last, from, y, ld, add);                  \
     }                                                                                              \
-    static void decode_##name(const reader *r, int64_t at, float *out) {                           \
-        decode_row((kind){form, bits, width}, r, at, out);                                         \
+    static void decode_##name(const reader *r, int64_t first, int64_t last, int64_t n, float *out, \
+                              int64_t ld) {                                                        \
+        decode_some((kind){form, bits, width}, r, first, last, n, out, ld);                        \
     }
 KINDS(FUNCTIONS)
 
@@ -312,6 +374,9 @@ static reader begin(const flip_packing *p, const uint8_t *codes, const int64_t *
     r.ahead = LINES_AHEAD / ((r.stride - 1) / CACHE_LINE + 1) + 8;
     r.aligned = r.stride % CACHE_LINE == 0 && (uintptr_t)codes % CACHE_LINE == 0;
     r.one_line = CACHE_LINE % r.stride == 0 && (uintptr_t)codes % CACHE_LINE == 0;
+    /* rows that fill a line and are read once pass the cache that would fetch each one's pair */
+    r.past = r.stride == CACHE_LINE && r.aligned && !p->column_levels && flip_cpu_pairs_lines();
+    if (r.past) r.ahead = PAST_AHEAD;
     if (p->kind != FLIP_PACKING_SCALAR || p->bits > 4 || p->column_levels) return r;
     for (int i = 0; i < 16; i++) {
         int code = i & ((1 << p->bits) - 1);
@@ -337,10 +402,8 @@ static void decode_rows(const flip_packing *p, const uint8_t *codes, const int64
     }
     const reader r = begin(p, codes, key, index);
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++) {
-        if (i + r.ahead < n) ask_row(&r, i + r.ahead, false);
-        k->decode(&r, place_of(&r, i), out + i * ld);
-    }
+    for (int64_t first = 0; first < n; first += CHUNK)
+        k->decode(&r, first, flip_min64(n, first + CHUNK), n, out, ld);
 }
 
 /* Full lines only, and none that a cache would have kept. */
@@ -374,8 +437,7 @@ static void spmm_packed(const flip_csr *a, const flip_packing *p, const uint8_t 
         for (int32_t first = 0; first < a->n_rows; first += CHUNK) {
             int64_t last = flip_min64(a->n_rows, (int64_t)first + CHUNK);
             if (whole) whole(&r, a, first, last, y, ld, accumulate);
-            for (int64_t v = first; wholes < p->dim && v < last; v++)
-                k->sum(&r, a, v, wholes, y + v * ld, accumulate);
+            if (wholes < p->dim) k->sum(&r, a, first, last, wholes, y, ld, accumulate);
         }
         _mm_sfence(); /* streamed results are in place when the kernel returns */
     }

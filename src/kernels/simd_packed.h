@@ -87,6 +87,14 @@ INLINE vec t_pick(const int bits, const table16 *t, codes_vec code) {
     (void)bits;
     return _mm512_permutexvar_ps(code, t->all);
 }
+/* Bit b of every code: which of two numbers? */
+typedef __mmask16 c_choice;
+INLINE c_choice c_bit(codes_vec code, int b) {
+    return _mm512_test_epi32_mask(code, c_set(1u << b));
+}
+INLINE vec v_choose(c_choice second, vec a, vec b) {
+    return _mm512_mask_blend_ps(second, a, b);
+}
 /* sum + (bit ? w : 0) */
 INLINE vec v_add_bits(vec sum, const uint8_t *p, vec w) {
     uint16_t bits;
@@ -172,6 +180,13 @@ INLINE vec t_pick(const int bits, const table16 *t, codes_vec code) {
     vec high = _mm256_permutevar8x32_ps(t->high, code);
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)));
 }
+typedef __m256 c_choice;
+INLINE c_choice c_bit(codes_vec code, int b) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(code, 31 - b));
+}
+INLINE vec v_choose(c_choice second, vec a, vec b) {
+    return _mm256_blendv_ps(a, b, second);
+}
 INLINE vec v_add_bits(vec sum, const uint8_t *p, vec w) {
     return v_add(sum, v_keep(w, *p));
 }
@@ -184,11 +199,24 @@ INLINE codes_vec c_clean(const int bits, const uint8_t *p) {
     return c_and(c_small(bits, p), c_set((1u << bits) - 1));
 }
 
+/* The level of each lane's code, of lanes that have levels of their own: level[code][lane]. */
+INLINE vec pick_of_columns(const int bits, const vec *level, codes_vec code) {
+    vec x[8];
+    UNROLL for (int i = 0; i < 1 << (bits - 1); i++) x[i] =
+        v_choose(c_bit(code, 0), level[2 * i], level[2 * i + 1]);
+    UNROLL for (int b = 1; b < bits; b++) {
+        UNROLL for (int i = 0; i < 1 << (bits - 1 - b); i++) x[i] =
+            v_choose(c_bit(code, b), x[2 * i], x[2 * i + 1]);
+    }
+    return x[0];
+}
+
 /* ---- rows ------------------------------------------------------------------------------------
  */
 
 enum {
     LINES_AHEAD = 96, /* cache lines asked for early: as many as the second-level cache takes */
+    PAST_AHEAD = 32,  /* and as many as the first one keeps of those that pass the second */
     CACHE_LINE = 64
 };
 
@@ -200,6 +228,7 @@ typedef struct reader {
     int64_t stride, ahead; /* bytes of a row; entries asked for early */
     bool one_line;         /* no row stands in two cache lines */
     bool aligned;          /* rows begin where cache lines do */
+    bool past;             /* rows are asked for past the second-level cache */
     bool stream;           /* results go past the caches */
     uint8_t whole[16];     /* table, where it is of whole numbers */
     float table[16];       /* shared levels of 1, 2 or 4 bits, repeated */
@@ -209,20 +238,31 @@ INLINE int64_t place_of(const reader *r, int64_t i) {
     return r->index ? r->index[i] : i;
 }
 
-/* The second-level cache has about twice as many reads under way as the first. */
-INLINE void ask(const char *line, bool first_level) {
-    if (first_level)
+/* Where a line is asked for. The second-level cache has about twice as many reads under way as the
+ * first. */
+typedef enum level { FIRST, SECOND, PAST } level;
+INLINE void ask(const char *line, level where) {
+    if (where == FIRST)
         _mm_prefetch(line, _MM_HINT_T0);
-    else
+    else if (where == SECOND)
         _mm_prefetch(line, _MM_HINT_T1);
+    else
+        _mm_prefetch(line, _MM_HINT_NTA);
 }
-INLINE void ask_row(const reader *r, int64_t i, bool first_level) {
+INLINE void ask_row(const reader *r, int64_t i, level where) {
     const char *row = (const char *)r->codes + place_of(r, i) * r->stride;
-    ask(row, first_level);
+    ask(row, where);
     if (r->one_line) return;
     for (int64_t b = CACHE_LINE; b < r->stride; b += CACHE_LINE)
-        ask(row + b, first_level);
-    if (!r->aligned) ask(row + r->stride - 1, first_level);
+        ask(row + b, where);
+    if (!r->aligned) ask(row + r->stride - 1, where);
+}
+/* A row that is read `ahead` entries later. */
+INLINE void ask_early(const reader *r, int64_t i) {
+    if (r->past)
+        ask_row(r, i, PAST);
+    else
+        ask_row(r, i, SECOND);
 }
 
 INLINE void v_put(const reader *r, float *y, vec x) {

@@ -155,8 +155,8 @@ typedef struct stretch {
  * follows. */
 INLINE const uint8_t *next_row(const reader *r, const stretch *s, int64_t e) {
     if (s->ask) {
-        ask_row(r, s->col[e + r->ahead], false);
-        if (r->one_line) ask_row(r, s->col[e + NEAR], true);
+        ask_early(r, s->col[e + r->ahead]);
+        if (r->one_line && !r->past) ask_row(r, s->col[e + NEAR], FIRST);
     }
     return r->codes + place_of(r, s->col[e]) * r->stride;
 }

@@ -10,6 +10,7 @@
 enum { NODES = 41, EVENTS = 260, STEPS = 1, IN = 9, CLASSES = 4, PAIRS = 1, EPOCHS = 6 };
 enum { WORLD_SEED = 9, PAIR_CLASSES = CLASSES };
 
+#include "device.h"
 #include "world.h"
 
 /* ---- codes of the world's features -------------------------------------------------------------
@@ -92,9 +93,14 @@ static void open_run(run *r, const struct variant *c, bool whole) {
         }
     CHECK_OK(flip_adjacency_create(&r->adjacency, with, whole ? all : first, original + r->from,
                                    &events, &params));
-    flip_tape_params settings = {
-        .comm = with, .params = r->params, .key = original + r->from, .n_own = r->n_own, .seed = 6};
+    flip_tape_params settings = {.comm = with,
+                                 .params = r->params,
+                                 .key = original + r->from,
+                                 .n_own = r->n_own,
+                                 .seed = 6,
+                                 .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&r->tape, &settings));
+    CHECK(test_placed(r->params), "the parameters are not on the device");
 }
 
 static void close_run(run *r) {
@@ -210,7 +216,7 @@ static double one_step(const flip_real *plain, double *gradient, size_t *peak) {
     CHECK_OK(flip_params_create(&params));
     flip_param w = flip_params_add(params, "w", DIM, OUT, FLIP_INIT_GLOROT);
     CHECK_OK(flip_params_finish(params, 1));
-    flip_tape_params settings = {.params = params};
+    flip_tape_params settings = {.params = params, .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&tape, &settings));
     flip_tape_reset(tape, true, 0);
     flip_packed_rows rows = {.packing = &bits, .codes = bits_of};
@@ -247,6 +253,7 @@ static void chunks(void **state) {
     double loss = one_step(NULL, packed, &peak), want = one_step(table, plain, &other);
     flip_free(table);
     same_step(loss, want, packed, plain, DIM * OUT);
+    if (test_kernels()) peak -= sizeof bits_of; /* a copy of the codes */
     assert_true(peak < (size_t)ROWS * DIM * sizeof(flip_real) / 16);
 }
 
@@ -273,8 +280,52 @@ static double pq_draw(uint64_t a, int i) {
     return 2 * flip_random_uniform(5, FLIP_STREAM_TEST, a, (uint64_t)i) - 1;
 }
 
+/* The second level: to three of four of these rows a row of dithered 4-bit codes that stand in
+ * another order. */
+
+static uint8_t fine_codes[PQ_ROWS * PQ_DIM / 2];
+static const flip_packing second = {.kind = FLIP_PACKING_SCALAR,
+                                    .dim = PQ_DIM,
+                                    .stride = PQ_DIM / 2,
+                                    .bits = 4,
+                                    .offset = pq_offset,
+                                    .scale = pq_scale,
+                                    .dither = true,
+                                    .dither_seed = 8};
+
+/* row i of `rows` by the definition */
+static void defined(const flip_packed_rows *rows, int i, float *out) {
+    const flip_refinement *fine = &rows->fine;
+    float more[PQ_DIM] = {0};
+    int32_t c = rows->index ? rows->index[i] : i, at = fine->at ? fine->at[c] : c;
+    flip_unpack_row(rows->packing, rows->codes + c * PQ_BLOCKS, c, out);
+    if (fine->packing && at >= 0)
+        flip_unpack_row(fine->packing, fine->codes + at * PQ_DIM / 2, fine->key[at], more);
+    for (int j = 0; j < PQ_DIM; j++)
+        out[j] += more[j];
+}
+
+static int32_t second_at[PQ_ROWS];
+static int64_t second_key[PQ_ROWS];
+
+/* some: not to all. */
+static flip_refinement refinement(bool some) {
+    return (flip_refinement){
+        .packing = &second, .codes = fine_codes, .key = second_key, .at = some ? second_at : NULL};
+}
+
+static void make_second(void) {
+    int32_t n = 0;
+    for (int i = 0; i < PQ_ROWS * PQ_DIM / 2; i++)
+        fine_codes[i] = (uint8_t)(i * 41 + i / 100);
+    for (int i = 0; i < PQ_ROWS; i++) {
+        second_key[i] = 1000 + i * 7;
+        second_at[PQ_ROWS - 1 - i] = i % 4 == 1 ? -1 : n++;
+    }
+}
+
 /* relu(X w1 + X[turned] w2 + b) on packed rows, or on decoded ones; loss and gradients. */
-static double pq_step(bool packed, double *gradients, size_t n) {
+static double pq_step(const flip_refinement *fine, bool packed, double *gradients, size_t n) {
     static flip_real plain[2][PQ_ROWS * PQ_DIM];
     static int32_t classes[PQ_ROWS], turned[PQ_ROWS];
     flip_params *params;
@@ -285,22 +336,22 @@ static double pq_step(bool packed, double *gradients, size_t n) {
     flip_param w2 = flip_params_add(params, "w2", PQ_DIM, PQ_OUT, FLIP_INIT_GLOROT);
     flip_param b = flip_params_add(params, "b", 1, PQ_OUT, FLIP_INIT_GLOROT);
     CHECK_OK(flip_params_finish(params, 1));
-    flip_tape_params settings = {.params = params};
+    flip_tape_params settings = {.params = params, .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&tape, &settings));
     flip_tape_reset(tape, true, 0);
     for (int i = 0; i < PQ_ROWS; i++) {
-        float row[PQ_DIM];
         classes[i] = i * 7 % 5;
         turned[i] = i * 3 % PQ_ROWS;
-        flip_unpack_row(&product, pq_codes + i * PQ_BLOCKS, i, row);
-        for (int j = 0; j < PQ_DIM; j++)
-            plain[0][i * PQ_DIM + j] = (flip_real)row[j];
     }
-    for (int i = 0; i < PQ_ROWS; i++)
-        memcpy(plain[1] + i * PQ_DIM, plain[0] + turned[i] * PQ_DIM, PQ_DIM * sizeof(flip_real));
     for (int k = 0; k < 2; k++) {
         flip_packed_rows rows = {
-            .packing = &product, .codes = pq_codes, .index = k == 0 ? NULL : turned};
+            .packing = &product, .codes = pq_codes, .index = k == 0 ? NULL : turned, .fine = *fine};
+        for (int i = 0; i < PQ_ROWS; i++) {
+            float row[PQ_DIM];
+            defined(&rows, i, row);
+            for (int j = 0; j < PQ_DIM; j++)
+                plain[k][i * PQ_DIM + j] = (flip_real)row[j];
+        }
         x[k] = packed ? flip_tape_packed_input(tape, PQ_ROWS, &rows)
                       : flip_tape_input(tape, PQ_ROWS, 1, PQ_DIM, plain[k], false);
     }
@@ -323,34 +374,15 @@ static void in_codebook_space(void **state) {
     }
     for (int i = 0; i < PQ_ROWS * PQ_BLOCKS; i++)
         pq_codes[i] = (uint8_t)((pq_draw(4, i) + 1) / 2 * PQ_LENGTH);
-    double loss = pq_step(true, packed, N), want = pq_step(false, plain, N);
-    same_step(loss, want, packed, plain, N);
+    for (int how = 0; how < (test_kernels() ? 1 : 3);
+         how++) { /* of one level, of two, of two where there is a second */
+        const flip_refinement fine = how ? refinement(how == 2) : (flip_refinement){NULL};
+        double loss = pq_step(&fine, true, packed, N), want = pq_step(&fine, false, plain, N);
+        same_step(loss, want, packed, plain, N);
+    }
 }
 
-/* ---- two levels --------------------------------------------------------------------------------
- * The product's rows, and to three of four a row of dithered 4-bit codes that stand in another
- * order; decoded and summed against one value after the other. */
-
-static uint8_t fine_codes[PQ_ROWS * PQ_DIM / 2];
-static const flip_packing second = {.kind = FLIP_PACKING_SCALAR,
-                                    .dim = PQ_DIM,
-                                    .stride = PQ_DIM / 2,
-                                    .bits = 4,
-                                    .offset = pq_offset,
-                                    .scale = pq_scale,
-                                    .dither = true,
-                                    .dither_seed = 8};
-
-/* row i of `rows` by the definition */
-static void defined(const flip_packed_rows *rows, int i, float *out) {
-    const flip_refinement *fine = &rows->fine;
-    float more[PQ_DIM] = {0};
-    int32_t c = rows->index ? rows->index[i] : i, at = fine->at ? fine->at[c] : c;
-    flip_unpack_row(rows->packing, rows->codes + c * PQ_BLOCKS, c, out);
-    if (at >= 0) flip_unpack_row(fine->packing, fine->codes + at * PQ_DIM / 2, fine->key[at], more);
-    for (int j = 0; j < PQ_DIM; j++)
-        out[j] += more[j];
-}
+/* ---- two levels ---------------------------------------------------------------------------- */
 
 static void check_decoded(const flip_packed_rows *rows) {
     enum { FIRST = 7 };
@@ -407,25 +439,17 @@ static void check_summed(const flip_packed_rows *rows, bool weighted) {
     }
 }
 
+/* Decoded and summed against one value after the other, by the host. */
 static void two_levels(void **state) {
     (void)state;
-    static int32_t at[PQ_ROWS], index[PQ_ROWS];
-    static int64_t key[PQ_ROWS];
-    int32_t n = 0;
-    for (int i = 0; i < PQ_ROWS * PQ_DIM / 2; i++)
-        fine_codes[i] = (uint8_t)(i * 41 + i / 100);
-    for (int i = 0; i < PQ_ROWS; i++) {
+    static int32_t index[PQ_ROWS];
+    for (int i = 0; i < PQ_ROWS; i++)
         index[i] = i * 3 % PQ_ROWS;
-        key[i] = 1000 + i * 7;
-        at[PQ_ROWS - 1 - i] = i % 4 == 1 ? -1 : n++;
-    }
     for (int how = 0; how < 4; how++) {
-        flip_packed_rows rows = {
-            .packing = &product,
-            .codes = pq_codes,
-            .index = how & 1 ? index : NULL,
-            .fine = {
-                .packing = &second, .codes = fine_codes, .key = key, .at = how & 2 ? at : NULL}};
+        flip_packed_rows rows = {.packing = &product,
+                                 .codes = pq_codes,
+                                 .index = how & 1 ? index : NULL,
+                                 .fine = refinement(how & 2)};
         check_decoded(&rows);
         check_summed(&rows, false);
         check_summed(&rows, true);
@@ -475,7 +499,7 @@ static double run_step(const flip_packing *p, const uint8_t *of, int32_t n_codes
     flip_param w2 = flip_params_add(params, "w2", p->dim, RUN_OUT, FLIP_INIT_GLOROT);
     flip_param b = flip_params_add(params, "b", 1, RUN_OUT, FLIP_INIT_GLOROT);
     CHECK_OK(flip_params_finish(params, 1));
-    flip_tape_params settings = {.params = params};
+    flip_tape_params settings = {.params = params, .kernels = test_kernels()};
     CHECK_OK(flip_tape_create(&tape, &settings));
     flip_tape_reset(tape, true, 0);
     flip_var x = packed ? flip_tape_packed_input(tape, RUN_ROWS, &rows)
@@ -493,9 +517,29 @@ static double run_step(const flip_packing *p, const uint8_t *of, int32_t n_codes
     return value;
 }
 
+/* A device does not read them yet: it says so. */
+static void runs_refused(const flip_kernels *device) {
+    static int32_t index[MOST_RUNS];
+    static int64_t run[MOST_RUNS + 1];
+    flip_packed_rows rows = {.packing = &product, .codes = pq_codes};
+    flip_tape *tape;
+    make_runs(&rows, PQ_ROWS, index, run);
+    CHECK_OK(flip_tape_create(&tape, &(flip_tape_params){.kernels = device}));
+    flip_tape_reset(tape, true, 0);
+    assert_int_equal(flip_tape_packed_input(tape, RUN_ROWS, &rows), FLIP_VAR_NONE);
+    assert_int_equal(flip_tape_status(tape), FLIP_ERROR_USAGE);
+    assert_non_null(strstr(flip_error_message(), "use --device cpu"));
+    flip_error_clear();
+    flip_tape_destroy(&tape);
+}
+
 /* Several chunks of decoded rows, and sums of entries of codebooks. */
 static void in_runs(void **state) {
     (void)state;
+    if (test_kernels()) {
+        runs_refused(test_kernels());
+        return;
+    }
     static double packed[(2 * DIM + 1) * RUN_OUT], plain[(2 * DIM + 1) * RUN_OUT];
     for (int k = 0; k < 2; k++) {
         const flip_packing *p = k ? &product : &bits;
@@ -515,6 +559,7 @@ int main(int argc, char **argv) {
     size = flip_comm_size(comm);
     make_world();
     make_codes();
+    make_second();
     const struct CMUnitTest tests[] = {cmocka_unit_test(as_decoded), cmocka_unit_test(chunks),
                                        cmocka_unit_test(in_codebook_space),
                                        cmocka_unit_test(two_levels), cmocka_unit_test(in_runs)};

@@ -1,8 +1,11 @@
 /* t930: dynamic models on one to four ranks: every distribution, number of blocks and transfer
  * gives the curve of one rank, one block and a resident graph; the report tells that each mechanism
- * ran, and its bytes are those of the formulas. The graph has nodes that appear and vanish, edges
- * that come again, an empty snapshot, and more chunks of time than a block has steps. All runs are
- * made in this process. */
+ * ran, and its bytes are those of the formulas. On a device (FLIP_TEST_DEVICE=cuda) fewer epochs
+ * and numbers of blocks, against the CPU's one rank; every byte between ranks and to the device is
+ * one that the CPU's ranks count. The graph has nodes that appear and vanish, edges that come
+ * again, an empty snapshot, and more chunks of time than a block has steps. All runs are made in
+ * this process. */
+#include "device.h"
 #include "in_process.h"
 #include "sends.h"
 
@@ -14,10 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NODES = 40, STEPS = 7, LIFE = 2, FEATURES = 3, HIDDEN = 4, EPOCHS = 6, FEW = 3 };
+enum { NODES = 40, STEPS = 7, LIFE = 2, FEATURES = 3, HIDDEN = 4 };
+enum { EPOCHS = 6, FEW = 3, ON_DEVICE = 2 };
 
 static const double tolerance = sizeof(flip_real) == 8 ? 1e-9 : 1e-5;
 static int rank, size;
+static bool on_device;
 
 /* ---- the graph ---- */
 
@@ -121,15 +126,18 @@ static void drop(outcome *o) {
     json_decref(o->summary);
 }
 
-static outcome run(MPI_Comm mpi, const char *graph, const char *arguments, int epochs) {
+static outcome run(MPI_Comm mpi, const char *graph, const char *arguments, int epochs,
+                   const char *device) {
     char line[512];
     flip_comm *comm = NULL;
     flip_result result;
     flip_io io = {.to_json = to_json};
     outcome o = {.summary = NULL};
-    snprintf(line, sizeof line,
-             "train %s --epochs %d --hidden %d --edge-life %d --seed 5 --report r.jsonl %s", graph,
-             epochs, HIDDEN, LIFE, arguments);
+    snprintf(
+        line, sizeof line,
+        "train %s --epochs %d --hidden %d --edge-life %d --seed 5 --report r.jsonl --device %s "
+        "%s",
+        graph, epochs, HIDDEN, LIFE, device, arguments);
     flip_settings settings = read_settings(line);
     CHECK_OK(flip_comm_create(&comm, mpi));
     CHECK_OK(flip_train(&result, comm, &settings, &io));
@@ -143,9 +151,29 @@ static outcome run(MPI_Comm mpi, const char *graph, const char *arguments, int e
     return o;
 }
 
+static bool has_word(const json_t *object, const char *key, const char *word) {
+    const char *value = json_string_value(json_object_get(object, key));
+    return value && strcmp(value, word) == 0;
+}
+
 static double number(const outcome *o, const char *object, const char *key) {
     const json_t *value = json_object_get(o->summary, object);
     return json_number_value(key ? json_object_get(value, key) : value);
+}
+
+/* On all ranks; on a device beside the same on the CPU. */
+static outcome run_all(const char *graph, const char *arguments, int epochs) {
+    static const char *const counted[] = {"bytes", "bytes_run", "graph_to_device", "passes"};
+    outcome many = run(MPI_COMM_WORLD, graph, arguments, epochs, on_device ? "cuda" : "cpu");
+    if (!on_device) return many;
+    outcome cpu = run(MPI_COMM_WORLD, graph, arguments, epochs, "cpu");
+    CHECK(rank > 0 || has_word(many.settings, "kernels", "cuda"), "%s: no device", arguments);
+    for (size_t i = 0; i < sizeof counted / sizeof *counted && rank == 0; i++)
+        CHECK(json_equal(json_object_get(many.summary, counted[i]),
+                         json_object_get(cpu.summary, counted[i])),
+              "%s on %d ranks: other %s than on the CPU", arguments, size, counted[i]);
+    drop(&cpu);
+    return many;
 }
 
 /* ---- all of it ---- */
@@ -181,11 +209,6 @@ static const char *name_of(char letter) {
            : letter == 'w' ? "wavefront" //
            : letter == 'W' ? "window"
                            : "grid";
-}
-
-static bool has_word(const json_t *object, const char *key, const char *word) {
-    const char *value = json_string_value(json_object_get(object, key));
-    return value && strcmp(value, word) == 0;
 }
 
 /* The run was made with what was asked for. */
@@ -275,20 +298,24 @@ static void check_transfers(const double *bytes, char distribution, const char *
 
 /* Blocks of all numbers (one of a graph without parts), crossed with the transfers: one of them in
  * turn, and every one of the first model, over all epochs, the others over a few. Mean, attention
- * and sums have only `resident`. */
+ * and sums have only `resident`. On a device one or two blocks; rows go by NCCL, of differences by
+ * MPI. */
 static void one_distribution(const model *m, int index, const outcome *one, char distribution) {
     static const int blocks[] = {1, 2, 5, STEPS};
     const bool resident = strstr(m->arguments, "gat") || strstr(m->arguments, "sage");
-    for (int b = 0; b < 4; b++) {
+    for (int b = 0; b < (on_device ? 2 : 4); b++) {
         double bytes[3] = {0, 0, 0};
         char arguments[256];
         for (int transfer = resident ? FLIP_TRANSFER_RESIDENT : 0; transfer < 3; transfer++) {
             const bool whole = index == 0 || resident || transfer == (index + b + distribution) % 3;
-            const int epochs = whole ? EPOCHS : FEW;
-            snprintf(arguments, sizeof arguments, "%s --distribute %s --blocks %d --transfer %s",
-                     m->arguments, name_of(distribution), blocks[b], transfers[transfer]);
-            sends_synchronous = whole && blocks[b] == 2; /* they take turns with every message */
-            outcome many = run(MPI_COMM_WORLD, blocks[b] == 1 ? "g.h5" : "p.h5", arguments, epochs);
+            const bool by_mpi = !on_device || transfer == FLIP_TRANSFER_DELTA;
+            const int epochs = on_device ? ON_DEVICE : whole ? EPOCHS : FEW;
+            snprintf(arguments, sizeof arguments, "%s --distribute %s --blocks %d --transfer %s%s",
+                     m->arguments, name_of(distribution), blocks[b], transfers[transfer],
+                     by_mpi ? " --device-exchange mpi" : "");
+            /* they take turns with every message; NCCL's own are its own */
+            sends_synchronous = whole && blocks[b] == 2 && by_mpi;
+            outcome many = run_all(blocks[b] == 1 ? "g.h5" : "p.h5", arguments, epochs);
             compare(one, &many, epochs, arguments);
             if (rank == 0) {
                 check_report(&many, m, distribution, blocks[b], transfer, arguments);
@@ -307,7 +334,7 @@ static void same_curves(void **state) {
         if (rank == 0) {
             char arguments[256];
             snprintf(arguments, sizeof arguments, "%s --blocks 1", models[i].arguments);
-            one = run(MPI_COMM_SELF, "g.h5", arguments, EPOCHS);
+            one = run(MPI_COMM_SELF, "g.h5", arguments, EPOCHS, "cpu");
             CHECK(one.loss[EPOCHS - 1] < one.loss[0], "%s does not learn", models[i].arguments);
         }
         MPI_Barrier(MPI_COMM_WORLD);
@@ -327,10 +354,11 @@ static void windows(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         outcome one = {.test = 0};
-        if (rank == 0) one = run(MPI_COMM_SELF, "g.h5", cases[i], EPOCHS);
+        const int epochs = on_device ? ON_DEVICE : EPOCHS;
+        if (rank == 0) one = run(MPI_COMM_SELF, "g.h5", cases[i], EPOCHS, "cpu");
         MPI_Barrier(MPI_COMM_WORLD);
-        outcome many = run(MPI_COMM_WORLD, "g.h5", cases[i], EPOCHS);
-        compare(&one, &many, EPOCHS, cases[i]);
+        outcome many = run_all("g.h5", cases[i], epochs);
+        compare(&one, &many, epochs, cases[i]);
         drop(&one);
         drop(&many);
     }
@@ -377,8 +405,8 @@ static void chosen(void **state) {
         for (const char *c = cases[i].letters; *c; c++)
             if (*c != 'g' || size == 4) strncat(letters, c, 1);
         snprintf(arguments, sizeof arguments, "%s --blocks 1", cases[i].arguments);
-        outcome one = run(MPI_COMM_WORLD, "g.h5", arguments, FEW);
-        outcome two = run(MPI_COMM_WORLD, "g.h5", arguments, FEW);
+        outcome one = run_all("g.h5", arguments, FEW);
+        outcome two = run_all("g.h5", arguments, FEW);
         if (rank == 0) {
             check_choice(&one, letters, arguments);
             CHECK(json_equal(json_object_get(one.summary, "considered"),
@@ -396,6 +424,7 @@ int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
+    on_device = test_kernels() != NULL;
     enter_folder();
     if (rank == 0) write_graph();
     MPI_Barrier(MPI_COMM_WORLD);

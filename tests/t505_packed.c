@@ -374,8 +374,7 @@ static void in_codebook_space(void **state) {
     }
     for (int i = 0; i < PQ_ROWS * PQ_BLOCKS; i++)
         pq_codes[i] = (uint8_t)((pq_draw(4, i) + 1) / 2 * PQ_LENGTH);
-    for (int how = 0; how < (test_kernels() ? 1 : 3);
-         how++) { /* of one level, of two, of two where there is a second */
+    for (int how = 0; how < 3; how++) { /* of one level, of two, of two where there is a second */
         const flip_refinement fine = how ? refinement(how == 2) : (flip_refinement){NULL};
         double loss = pq_step(&fine, true, packed, N), want = pq_step(&fine, false, plain, N);
         same_step(loss, want, packed, plain, N);

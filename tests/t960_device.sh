@@ -102,6 +102,7 @@ same() {
     "$flipbook" generate sbm -o nodes.h5 --nodes 150 --steps 6 --drift 0.02 --labels-change --features 8 >/dev/null &&
     "$flipbook" compress static.h5 -o mixed.h5 --codec klt:2 >/dev/null &&
     "$flipbook" compress static.h5 -o products.h5 --codec pq:4x256 >/dev/null &&
+    "$flipbook" compress static.h5 -o levels.h5 --codec pq:4x16+lloyd:4 >/dev/null &&
     "$flipbook" generate payments -o links.h5 --nodes 200 --steps 8 >/dev/null || exit 1
 
 h='--hidden 8'
@@ -118,6 +119,8 @@ h='--hidden 8'
     same '' 1 static.h5 --model gcn $h --features learned
     same allreduce,halo 2 mixed.h5 --model sage $h
     same '' 1 products.h5 --model sage $h --batch 200 --fanout 4,4
+    same '' 1 levels.h5 --task node --model gcn $h --refine all
+    same allreduce,halo 3 levels.h5 --task node --model sage $h --refine hot:0.3
     same allreduce,halo,graph_to_device 2 nodes.h5 --task node --model cdgcn $h --distribute nodes --transfer full --blocks 1
     WAITS=7 same graph_to_device 1 nodes.h5 --task node --model cdgcn $h --transfer delta --blocks 3 # 2 a block for its loss, and 1
     same allreduce,redistribute,graph_to_device 3 nodes.h5 --task node --model cdgcn $h --distribute time --transfer delta --blocks 2 --activations recompute

@@ -231,13 +231,15 @@ void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns);
  * some hundred rows at a time; no other operator takes it, and it has no gradient. Pointers
  * borrowed. Of several steps a row of codes stands for a run of steps of one row, and is decoded
  * and multiplied once for all of them. The second level is added to what some rows or all decode
- * to, of one step; not on a GPU yet. */
+ * to, of one step. */
 typedef struct flip_refinement {
     const flip_packing *packing; /* of the same dim; NULL = nothing is added */
     const uint8_t *codes;        /* [.., packing.stride] */
     const int64_t *key;          /* of rows of these codes, where they are dithered; or NULL */
     const int32_t *at;           /* [rows of the first level's codes] which row of these; -1 = none;
                                     NULL = in order */
+    const int64_t *row_ptr; /* [rows + 1], the tape's own on a device: row i's is at[row_ptr[i]], or
+                               none where row_ptr[i + 1] is the same. NULL elsewhere */
 } flip_refinement;
 typedef struct flip_packed_rows {
     const flip_packing *packing;
@@ -253,7 +255,7 @@ typedef struct flip_packed_rows {
 /* out [n, dim]: rows first … of them. Local. */
 flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_kernels *kernels,
                                     int64_t first, int64_t n, flip_real *out);
-/* y [a.n_rows, dim] = a times the rows; a of one step, without runs. Local. */
+/* y [a.n_rows, dim] = a times the rows; a of one step, without runs. On the host. Local. */
 flip_status flip_packed_rows_sum(const flip_packed_rows *rows, const flip_kernels *kernels,
                                  const flip_csr *a, flip_real *y);
 flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed);

@@ -200,6 +200,12 @@ struct flip_tape {
     int32_t n_records, max_records;
 };
 
+/* ---- packed_rows.c ---- */
+/* Row i of rows first … first+n-1 has row at[row_ptr[i]] of the second level's codes, or none where
+ * row_ptr[i + 1] is the same; row_ptr [n + 1], at [n] out. */
+void tape_second_rows(const flip_packed_rows *rows, int64_t first, int64_t n, int64_t *row_ptr,
+                      int32_t *at);
+
 /* ---- variables.c ---- */
 flip_status tape_add_variable(flip_tape *tape, variable v, flip_var *out);
 static inline bool tape_has(const flip_tape *tape, flip_var x) {

@@ -5,52 +5,57 @@
  * where it is added up, as with one level. */
 #include "internal.h"
 
-#include <string.h>
-
-enum { AT_ONCE = 256 }; /* second levels decoded before they are added */
-
 /* The row of second-level codes that belongs to row c of the codes, -1 = none. */
 static int32_t second_of(const flip_refinement *fine, int32_t c) {
     return fine->at ? fine->at[c] : c;
 }
 
-/* ---- rows ---- */
+/* ---- rows: the second level's are a matrix times its codes, of one entry a row or none ---- */
 
-/* out [.., dim]: rows to[k] += decoded row which[k] of the second level, k < n. */
-static void add_some(const flip_kernels *kernels, const flip_refinement *fine, int32_t n,
-                     const int32_t *which, const int64_t *to, flip_real *room, flip_real *out) {
-    const int64_t dim = fine->packing->dim;
-    kernels->decode_rows(fine->packing, fine->codes, fine->key, n, which, room, dim);
-#pragma omp parallel for schedule(static)
-    for (int32_t k = 0; k < n; k++)
-        for (int64_t j = 0; j < dim; j++)
-            out[to[k] * dim + j] += room[k * dim + j];
+void tape_second_rows(const flip_packed_rows *rows, int64_t first, int64_t n, int64_t *row_ptr,
+                      int32_t *at) {
+    row_ptr[0] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t c = rows->index ? rows->index[first + i] : (int32_t)(first + i);
+        int32_t second = second_of(&rows->fine, c);
+        if (second >= 0) at[row_ptr[i]] = second;
+        row_ptr[i + 1] = row_ptr[i] + (second >= 0);
+    }
+}
+
+/* out [n, dim] += what the entries name. */
+static void add_second(const flip_refinement *fine, const flip_kernels *kernels, int64_t n,
+                       const int64_t *row_ptr, const int32_t *at, flip_real *out) {
+    const flip_csr entries = {
+        .n_rows = (int32_t)n, .n_steps = 1, .n_entries = n, .row_ptr = row_ptr, .col = at};
+    kernels->spmm_packed(&entries, fine->packing, fine->codes, fine->key, NULL, out,
+                         fine->packing->dim, true);
 }
 
 flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_kernels *kernels,
                                     int64_t first, int64_t n, flip_real *out) {
     const flip_packing *p = rows->packing;
     const flip_refinement *fine = &rows->fine;
-    int64_t skip = rows->index ? 0 : first, to[AT_ONCE]; /* skip: rows of codes */
-    int32_t which[AT_ONCE], many = 0;
-    flip_real *room;
+    const int64_t skip = rows->index ? 0 : first; /* rows of codes */
+    int64_t *row_ptr = NULL;
+    int32_t *at = NULL;
     kernels->decode_rows(p, rows->codes + (size_t)skip * p->stride,
                          rows->key ? rows->key + skip : NULL, n,
                          rows->index ? rows->index + first : NULL, out, p->dim);
     if (!fine->packing) return FLIP_OK;
-    FLIP_TRY(flip_alloc(&room, AT_ONCE * (size_t)p->dim, sizeof *room, "second levels"));
-    for (int64_t i = 0; i < n; i++) {
-        int32_t c = rows->index ? rows->index[first + i] : (int32_t)(first + i);
-        which[many] = second_of(fine, c);
-        to[many] = i;
-        many += which[many] >= 0;
-        if (many < AT_ONCE) continue;
-        add_some(kernels, fine, many, which, to, room, out);
-        many = 0;
+    if (fine->row_ptr) {
+        add_second(fine, kernels, n, fine->row_ptr + first, fine->at, out);
+        return FLIP_OK;
     }
-    add_some(kernels, fine, many, which, to, room, out);
-    flip_free(room);
-    return FLIP_OK;
+    flip_status status = flip_alloc(&row_ptr, (size_t)n + 1, sizeof *row_ptr, "second levels");
+    if (status == FLIP_OK) status = flip_alloc(&at, (size_t)n, sizeof *at, "second levels");
+    if (status == FLIP_OK) {
+        tape_second_rows(rows, first, n, row_ptr, at);
+        add_second(fine, kernels, n, row_ptr, at, out);
+    }
+    flip_free(row_ptr);
+    flip_free(at);
+    return status;
 }
 
 /* ---- sums ---- */

@@ -45,19 +45,54 @@ void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns) {
         tape->vars[x].constant = columns;
 }
 
-/* Codes and keys of as many rows as there are, told by the largest index. */
+/* As many rows as there are, told by the largest index. */
+static size_t rows_named(int64_t n, const int32_t *index) {
+    size_t rows = 0;
+    for (int64_t i = 0; i < n; i++)
+        if ((size_t)index[i] >= rows) rows = (size_t)index[i] + 1;
+    return rows;
+}
+
+/* Codes and keys, and their packing's tables. */
+static flip_status reach_codes(flip_tape *tape, size_t n, const flip_packing **packing,
+                               const uint8_t **codes, const int64_t **key) {
+    FLIP_TRY(tape_reach(tape, *codes, n * (*packing)->stride, codes));
+    FLIP_TRY(tape_reach(tape, *key, n * sizeof **key, key));
+    return tape_packing(tape, *packing, packing);
+}
+
+/* Which row has which of the second level is worked out here: the device gets a list. */
+static flip_status reach_second(flip_tape *tape, int32_t rows, flip_packed_rows *c) {
+    flip_refinement *fine = &c->fine;
+    const size_t n = (size_t)rows;
+    int64_t *row_ptr = NULL, *ptr_there;
+    int32_t *at = NULL, *at_there;
+    flip_status status;
+    if (!fine->packing) return FLIP_OK;
+    FLIP_TRY_GOTO(flip_alloc(&row_ptr, n + 1, sizeof *row_ptr, "second levels"));
+    FLIP_TRY_GOTO(flip_alloc(&at, n, sizeof *at, "second levels"));
+    tape_second_rows(c, 0, rows, row_ptr, at);
+    FLIP_TRY_GOTO(
+        reach_codes(tape, rows_named(row_ptr[n], at), &fine->packing, &fine->codes, &fine->key));
+    FLIP_TRY_GOTO(pool_alloc(tape->pool, &ptr_there, (n + 1) * sizeof *row_ptr));
+    FLIP_TRY_GOTO(pool_alloc(tape->pool, &at_there, n * sizeof *at));
+    tape->kernels->send(ptr_there, row_ptr, (n + 1) * sizeof *row_ptr);
+    tape->kernels->send(at_there, at, (size_t)row_ptr[n] * sizeof *at);
+    fine->row_ptr = ptr_there;
+    fine->at = at_there;
+    status = FLIP_OK;
+done:
+    flip_free(row_ptr);
+    flip_free(at);
+    return status;
+}
+
 static flip_status reach_packed(flip_tape *tape, int32_t rows, flip_packed_rows *c) {
-    size_t n = c->index ? 0 : (size_t)rows;
     if (!tape->kernels->on_device) return FLIP_OK;
-    if (c->fine.packing)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "rows of two levels are not read on a GPU yet; use "
-                                           "--device cpu or --refine none");
-    for (int32_t i = 0; c->index && i < rows; i++)
-        if ((size_t)c->index[i] >= n) n = (size_t)c->index[i] + 1;
-    FLIP_TRY(tape_reach(tape, c->codes, n * c->packing->stride, &c->codes));
-    FLIP_TRY(tape_reach(tape, c->key, n * sizeof *c->key, &c->key));
-    FLIP_TRY(tape_reach(tape, c->index, (size_t)rows * sizeof *c->index, &c->index));
-    return tape_packing(tape, c->packing, &c->packing);
+    const size_t n = c->index ? rows_named(rows, c->index) : (size_t)rows;
+    FLIP_TRY(reach_second(tape, rows, c));
+    FLIP_TRY(reach_codes(tape, n, &c->packing, &c->codes, &c->key));
+    return tape_reach(tape, c->index, (size_t)rows * sizeof *c->index, &c->index);
 }
 
 flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed) {

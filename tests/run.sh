@@ -168,7 +168,7 @@ if [ "$quick" = no ]; then
         programs build-clang "$clang" "$clang_not"
     # the CUDA kernels on an emulated device: their checkers, and whole runs
     check 'build float gcc, emulated CUDA' compile build-emulated -Dcuda=emulated -Dbuildtype=debugoptimized &&
-        programs build-emulated '^(t2[0-9]+|t342|t965)_|_cuda($|_)' '^t22[02]_' # these two know no device
+        programs build-emulated '^(t2[0-9]+|t342|t965)_|_cuda($|_)' '^t22(0_codec|2_groups)$' # the one knows no device, the other is run as _cuda
     for script in tests/*.sh; do
         [[ $script == tests/run.sh || $script == tests/t[0-9]* ]] || check "$script" timeout 900 "$script" "$PWD/build"
     done

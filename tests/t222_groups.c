@@ -1,14 +1,11 @@
-/* Values in few bits: bounds, expectation, repetition, odd lengths, numbers that are none; widths
- * of their own; what waits for the walk back. */
+/* Values in few bits: bounds, expectation, repetition, odd lengths, numbers that are none; the same
+ * bits from every table of kernels; widths of their own; what waits for the walk back. */
+#include "device.h"
+#include "kernels_check.h"
 #include "ranks.h"
 
 #include "codec/groups.h"
 #include "codec/mixed.h"
-#include <flipbook/tape.h>
-
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 static double draw(uint64_t i) {
     static const double scale[] = {2, 1e-3, 0.2};
@@ -115,6 +112,55 @@ static void no_numbers(void **state) {
     CHECK(y[0] == x[0] && y[599] == x[599], "a constant is %g, was 0.5", (double)y[0]);
 }
 
+/* ---- tables of kernels ---- */
+
+/* Value i of a case, as what groups are: drawn, zeros of both signs, all the same, tiny, and with a
+ * value in the middle that is none, or too far from another. */
+static flip_real value_of(int kind, int64_t i, int64_t n) {
+    static const double odd[] = {NAN, -INFINITY, 3.3e38};
+    if (kind == 1) return (flip_real)(i * 7 % 3 ? 0.0 : -0.0);
+    if (kind == 2) return (flip_real)0.3;
+    if (kind == 3) return (flip_real)(draw((uint64_t)i) * 1e-40);
+    if (kind >= 4 && i == n / 2) return (flip_real)odd[kind - 4];
+    return (flip_real)(kind == 6 && i == n / 3 ? -3.3e38 : draw((uint64_t)i));
+}
+
+static void check_table(const flip_kernels *table, int kind, int64_t n, int32_t bits) {
+    const size_t bytes = flip_groups_bytes(n, bits), room = (size_t)n + 1;
+    flip_real *x = get(room, sizeof *x), *y = get(room, sizeof *y), *want = get(room, sizeof *y);
+    uint8_t *codes = get(bytes + 1, 1), *wanted = get(bytes + 1, 1);
+    const uint64_t key = 0x9876543210abcdef + (uint64_t)n;
+    for (int64_t i = 0; i < n; i++)
+        x[i] = value_of(kind, i, n);
+    codes[bytes] = wanted[bytes] = 0xA5;
+    y[n] = want[n] = 42;
+    flip_groups_encode(wanted, x, n, bits, key);
+    flip_groups_decode(want, wanted, n, bits);
+    CALL(table, encode_groups, codes, x, n, bits, key);
+    CALL(table, decode_groups, y, codes, n, bits);
+    for (size_t i = 0; i <= bytes; i++)
+        CHECK(codes[i] == wanted[i],
+              "%s, case %d: byte %zu of %lld values of %d bits is %d, not %d", table->name, kind, i,
+              (long long)n, bits, codes[i], wanted[i]);
+    for (int64_t i = 0; i <= n; i++)
+        CHECK(y[i] == want[i] || (isnan((double)y[i]) && isnan((double)want[i])),
+              "%s, case %d: value %lld of %lld of %d bits is %g, not %g", table->name, kind,
+              (long long)i, (long long)n, bits, (double)y[i], (double)want[i]);
+    RELEASE(x, y, want, codes, wanted);
+}
+
+static void tables(void **state) {
+    (void)state;
+    static const int64_t ns[] = {0, 1, 3, 7, 8, 255, 256, 257, 1001, 20003};
+    for (int t = 0; t < n_tables; t++)
+        for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
+            for (int32_t bits = 2; bits <= 8; bits *= 2)
+                for (int kind = 0; kind < 7; kind++)
+                    check_table(list[t], kind, ns[i], bits);
+}
+
+/* ---- widths of their own ---- */
+
 /* The same bytes as 4 bits everywhere and a width's entry, less error where ranges differ. */
 static void mixed(void **state) {
     (void)state;
@@ -166,8 +212,10 @@ enum { ROWS = 512, DIM = 64, LAYERS = 3 };
 static void run_network(flip_params *params, const flip_param *w, flip_saved saved, uint64_t seed,
                         const flip_real *x, const flip_real *up, size_t *bytes) {
     flip_tape *tape;
-    CHECK_OK(flip_tape_create(&tape,
-                              &(flip_tape_params){.params = params, .seed = seed, .saved = saved}));
+    CHECK_OK(flip_tape_create(
+        &tape, &(flip_tape_params){
+                   .params = params, .seed = seed, .saved = saved, .kernels = test_kernels()}));
+    CHECK(test_placed(params), "the parameters are not on the device");
     flip_tape_reset(tape, true, 1);
     flip_params_clear_gradients(params);
     flip_var h = flip_tape_input(tape, ROWS, 1, DIM, x, false);
@@ -185,7 +233,8 @@ static void run_network(flip_params *params, const flip_param *w, flip_saved sav
 /* Gradients with quantised activations are right on average; two bits take a tenth of the bytes. */
 static void activations(void **state) {
     (void)state;
-    enum { DRAWS = 200, SIZE = DIM * DIM * LAYERS };
+    enum { SIZE = DIM * DIM * LAYERS };
+    const int draws = test_kernels() ? 10 : 200;
     static const flip_saved ways[] = {FLIP_SAVED_2BIT, FLIP_SAVED_4BIT, FLIP_SAVED_8BIT};
     flip_params *params;
     flip_param w[LAYERS];
@@ -207,11 +256,11 @@ static void activations(void **state) {
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
         double one = 0, off = 0, norm = 0;
         memset(mean, 0, SIZE * sizeof *mean);
-        for (int d = 0; d < DRAWS; d++) {
+        for (int d = 0; d < draws; d++) {
             run_network(params, w, ways[k], (uint64_t)d, x, up, &bytes);
             const double *g = flip_params_gradients(params);
             for (int i = 0; i < SIZE; i++) {
-                mean[i] += g[i] / DRAWS;
+                mean[i] += g[i] / draws;
                 if (d == 0) one += pow(g[i] - exact[i], 2);
             }
         }
@@ -221,8 +270,8 @@ static void activations(void **state) {
         }
         /* the mean of D draws is off by 1 / sqrt(D) of one draw's error; a bias would stay */
         CHECK(one > 0, "way %zu changes nothing", k);
-        CHECK(off < 2.0 / DRAWS * one + 1e-12 * norm,
-              "way %zu: mean of %d draws is off by %g, one by %g", k, DRAWS, sqrt(off), sqrt(one));
+        CHECK(off < 2.0 / draws * one + 1e-12 * norm,
+              "way %zu: mean of %d draws is off by %g, one by %g", k, draws, sqrt(off), sqrt(one));
         if (ways[k] == FLIP_SAVED_2BIT && sizeof(flip_real) == 4)
             CHECK(10 * bytes <= kept, "2 bits keep %zu bytes of %zu", bytes, kept);
     }
@@ -235,9 +284,10 @@ static void activations(void **state) {
 
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
+    check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lengths), cmocka_unit_test(expectation), cmocka_unit_test(no_numbers),
-        cmocka_unit_test(mixed),   cmocka_unit_test(activations),
+        cmocka_unit_test(tables),  cmocka_unit_test(mixed),       cmocka_unit_test(activations),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

@@ -121,11 +121,12 @@ h='--hidden 8'
     same '' 1 products.h5 --model sage $h --batch 200 --fanout 4,4
     same '' 1 levels.h5 --task node --model gcn $h --refine all
     same allreduce,halo 3 levels.h5 --task node --model sage $h --refine hot:0.3
+    same allreduce,halo 2 static.h5 --model sage $h --layers 3 --activations 4bit
     same allreduce,halo,graph_to_device 2 nodes.h5 --task node --model cdgcn $h --distribute nodes --transfer full --blocks 1
     WAITS=7 same graph_to_device 1 nodes.h5 --task node --model cdgcn $h --transfer delta --blocks 3 # 2 a block for its loss, and 1
     same allreduce,redistribute,graph_to_device 3 nodes.h5 --task node --model cdgcn $h --distribute time --transfer delta --blocks 2 --activations recompute
     same allreduce,state 4 nodes.h5 --task node --model cdgcn $h --distribute wavefront --transfer resident --blocks 3
-    same allreduce,halo,redistribute,graph_to_device 4 nodes.h5 --task node --model cdgcn $h --distribute grid --transfer delta --blocks 2
+    same allreduce,halo,redistribute,graph_to_device 4 nodes.h5 --task node --model cdgcn $h --distribute grid --transfer delta --blocks 2 --activations 8bit
     same allreduce,state,graph_to_device 2 nodes.h5 --task node --model sage --temporal gru $h --distribute wavefront --transfer delta --blocks 6
     same allreduce,window,graph_to_device 3 nodes.h5 --task node --model tmgcn --window 3 $h --distribute window --transfer delta --blocks 2 --precompute off
     same allreduce,redistribute,graph_to_device 2 nodes.h5 --task node --model tmgcn --window 3 $h --distribute time --transfer full --precompute off

@@ -58,6 +58,7 @@ void flip_use_cuda_norms(flip_kernels *table);
 void flip_use_cuda_evolve(flip_kernels *table);
 void flip_use_cuda_edges(flip_kernels *table);
 void flip_use_cuda_attention(flip_kernels *table);
+void flip_use_cuda_groups(flip_kernels *table);
 
 /* Functions of a library that is not linked. `files` ends with a name NULL and is tried in order:
  * in the folders of FLIP_CUDA_LIBRARIES, $CUDA_HOME/lib64, the loader's own, /usr/local/cuda.

@@ -1,5 +1,8 @@
-/* Packed rows decoded and summed: the definition, plain C upon codec's flip_unpack_columns. */
+/* Packed rows decoded and summed: the definition, plain C upon codec's flip_unpack_columns; values
+ * in few bits are the codec's own. */
 #include "kernels/internal.h"
+
+#include "codec/groups.h"
 
 enum { COLUMNS = 512 }; /* decoded at once */
 
@@ -73,4 +76,6 @@ void flip_kernels_use_packed(flip_kernels *table) {
     table->decode_rows = decode_rows;
     table->spmm_packed = spmm_packed;
     table->sum_entries = sum_entries;
+    table->encode_groups = flip_groups_encode;
+    table->decode_groups = flip_groups_decode;
 }

@@ -120,6 +120,7 @@ static void open_cuda(void) {
     flip_use_cuda_evolve(&cuda);
     flip_use_cuda_edges(&cuda);
     flip_use_cuda_attention(&cuda);
+    flip_use_cuda_groups(&cuda);
     cuda_status = check_entries(&cuda);
 }
 

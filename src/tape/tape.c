@@ -49,9 +49,6 @@ flip_status flip_tape_create(flip_tape **out, const flip_tape_params *params) {
         return FLIP_FAIL(FLIP_ERROR_USAGE, "only plain weights are available: masked, "
                                            "fake-quantised and low-bit weights are not");
     const flip_kernels *k = params->kernels ? params->kernels : flip_kernels_get();
-    if (k->on_device && params->saved >= FLIP_SAVED_2BIT)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "activations in few bits are kept on the CPU alone so "
-                                           "far; on a GPU use --activations keep or recompute");
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "tape"));
     flip_tape *tape = *out;
     tape->comm = params->comm;

@@ -174,8 +174,8 @@ static void pack_value(flip_tape *tape, flip_var x) {
         pool_alloc(tape->pool, &v->packed, flip_groups_bytes(size_of(v), tape->saved_bits));
     if (tape->status != FLIP_OK) return;
     flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
-    flip_groups_encode(v->packed, v->value, size_of(v), tape->saved_bits,
-                       (uint64_t)key.v[0] << 32 | key.v[1]);
+    tape->kernels->encode_groups(v->packed, v->value, size_of(v), tape->saved_bits,
+                                 (uint64_t)key.v[0] << 32 | key.v[1]);
     flip_meter_end(tape->meter);
     pool_free(tape->pool, v->value);
     v->value = NULL;
@@ -185,7 +185,7 @@ flip_status tape_unpack(flip_tape *tape, variable *v) {
     if (!v->packed) return FLIP_OK;
     FLIP_TRY(pool_alloc(tape->pool, &v->value, (size_t)size_of(v) * sizeof(flip_real)));
     flip_meter_begin(tape->meter, FLIP_STAGE_POINTWISE);
-    flip_groups_decode(v->value, v->packed, size_of(v), tape->saved_bits);
+    tape->kernels->decode_groups(v->value, v->packed, size_of(v), tape->saved_bits);
     flip_meter_end(tape->meter);
     pool_free(tape->pool, v->packed);
     v->packed = NULL;

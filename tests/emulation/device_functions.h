@@ -100,6 +100,14 @@ static inline type __shfl_xor_sync(unsigned mask, type value, int by, int width 
                                  line);
 }
 
+/* ---- rounded by themselves, never as one with their neighbours ---- */
+static inline float __fadd_rn(float a, float b) {
+    return a + b;
+}
+static inline float __fmul_rn(float a, float b) {
+    return a * b;
+}
+
 /* ---- atomics on integers ---- */
 #define FLIP_EMULATED_ATOMICS(type)                                                                \
     static inline type atomicAdd(type *at, type value) {                                           \

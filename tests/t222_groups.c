@@ -154,7 +154,7 @@ static void tables(void **state) {
     static const int64_t ns[] = {0, 1, 3, 7, 8, 255, 256, 257, 1001, 20003};
     for (int t = 0; t < n_tables; t++)
         for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
-            for (int32_t bits = 2; bits <= 8; bits *= 2)
+            for (int32_t bits = 2; bits <= 16; bits *= 2)
                 for (int kind = 0; kind < 7; kind++)
                     check_table(list[t], kind, ns[i], bits);
 }

@@ -61,10 +61,12 @@ refused() {
 same redistribute 4 nodes.h5 --task node --model cdgcn --hidden 8 --distribute grid --blocks 2
 same state 3 nodes.h5 --task node --model cdgcn --hidden 8 --distribute wavefront --blocks 2
 same window 3 nodes.h5 --task node --model tmgcn --window 3 --hidden 8 --distribute window --blocks 2 --precompute off
+same halo 3 static.h5 --model gcn --hidden 8 --wire-codec int8
+same redistribute 2 nodes.h5 --task node --model cdgcn --hidden 8 --distribute time --wire-codec bf16
 fails 3
 refused 'ranks may share one' --device cuda-shared --device-exchange nccl
-refused "is the CPU's work" --wire-codec int8 --device-exchange nccl
-train 2 coded static.h5 --model gcn --wire-codec int8 && grep -q '^note .*through MPI: --wire-codec' coded.out && grep -q '^exchange mpi' coded.out
-tell $? 'a coded wire goes by MPI, and says so'
+refused "is the CPU's work" --wire-codec adaptive --device-exchange nccl
+train 2 coded static.h5 --model gcn --wire-codec adaptive && grep -q '^note .*through MPI: --wire-codec' coded.out && grep -q '^exchange mpi' coded.out
+tell $? 'an adaptive wire goes by MPI, and says so'
 echo "1..$tests"
 [ $failed -eq 0 ]

@@ -94,7 +94,7 @@ struct flip_kernels;
 /* Collective; do it before the first exchange of numbers. `kernels` are the device's. same: NULL,
  * or an attached communicator whose ranks are these in this order where it has as many: one NCCL
  * serves both, and `same` is destroyed last. FLIP_ERROR_LIBRARY, on all ranks, where NCCL or a
- * connection is not to be had. Does nothing on one rank. A communicator with NCCL has no coded
+ * connection is not to be had. Does nothing on one rank. A communicator with NCCL has no ADAPTIVE
  * wire. */
 flip_status flip_comm_attach(flip_comm *comm, const struct flip_kernels *kernels, flip_comm *same);
 bool flip_comm_direct(const flip_comm *comm);                        /* it is attached */
@@ -118,6 +118,11 @@ flip_status flip_messages_send_values(flip_messages *messages, const flip_real *
                                       int peer, flip_bytes counted_as);
 flip_status flip_messages_receive_values(flip_messages *messages, flip_real *values, size_t n,
                                          int peer);
+/* The same as they are, whatever the wire. */
+flip_status flip_messages_send_exact(flip_messages *messages, const flip_real *values, size_t n,
+                                     int peer, flip_bytes counted_as);
+flip_status flip_messages_receive_exact(flip_messages *messages, flip_real *values, size_t n,
+                                        int peer);
 /* All that were given since the last wait or set_out may go now. */
 flip_status flip_messages_set_out(flip_messages *messages);
 flip_status flip_messages_wait(flip_messages *messages); /* for all of them */

@@ -606,8 +606,8 @@ typedef struct flip_kernels {
     /* y[place[i]] = x[i] */
     void (*place_values)(int64_t n, const int64_t *place, const flip_real *x, flip_real *y);
 
-    /* ---- values put aside in few bits: what flip_groups_encode and _decode (codec/groups.h) do,
-     *      of 2, 4 or 8 bits, to the bit; codes on whole words ---- */
+    /* ---- values put aside or on their way in few bits: what flip_groups_encode and _decode
+     *      (codec/groups.h) do, to the bit; a device's codes on whole words ---- */
     void (*encode_groups)(uint8_t *codes, const flip_real *x, int64_t n, int32_t bits,
                           uint64_t key);
     void (*decode_groups)(flip_real *x, const uint8_t *codes, int64_t n, int32_t bits);

@@ -212,7 +212,7 @@ static const flip_key keys[] = {
     CHOICE_FOR("device-exchange", device_exchange, "auto", "auto|nccl|mpi", NULL, T | E | P, false,
                "how rows travel between the ranks' GPUs: straight, by NCCL, or through pinned "
                "memory and MPI; auto: NCCL where it is found, every rank has a GPU to itself and "
-               "--wire-codec is none"),
+               "--wire-codec is not adaptive"),
     INT_AUTO("threads", threads, 1, 4096, T | E | P, false,
              "a rank, BLAS included; auto: OMP_NUM_THREADS, or cores of the node / ranks on it"),
     WORD("batch", batch, "full", "full|N", NULL, is_batch, T, true,

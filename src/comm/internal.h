@@ -61,10 +61,11 @@ static inline flip_wire flip_wire_now(const flip_wire_state *s) {
 }
 /* Bytes of a message of so many numbers. */
 size_t flip_wire_bytes(flip_wire wire, size_t values);
-/* Not for EXACT. */
+/* Not for EXACT. In the memory of the communicator's kernels; a device's codes on whole words. */
 flip_status flip_wire_encode(flip_comm *comm, flip_wire wire, uint8_t *out, const flip_real *x,
                              size_t values);
-flip_status flip_wire_decode(flip_wire wire, flip_real *x, const uint8_t *in, size_t values);
+flip_status flip_wire_decode(const flip_comm *comm, flip_wire wire, flip_real *x, const uint8_t *in,
+                             size_t values);
 
 struct flip_comm {
     MPI_Comm mpi; /* owned duplicate */

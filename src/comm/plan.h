@@ -33,6 +33,8 @@ typedef struct flip_plan_device {
                                                      order */
     flip_real *packed[2];                         /* owned: of own rows, of copies */
     size_t capacity[2];                           /* bytes */
+    uint8_t *coded[2]; /* owned: the same on a coded wire, messages on whole words */
+    size_t coded_capacity[2];
     flip_nccl_requests requests;
 } flip_plan_device;
 
@@ -53,6 +55,9 @@ struct flip_plan {
     flip_wire wire; /* how its rows travel */
     void *halo;     /* forward: where received rows go */
 };
+
+/* Bytes of the message to or from one neighbour. */
+size_t flip_plan_message_bytes(const flip_plan *plan, const flip_neighbour *peer);
 
 /* flip_plan_… between devices: what they do but for clocks, counters and the state. */
 flip_status flip_plan_device_forward_begin(flip_plan *plan, const flip_real *own, flip_real *halo);

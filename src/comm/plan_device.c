@@ -87,8 +87,10 @@ done:
 void flip_plan_device_finish(flip_plan *plan) {
     flip_plan_device *d = plan->device;
     if (!d) return;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         d->kernels->give_back(d->packed[i]);
+        d->kernels->give_back(d->coded[i]);
+    }
     d->kernels->give_back(d->index);
     flip_nccl_requests_finish(&d->requests);
     flip_free(d);
@@ -99,10 +101,14 @@ void flip_plan_device_finish(flip_plan *plan) {
 
 enum { OWN, COPIES };
 
+static const flip_side *side_of(const flip_plan *plan, int which) {
+    return which == OWN ? &plan->owner : &plan->copies;
+}
+
 /* Room for the packed rows of own rows or of copies. */
 static flip_status reserve(flip_plan *plan, int which) {
     flip_plan_device *d = plan->device;
-    const flip_side *s = which == OWN ? &plan->owner : &plan->copies;
+    const flip_side *s = side_of(plan, which);
     return flip_kernels_reserve(d->kernels, &d->packed[which], &d->capacity[which],
                                 (size_t)s->n_rows * plan->row_bytes, "buffer of an exchange");
 }
@@ -111,21 +117,61 @@ static int64_t width_of(const flip_plan *plan) {
     return (int64_t)(plan->row_bytes / sizeof(flip_real));
 }
 
-static flip_status post(flip_plan *plan, const flip_side *s, const flip_real *rows, bool sends) {
+/* Bytes from one coded message to the next: the kernels write whole words. */
+static size_t coded_bytes(const flip_plan *plan, const flip_neighbour *peer) {
+    return (flip_plan_message_bytes(plan, peer) + 15) / 16 * 16;
+}
+
+static flip_status reserve_coded(flip_plan *plan, int which) {
+    flip_plan_device *d = plan->device;
+    const flip_side *s = side_of(plan, which);
+    size_t bytes = 0;
+    for (int i = 0; plan->wire != FLIP_WIRE_EXACT && i < s->n_peers; i++)
+        bytes += coded_bytes(plan, &s->peer[i]);
+    return flip_kernels_reserve(d->kernels, &d->coded[which], &d->coded_capacity[which], bytes,
+                                "buffer of a coded exchange");
+}
+
+static flip_status post(flip_plan *plan, int which, const flip_real *rows, bool sends) {
     flip_nccl_requests *r = &plan->device->requests;
+    const flip_side *s = side_of(plan, which);
+    FLIP_TRY(reserve_coded(plan, which));
+    uint8_t *coded = plan->device->coded[which];
     for (int i = 0; i < s->n_peers; i++) {
         const flip_neighbour *peer = &s->peer[i];
+        const size_t bytes = flip_plan_message_bytes(plan, peer);
         const flip_real *at = rows + peer->first * width_of(plan);
-        const size_t bytes = (size_t)peer->n * plan->row_bytes;
-        FLIP_TRY(sends ? flip_nccl_requests_send(r, at, bytes, peer->rank)
-                       : flip_nccl_requests_receive(r, (flip_real *)at, bytes, peer->rank));
+        void *message = (void *)at;
+        if (plan->wire != FLIP_WIRE_EXACT) {
+            message = coded;
+            coded += coded_bytes(plan, peer);
+            if (sends)
+                FLIP_TRY(flip_wire_encode(plan->comm, plan->wire, message, at,
+                                          (size_t)(peer->n * width_of(plan))));
+        }
+        FLIP_TRY(sends ? flip_nccl_requests_send(r, message, bytes, peer->rank)
+                       : flip_nccl_requests_receive(r, message, bytes, peer->rank));
+    }
+    return FLIP_OK;
+}
+
+/* Of what `which` received the rows are there. */
+static flip_status receive_end(flip_plan *plan, int which, flip_real *rows) {
+    const flip_side *s = side_of(plan, which);
+    const uint8_t *coded = plan->device->coded[which];
+    FLIP_TRY(flip_nccl_requests_wait(&plan->device->requests));
+    for (int i = 0; plan->wire != FLIP_WIRE_EXACT && i < s->n_peers; i++) {
+        const flip_neighbour *peer = &s->peer[i];
+        FLIP_TRY(flip_wire_decode(plan->comm, plan->wire, rows + peer->first * width_of(plan),
+                                  coded, (size_t)(peer->n * width_of(plan))));
+        coded += coded_bytes(plan, peer);
     }
     return FLIP_OK;
 }
 
 /* What `from` sends, packed, and where `to` receives. */
-static flip_status exchange(flip_plan *plan, const flip_side *from, const flip_real *sent,
-                            const flip_side *to, flip_real *received) {
+static flip_status exchange(flip_plan *plan, int from, const flip_real *sent, int to,
+                            flip_real *received) {
     FLIP_TRY(post(plan, to, received, false));
     FLIP_TRY(post(plan, from, sent, true));
     return flip_nccl_requests_set_out(&plan->device->requests);
@@ -138,13 +184,12 @@ flip_status flip_plan_device_forward_begin(flip_plan *plan, const flip_real *own
     if (d->place) FLIP_TRY(reserve(plan, COPIES));
     plan->halo = halo;
     d->kernels->gather_rows(plan->owner.n_rows, width_of(plan), d->packed[OWN], d->pack, own, NULL);
-    return exchange(plan, &plan->owner, d->packed[OWN], &plan->copies,
-                    d->place ? d->packed[COPIES] : halo);
+    return exchange(plan, OWN, d->packed[OWN], COPIES, d->place ? d->packed[COPIES] : halo);
 }
 
 flip_status flip_plan_device_forward_end(flip_plan *plan) {
     flip_plan_device *d = plan->device;
-    FLIP_TRY(flip_nccl_requests_wait(&d->requests));
+    FLIP_TRY(receive_end(plan, COPIES, d->place ? d->packed[COPIES] : plan->halo));
     if (d->place)
         d->kernels->gather_rows(plan->n_halo, width_of(plan), plan->halo, d->place,
                                 d->packed[COPIES], NULL);
@@ -161,12 +206,12 @@ flip_status flip_plan_device_backward_begin(flip_plan *plan, const flip_real *ha
                                 NULL);
         halo = d->packed[COPIES];
     }
-    return exchange(plan, &plan->copies, halo, &plan->owner, d->packed[OWN]);
+    return exchange(plan, COPIES, halo, OWN, d->packed[OWN]);
 }
 
 flip_status flip_plan_device_backward_end(flip_plan *plan, flip_real *own) {
     flip_plan_device *d = plan->device;
-    FLIP_TRY(flip_nccl_requests_wait(&d->requests));
+    FLIP_TRY(receive_end(plan, OWN, d->packed[OWN]));
     if (own)
         d->kernels->add_to_rows(d->n_sums, width_of(plan), own, d->sum_row, d->sum_ptr,
                                 d->sum_index, d->packed[OWN]);

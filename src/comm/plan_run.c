@@ -14,7 +14,7 @@ static void pack(const flip_side *s, const char *rows, size_t row_bytes) {
 }
 
 /* Bytes of the message of one neighbour, and of all of a side. */
-static size_t message_bytes(const flip_plan *plan, const flip_neighbour *peer) {
+size_t flip_plan_message_bytes(const flip_plan *plan, const flip_neighbour *peer) {
     size_t bytes = (size_t)peer->n * plan->row_bytes;
     return plan->wire == FLIP_WIRE_EXACT ? bytes
                                          : flip_wire_bytes(plan->wire, bytes / sizeof(flip_real));
@@ -23,7 +23,7 @@ static size_t message_bytes(const flip_plan *plan, const flip_neighbour *peer) {
 static size_t side_bytes(const flip_plan *plan, const flip_side *s) {
     size_t bytes = 0;
     for (int i = 0; i < s->n_peers; i++)
-        bytes += message_bytes(plan, &s->peer[i]);
+        bytes += flip_plan_message_bytes(plan, &s->peer[i]);
     return bytes;
 }
 
@@ -37,7 +37,7 @@ static flip_status post_receives(flip_plan *plan, flip_side *s, char *into) {
     FLIP_TRY(reserve_coded(plan, s));
     uint8_t *coded = s->coded;
     for (int i = 0; i < s->n_peers; i++) {
-        size_t bytes = message_bytes(plan, &s->peer[i]);
+        size_t bytes = flip_plan_message_bytes(plan, &s->peer[i]);
         char *rows = into + (size_t)s->peer[i].first * plan->row_bytes;
         FLIP_TRY(flip_mpi_requests_receive(&plan->requests,
                                            plan->wire == FLIP_WIRE_EXACT ? rows : (void *)coded,
@@ -51,7 +51,7 @@ static flip_status post_sends(flip_plan *plan, flip_side *s, const char *from) {
     FLIP_TRY(reserve_coded(plan, s));
     uint8_t *coded = s->coded;
     for (int i = 0; i < s->n_peers; i++) {
-        size_t bytes = message_bytes(plan, &s->peer[i]);
+        size_t bytes = flip_plan_message_bytes(plan, &s->peer[i]);
         const void *rows = from + (size_t)s->peer[i].first * plan->row_bytes;
         if (plan->wire != FLIP_WIRE_EXACT) {
             FLIP_TRY(flip_wire_encode(plan->comm, plan->wire, coded, rows,
@@ -70,8 +70,8 @@ static flip_status decode_received(const flip_plan *plan, const flip_side *s, ch
     for (int i = 0; plan->wire != FLIP_WIRE_EXACT && i < s->n_peers; i++) {
         flip_real *rows = (flip_real *)(into + (size_t)s->peer[i].first * plan->row_bytes);
         size_t values = (size_t)s->peer[i].n * plan->row_bytes / sizeof *rows;
-        FLIP_TRY(flip_wire_decode(plan->wire, rows, coded, values));
-        coded += message_bytes(plan, &s->peer[i]);
+        FLIP_TRY(flip_wire_decode(plan->comm, plan->wire, rows, coded, values));
+        coded += flip_plan_message_bytes(plan, &s->peer[i]);
     }
     return FLIP_OK;
 }
@@ -167,8 +167,6 @@ static flip_status begin(flip_plan *plan, int state, const flip_real *from, size
     plan->wire = flip_wire_now(plan->comm->wire);
     if (!flip_comm_direct(plan->comm))
         return forward ? forward_begin(plan, from, bytes, halo) : backward_begin(plan, from, bytes);
-    if (plan->wire != FLIP_WIRE_EXACT)
-        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "NCCL has no coded wire");
     FLIP_TRY(start(plan, state, bytes));
     return forward ? flip_plan_device_forward_begin(plan, from, halo)
                    : flip_plan_device_backward_begin(plan, from);

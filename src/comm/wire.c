@@ -32,13 +32,16 @@ flip_status flip_wire_encode(flip_comm *comm, flip_wire wire, uint8_t *out, cons
     flip_random4 r = flip_random(s->seed, FLIP_STREAM_WIRE, (uint64_t)s->epoch,
                                  s->messages++ << 16 | (uint64_t)comm->outer_rank);
     uint64_t key = (uint64_t)r.v[0] << 32 | r.v[1];
+    if (wire == FLIP_WIRE_ADAPTIVE && flip_comm_direct(comm))
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "an adaptive wire's widths are chosen on the host");
     if (wire == FLIP_WIRE_ADAPTIVE) return flip_mixed_encode(out, x, (int64_t)values, key);
-    flip_groups_encode(out, x, (int64_t)values, bits_of(wire), key);
+    flip_comm_kernels(comm)->encode_groups(out, x, (int64_t)values, bits_of(wire), key);
     return FLIP_OK;
 }
 
-flip_status flip_wire_decode(flip_wire wire, flip_real *x, const uint8_t *in, size_t values) {
+flip_status flip_wire_decode(const flip_comm *comm, flip_wire wire, flip_real *x, const uint8_t *in,
+                             size_t values) {
     if (wire == FLIP_WIRE_ADAPTIVE) return flip_mixed_decode(x, in, (int64_t)values);
-    flip_groups_decode(x, in, (int64_t)values, bits_of(wire));
+    flip_comm_kernels(comm)->decode_groups(x, in, (int64_t)values, bits_of(wire));
     return FLIP_OK;
 }

@@ -209,17 +209,14 @@ flip_status flip_layout_progress(flip_layout *l) {
 flip_status flip_layout_send_state(flip_layout *l, int32_t chunk, bool forward,
                                    const flip_real *state, size_t n) {
     flip_messages *m = l->travel->state[forward];
-    if (!flip_comm_direct(l->time))
-        return flip_messages_send(m, state, n * sizeof *state, chunk, FLIP_BYTES_STATE);
-    FLIP_TRY(flip_messages_send_values(m, state, n, chunk, FLIP_BYTES_STATE));
+    FLIP_TRY(flip_messages_send_exact(m, state, n, chunk, FLIP_BYTES_STATE));
     return flip_messages_set_out(m);
 }
 
 flip_status flip_layout_receive_state(flip_layout *l, int32_t chunk, bool forward, flip_real *state,
                                       size_t n) {
     flip_messages *m = l->travel->arriving[forward];
-    FLIP_TRY(flip_comm_direct(l->time) ? flip_messages_receive_values(m, state, n, chunk)
-                                       : flip_messages_receive(m, state, n * sizeof *state, chunk));
+    FLIP_TRY(flip_messages_receive_exact(m, state, n, chunk));
     FLIP_TRY(flip_messages_set_out(m));
     return flip_messages_wait(m);
 }

@@ -32,6 +32,11 @@ static __device__ __forceinline__ uint32_t narrow_down(float x) {
     return (u >> 16) + ((u & 0xffff) != 0 && u >> 31);
 }
 
+static __device__ __forceinline__ uint32_t narrow_nearest(float x) {
+    const uint32_t u = bits_of(x);
+    return x != x ? 0x7fc0 : (u + 0x7fff + (u >> 16 & 1)) >> 16;
+}
+
 static __host__ __device__ __forceinline__ uint32_t mix(uint32_t x) {
     x ^= x >> 16;
     x *= 0x7feb352du;
@@ -126,8 +131,19 @@ __global__ static void encode_kernel(uint8_t *out, const flip_real *x, int64_t n
     }
 }
 
+/* 16 bits: no groups. */
+__global__ static void narrow_kernel(uint16_t *out, const flip_real *x, int64_t n) {
+    FLIP_EACH(i, n) {
+        out[i] = (uint16_t)narrow_nearest((float)x[i]);
+    }
+}
+
 static void encode_groups(uint8_t *codes, const flip_real *x, int64_t n, int32_t bits,
                           uint64_t key) {
+    if (bits == 16) {
+        FLIP_LAUNCH_EACH(narrow_kernel, n, reinterpret_cast<uint16_t *>(codes), x, n);
+        return;
+    }
     const uint32_t above = mix((uint32_t)(key >> 32) ^ 0x5bd1e995u);
     const uint32_t base = mix((uint32_t)key ^ above);
     const int64_t groups = (n + FLIP_GROUP - 1) / FLIP_GROUP;
@@ -148,8 +164,17 @@ __global__ static void decode_kernel(flip_real *x, const uint8_t *in, int64_t n,
     }
 }
 
+__global__ static void widen_kernel(flip_real *x, const uint16_t *in, int64_t n) {
+    FLIP_EACH(i, n) {
+        x[i] = (flip_real)widen(in[i]);
+    }
+}
+
 static void decode_groups(flip_real *x, const uint8_t *codes, int64_t n, int32_t bits) {
-    FLIP_LAUNCH_EACH(decode_kernel, n, x, codes, n, bits);
+    if (bits == 16)
+        FLIP_LAUNCH_EACH(widen_kernel, n, x, reinterpret_cast<const uint16_t *>(codes), n);
+    else
+        FLIP_LAUNCH_EACH(decode_kernel, n, x, codes, n, bits);
 }
 
 void flip_use_cuda_groups(flip_kernels *table) {

@@ -73,7 +73,7 @@ static const char *against_nccl(const flip_trainer *trainer) {
     if (!trainer->kernels->on_device) return "the CPU computes; use --device cuda";
     if (s->device == FLIP_DEVICE_CUDA_SHARED)
         return "with --device cuda-shared ranks may share one";
-    if (s->wire_codec != FLIP_WIRE_EXACT) return "--wire-codec is the CPU's work";
+    if (s->wire_codec == FLIP_WIRE_ADAPTIVE) return "--wire-codec adaptive is the CPU's work";
     return NULL;
 }
 

@@ -253,7 +253,7 @@ section_sanitizer() {
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) || { record '"tool": "none", "words": "there is no compute-sanitizer here"'; return; }
     [ -f "$work/data/small.h5" ] || generate small sbm --nodes 400 --steps 6 --drift 0.01 --labels-change
     for tool in memcheck racecheck; do
-        for row in sage cdgcn evolvegcn-o tmgcn gat t200_kernels t210_cells t212_steps t214_operators t216_losses t218_entries t342_patch t225_packed t205_products; do
+        for row in sage cdgcn evolvegcn-o tmgcn gat t200_kernels t210_cells t212_steps t214_operators t216_losses t218_entries t219_draws t342_patch t225_packed t205_products; do
             options=("$parts/bin/$row")
             case $tool-$row in
             racecheck-t*_*) continue ;;

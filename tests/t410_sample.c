@@ -1,6 +1,6 @@
 /* t410: sampled batches against plain references — which entries may be drawn and how often, the
  * whole neighbourhood against the adjacency, values against expectation, rows' numbering; the same
- * batches on 1 to 4 ranks and on 1 and 2 threads; what is refused. */
+ * batches on 1 to 4 ranks, on 1 and 2 threads, and in a device's memory; what is refused. */
 #include "sample_world.h"
 
 #include <math.h>
@@ -441,6 +441,125 @@ static void same_batches(void **state) {
     omp_set_num_threads(threads);
 }
 
+/* ---- batches in a table's memory ---- */
+
+/* The table's array is the host's, to the last bit. */
+static void same_array(const flip_kernels *k, const char *what, int layer, const void *want,
+                       const void *there, size_t bytes) {
+    static char room[1 << 16];
+    CHECK(bytes <= sizeof room && !want == !there, "%s of layer %d: %zu bytes, %d there", what,
+          layer, bytes, there != NULL);
+    if (!want || bytes == 0) return;
+    k->receive(room, there, bytes);
+    CHECK_OK(k->wait());
+    CHECK(memcmp(room, want, bytes) == 0, "%s of layer %d differs", what, layer);
+}
+
+static void same_matrix(const flip_kernels *k, int layer, const flip_csr *want,
+                        const flip_csr *got) {
+    const size_t n = (size_t)want->n_entries, rows = (size_t)want->n_rows;
+    const size_t cols = (size_t)want->n_cols, real = sizeof(flip_real);
+    CHECK(want->n_rows == got->n_rows && want->n_cols == got->n_cols && want->n_own == got->n_own &&
+              want->n_entries == got->n_entries && want->n_values == got->n_values,
+          "layer %d: %d x %d, not %d x %d", layer, got->n_rows, got->n_cols, want->n_rows,
+          want->n_cols);
+    if (!want->row_ptr && !got->row_ptr) return; /* no transpose */
+    same_array(k, "row_ptr", layer, want->row_ptr, got->row_ptr, (rows + 1) * 8);
+    same_array(k, "col", layer, want->col, got->col, n * 4);
+    same_array(k, "value", layer, want->value, got->value, n * real);
+    same_array(k, "row_scale", layer, want->row_scale, got->row_scale, rows * real);
+    same_array(k, "col_scale", layer, want->col_scale, got->col_scale, cols * real);
+}
+
+static void same_batch(const flip_kernels *k, const flip_batch *want, const flip_batch *got) {
+    int32_t n = want->column ? want->mfg[0].n_dst : want->n_input, row[NODES];
+    CHECK(got->n_input == want->n_input && got->n_seeds == want->n_seeds && !got->input, "%d rows",
+          got->n_input);
+    for (int32_t l = 0; l < want->layers; l++) {
+        const flip_mfg *a = &want->mfg[l], *b = &got->mfg[l];
+        CHECK(a->n_dst == b->n_dst && a->n_src == b->n_src, "layer %d", l);
+        same_matrix(k, l, &a->adjacency.a, &b->adjacency.a);
+        same_matrix(k, l, &a->adjacency.at, &b->adjacency.at);
+        same_array(k, "to_transposed", l, a->adjacency.to_transposed, b->adjacency.to_transposed,
+                   (size_t)a->adjacency.a.n_entries * 8);
+    }
+    for (int32_t i = 0; i < n; i++)
+        row[i] = want->column ? want->column[i] : (int32_t)want->input[i];
+    same_array(k, "original", 0, want->original, got->original, (size_t)n * sizeof *got->original);
+    same_array(k, "rows", 0, row, got->column, (size_t)n * sizeof *row);
+}
+
+static size_t placed_bytes(const flip_sampler_params *params) {
+    flip_sampler_params p = *params;
+    p.layers = LAYERS;
+    return flip_sampler_placed_bytes_of(NODES, EVENTS, true, &p) +
+           flip_batch_placed_bytes_of(NODES, SEEDS, EVENTS, &p);
+}
+
+static void placed_batches(void **state) {
+    (void)state;
+    static const flip_gid seeds[SEEDS] = {0, 3, 7, 20, 21, 40, 58, 59, 33};
+    static const flip_sampler_params cases[] = {
+        {.fanout = {3, 5}, .adjacency = FLIP_ADJACENCY_MEAN, .in_place = true},
+        {.fanout = {60, 2}, .adjacency = FLIP_ADJACENCY_MEAN, .input_gradient = true},
+        {.fanout = {4, -1}, .adjacency = FLIP_ADJACENCY_SUM, .in_place = true},
+        {.fanout = {3, 50}, .adjacency = FLIP_ADJACENCY_SUM, .replace = true, .in_place = true},
+        {.fanout = {4, 3}, .adjacency = FLIP_ADJACENCY_GCN, .in_place = true},
+        {.fanout = {-1, 7}, .adjacency = FLIP_ADJACENCY_GCN_INOUT},
+        {.fanout = {6, 2}, .adjacency = FLIP_ADJACENCY_ATTENTION},
+        {.fanout = {-1, -1}, .adjacency = FLIP_ADJACENCY_ATTENTION},
+        {.fanout = {2, 9}, .adjacency = FLIP_ADJACENCY_PATTERN}};
+    const flip_kernels *tables[2] = {flip_kernels_get(), NULL};
+    size_t foreseen = 0, own = 0;
+    if (size > 1) return; /* refused below */
+    if (flip_kernels_cuda_devices() > 0) {
+        CHECK_OK(flip_kernels_cuda(&tables[1], 0));
+        own = tables[1]->peak(); /* the table's */
+    }
+#ifdef FLIP_TEST_EMULATED
+    CHECK(tables[1] != NULL, "no device is emulated");
+#endif
+    for (int i = 0; i < 2 * (int)(sizeof cases / sizeof *cases); i++) {
+        const flip_kernels *k = tables[i % 2];
+        if (!k) continue;
+        flip_sampler *host = make_sampler(cases[i / 2], true);
+        flip_sampler *placed = make_sampler(cases[i / 2], true);
+        flip_batch *want, *got;
+        CHECK_OK(flip_batch_create(&want));
+        CHECK_OK(flip_batch_create(&got));
+        if (placed_bytes(&cases[i / 2]) > foreseen) foreseen = placed_bytes(&cases[i / 2]);
+        CHECK_OK(flip_sampler_place(placed, k));
+        for (int32_t n = 0; n <= SEEDS; n += n ? 4 : 1) { /* none, few, more: memory grows */
+            take(host, want, seeds, n, n);
+            take(placed, got, seeds, n, n);
+            same_batch(k, want, got);
+        }
+        CHECK(k->peak() <= own + foreseen, "case %d: %zu bytes at once, not %zu", i / 2, k->peak(),
+              own + foreseen);
+        flip_batch_destroy(&want);
+        flip_batch_destroy(&got);
+        flip_sampler_destroy(&host);
+        flip_sampler_destroy(&placed);
+    }
+}
+
+/* What is drawn on the host alone says so. */
+static void unplaced(void **state) {
+    (void)state;
+    static const flip_sampler_params cases[] = {
+        {.fanout = {3, 5}, .adjacency = FLIP_ADJACENCY_MEAN, .kind = FLIP_SAMPLE_WEIGHTED},
+        {.fanout = {3, 5}, .adjacency = FLIP_ADJACENCY_MEAN, .kind = FLIP_SAMPLE_LABOR},
+        {.fanout = {3, 5}, .adjacency = FLIP_ADJACENCY_MEAN, .temporal = true},
+        {.fanout = {3, 5}, .adjacency = FLIP_ADJACENCY_MEAN}};
+    for (int i = size > 1 ? 3 : 0; i < (size > 1 ? 4 : 3); i++) {
+        flip_sampler *s = make_sampler(cases[i], true);
+        CHECK(flip_sampler_place(s, flip_kernels_get()) != FLIP_OK, "case %d", i);
+        CHECK(strstr(flip_error_message(), "stay on the host"), "%s", flip_error_message());
+        flip_error_clear();
+        flip_sampler_destroy(&s);
+    }
+}
+
 static void refusals(void **state) {
     (void)state;
     static const flip_sampler_params wrong[] = {
@@ -470,12 +589,18 @@ int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     begin_world();
     epochs = size == 1 ? 4000 : 100;
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_neighbourhoods), cmocka_unit_test(drawn_entries),
-        cmocka_unit_test(uniform_draws),        cmocka_unit_test(weighted_again),
-        cmocka_unit_test(weighted_once),        cmocka_unit_test(gcn_draws),
-        cmocka_unit_test(temporal_draws),       cmocka_unit_test(labor_shares),
-        cmocka_unit_test(same_batches),         cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(whole_neighbourhoods),
+                                       cmocka_unit_test(drawn_entries),
+                                       cmocka_unit_test(uniform_draws),
+                                       cmocka_unit_test(weighted_again),
+                                       cmocka_unit_test(weighted_once),
+                                       cmocka_unit_test(gcn_draws),
+                                       cmocka_unit_test(temporal_draws),
+                                       cmocka_unit_test(labor_shares),
+                                       cmocka_unit_test(same_batches),
+                                       cmocka_unit_test(placed_batches),
+                                       cmocka_unit_test(unplaced),
+                                       cmocka_unit_test(refusals)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);
     MPI_Finalize();

@@ -243,6 +243,53 @@ typedef struct flip_lstm_kernels {
     void (*backward)(const flip_lstm_cells *cells);
 } flip_lstm_kernels;
 
+/* ---- sampled batches (sample.h, which says what is drawn) ---- */
+
+/* Rows that draw of their entries, of which a sampler's rows have col[row_ptr[v]] …; columns are
+ * rows, and behind them others'. */
+typedef struct flip_draws {
+    int32_t n;             /* rows that draw */
+    const int32_t *row;    /* [n] */
+    const int32_t *before; /* [n] or NULL: entries of earlier steps alone … */
+    int32_t life;          /* … of the last so many; 0 = all */
+    const int64_t *row_ptr;
+    const int32_t *col, *step;          /* step: ascending in a row; NULL without `before` */
+    const flip_real *weight;            /* or NULL = 1 */
+    const int64_t *original;            /* of columns */
+    const flip_real *factor, *factor_v; /* of columns and of rows: what values are made of, and a
+                                           row's own entry is always drawn; NULL = no values */
+    const uint8_t *looped; /* of rows: its own entry is drawn too where it is no candidate; NULL:
+                              never */
+    const float *chance;   /* of columns, shared by all rows: LABOR; else NULL */
+    bool replace, by_weight, recent;
+    bool sums;           /* scales of sums; else of means */
+    int32_t fanout;      /* -1 = all */
+    uint64_t seed, draw; /* flip_random stream SAMPLE: a = draw, b = original id */
+} flip_draws;
+
+/* What they draw: row i's entries are first[i] … first[i+1]-1. */
+typedef struct flip_drawn {
+    const int64_t *first; /* [n + 1] */
+    int32_t *col;         /* [first[n]] */
+    flip_real *value;     /* [first[n]], or NULL without factors */
+    flip_real *scale;     /* [n] times the entries' values, or NULL */
+    double *key;          /* room for `fanout` a thread where draws are by weight; else NULL */
+} flip_drawn;
+
+/* Columns as they come: slot[u] is the number of u, or FLIP_NO_SLOT. */
+enum { FLIP_NO_SLOT = INT32_MAX };
+typedef struct flip_numbering {
+    int32_t *slot;           /* of all columns */
+    const int64_t *original; /* likewise */
+    int32_t *row;            /* by number: u, … */
+    int64_t *key;            /* … and original[u] */
+} flip_numbering;
+
+/* Bytes of `work` for so many rows or entries. */
+static inline size_t flip_draws_work(int64_t n) {
+    return 18 * (size_t)n + (64 << 10);
+}
+
 /* About the most bytes of a device that its table takes for itself: cuBLAS's workspace, and scratch
  * memory, which rounded operands need most of. */
 enum { FLIP_DEVICE_OWN = 128 << 20 };
@@ -487,6 +534,25 @@ typedef struct flip_kernels {
     /* scale[v] = 1 / sqrt(1 + sum of row v's values), or, mean, 1 / sum (0 of 0); sums in double */
     void (*degree_scales)(int32_t n_rows, const int64_t *row_ptr, const flip_real *value, bool mean,
                           flip_real *scale);
+
+    /* ---- sampled batches (draws.c). work: flip_draws_work bytes of the table's memory, whose CPU
+     *      entries do not look at it. A device draws neither by weight nor of steps, and shares no
+     *      draws ---- */
+    /* first [n + 1]: how many entries each row draws, as sums of all before. work: of n */
+    void (*count_draws)(const flip_draws *draws, int64_t *first, void *work);
+    void (*draw_entries)(const flip_draws *draws, const flip_drawn *out);
+    /* The columns col[0 … *n_entries - 1], at most `most` (n_entries NULL: as many), are numbered:
+     * those without a number get n, n + 1 … as they come; *n_rows numbers are there then, below
+     * FLIP_NO_SLOT - most. col becomes numbers. work: of `most` */
+    void (*number_rows)(const flip_numbering *numbering, int32_t n, int64_t most,
+                        const int64_t *n_entries, int32_t *col, int64_t *n_rows, void *work);
+    /* slot[row[i]] = FLIP_NO_SLOT */
+    void (*forget_rows)(int64_t n, const int32_t *row, int32_t *slot);
+    /* The transpose of a matrix of one step: ptr [n_cols + 2], the last of which is room, col and
+     * value [n_entries] (value NULL: it has none), rows ascending; place[e]: entry e there, or
+     * NULL. work: of n_entries */
+    void (*turn_entries)(const flip_csr *a, int64_t *ptr, int32_t *col, flip_real *value,
+                         int64_t *place, void *work);
 
     /* ---- norms (norms.c), all sums in double ---- */
     /* y = gamma (x - mean) rstd + beta, mean and rstd = 1 / sqrt(variance + eps) [m] of the row:

@@ -60,6 +60,7 @@ typedef struct flip_sampler_params {
 } flip_sampler_params;
 
 typedef struct flip_sampler flip_sampler;
+typedef struct flip_batch_memory flip_batch_memory;
 
 typedef struct flip_mfg {
     flip_adjacency adjacency; /* n_own = n_dst rows, columns 0 … n_src-1; no halo, no plan */
@@ -74,16 +75,19 @@ typedef struct flip_mfg {
  *     distinct   mfg[0] reads the n_input rows input[0 … n_input-1], each once
  *     in place   column c of mfg[0] is own row c where c < n_own (mfg[0].adjacency.a.n_own), else
  *                row c - n_own of the n_input rows of other ranks; column[i] is destination i's
+ *
+ * Of a placed sampler all arrays lie in its kernels' memory, and column has every row's own node.
  */
 typedef struct flip_batch {
     int32_t layers;
     flip_mfg mfg[FLIP_SAMPLE_LAYERS];
     int32_t n_input, n_seeds;
-    const flip_gid *input;   /* [n_input] */
-    const int64_t *original; /* [mfg[0].n_src]; in place [mfg[0].n_dst]: dropout's keys */
-    const int32_t *step;     /* temporal: likewise, the seed's step of each row; else NULL */
-    const int32_t *column;   /* in place: [mfg[0].n_dst]; else NULL */
-    flip_arena *arena;       /* owns everything above */
+    const flip_gid *input;     /* [n_input]; placed: NULL */
+    const int64_t *original;   /* [mfg[0].n_src]; in place [mfg[0].n_dst]: dropout's keys */
+    const int32_t *step;       /* temporal: likewise, the seed's step of each row; else NULL */
+    const int32_t *column;     /* in place: [mfg[0].n_dst]; placed: as original; else NULL */
+    flip_arena *arena;         /* owns everything above … */
+    flip_batch_memory *memory; /* … but that of a placed sampler's */
 } flip_batch;
 
 /* Collective. */
@@ -105,6 +109,25 @@ size_t flip_sampler_bytes(const flip_sampler *sampler);
 /* What flip_sampler_create will hold, from counts alone. */
 size_t flip_sampler_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, bool weighted,
                              const flip_sampler_params *params);
+
+/* ---- batches in a device's memory ----
+ * A sampler may draw where the model computes: its rows are sent to the kernels' memory once, and
+ * batches, the same to the last bit, are drawn and lie there. Only seeds are sent, and sizes
+ * received. */
+
+/* What keeps it on the host, in words; NULL: nothing. */
+const char *flip_sampler_unplaced(const flip_sampler_params *params, int ranks, int64_t n_events);
+/* Batches that are drawn from now on lie in these kernels' memory; they go before the kernels do.
+ * The thread that draws is the one that calls the kernels. */
+flip_status flip_sampler_place(flip_sampler *sampler, const flip_kernels *kernels);
+/* What it takes of that memory, and what one batch takes of so many rows and entries a hop. */
+size_t flip_sampler_placed_bytes_of(int64_t n_own, int64_t n_events, bool weighted,
+                                    const flip_sampler_params *params);
+/* Most rows after so many hops of n_seeds (all are distinct but of steps). */
+int64_t flip_batch_most_rows(int64_t n_own, int64_t n_seeds, int64_t n_events,
+                             const flip_sampler_params *params, int32_t hops);
+size_t flip_batch_placed_bytes_of(int64_t n_own, int64_t n_seeds, int64_t n_events,
+                                  const flip_sampler_params *params);
 
 /* ---- the order of seeds ---- */
 

@@ -1,13 +1,13 @@
 /* Graph differences on the GPU (SC'21 section 3.2, "graph difference"). Sorted lists are merged by
  * place: where an entry goes is told by its own number and by how many of the other list lie below
  * it, so that every entry is written on its own and every run makes the same bits. */
+#include "kernels/cuda_scan.h"
 #include "kernels/cuda_warp.h"
 
 #include <type_traits>
 
-/* TILE: entries of a snapshot that a block carries over. SCAN: numbers that a block sums up. LANES:
- * threads that sum up a row. */
-enum { THREADS = 256, TILE = 2048, SCAN_EACH = 8, SCAN = THREADS * SCAN_EACH, LANES = 8 };
+/* TILE: entries of a snapshot that a block carries over. LANES: threads that sum up a row. */
+enum { THREADS = FLIP_SCAN_THREADS, TILE = 2048, LANES = 8 };
 
 using pattern = std::conditional<sizeof(flip_real) == 4, uint32_t, uint64_t>::type;
 
@@ -46,82 +46,6 @@ __device__ static int64_t find(const uint64_t *list, int64_t low, int64_t high, 
             high = mid;
     }
     return low;
-}
-
-/* ---- sums of all before: x[i] becomes x[0] + … + x[i-1], x[n] the sum of all ---- */
-
-/* Inclusive, over a block's threads. */
-__device__ static int32_t sum_up(int32_t mine) {
-    __shared__ int32_t sums[THREADS];
-    const int me = (int)threadIdx.x;
-    sums[me] = mine;
-    __syncthreads();
-    for (int apart = 1; apart < THREADS; apart *= 2) {
-        const int32_t other = me >= apart ? sums[me - apart] : 0;
-        __syncthreads();
-        sums[me] += other;
-        __syncthreads();
-    }
-    const int32_t sum = sums[me];
-    __syncthreads();
-    return sum;
-}
-
-__global__ static void tile_sums_kernel(int64_t n, const int32_t *x, int32_t *sums) {
-    const int64_t first = (int64_t)blockIdx.x * SCAN + (int64_t)threadIdx.x * SCAN_EACH;
-    int32_t sum = 0;
-    for (int i = 0; i < SCAN_EACH; i++)
-        if (first + i < n) sum += x[first + i];
-    sum = sum_up(sum);
-    if (threadIdx.x == THREADS - 1) sums[blockIdx.x] = sum;
-}
-
-/* One block: the tiles' sums. */
-__global__ static void tiles_before_kernel(int64_t n, int32_t *sums) {
-    int32_t before = 0;
-    __shared__ int32_t all;
-    for (int64_t at = 0; at < n; at += THREADS) {
-        const int64_t i = at + threadIdx.x;
-        const int32_t mine = i < n ? sums[i] : 0, sum = sum_up(mine);
-        if (i < n) sums[i] = before + sum - mine;
-        if (threadIdx.x == THREADS - 1) all = sum;
-        __syncthreads();
-        before += all;
-        __syncthreads();
-    }
-}
-
-__global__ static void sums_before_kernel(int64_t n, int32_t *x, const int32_t *sums) {
-    const int64_t first = (int64_t)blockIdx.x * SCAN + (int64_t)threadIdx.x * SCAN_EACH;
-    int32_t mine[SCAN_EACH], sum = 0;
-    for (int i = 0; i < SCAN_EACH; i++) {
-        mine[i] = first + i < n ? x[first + i] : 0;
-        sum += mine[i];
-    }
-    int32_t at = sums[blockIdx.x] + sum_up(sum) - sum;
-    for (int i = 0; i < SCAN_EACH; i++) {
-        if (first + i <= n) x[first + i] = at;
-        at += mine[i];
-    }
-}
-
-static int64_t tiles_of(int64_t n, int64_t tile) {
-    return (n + tile - 1) / tile;
-}
-
-/* x has room for n + 1, sums for one a tile. */
-static void sum_all_before(int64_t n, int32_t *x, int32_t *sums) {
-    const int64_t tiles = tiles_of(n + 1, SCAN);
-    FLIP_LAUNCH(tile_sums_kernel, tiles, THREADS, 0, n, x, sums);
-    FLIP_LAUNCH(tiles_before_kernel, 1, THREADS, 0, tiles, sums);
-    FLIP_LAUNCH(sums_before_kernel, tiles, THREADS, 0, n, x, sums);
-}
-
-/* The caller's work, dealt out. */
-template <typename type> static type *deal(char **work, int64_t n) {
-    type *memory = reinterpret_cast<type *>(*work);
-    *work += ((size_t)n * sizeof(type) + 15) / 16 * 16;
-    return memory;
 }
 
 /* ---- words ---- */
@@ -196,16 +120,16 @@ __global__ static void unpack_kernel(flip_changes c, flip_graph_words w, const i
 static void unpack_words(const flip_changes *c, const flip_graph_words *w, void *work,
                          uint64_t *fault) {
     char *rest = static_cast<char *>(work);
-    int32_t *rank = deal<int32_t>(&rest, w->n_added + 1);
-    int32_t *sums = deal<int32_t>(&rest, tiles_of(w->n_added + 1, SCAN));
+    int32_t *rank = flip_deal<int32_t>(&rest, w->n_added + 1);
+    int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(w->n_added + 1, FLIP_SCAN));
     /* Where all values follow, or none, a word's rank is its own number. */
     const bool mixed = w->n_extra > 0 && w->n_extra < w->n_added;
     if (mixed) {
         FLIP_LAUNCH_EACH(mark_extra_kernel, w->n_added, *w, rank);
-        sum_all_before(w->n_added, rank, sums);
+        flip_sum_all_before(w->n_added, rank, sums);
     }
-    FLIP_LAUNCH(unpack_kernel, tiles_of(c->n, THREADS), THREADS, 0, *c, *w, mixed ? rank : nullptr,
-                absent_bits(), fault);
+    FLIP_LAUNCH(unpack_kernel, flip_tiles_of(c->n, THREADS), THREADS, 0, *c, *w,
+                mixed ? rank : nullptr, absent_bits(), fault);
 }
 
 /* ---- snapshots ---- */
@@ -271,15 +195,15 @@ __global__ static void carry_kernel(flip_entries to, flip_entries from, flip_cha
 static void merge_changes(const flip_entries *to, const flip_entries *from, const flip_changes *c,
                           bool learn, void *work, uint64_t *fault) {
     char *rest = static_cast<char *>(work);
-    const int64_t tiles = tiles_of(from->n, TILE), room = from->n + c->n;
-    int64_t *place = deal<int64_t>(&rest, c->n + 1);
-    int32_t *shift = deal<int32_t>(&rest, c->n + 1);
-    int32_t *sums = deal<int32_t>(&rest, tiles_of(c->n + 1, SCAN));
-    int64_t *first = deal<int64_t>(&rest, tiles + 1);
+    const int64_t tiles = flip_tiles_of(from->n, TILE), room = from->n + c->n;
+    int64_t *place = flip_deal<int64_t>(&rest, c->n + 1);
+    int32_t *shift = flip_deal<int32_t>(&rest, c->n + 1);
+    int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(c->n + 1, FLIP_SCAN));
+    int64_t *first = flip_deal<int64_t>(&rest, tiles + 1);
     const pattern absent = absent_bits();
-    FLIP_LAUNCH(meet_kernel, tiles_of(c->n, THREADS), THREADS, 0, *from, *c, learn, absent, place,
-                shift, fault);
-    sum_all_before(c->n, shift, sums);
+    FLIP_LAUNCH(meet_kernel, flip_tiles_of(c->n, THREADS), THREADS, 0, *from, *c, learn, absent,
+                place, shift, fault);
+    flip_sum_all_before(c->n, shift, sums);
     FLIP_LAUNCH_EACH(put_changes_kernel, c->n, *to, *c, place, shift, room, absent);
     if (from->n == 0) return;
     FLIP_LAUNCH_EACH(tile_changes_kernel, tiles + 1, *from, *c, tiles, first);
@@ -317,13 +241,14 @@ __global__ static void put_found_kernel(flip_changes c, flip_entries a, flip_ent
 static void find_changes(const flip_changes *c, int64_t *n, const flip_entries *from,
                          const flip_entries *to, void *work) {
     char *rest = static_cast<char *>(work);
-    int32_t *old_rank = deal<int32_t>(&rest, from->n + 1), *rank = deal<int32_t>(&rest, to->n + 1);
-    int32_t *sums = deal<int32_t>(&rest, tiles_of(from->n + to->n + 1, SCAN) + 1);
+    int32_t *old_rank = flip_deal<int32_t>(&rest, from->n + 1),
+            *rank = flip_deal<int32_t>(&rest, to->n + 1);
+    int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(from->n + to->n + 1, FLIP_SCAN) + 1);
     const pattern absent = absent_bits();
     FLIP_LAUNCH_EACH(mark_changes_kernel, from->n, *from, *to, true, old_rank);
     FLIP_LAUNCH_EACH(mark_changes_kernel, to->n, *to, *from, false, rank);
-    sum_all_before(from->n, old_rank, sums);
-    sum_all_before(to->n, rank, sums);
+    flip_sum_all_before(from->n, old_rank, sums);
+    flip_sum_all_before(to->n, rank, sums);
     FLIP_LAUNCH_EACH(put_found_kernel, from->n + 1, *c, *from, *to, false, old_rank, rank, absent,
                      n);
     FLIP_LAUNCH_EACH(put_found_kernel, to->n + 1, *c, *to, *from, true, rank, old_rank, absent, n);
@@ -361,11 +286,11 @@ __global__ static void put_live_kernel(flip_entries to, flip_pair_events p, cons
 static void live_entries(const flip_entries *to, const flip_pair_events *p, int32_t t, int32_t life,
                          void *work) {
     char *rest = static_cast<char *>(work);
-    int32_t *rank = deal<int32_t>(&rest, p->n + 1);
-    int32_t *sums = deal<int32_t>(&rest, tiles_of(p->n + 1, SCAN));
-    flip_real *value = deal<flip_real>(&rest, p->n);
+    int32_t *rank = flip_deal<int32_t>(&rest, p->n + 1);
+    int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(p->n + 1, FLIP_SCAN));
+    flip_real *value = flip_deal<flip_real>(&rest, p->n);
     FLIP_LAUNCH_EACH(live_kernel, p->n, *p, t, life, rank, value);
-    sum_all_before(p->n, rank, sums);
+    flip_sum_all_before(p->n, rank, sums);
     FLIP_LAUNCH_EACH(put_live_kernel, p->n, *to, *p, rank, value);
 }
 
@@ -392,7 +317,7 @@ __global__ static void col_kernel(flip_entries e, const int32_t *order, int32_t 
 
 static void keys_to_csr(const flip_entries *e, const int32_t *order, int32_t n_rows,
                         int64_t *row_ptr, int32_t *col) {
-    FLIP_LAUNCH(row_ptr_kernel, tiles_of((int64_t)n_rows + 1, THREADS), THREADS, 0, *e, n_rows,
+    FLIP_LAUNCH(row_ptr_kernel, flip_tiles_of((int64_t)n_rows + 1, THREADS), THREADS, 0, *e, n_rows,
                 row_ptr);
     FLIP_LAUNCH_EACH(col_kernel, e->n, *e, order, col);
 }
@@ -414,7 +339,7 @@ __global__ static void degree_scales_kernel(int32_t n_rows, const int64_t *row_p
 
 static void degree_scales(int32_t n_rows, const int64_t *row_ptr, const flip_real *value, bool mean,
                           flip_real *scale) {
-    FLIP_LAUNCH(degree_scales_kernel, tiles_of(n_rows, THREADS / LANES), THREADS, 0, n_rows,
+    FLIP_LAUNCH(degree_scales_kernel, flip_tiles_of(n_rows, THREADS / LANES), THREADS, 0, n_rows,
                 row_ptr, value, mean, scale);
 }
 

@@ -336,6 +336,7 @@ static void add_cells(void) {
     flip_kernels_use_norms(&reference);
     flip_kernels_use_evolve(&reference);
     flip_kernels_use_edges(&reference);
+    flip_kernels_use_draws(&reference);
 }
 
 const flip_kernels *flip_kernels_reference(void) {

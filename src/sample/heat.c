@@ -3,6 +3,8 @@
  * et al., MLSys'23, section 3). */
 #include "internal.h"
 
+#include "kernels/draws.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -91,16 +93,16 @@ static double chance_of(const flip_sampler *s, int32_t fanout, int64_t n, double
 }
 
 /* Entries of an own row that may be drawn; of the most recent ones those that are. */
-static sample_range entries_of(const flip_sampler *s, int32_t v, int32_t before, int32_t fanout) {
-    sample_range r = sample_candidates(s, v, before);
-    if (s->p.recent && !sample_takes_all(s, fanout, r.n))
-        return (sample_range){.begin = r.begin + r.n - fanout, .n = (uint32_t)fanout};
+static flip_candidates entries_of(const flip_draws *d, int32_t v, int32_t before) {
+    flip_candidates r = flip_draws_candidates(d, v, before);
+    if (d->recent && !flip_draws_all(d, r.n))
+        return (flip_candidates){.begin = r.begin + r.n - d->fanout, .n = (uint32_t)d->fanout};
     return r;
 }
 
 /* sum [n_cols] += of a row read `times` times what it gives its sources, one [n_cols]: added up for
  * each, since a timeline's row has the same source at several steps and reads it once. */
-static void take_ones(const flip_sampler *s, sample_range r, double times, double *one,
+static void take_ones(const flip_sampler *s, flip_candidates r, double times, double *one,
                       double *sum) {
     const int32_t *col = s->col + r.begin;
     for (uint32_t i = 0; i < r.n; i++) {
@@ -111,14 +113,16 @@ static void take_ones(const flip_sampler *s, sample_range r, double times, doubl
 
 /* sum [n_cols] += of each own row's entries. times [n_own]: how often own nodes are rows. one
  * [n_cols] of 0: of a temporal sampler, else NULL. */
-static void spread(const flip_sampler *s, int32_t fanout, int32_t before, const double *times,
+static void spread(const flip_sampler *s, int32_t hop, int32_t before, const double *times,
                    double *one, double *sum) {
     const flip_real *weight = s->p.kind == FLIP_SAMPLE_WEIGHTED ? s->weight : NULL;
+    const flip_draws d = sample_draws(s, hop, 0);
+    const int32_t fanout = d.fanout;
     double *to = one ? one : sum;
     for (int32_t v = 0; v < s->n_own; v++) {
         double all = 0, each = one ? 1 : times[v];
         if (times[v] == 0) continue;
-        sample_range r = entries_of(s, v, before, fanout);
+        flip_candidates r = entries_of(&d, v, before);
         int64_t first = r.begin, n = r.n, end = first + n;
         if (n == 0) continue;
         for (int64_t e = first; weight && e < end; e++)
@@ -185,10 +189,11 @@ static flip_status gather_heat(const flip_sampler *s, homeward *h, const double 
 }
 
 /* Bytes of others' questions about own nodes at a hop, and of their answers. */
-static void add_saved(const flip_sampler *s, int32_t fanout, const double *far, double *saved) {
+static void add_saved(const flip_sampler *s, int32_t hop, const double *far, double *saved) {
+    const flip_draws d = sample_draws(s, hop, 0);
     for (int32_t v = 0; v < s->n_own; v++) {
         int64_t n = s->row_ptr[v + 1] - s->row_ptr[v];
-        double drawn = sample_takes_all(s, fanout, (uint32_t)n) ? (double)n : fanout;
+        double drawn = flip_draws_all(&d, (uint32_t)n) ? (double)n : d.fanout;
         saved[v] += far[v] * (SAMPLE_QUESTION + SAMPLE_ANSWER + SAMPLE_ENTRY * drawn);
     }
 }
@@ -212,8 +217,8 @@ flip_status flip_sampler_expect(flip_sampler *s, const double *seed, int32_t bef
     }
     if (saved) memset(saved, 0, (size_t)s->n_own * sizeof *saved);
     for (int32_t hop = 0; hop < s->p.layers; hop++) {
-        if (saved) add_saved(s, s->p.fanout[hop], far, saved);
-        spread(s, s->p.fanout[hop], before, heat, one, sum);
+        if (saved) add_saved(s, hop, far, saved);
+        spread(s, hop, before, heat, one, sum);
         FLIP_TRY_GOTO(gather_heat(s, &h, sum, heat, far));
     }
 done:

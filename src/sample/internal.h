@@ -18,6 +18,8 @@ typedef struct flip_lists {
     flip_real *weight; /* [n_entries] where draws are by weight, else NULL */
 } flip_lists;
 
+typedef struct placed placed; /* place.c */
+
 struct flip_sampler {
     flip_comm *comm; /* owned; NULL = one rank */
     flip_sampler_params p;
@@ -42,6 +44,7 @@ struct flip_sampler {
     /* numbering of a batch */
     int32_t *slot;    /* [n_own] row in the batch, -1 = not in it; temporal: NULL */
     flip_gid_map far; /* of other ranks' nodes; temporal: of all, by id and step together */
+    placed *placed;   /* owned: where batches lie in a device's memory; else NULL */
 };
 
 /* Entries drawn for some destinations. Arena memory. */
@@ -53,6 +56,24 @@ typedef struct drawn {
     flip_gid *id;      /* [first[n]] global ids, or NULL where col says it all (one rank) */
     int64_t *original; /* [first[n]] beside id */
 } drawn;
+
+/* The transpose of drawn entries (kernels.h: turn_entries). */
+typedef struct turned {
+    int64_t *ptr;
+    int32_t *col;
+    flip_real *value; /* or NULL = all 1 */
+    int64_t *place;   /* or NULL */
+} turned;
+
+/* mfg.c: a layer of so many entries; the arrays stay the caller's. */
+void sample_set_mfg(const flip_sampler *s, flip_batch *b, int32_t layer, const drawn *d,
+                    int64_t n_entries, int32_t n_dst, int32_t n_src);
+void sample_set_transpose(flip_adjacency *g, const turned *t);
+/* place.c: the batch of own seeds in the memory of s->placed. */
+flip_status sample_placed(flip_sampler *s, flip_batch *b, int32_t n_seeds, const flip_gid *seeds,
+                          int64_t epoch);
+void sample_placed_free(placed **p);
+void sample_free_memory(flip_batch_memory **memory);
 
 /* draw.c: draws for own rows at a hop. step [n]: temporal, else NULL. */
 flip_status sample_rows(flip_sampler *s, flip_arena *arena, drawn *out, int32_t n,
@@ -69,20 +90,8 @@ int64_t sample_list_of(const flip_sampler *s, flip_gid id); /* -1 = none */
 void sample_lists_finish(flip_lists *lists);
 size_t sample_lists_bytes(const flip_sampler *s, int64_t n, int64_t n_entries);
 
-/* Candidates of a row: entries begin … begin+n-1. */
-typedef struct sample_range {
-    int64_t begin;
-    uint32_t n;
-} sample_range;
-/* draw.c: of a temporal sampler those that a seed of step `before` may draw. */
-sample_range sample_candidates(const flip_sampler *s, int32_t row, int32_t before);
-
-/* draw.c: are all of n candidates drawn? If not, n positions among them; weight [n_candidates] or
- * NULL; key: room for `fanout` where draws are by weight. */
-bool sample_takes_all(const flip_sampler *s, int32_t fanout, uint32_t n);
-void sample_pick(const flip_sampler *s, int64_t original, int32_t hop, int64_t epoch,
-                 uint32_t n_candidates, const flip_real *weight, int32_t n, uint32_t *pick,
-                 double *key);
+/* draw.c: the draws of a hop, without rows and shared chances. */
+flip_draws sample_draws(const flip_sampler *s, int32_t hop, int64_t epoch);
 
 static inline flip_gid sample_id(const flip_sampler *s, int32_t col) {
     return col < s->n_own ? s->first + col : s->halo[col - s->n_own];
@@ -100,6 +109,11 @@ static inline bool sample_has_values(const flip_sampler *s) {
 }
 static inline bool sample_has_scales(const flip_sampler *s) {
     return s->p.adjacency == FLIP_ADJACENCY_MEAN || s->p.adjacency == FLIP_ADJACENCY_SUM;
+}
+
+/* Does the layer need its transpose? */
+static inline bool sample_turns(const flip_sampler *s, int32_t layer) {
+    return layer > 0 || s->p.input_gradient || flip_kind_bare(s->p.adjacency);
 }
 
 #endif

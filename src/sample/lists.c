@@ -3,6 +3,8 @@
  * the shared draws of LABOR and steps need more than a list: such samplers keep none. */
 #include "internal.h"
 
+#include "kernels/draws.h"
+
 #include <omp.h>
 #include <string.h>
 
@@ -143,8 +145,7 @@ int64_t sample_list_of(const flip_sampler *s, flip_gid id) {
 typedef struct request {
     const flip_sampler *s;
     const int64_t *list;
-    int32_t hop, fanout;
-    int64_t epoch;
+    flip_draws draws; /* what of it does not tell rows */
 } request;
 
 static int32_t candidates(const flip_lists *l, int64_t i) {
@@ -156,18 +157,18 @@ static int own_entry(const flip_sampler *s, int64_t i) {
     return s->looped && !s->lists.looped[i];
 }
 
-/* As draw.c's fill_row, on ids. */
+/* As the kernels fill a row (draws.c), on ids. */
 static void fill_list(const request *r, drawn *out, int32_t i, double *key) {
     const flip_lists *l = &r->s->lists;
     int64_t list = r->list[i], begin = l->first[list], at = out->first[i];
     int32_t n = candidates(l, list), own = own_entry(r->s, list);
     int32_t k = (int32_t)(out->first[i + 1] - at) - own, *pick = out->col + at + own;
-    bool all = sample_takes_all(r->s, r->fanout, (uint32_t)n);
+    bool all = flip_draws_all(&r->draws, (uint32_t)n);
     for (int32_t j = 0; all && j < k; j++)
         pick[j] = j;
     if (!all)
-        sample_pick(r->s, l->key[list], r->hop, r->epoch, (uint32_t)n,
-                    l->weight ? l->weight + begin : NULL, k, (uint32_t *)pick, key);
+        flip_draws_pick(&r->draws, l->key[list], (uint32_t)n, l->weight ? l->weight + begin : NULL,
+                        k, (uint32_t *)pick, key);
     int32_t place = 0; /* of the own entry: in front, or in the order of a whole row */
     while (own && all && place < k && l->original[begin + pick[place]] < l->key[list])
         place++;
@@ -189,7 +190,8 @@ static void fill_list(const request *r, drawn *out, int32_t i, double *key) {
 
 flip_status sample_lists(flip_sampler *s, flip_arena *arena, drawn *out, int32_t n,
                          const int64_t *list, int32_t hop, int64_t epoch) {
-    request r = {.s = s, .list = list, .hop = hop, .fanout = s->p.fanout[hop], .epoch = epoch};
+    request r = {.s = s, .list = list, .draws = sample_draws(s, hop, epoch)};
+    const int32_t fanout = r.draws.fanout;
     int threads = omp_get_max_threads();
     double *keys = NULL;
     *out = (drawn){0};
@@ -198,7 +200,7 @@ flip_status sample_lists(flip_sampler *s, flip_arena *arena, drawn *out, int32_t
     for (int32_t i = 0; i < n; i++) {
         int32_t all = candidates(&s->lists, list[i]);
         out->first[i + 1] = out->first[i] + own_entry(s, list[i]) +
-                            (sample_takes_all(s, r.fanout, (uint32_t)all) ? all : r.fanout);
+                            (flip_draws_all(&r.draws, (uint32_t)all) ? all : fanout);
     }
     size_t entries = (size_t)out->first[n];
     FLIP_TRY(flip_arena_alloc(arena, &out->col, entries, sizeof *out->col));
@@ -206,7 +208,7 @@ flip_status sample_lists(flip_sampler *s, flip_arena *arena, drawn *out, int32_t
     FLIP_TRY(flip_arena_alloc(arena, &out->original, entries, sizeof *out->original));
     if (sample_has_scales(s))
         FLIP_TRY(flip_arena_alloc(arena, &out->scale, (size_t)n, sizeof *out->scale));
-    size_t most = s->lists.weight && r.fanout > 0 ? (size_t)r.fanout : 0;
+    size_t most = s->lists.weight && fanout > 0 ? (size_t)fanout : 0;
     FLIP_TRY(flip_arena_alloc(arena, &keys, (size_t)threads * most, sizeof *keys));
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int32_t i = 0; i < n; i++)

@@ -13,6 +13,7 @@ flip_status flip_batch_create(flip_batch **batch) {
 void flip_batch_destroy(flip_batch **batch) {
     if (!*batch) return;
     flip_arena_destroy(&(*batch)->arena);
+    sample_free_memory(&(*batch)->memory);
     flip_free(*batch);
     *batch = NULL;
 }
@@ -135,44 +136,8 @@ static flip_status number_in_place(flip_sampler *s, flip_batch *b, const rows *r
 
 /* ---- the matrix and its transpose ---- */
 
-static flip_status transpose(flip_arena *arena, flip_adjacency *g, bool places) {
-    const flip_csr *a = &g->a;
-    int64_t *ptr, *to = NULL;
-    int32_t *col;
-    flip_real *value = NULL;
-    FLIP_TRY(flip_arena_alloc(arena, &ptr, (size_t)a->n_cols + 2, sizeof *ptr));
-    FLIP_TRY(flip_arena_alloc(arena, &col, (size_t)a->n_entries, sizeof *col));
-    if (a->value) FLIP_TRY(flip_arena_alloc(arena, &value, (size_t)a->n_entries, sizeof *value));
-    if (places) FLIP_TRY(flip_arena_alloc(arena, &to, (size_t)a->n_entries, sizeof *to));
-    int64_t *cursor = ptr + 1; /* ends up as the row pointers themselves */
-    memset(ptr, 0, ((size_t)a->n_cols + 2) * sizeof *ptr);
-    for (int64_t e = 0; e < a->n_entries; e++)
-        cursor[a->col[e] + 1]++;
-    for (int32_t u = 0; u < a->n_cols; u++)
-        cursor[u + 1] += cursor[u];
-    for (int32_t v = 0; v < a->n_rows; v++)
-        for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
-            int64_t at = cursor[a->col[e]]++;
-            col[at] = v;
-            if (value) value[at] = a->value[e];
-            if (to) to[e] = at;
-        }
-    g->at = (flip_csr){.n_rows = a->n_cols,
-                       .n_cols = a->n_rows,
-                       .n_own = a->n_rows,
-                       .n_steps = 1,
-                       .n_entries = a->n_entries,
-                       .n_values = a->n_values,
-                       .row_ptr = ptr,
-                       .col = col,
-                       .value = value,
-                       .col_scale = a->row_scale};
-    g->to_transposed = to;
-    return FLIP_OK;
-}
-
-static flip_status make_mfg(const flip_sampler *s, flip_batch *b, int32_t layer, const drawn *d,
-                            int32_t n_dst, int32_t n_src) {
+void sample_set_mfg(const flip_sampler *s, flip_batch *b, int32_t layer, const drawn *d,
+                    int64_t n_entries, int32_t n_dst, int32_t n_src) {
     flip_mfg *m = &b->mfg[layer];
     bool in_place = layer == 0 && s->p.in_place;
     *m = (flip_mfg){.n_dst = n_dst, .n_src = n_src};
@@ -183,15 +148,47 @@ static flip_status make_mfg(const flip_sampler *s, flip_batch *b, int32_t layer,
                                 .n_cols = n_src,
                                 .n_own = in_place ? s->n_own : n_src,
                                 .n_steps = 1,
-                                .n_entries = d->first[n_dst],
-                                .n_values = d->first[n_dst],
+                                .n_entries = n_entries,
+                                .n_values = n_entries,
                                 .row_ptr = d->first,
                                 .col = d->col,
                                 .value = d->value,
                                 .row_scale = d->scale};
-    bool bare = flip_kind_bare(s->p.adjacency);
-    if (layer == 0 && !s->p.input_gradient && !bare) return FLIP_OK;
-    return transpose(b->arena, &m->adjacency, bare);
+}
+
+void sample_set_transpose(flip_adjacency *g, const turned *t) {
+    const flip_csr *a = &g->a;
+    g->at = (flip_csr){.n_rows = a->n_cols,
+                       .n_cols = a->n_rows,
+                       .n_own = a->n_rows,
+                       .n_steps = 1,
+                       .n_entries = a->n_entries,
+                       .n_values = a->n_values,
+                       .row_ptr = t->ptr,
+                       .col = t->col,
+                       .value = t->value,
+                       .col_scale = a->row_scale};
+    g->to_transposed = t->place;
+}
+
+static flip_status transpose(const flip_sampler *s, flip_arena *arena, flip_adjacency *g) {
+    const flip_csr *a = &g->a;
+    turned t = {0};
+    FLIP_TRY(flip_arena_alloc(arena, &t.ptr, (size_t)a->n_cols + 2, sizeof *t.ptr));
+    FLIP_TRY(flip_arena_alloc(arena, &t.col, (size_t)a->n_entries, sizeof *t.col));
+    if (a->value)
+        FLIP_TRY(flip_arena_alloc(arena, &t.value, (size_t)a->n_entries, sizeof *t.value));
+    if (flip_kind_bare(s->p.adjacency))
+        FLIP_TRY(flip_arena_alloc(arena, &t.place, (size_t)a->n_entries, sizeof *t.place));
+    flip_kernels_get()->turn_entries(a, t.ptr, t.col, t.value, t.place, NULL);
+    sample_set_transpose(g, &t);
+    return FLIP_OK;
+}
+
+static flip_status make_mfg(const flip_sampler *s, flip_batch *b, int32_t layer, const drawn *d,
+                            int32_t n_dst, int32_t n_src) {
+    sample_set_mfg(s, b, layer, d, d->first[n_dst], n_dst, n_src);
+    return sample_turns(s, layer) ? transpose(s, b->arena, &b->mfg[layer].adjacency) : FLIP_OK;
 }
 
 /* ---- hops ---- */
@@ -236,7 +233,9 @@ flip_status flip_sampler_draw(flip_sampler *s, flip_batch *b, int32_t n_seeds,
     rows r = {0};
     flip_arena *arena = b->arena;
     flip_arena_reset(arena, (flip_mark){0});
-    *b = (flip_batch){.layers = s->p.layers, .n_seeds = n_seeds, .arena = arena};
+    *b = (flip_batch){
+        .layers = s->p.layers, .n_seeds = n_seeds, .arena = arena, .memory = b->memory};
+    if (s->placed) return sample_placed(s, b, n_seeds, seeds, epoch);
     flip_status status = draw(s, b, &r, n_seeds, seeds, step, original, epoch);
     forget(s, &r);
     return status;

@@ -217,6 +217,7 @@ void flip_sampler_destroy(flip_sampler **sampler) {
     flip_free(s->slot);
     sample_lists_finish(&s->lists);
     flip_gid_map_finish(&s->far);
+    sample_placed_free(&s->placed);
     flip_comm_destroy(&s->comm);
     flip_free(s);
     *sampler = NULL;

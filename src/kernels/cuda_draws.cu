@@ -1,0 +1,277 @@
+/* Sampled batches on the GPU. A row's draws are one thread's, which walks through the row's own
+ * sequence; entries are filled in by as many lanes as there may be. Numbers and transposes follow
+ * from where an entry stands, not from which thread came first: the bits are the CPU's. */
+#include "kernels/cuda_random.h"
+#include "kernels/cuda_scan.h"
+#include "kernels/cuda_warp.h"
+#include "kernels/draws.h"
+
+/* ---- how many ---- */
+
+__device__ static inline uint32_t candidates_of(const flip_draws &d, int32_t row) {
+    return (uint32_t)(d.row_ptr[row + 1] - d.row_ptr[row]);
+}
+
+/* The row's own entry: GCN's always, attention's where no event makes one. */
+__device__ static inline int own_entry(const flip_draws &d, int32_t row) {
+    return d.factor || (d.looped && !d.looped[row]);
+}
+
+__global__ static void count_kernel(flip_draws d, int32_t *count) {
+    FLIP_EACH(i, d.n) {
+        const int32_t row = d.row[i];
+        const uint32_t n = candidates_of(d, row);
+        count[i] = own_entry(d, row) + (flip_draws_all(&d, n) ? (int32_t)n : d.fanout);
+    }
+}
+
+__global__ static void widen_kernel(int64_t n, const int32_t *narrow, int64_t *wide) {
+    FLIP_EACH(i, n) wide[i] = narrow[i];
+}
+
+static void count_draws(const flip_draws *d, int64_t *first, void *work) {
+    char *rest = static_cast<char *>(work);
+    int32_t *count = flip_deal<int32_t>(&rest, (int64_t)d->n + 1);
+    int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of((int64_t)d->n + 1, FLIP_SCAN));
+    FLIP_LAUNCH_EACH(count_kernel, d->n, *d, count);
+    flip_sum_all_before(d->n, count, sums);
+    FLIP_LAUNCH_EACH(widen_kernel, (int64_t)d->n + 1, (int64_t)d->n + 1, count, first);
+}
+
+/* ---- which ---- */
+
+/* Positions among a row's candidates, in the columns until they become those. */
+__global__ static void pick_kernel(flip_draws d, flip_drawn out) {
+    FLIP_EACH(i, d.n) {
+        const int32_t row = d.row[i];
+        const uint32_t n = candidates_of(d, row);
+        if (flip_draws_all(&d, n)) continue;
+        const int64_t at = out.first[i] + own_entry(d, row);
+        flip_luck l = flip_luck_from(
+            flip_cuda_random(d.seed, FLIP_STREAM_SAMPLE, d.draw, (uint64_t)d.original[row]));
+        flip_pick(&l, d.replace, reinterpret_cast<uint32_t *>(out.col + at),
+                  (int32_t)(out.first[i + 1] - at), n);
+    }
+}
+
+/* How many of a whole row's candidates, which ascend, have a lower original id than the row: its
+ * own entry's place. */
+__device__ static int64_t own_place(const flip_draws &d, int32_t row, int64_t begin, int64_t n) {
+    int64_t low = 0, high = n;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (d.original[d.col[begin + middle]] < d.original[row])
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* `lanes` threads a row. */
+__global__ static void fill_kernel(flip_draws d, flip_drawn out, int lanes) {
+    FLIP_EACH(t, (int64_t)d.n * lanes) {
+        const int64_t i = t / lanes, first = out.first[i];
+        const int32_t row = d.row[i], own = own_entry(d, row);
+        const int64_t begin = d.row_ptr[row], n = out.first[i + 1] - first - own;
+        const uint32_t all_n = candidates_of(d, row);
+        const bool all = flip_draws_all(&d, all_n);
+        const double boost = all ? 1 : (double)all_n / (double)n;
+        const int64_t place = own && all ? own_place(d, row, begin, n) : 0;
+        for (int64_t j = t % lanes; j < n; j += lanes) {
+            const int64_t to = first + j + (own && j >= place);
+            const int64_t e = begin + (all ? j : (int64_t)out.col[to]);
+            const int32_t col = d.col[e];
+            out.col[to] = col;
+            if (!out.value) continue;
+            const double weight = d.weight ? (double)d.weight[e] : 1;
+            out.value[to] =
+                (flip_real)(weight * (double)d.factor_v[row] * (double)d.factor[col] * boost);
+        }
+        if (t % lanes > 0) continue;
+        if (own) out.col[first + place] = row;
+        if (own && out.value) out.value[first + place] = d.factor_v[row] * d.factor[row];
+        if (out.scale) out.scale[i] = (flip_real)(d.sums ? boost : n > 0 ? 1.0 / (double)n : 0);
+    }
+}
+
+static void draw_entries(const flip_draws *d, const flip_drawn *out) {
+    const int lanes = flip_lanes_for(d->fanout < 0 ? (int64_t)FLIP_WARP : d->fanout);
+    if (d->fanout >= 0) FLIP_LAUNCH_EACH(pick_kernel, d->n, *d, *out);
+    FLIP_LAUNCH_EACH(fill_kernel, (int64_t)d->n * lanes, *d, *out, lanes);
+}
+
+/* ---- the rows that entries name ---- */
+
+/* A column without a number is claimed by its first entry: base + e is above every number. */
+__global__ static void claim_kernel(int32_t base, int64_t most, const int64_t *n_entries,
+                                    const int32_t *col, int32_t *slot) {
+    const int64_t n = n_entries ? *n_entries : most;
+    FLIP_EACH(e, n) atomicMin(&slot[col[e]], base + (int32_t)e);
+}
+
+__global__ static void claimed_kernel(int32_t base, int64_t most, const int64_t *n_entries,
+                                      const int32_t *col, const int32_t *slot, int32_t *rank) {
+    const int64_t n = n_entries ? *n_entries : most;
+    FLIP_EACH(e, most) rank[e] = e < n && slot[col[e]] == base + (int32_t)e;
+}
+
+__global__ static void put_rows_kernel(flip_numbering r, int32_t base, int64_t most,
+                                       const int32_t *col, const int32_t *rank, int64_t *n_rows) {
+    FLIP_EACH(e, most + 1) {
+        if (e == most) *n_rows = (int64_t)base + rank[most];
+        if (e == most || rank[e] == rank[e + 1]) continue;
+        const int32_t u = col[e], number = base + rank[e];
+        r.row[number] = u;
+        r.key[number] = r.original[u];
+        r.slot[u] = number;
+    }
+}
+
+__global__ static void relabel_kernel(int64_t most, const int64_t *n_entries, const int32_t *slot,
+                                      int32_t *col) {
+    const int64_t n = n_entries ? *n_entries : most;
+    FLIP_EACH(e, n) col[e] = slot[col[e]];
+}
+
+static void number_rows(const flip_numbering *r, int32_t n, int64_t most, const int64_t *n_entries,
+                        int32_t *col, int64_t *n_rows, void *work) {
+    char *rest = static_cast<char *>(work);
+    int32_t *rank = flip_deal<int32_t>(&rest, most + 1);
+    int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(most + 1, FLIP_SCAN));
+    FLIP_LAUNCH_EACH(claim_kernel, most, n, most, n_entries, col, r->slot);
+    FLIP_LAUNCH_EACH(claimed_kernel, most, n, most, n_entries, col, r->slot, rank);
+    flip_sum_all_before(most, rank, sums);
+    FLIP_LAUNCH_EACH(put_rows_kernel, most + 1, *r, n, most, col, rank, n_rows);
+    FLIP_LAUNCH_EACH(relabel_kernel, most, most, n_entries, r->slot, col);
+}
+
+__global__ static void forget_kernel(int64_t n, const int32_t *row, int32_t *slot) {
+    FLIP_EACH(i, n) slot[row[i]] = FLIP_NO_SLOT;
+}
+
+static void forget_rows(int64_t n, const int32_t *row, int32_t *slot) {
+    FLIP_LAUNCH_EACH(forget_kernel, n, n, row, slot);
+}
+
+/* ---- the transpose: entries sorted by column, DIGITS at a time, those of a column as they stand
+ *      ---- */
+
+enum {
+    THREADS = FLIP_SCAN_THREADS,
+    DIGIT_BITS = 8,
+    DIGITS = 1 << DIGIT_BITS, /* one a thread */
+    ROUNDS = 4,
+    TILE = THREADS * ROUNDS
+};
+
+/* How often each digit is in each tile: count [DIGITS, tiles]. */
+__global__ static void digits_kernel(int64_t n, const int32_t *key, int shift, int64_t tiles,
+                                     int32_t *count) {
+    __shared__ int32_t mine[DIGITS];
+    mine[threadIdx.x] = 0;
+    __syncthreads();
+    for (int r = 0; r < ROUNDS; r++) {
+        const int64_t e = (int64_t)blockIdx.x * TILE + r * THREADS + threadIdx.x;
+        if (e < n) atomicAdd(&mine[key[e] >> shift & (DIGITS - 1)], 1);
+    }
+    __syncthreads();
+    count[threadIdx.x * tiles + blockIdx.x] = mine[threadIdx.x];
+}
+
+/* entry NULL: they stand as they are. */
+__global__ static void deal_digits_kernel(int64_t n, const int32_t *key, const int32_t *entry,
+                                          int shift, int64_t tiles, const int32_t *count,
+                                          int32_t *to_key, int32_t *to_entry) {
+    __shared__ int32_t next[DIGITS], digit[THREADS];
+    const int me = (int)threadIdx.x;
+    next[me] = count[me * tiles + blockIdx.x];
+    for (int r = 0; r < ROUNDS; r++) {
+        const int64_t e = (int64_t)blockIdx.x * TILE + r * THREADS + me;
+        const int32_t k = e < n ? key[e] : 0;
+        digit[me] = e < n ? k >> shift & (DIGITS - 1) : -1;
+        __syncthreads();
+        int32_t before = 0;
+        for (int i = 0; e < n && i < me; i++)
+            before += digit[i] == digit[me];
+        if (e < n) {
+            const int64_t at = next[digit[me]] + before;
+            to_key[at] = k;
+            to_entry[at] = entry ? entry[e] : (int32_t)e;
+        }
+        __syncthreads(); /* before `next` goes on */
+        if (e < n) atomicAdd(&next[digit[me]], 1);
+        __syncthreads();
+    }
+}
+
+/* The first of sorted key[n] that is not below u. */
+__device__ static int64_t first_of(const int32_t *key, int64_t n, int64_t u) {
+    int64_t low = 0, high = n;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (key[middle] < u)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+__global__ static void turned_rows_kernel(int64_t n_rows, int64_t n, const int32_t *key,
+                                          int64_t *ptr) {
+    FLIP_EACH(u, n_rows + 2) ptr[u] = first_of(key, n, u);
+}
+
+/* The row that entry e is in. */
+__device__ static int32_t row_of(const flip_csr &a, int64_t e) {
+    int32_t low = 0, high = a.n_rows;
+    while (high - low > 1) {
+        const int32_t middle = low + (high - low) / 2;
+        if (a.row_ptr[middle] <= e)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+__global__ static void turned_entries_kernel(flip_csr a, const int32_t *entry, int32_t *col,
+                                             flip_real *value, int64_t *place) {
+    FLIP_EACH(i, a.n_entries) {
+        const int32_t e = entry[i];
+        col[i] = row_of(a, e);
+        if (value) value[i] = a.value[e];
+        if (place) place[e] = i;
+    }
+}
+
+static void turn_entries(const flip_csr *a, int64_t *ptr, int32_t *col, flip_real *value,
+                         int64_t *place, void *work) {
+    const int64_t n = a->n_entries, tiles = flip_tiles_of(n, TILE), counts = tiles * DIGITS;
+    char *rest = static_cast<char *>(work);
+    int32_t *key[2] = {flip_deal<int32_t>(&rest, n), flip_deal<int32_t>(&rest, n)};
+    int32_t *entry[2] = {flip_deal<int32_t>(&rest, n), flip_deal<int32_t>(&rest, n)};
+    int32_t *count = flip_deal<int32_t>(&rest, counts + 1);
+    int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(counts + 1, FLIP_SCAN));
+    const int32_t *from = a->col, *which = nullptr;
+    int to = 0;
+    for (int shift = 0; shift == 0 || (a->n_cols - 1) >> shift > 0; shift += DIGIT_BITS, to = !to) {
+        FLIP_LAUNCH(digits_kernel, tiles, THREADS, 0, n, from, shift, tiles, count);
+        flip_sum_all_before(counts, count, sums);
+        FLIP_LAUNCH(deal_digits_kernel, tiles, THREADS, 0, n, from, which, shift, tiles, count,
+                    key[to], entry[to]);
+        from = key[to];
+        which = entry[to];
+    }
+    FLIP_LAUNCH_EACH(turned_rows_kernel, (int64_t)a->n_cols + 2, a->n_cols, n, from, ptr);
+    FLIP_LAUNCH_EACH(turned_entries_kernel, n, *a, which, col, value, place);
+}
+
+void flip_use_cuda_draws(flip_kernels *table) {
+    table->count_draws = count_draws;
+    table->draw_entries = draw_entries;
+    table->number_rows = number_rows;
+    table->forget_rows = forget_rows;
+    table->turn_entries = turn_entries;
+}

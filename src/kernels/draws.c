@@ -1,0 +1,258 @@
+/* Sampled batches: how many entries each row draws, which, and their values; the rows they name;
+ * the transpose of what was drawn. Rows are drawn by any thread. */
+#include "kernels/draws.h"
+#include "kernels/internal.h"
+
+#include <omp.h>
+#include <stdlib.h>
+
+/* ---- which positions of n candidates ---- */
+
+/* (0, 1] */
+static inline double unit(flip_luck *l) {
+    return (double)((flip_luck_next(l) >> 11) + 1) * 0x1p-53;
+}
+
+/* By weight: the k largest log(u) / w, which are the largest u^(1/w). pick ends up in descending
+ * order of keys. */
+static void pick_heavy(flip_luck *l, uint32_t *pick, double *key, int32_t k, uint32_t n,
+                       const flip_real *weight) {
+    int32_t found = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double mine = log(unit(l)) / (double)weight[i];
+        if (found == k && mine <= key[k - 1]) continue;
+        int32_t at = found < k ? found++ : k - 1;
+        for (; at > 0 && key[at - 1] < mine; at--) {
+            key[at] = key[at - 1];
+            pick[at] = pick[at - 1];
+        }
+        key[at] = mine;
+        pick[at] = i;
+    }
+}
+
+/* By weight with replacement. */
+static void pick_again(flip_luck *l, uint32_t *pick, int32_t k, uint32_t n,
+                       const flip_real *weight) {
+    double all = 0;
+    for (uint32_t i = 0; i < n; i++)
+        all += (double)weight[i];
+    for (int32_t j = 0; j < k; j++) {
+        double left = unit(l) * all;
+        uint32_t i = 0;
+        while (i + 1 < n && left > (double)weight[i])
+            left -= (double)weight[i++];
+        pick[j] = i;
+    }
+}
+
+void flip_draws_pick(const flip_draws *d, int64_t original, uint32_t n, const flip_real *weight,
+                     int32_t k, uint32_t *pick, double *key) {
+    flip_luck l =
+        flip_luck_from(flip_random(d->seed, FLIP_STREAM_SAMPLE, d->draw, (uint64_t)original));
+    if (d->recent)
+        for (int32_t i = 0; i < k; i++)
+            pick[i] = n - (uint32_t)k + (uint32_t)i;
+    else if (!weight)
+        flip_pick(&l, d->replace, pick, k, n);
+    else if (d->replace)
+        pick_again(&l, pick, k, n, weight);
+    else
+        pick_heavy(&l, pick, key, k, n, weight);
+}
+
+/* ---- one row ---- */
+
+/* The first entry from low on whose step is not before; `high` where all are. */
+static int64_t first_from(const flip_draws *d, int64_t low, int64_t high, int32_t before) {
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (d->step[middle] < before)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+flip_candidates flip_draws_candidates(const flip_draws *d, int32_t row, int32_t before) {
+    int64_t begin = d->row_ptr[row], end = d->row_ptr[row + 1];
+    if (d->step) {
+        end = first_from(d, begin, end, before);
+        if (d->life > 0) begin = first_from(d, begin, end, before - d->life);
+    }
+    return (flip_candidates){.begin = begin, .n = (uint32_t)(end - begin)};
+}
+
+static flip_candidates candidates_at(const flip_draws *d, int32_t i) {
+    return flip_draws_candidates(d, d->row[i], d->before ? d->before[i] : 0);
+}
+
+static int32_t count_drawn(const flip_draws *d, flip_candidates c) {
+    if (flip_draws_all(d, c.n)) return (int32_t)c.n;
+    if (!d->chance) return d->fanout;
+    int32_t count = 0;
+    for (uint32_t i = 0; i < c.n; i++)
+        count += flip_draws_shared(d, d->col[c.begin + i], c.n);
+    return count;
+}
+
+/* The row's own entry, in front: GCN's always, attention's where no event makes one. */
+static int own_entry(const flip_draws *d, int32_t row, flip_candidates c) {
+    bool looped = d->looped && d->looped[row];
+    if (looped && d->step) { /* at any time: at this one? */
+        looped = false;
+        for (uint32_t i = 0; i < c.n; i++)
+            looped = looped || d->col[c.begin + i] == row;
+    }
+    return d->factor || (d->looped && !looped);
+}
+
+/* What a drawn entry of a sum stands for: itself and those that were not drawn. */
+static double boost_of(const flip_draws *d, flip_candidates c, int32_t n) {
+    if (flip_draws_all(d, c.n)) return 1;
+    return (double)c.n / (d->chance ? d->fanout : n);
+}
+
+/* Positions of all n drawn entries of a row, which stand in its columns until they become those. */
+static void pick_row(const flip_draws *d, int32_t row, flip_candidates c, uint32_t *pick, int32_t n,
+                     double *key) {
+    if (flip_draws_all(d, c.n)) {
+        for (int32_t i = 0; i < n; i++)
+            pick[i] = (uint32_t)i;
+    } else if (d->chance) {
+        for (uint32_t i = 0, at = 0; i < c.n; i++)
+            if (flip_draws_shared(d, d->col[c.begin + i], c.n)) pick[at++] = i;
+    } else {
+        const flip_real *weight = d->by_weight && d->weight ? d->weight + c.begin : NULL;
+        flip_draws_pick(d, d->original[row], c.n, weight, n, pick, key);
+    }
+}
+
+static int by_original(const void *a, const void *b, void *of) {
+    const int64_t *original = of, x = original[*(const int32_t *)a],
+                  y = original[*(const int32_t *)b];
+    return (x > y) - (x < y);
+}
+
+/* The own entry in front of n others goes to its place in the order of original ids, where they
+ * stand in it: a whole row is then summed, and dropped from, as in the whole graph. */
+static void sink_own(const flip_draws *d, int32_t *col, flip_real *value, int32_t n) {
+    int32_t row = col[0], j = 0;
+    flip_real mine = value ? value[0] : 0;
+    for (; j < n && d->original[col[j + 1]] < d->original[row]; j++) {
+        col[j] = col[j + 1];
+        if (value) value[j] = value[j + 1];
+    }
+    col[j] = row;
+    if (value) value[j] = mine;
+}
+
+static void fill_row(const flip_draws *d, const flip_drawn *out, int32_t i, double *key) {
+    flip_candidates c = candidates_at(d, i);
+    const int64_t first = out->first[i];
+    int32_t row = d->row[i], own = own_entry(d, row, c), *col = out->col + first + own;
+    flip_real *value = out->value ? out->value + first + own : NULL;
+    int32_t n = (int32_t)(out->first[i + 1] - first) - own;
+    pick_row(d, row, c, (uint32_t *)col, n, key);
+    double boost = boost_of(d, c, n);
+    for (int32_t j = 0; j < n; j++) {
+        int64_t e = c.begin + col[j];
+        col[j] = d->col[e];
+        if (!value) continue;
+        double weight = d->weight ? (double)d->weight[e] : 1;
+        value[j] =
+            (flip_real)(weight * (double)d->factor_v[row] * (double)d->factor[col[j]] * boost);
+    }
+    const bool all = flip_draws_all(d, c.n);
+    if (all && d->step && !value) /* stand by step; a whole row is in the order of original ids */
+        qsort_r(col, (size_t)n, sizeof *col, by_original, (void *)d->original);
+    if (own) {
+        col[-1] = row;
+        if (value) value[-1] = d->factor_v[row] * d->factor[row];
+        if (all) sink_own(d, col - 1, value ? value - 1 : NULL, n);
+    }
+    if (out->scale) out->scale[i] = (flip_real)(d->sums ? boost : n > 0 ? 1.0 / n : 0);
+}
+
+/* ---- all rows ---- */
+
+enum { AHEAD = 16 }; /* rows whose pointers, and after half the way columns, are asked for */
+
+static inline void ask_ahead(const flip_draws *d, int32_t i) {
+    if (i + AHEAD < d->n) __builtin_prefetch(d->row_ptr + d->row[i + AHEAD]);
+    if (i + AHEAD / 2 >= d->n) return;
+    const int32_t *col = d->col + d->row_ptr[d->row[i + AHEAD / 2]];
+    __builtin_prefetch(col);
+    __builtin_prefetch(col + 16);
+}
+
+static void count_draws(const flip_draws *d, int64_t *first, void *work) {
+    (void)work;
+    first[0] = 0;
+#pragma omp parallel for schedule(static)
+    for (int32_t i = 0; i < d->n; i++) {
+        ask_ahead(d, i);
+        flip_candidates c = candidates_at(d, i);
+        first[i + 1] = count_drawn(d, c) + own_entry(d, d->row[i], c);
+    }
+    for (int32_t i = 0; i < d->n; i++)
+        first[i + 1] += first[i];
+}
+
+static void draw_entries(const flip_draws *d, const flip_drawn *out) {
+#pragma omp parallel for schedule(static)
+    for (int32_t i = 0; i < d->n; i++) {
+        ask_ahead(d, i);
+        double *key = out->key;
+        fill_row(d, out, i, key ? key + (size_t)omp_get_thread_num() * (size_t)d->fanout : NULL);
+    }
+}
+
+/* ---- the rows that entries name ---- */
+
+static void number_rows(const flip_numbering *r, int32_t n, int64_t most, const int64_t *n_entries,
+                        int32_t *col, int64_t *n_rows, void *work) {
+    (void)work;
+    for (int64_t e = 0; e < (n_entries ? *n_entries : most); e++) {
+        int32_t *slot = &r->slot[col[e]];
+        if (*slot == FLIP_NO_SLOT) {
+            r->row[n] = col[e];
+            r->key[n] = r->original[col[e]];
+            *slot = n++;
+        }
+        col[e] = *slot;
+    }
+    *n_rows = n;
+}
+
+static void forget_rows(int64_t n, const int32_t *row, int32_t *slot) {
+    for (int64_t i = 0; i < n; i++)
+        slot[row[i]] = FLIP_NO_SLOT;
+}
+
+static void turn_entries(const flip_csr *a, int64_t *ptr, int32_t *col, flip_real *value,
+                         int64_t *place, void *work) {
+    (void)work;
+    int64_t *cursor = ptr + 1; /* ends up as the row pointers themselves */
+    memset(ptr, 0, ((size_t)a->n_cols + 2) * sizeof *ptr);
+    for (int64_t e = 0; e < a->n_entries; e++)
+        cursor[a->col[e] + 1]++;
+    for (int32_t u = 0; u < a->n_cols; u++)
+        cursor[u + 1] += cursor[u];
+    for (int32_t v = 0; v < a->n_rows; v++)
+        for (int64_t e = a->row_ptr[v]; e < a->row_ptr[v + 1]; e++) {
+            int64_t at = cursor[a->col[e]]++;
+            col[at] = v;
+            if (value) value[at] = a->value[e];
+            if (place) place[e] = at;
+        }
+}
+
+void flip_kernels_use_draws(flip_kernels *table) {
+    table->count_draws = count_draws;
+    table->draw_entries = draw_entries;
+    table->number_rows = number_rows;
+    table->forget_rows = forget_rows;
+    table->turn_entries = turn_entries;
+}

@@ -1,0 +1,344 @@
+/* Batches in a device's memory: the sampler's rows lie there, and draws, numbers and transposes are
+ * the kernels' (draws.c). A hop waits for the device once, for how many entries and rows there are
+ * now; memory is taken by what the fanouts allow, and is used again. */
+#include "internal.h"
+
+#include <string.h>
+
+typedef struct room {
+    void *memory;
+    size_t bytes;
+} room;
+
+/* Sizes that the host asks for. */
+enum { SIZE_ENTRIES, SIZE_ROWS, N_SIZES };
+
+struct placed {
+    const flip_kernels *kernels;
+    int64_t *row_ptr, *original;
+    int32_t *col, *slot;
+    flip_real *weight, *factor, *factor_v;
+    uint8_t *looped;
+    int64_t *sizes; /* [N_SIZES] */
+    room work, seed;
+};
+
+enum {
+    ROOM_FIRST,
+    ROOM_COL,
+    ROOM_VALUE,
+    ROOM_SCALE,
+    ROOM_PTR,
+    ROOM_TURNED,
+    ROOM_TURNED_VALUE,
+    ROOM_PLACE,
+    N_ROOMS
+};
+
+struct flip_batch_memory {
+    const flip_kernels *kernels;
+    room layer[FLIP_SAMPLE_LAYERS][N_ROOMS];
+    room row, key;
+};
+
+/* ---- what there may be ---- */
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static bool has_own(const flip_sampler_params *p) {
+    return flip_kind_diagonal(p->adjacency) || p->adjacency == FLIP_ADJACENCY_ATTENTION;
+}
+
+/* Most entries of so many rows, of n with n_entries; without replacement a row's are distinct. */
+static int64_t most_entries(const flip_sampler_params *p, int32_t hop, int64_t rows, int64_t n,
+                            int64_t n_entries) {
+    const int64_t all = n_entries + n, drawn = rows * (p->fanout[hop] + (int64_t)has_own(p));
+    if (p->fanout[hop] < 0) return all;
+    return p->replace ? drawn : least(drawn, all);
+}
+
+static bool in_place(const flip_sampler_params *p, int32_t hop) {
+    return p->in_place && hop == p->layers - 1;
+}
+
+/* Most rows after a hop. */
+static int64_t most_rows(const flip_sampler_params *p, int32_t hop, int64_t rows, int64_t n,
+                         int64_t n_entries) {
+    return in_place(p, hop) ? rows : least(n, rows + most_entries(p, hop, rows, n, n_entries));
+}
+
+int64_t flip_batch_most_rows(int64_t n_own, int64_t n_seeds, int64_t n_events,
+                             const flip_sampler_params *p, int32_t hops) {
+    int64_t rows = least(n_seeds, n_own);
+    for (int32_t hop = 0; hop < hops; hop++)
+        rows = most_rows(p, hop, rows, n_own, n_events);
+    return rows;
+}
+
+const char *flip_sampler_unplaced(const flip_sampler_params *p, int ranks, int64_t n_events) {
+    if (ranks > 1) return "with several ranks they ask each other for neighbours";
+    if (p->temporal) return "neighbours of a step are drawn there";
+    if (p->kind == FLIP_SAMPLE_LABOR) return "--sampling labor is drawn there";
+    if (p->kind == FLIP_SAMPLE_WEIGHTED) return "--sampling weighted is drawn there";
+    if (n_events + p->rank_first[ranks] >= FLIP_NO_SLOT)
+        return "entries of batches are numbered in 32 bits on a GPU";
+    return NULL;
+}
+
+/* ---- memory ---- */
+
+/* n items, with some to spare where it grows: batches differ little. */
+static flip_status reserve(const flip_kernels *k, room *r, int64_t n, size_t size,
+                           void *out_pointer) {
+    size_t bytes = (size_t)(n > 0 ? n : 1) * size;
+    if (bytes > r->bytes) bytes += bytes / 8;
+    FLIP_TRY(flip_kernels_reserve(k, &r->memory, &r->bytes, bytes, "sampled batches"));
+    memcpy(out_pointer, &r->memory, sizeof r->memory);
+    return FLIP_OK;
+}
+
+void sample_free_memory(flip_batch_memory **memory) {
+    flip_batch_memory *m = *memory;
+    if (!m) return;
+    for (int l = 0; l < FLIP_SAMPLE_LAYERS; l++)
+        for (int i = 0; i < N_ROOMS; i++)
+            m->kernels->give_back(m->layer[l][i].memory);
+    m->kernels->give_back(m->row.memory);
+    m->kernels->give_back(m->key.memory);
+    flip_free(m);
+    *memory = NULL;
+}
+
+void sample_placed_free(placed **out) {
+    placed *p = *out;
+    if (!p) return;
+    void *all[] = {p->row_ptr, p->original, p->col,   p->slot,        p->weight,
+                   p->factor,  p->looped,   p->sizes, p->work.memory, p->seed.memory};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        p->kernels->give_back(all[i]);
+    if (p->factor_v != p->factor) p->kernels->give_back(p->factor_v);
+    flip_free(p);
+    *out = NULL;
+}
+
+/* A copy of the host's array in the kernels' memory; NULL stays NULL. */
+static flip_status send(const flip_kernels *k, const void *host, size_t n, size_t size,
+                        void *out_pointer) {
+    void *memory = NULL;
+    if (host) {
+        FLIP_TRY(k->take(&memory, n * size, "the sampler's rows"));
+        k->send(memory, host, n * size);
+    }
+    memcpy(out_pointer, &memory, sizeof memory);
+    return FLIP_OK;
+}
+
+static flip_status no_slots(const flip_sampler *s, placed *p) {
+    int32_t *slot;
+    const size_t n = (size_t)s->n_own;
+    FLIP_TRY(flip_alloc(&slot, n, sizeof *slot, "numbers of own nodes"));
+    for (size_t i = 0; i < n; i++)
+        slot[i] = FLIP_NO_SLOT;
+    flip_status status = send(p->kernels, slot, n, sizeof *slot, &p->slot);
+    if (status == FLIP_OK) status = p->kernels->wait();
+    flip_free(slot);
+    return status;
+}
+
+static flip_status place(flip_sampler *s, placed *p) {
+    const flip_kernels *k = p->kernels;
+    const size_t n = (size_t)s->n_own, entries = (size_t)s->row_ptr[n], real = sizeof(flip_real);
+    const bool values = sample_has_values(s);
+    FLIP_TRY(send(k, s->row_ptr, n + 1, sizeof *s->row_ptr, &p->row_ptr));
+    FLIP_TRY(send(k, s->col, entries, sizeof *s->col, &p->col));
+    FLIP_TRY(send(k, s->original, n, sizeof *s->original, &p->original));
+    FLIP_TRY(send(k, s->weight, entries, real, &p->weight));
+    FLIP_TRY(send(k, values ? s->factor : NULL, n, real, &p->factor));
+    p->factor_v = p->factor;
+    if (values && s->factor_v != s->factor) FLIP_TRY(send(k, s->factor_v, n, real, &p->factor_v));
+    FLIP_TRY(send(k, s->looped, n, 1, &p->looped));
+    FLIP_TRY(k->take(&p->sizes, N_SIZES * sizeof *p->sizes, "sizes of batches"));
+    k->clear(p->sizes, N_SIZES * sizeof *p->sizes);
+    return no_slots(s, p);
+}
+
+flip_status flip_sampler_place(flip_sampler *s, const flip_kernels *kernels) {
+    const flip_gid end[2] = {0, s->n_own};
+    flip_sampler_params p = s->p;
+    p.rank_first = end;
+    const char *why = s->size > 1 ? "with several ranks they ask each other for neighbours"
+                                  : flip_sampler_unplaced(&p, 1, s->row_ptr[s->n_own]);
+    if (why) return FLIP_FAIL(FLIP_ERROR_INTERNAL, "batches stay on the host: %s", why);
+    FLIP_TRY(flip_alloc_zero(&s->placed, 1, sizeof *s->placed, "sampler"));
+    s->placed->kernels = kernels;
+    flip_status status = place(s, s->placed);
+    if (status != FLIP_OK) sample_placed_free(&s->placed);
+    return status;
+}
+
+size_t flip_sampler_placed_bytes_of(int64_t n_own, int64_t n_events, bool weighted,
+                                    const flip_sampler_params *params) {
+    return flip_sampler_bytes_of(n_own, 0, n_events, weighted, params) + N_SIZES * sizeof(int64_t);
+}
+
+size_t flip_batch_placed_bytes_of(int64_t n_own, int64_t n_seeds, int64_t n_events,
+                                  const flip_sampler_params *p) {
+    const bool value = flip_kind_diagonal(p->adjacency), bare = flip_kind_bare(p->adjacency);
+    int64_t rows = least(n_seeds, n_own), work = rows;
+    size_t bytes = (size_t)rows * sizeof(int32_t);
+    for (int32_t hop = 0; hop < p->layers; hop++) {
+        const int64_t entries = most_entries(p, hop, rows, n_own, n_events);
+        const int64_t more = most_rows(p, hop, rows, n_own, n_events);
+        const size_t entry = sizeof(int32_t) + (value ? sizeof(flip_real) : 0);
+        const bool turns = hop < p->layers - 1 || p->input_gradient || bare;
+        bytes += (size_t)rows * (8 + sizeof(flip_real)) + (size_t)entries * entry * (turns ? 2 : 1);
+        if (turns) bytes += (size_t)more * 8 + (size_t)entries * (bare ? 8 : 0);
+        if (entries > work) work = entries;
+        rows = more;
+    }
+    bytes += (size_t)rows * (sizeof(int32_t) + sizeof(int64_t)) + flip_draws_work(work);
+    return bytes + bytes / 8 + (FLIP_SAMPLE_LAYERS * N_ROOMS + 4) * (size_t)64;
+}
+
+/* ---- one batch ---- */
+
+/* Own rows of the seeds, each once. */
+static flip_status seed_rows(flip_sampler *s, flip_arena *arena, int32_t n, const flip_gid *seeds,
+                             int32_t **out) {
+    flip_status status = FLIP_OK;
+    int32_t *row, done = 0;
+    FLIP_TRY(flip_arena_alloc(arena, &row, (size_t)n, sizeof *row));
+    for (; done < n; done++) {
+        row[done] = (int32_t)(seeds[done] - s->first);
+        if (s->slot[row[done]] >= 0) {
+            status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "seed %d of a batch is seed %d once more", done,
+                               s->slot[row[done]]);
+            break;
+        }
+        s->slot[row[done]] = done;
+    }
+    for (int32_t i = 0; i < done; i++)
+        s->slot[row[i]] = -1;
+    *out = row;
+    return status;
+}
+
+/* Rows of the batch, by number. */
+static flip_status begin_rows(flip_sampler *s, flip_batch *b, flip_numbering *r, int32_t n,
+                              const flip_gid *seeds) {
+    placed *p = s->placed;
+    const flip_kernels *k = p->kernels;
+    int32_t *row, *col;
+    void *work;
+    FLIP_TRY(seed_rows(s, b->arena, n, seeds, &row));
+    const int64_t rows = flip_batch_most_rows(s->n_own, n, s->row_ptr[s->n_own], &s->p, b->layers);
+    *r = (flip_numbering){.slot = p->slot, .original = p->original};
+    FLIP_TRY(reserve(k, &b->memory->row, rows, sizeof *r->row, &r->row));
+    FLIP_TRY(reserve(k, &b->memory->key, rows, sizeof *r->key, &r->key));
+    FLIP_TRY(reserve(k, &p->seed, n, sizeof *col, &col));
+    FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(n), 1, &work));
+    k->send(col, row, (size_t)n * sizeof *row);
+    k->number_rows(r, 0, n, NULL, col, p->sizes + SIZE_ROWS, work);
+    return FLIP_OK;
+}
+
+/* Room for the entries of a hop. */
+static flip_status reserve_entries(const flip_sampler *s, room *rooms, drawn *d, int32_t n,
+                                   int64_t most) {
+    const flip_kernels *k = s->placed->kernels;
+    FLIP_TRY(reserve(k, &rooms[ROOM_COL], most, sizeof *d->col, &d->col));
+    if (sample_has_values(s))
+        FLIP_TRY(reserve(k, &rooms[ROOM_VALUE], most, sizeof *d->value, &d->value));
+    if (sample_has_scales(s))
+        FLIP_TRY(reserve(k, &rooms[ROOM_SCALE], n, sizeof *d->scale, &d->scale));
+    return FLIP_OK;
+}
+
+static flip_status turn(const flip_sampler *s, room *rooms, flip_adjacency *g) {
+    placed *p = s->placed;
+    const flip_kernels *k = p->kernels;
+    const int64_t n = g->a.n_entries;
+    turned t = {0};
+    void *work;
+    FLIP_TRY(reserve(k, &rooms[ROOM_PTR], (int64_t)g->a.n_cols + 2, sizeof *t.ptr, &t.ptr));
+    FLIP_TRY(reserve(k, &rooms[ROOM_TURNED], n, sizeof *t.col, &t.col));
+    if (g->a.value) FLIP_TRY(reserve(k, &rooms[ROOM_TURNED_VALUE], n, sizeof *t.value, &t.value));
+    if (flip_kind_bare(s->p.adjacency))
+        FLIP_TRY(reserve(k, &rooms[ROOM_PLACE], n, sizeof *t.place, &t.place));
+    FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(n), 1, &work));
+    k->turn_entries(&g->a, t.ptr, t.col, t.value, t.place, work);
+    sample_set_transpose(g, &t);
+    return FLIP_OK;
+}
+
+static flip_draws draws_of(const flip_sampler *s, int32_t hop, int64_t epoch) {
+    const placed *p = s->placed;
+    flip_draws d = sample_draws(s, hop, epoch);
+    d.row_ptr = p->row_ptr;
+    d.col = p->col;
+    d.weight = p->weight;
+    d.original = p->original;
+    d.factor = p->factor;
+    d.factor_v = p->factor_v;
+    d.looped = p->looped;
+    return d;
+}
+
+/* *n_rows: in, the hop's destinations; out, its sources. */
+static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering *r, int32_t hop,
+                           int64_t epoch, int32_t *n_rows) {
+    placed *p = s->placed;
+    const flip_kernels *k = p->kernels;
+    const int32_t layer = b->layers - 1 - hop, n = *n_rows;
+    room *rooms = b->memory->layer[layer];
+    int64_t most = most_entries(&s->p, hop, n, s->n_own, s->row_ptr[s->n_own]);
+    int64_t sizes[N_SIZES];
+    flip_draws d = draws_of(s, hop, epoch);
+    drawn out = {0};
+    void *work;
+    d.n = n;
+    d.row = r->row;
+    FLIP_TRY(reserve(k, &rooms[ROOM_FIRST], (int64_t)n + 1, sizeof *out.first, &out.first));
+    FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(n), 1, &work));
+    k->count_draws(&d, out.first, work);
+    if (d.fanout < 0) k->receive(&most, out.first + n, sizeof most);
+    if (n + most >= FLIP_NO_SLOT)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "a batch may draw %lld entries: more than are numbered in 32 bits; use a "
+                         "smaller --batch or --fanout",
+                         (long long)most);
+    FLIP_TRY(reserve_entries(s, rooms, &out, n, most));
+    FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(most), 1, &work));
+    k->draw_entries(
+        &d,
+        &(flip_drawn){.first = out.first, .col = out.col, .value = out.value, .scale = out.scale});
+    if (!in_place(&s->p, hop))
+        k->number_rows(r, n, most, out.first + n, out.col, p->sizes + SIZE_ROWS, work);
+    k->copy(p->sizes + SIZE_ENTRIES, out.first + n, sizeof *sizes);
+    k->receive(sizes, p->sizes, sizeof sizes);
+    *n_rows = (int32_t)sizes[SIZE_ROWS];
+    sample_set_mfg(s, b, layer, &out, sizes[SIZE_ENTRIES], n,
+                   in_place(&s->p, hop) ? s->n_own : *n_rows);
+    return sample_turns(s, layer) ? turn(s, rooms, &b->mfg[layer].adjacency) : FLIP_OK;
+}
+
+/* What fails here ends the run: the numbers of the batch may stay. */
+flip_status sample_placed(flip_sampler *s, flip_batch *b, int32_t n_seeds, const flip_gid *seeds,
+                          int64_t epoch) {
+    flip_numbering r;
+    int32_t n = n_seeds;
+    if (!b->memory) {
+        FLIP_TRY(flip_alloc_zero(&b->memory, 1, sizeof *b->memory, "batch"));
+        b->memory->kernels = s->placed->kernels;
+    }
+    FLIP_TRY(begin_rows(s, b, &r, n, seeds));
+    for (int32_t hop = 0; hop < b->layers; hop++)
+        FLIP_TRY(add_hop(s, b, &r, hop, epoch, &n));
+    s->placed->kernels->forget_rows(n, r.row, r.slot);
+    b->original = r.key;
+    b->column = r.row;
+    b->n_input = s->p.in_place ? 0 : n;
+    return FLIP_OK;
+}

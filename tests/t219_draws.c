@@ -1,0 +1,282 @@
+/* t219: draws of sampled batches, the numbers of the rows that they name, and their transpose: the
+ * definition against plain checks, every table against the definition to the last bit. Chances are
+ * t410's. */
+#include "outputs.h"
+
+enum { ROWS = 60, COLUMNS = 73, HUB = 180, MOST = 4096, SPARE = 17 };
+
+typedef struct draws_case {
+    int32_t fanout;
+    bool replace, values, weighted, loops, sums, scales;
+} draws_case;
+
+/* Rows without entries, one of many, doubled entries and loops; columns ascend. */
+static int64_t *draw_rows(int32_t **out_col) {
+    int64_t *ptr = get(ROWS + 1, sizeof *ptr), n = 0;
+    for (int64_t v = 0; v < ROWS; v++)
+        ptr[v + 1] = n += v % 5 == 0 ? 0 : v == 3 ? HUB : (int64_t)chance(1, 1, (uint64_t)v, 14);
+    int32_t *col = get((size_t)n, sizeof *col);
+    for (int64_t v = 0; v < ROWS; v++)
+        for (int64_t e = ptr[v]; e < ptr[v + 1]; e++) {
+            int32_t c = e == ptr[v] && v % 3 == 0 ? (int32_t)v
+                                                  : (int32_t)chance(2, 2, (uint64_t)e, COLUMNS);
+            int64_t at = e;
+            for (; at > ptr[v] && col[at - 1] > c; at--)
+                col[at] = col[at - 1];
+            col[at] = c;
+        }
+    *out_col = col;
+    return ptr;
+}
+
+static flip_draws draws_of(const draws_case *c) {
+    int32_t *col, *row = get(ROWS, sizeof *row);
+    int64_t *ptr = draw_rows(&col), *original = get(COLUMNS, sizeof *original);
+    uint8_t *looped = get(ROWS, 1);
+    for (int32_t v = 0; v < ROWS; v++) {
+        row[v] = (v * 7 + 5) % ROWS;
+        for (int64_t e = ptr[v]; e < ptr[v + 1]; e++)
+            looped[v] |= col[e] == v;
+    }
+    for (int32_t u = 0; u < COLUMNS; u++)
+        original[u] = 3 * u + ((int64_t)1 << 33);
+    return (flip_draws){.n = ROWS - 1,
+                        .row = row,
+                        .row_ptr = ptr,
+                        .col = col,
+                        .weight = c->weighted ? noise(ptr[ROWS], 3) : NULL,
+                        .original = original,
+                        .factor = c->values ? noise(COLUMNS, 4) : NULL,
+                        .factor_v = c->values ? noise(ROWS, 5) : NULL,
+                        .looped = c->loops ? looped : (release(looped), NULL),
+                        .replace = c->replace,
+                        .sums = c->sums,
+                        .fanout = c->fanout,
+                        .seed = 9,
+                        .draw = 4 << 8 | 1};
+}
+
+static void free_draws(flip_draws *d) {
+    RELEASE((void *)d->row, (void *)d->row_ptr, (void *)d->col, (void *)d->weight,
+            (void *)d->original, (void *)d->factor, (void *)d->factor_v, (void *)d->looped);
+}
+
+/* What came of a case: memory of every table. */
+typedef struct result {
+    int64_t *first, *n_rows, *key, *ptr, *place;
+    int32_t *col, *number, *slot, *row, *turned;
+    flip_real *value, *scale, *turned_value;
+    int32_t n_seeds;
+} result;
+
+static void number(const flip_kernels *table, const flip_draws *d, result *r, void *work) {
+    r->slot = get(COLUMNS, sizeof *r->slot);
+    r->row = get(COLUMNS, sizeof *r->row);
+    r->key = get(COLUMNS, sizeof *r->key);
+    r->n_rows = get(1, sizeof *r->n_rows);
+    int64_t entries = r->first[d->n];
+    int32_t *seeds = get(ROWS, sizeof *seeds);
+    for (int32_t u = 0; u < COLUMNS; u++)
+        r->slot[u] = FLIP_NO_SLOT;
+    memcpy(seeds, d->row, (size_t)d->n * sizeof *seeds);
+    flip_numbering to = {.slot = r->slot, .original = d->original, .row = r->row, .key = r->key};
+    CALL(table, number_rows, &to, 0, d->n, NULL, seeds, r->n_rows, work);
+    r->n_seeds = (int32_t)*r->n_rows;
+    r->number = get((size_t)entries + SPARE, sizeof *r->number);
+    memcpy(r->number, r->col, (size_t)entries * sizeof *r->number);
+    memset(r->number + entries, 0x7f, SPARE * sizeof *r->number); /* no column */
+    CALL(table, number_rows, &to, r->n_seeds, entries + SPARE, r->first + d->n, r->number,
+         r->n_rows, work);
+    release(seeds);
+}
+
+static flip_csr matrix_of(const flip_draws *d, const result *r) {
+    return (flip_csr){.n_rows = d->n,
+                      .n_cols = (int32_t)*r->n_rows,
+                      .n_own = (int32_t)*r->n_rows,
+                      .n_steps = 1,
+                      .n_entries = r->first[d->n],
+                      .n_values = r->first[d->n],
+                      .row_ptr = r->first,
+                      .col = r->number,
+                      .value = r->value};
+}
+
+static result draw(const flip_kernels *table, const draws_case *c, const flip_draws *d) {
+    result r = {.first = get(ROWS + 1, sizeof *r.first)};
+    void *work = get(flip_draws_work(MOST), 1);
+    CALL(table, count_draws, d, r.first, work);
+    const size_t entries = (size_t)r.first[d->n];
+    assert_true(entries + SPARE < MOST);
+    r.col = get(entries, sizeof *r.col);
+    if (c->values) r.value = get(entries, sizeof *r.value);
+    if (c->scales) r.scale = get(ROWS, sizeof *r.scale);
+    const flip_drawn out = {.first = r.first, .col = r.col, .value = r.value, .scale = r.scale};
+    CALL(table, draw_entries, d, &out);
+    number(table, d, &r, work);
+    const flip_csr a = matrix_of(d, &r);
+    r.ptr = get((size_t)a.n_cols + 2, sizeof *r.ptr);
+    r.turned = get(entries, sizeof *r.turned);
+    r.place = get(entries, sizeof *r.place);
+    if (c->values) r.turned_value = get(entries, sizeof *r.turned_value);
+    CALL(table, turn_entries, &a, r.ptr, r.turned, r.turned_value, r.place, work);
+    release(work);
+    return r;
+}
+
+static void free_result(result *r) {
+    RELEASE(r->first, r->n_rows, r->key, r->ptr, r->place, r->col, r->number, r->slot, r->row,
+            r->turned, r->value, r->scale, r->turned_value);
+}
+
+#define KEEP(out, name, x, n)                                                                      \
+    do {                                                                                           \
+        double *to_ = add_output(out, name, (x) ? (n) : 0);                                        \
+        for (int64_t i_ = 0; (x) && i_ < (n); i_++)                                                \
+            to_[i_] = (double)(x)[i_];                                                             \
+    } while (0)
+
+static void run_draws(const flip_kernels *table, const void *of, outputs *out) {
+    flip_draws d = draws_of(of);
+    result r = draw(table, of, &d);
+    const int64_t entries = r.first[d.n], rows = *r.n_rows;
+    KEEP(out, "first", r.first, d.n + 1);
+    KEEP(out, "col", r.col, entries);
+    KEEP(out, "value", r.value, entries);
+    KEEP(out, "scale", r.scale, d.n);
+    KEEP(out, "number", r.number, entries);
+    KEEP(out, "rows", r.n_rows, 1);
+    KEEP(out, "row", r.row, rows);
+    KEEP(out, "key", r.key, rows);
+    KEEP(out, "slot", r.slot, COLUMNS);
+    KEEP(out, "ptr", r.ptr, rows + 1);
+    KEEP(out, "turned", r.turned, entries);
+    KEEP(out, "turned value", r.turned_value, entries);
+    KEEP(out, "place", r.place, entries);
+    CALL(table, forget_rows, rows, r.row, r.slot);
+    for (int32_t u = 0; u < COLUMNS; u++)
+        assert_true(r.slot[u] == FLIP_NO_SLOT);
+    free_result(&r);
+    free_draws(&d);
+}
+
+/* ---- plain checks ---- */
+
+static void check_row(const draws_case *c, const flip_draws *d, const result *r, int32_t i) {
+    const int32_t v = d->row[i];
+    const int64_t n = d->row_ptr[v + 1] - d->row_ptr[v], first = r->first[i];
+    const bool all = c->fanout < 0 || n == 0 || (!c->replace && n <= c->fanout);
+    const bool own = c->values || (c->loops && !d->looped[v]);
+    const int64_t k = all ? n : c->fanout;
+    int32_t times[COLUMNS] = {0};
+    assert_true(r->first[i + 1] - first == k + own);
+    for (int64_t e = d->row_ptr[v]; e < d->row_ptr[v + 1]; e++)
+        times[d->col[e]]++;
+    times[v] += own;
+    for (int64_t e = first; e < first + k + own; e++) {
+        assert_true(r->col[e] >= 0 && r->col[e] < COLUMNS && times[r->col[e]] > 0);
+        times[r->col[e]] -= !c->replace;
+        if (all && e > first) assert_true(r->col[e - 1] <= r->col[e]);
+    }
+    if (own && !all) assert_true(r->col[first] == v);
+    for (int32_t u = 0; all && !c->replace && u < COLUMNS; u++)
+        assert_true(times[u] == 0);
+    const double boost = all ? 1 : (double)n / (double)k;
+    if (r->scale) {
+        const double want = c->sums ? boost : k > 0 ? 1.0 / (double)k : 0;
+        assert_true(fabs((double)r->scale[i] - want) <= 4 * ROUNDING * (1 + want));
+    }
+    for (int64_t e = first + 1; r->value && !c->weighted && !all && e < first + k + own; e++) {
+        const double want = (double)d->factor_v[v] * (double)d->factor[r->col[e]] * boost;
+        assert_true(fabs((double)r->value[e] - want) <= 8 * ROUNDING * (1 + fabs(want)));
+    }
+}
+
+/* Numbers count up as columns first come; in the transpose a column's entries stand in order. */
+static void check_numbers(const flip_draws *d, const result *r) {
+    int32_t seen = r->n_seeds;
+    assert_int_equal(seen, d->n);
+    for (int32_t i = 0; i < seen; i++)
+        assert_true(r->row[i] == d->row[i] && r->key[i] == d->original[d->row[i]]);
+    for (int32_t i = 0; i < d->n; i++)
+        for (int64_t e = r->first[i]; e < r->first[i + 1]; e++) {
+            const int32_t number = r->number[e];
+            assert_true(number <= seen && number < *r->n_rows && r->row[number] == r->col[e]);
+            seen += number == seen;
+            const int64_t at = r->place[e];
+            assert_true(at >= r->ptr[number] && at < r->ptr[number + 1] && r->turned[at] == i);
+            assert_true(!r->value || r->turned_value[at] == r->value[e]);
+            for (int64_t f = 0; f < e; f++)
+                assert_true(r->number[f] != number || r->place[f] < at);
+        }
+    assert_true(seen == *r->n_rows && r->ptr[0] == 0 && r->ptr[seen] == r->first[d->n]);
+}
+
+static void draws(void **state) {
+    (void)state;
+    static const draws_case cases[] = {
+        {.fanout = 3, .scales = true},
+        {.fanout = 10, .sums = true, .scales = true},
+        {.fanout = 1, .values = true},
+        {.fanout = 5, .values = true, .weighted = true},
+        {.fanout = 4, .replace = true, .scales = true},
+        {.fanout = 60, .replace = true, .sums = true, .scales = true},
+        {.fanout = 48, .loops = true},
+        {.fanout = 49, .loops = true},
+        {.fanout = 170, .values = true},
+        {.fanout = -1, .values = true, .weighted = true},
+        {.fanout = -1, .loops = true},
+        {.fanout = -1, .scales = true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        flip_draws d = draws_of(&cases[i]);
+        result r = draw(list[0], &cases[i], &d);
+        for (int32_t v = 0; v < d.n; v++)
+            check_row(&cases[i], &d, &r, v);
+        check_numbers(&d, &r);
+        free_result(&r);
+        free_draws(&d);
+        same_bits(run_draws, &cases[i]);
+    }
+}
+
+/* ---- more entries than a block has, and columns of three digits ---- */
+
+static void run_turn(const flip_kernels *table, const void *of, outputs *out) {
+    const int32_t n_cols = *(const int32_t *)of, n_rows = 300;
+    const int64_t n = n_cols > 0 ? 5000 : 0;
+    int64_t *row_ptr = get((size_t)n_rows + 1, sizeof *row_ptr);
+    int32_t *col = get((size_t)n, sizeof *col), *turned = get((size_t)n, sizeof *turned);
+    int64_t *ptr = get((size_t)n_cols + 2, sizeof *ptr), *place = get((size_t)n, sizeof *place);
+    void *work = get(flip_draws_work(n), 1);
+    for (int64_t v = 0; v <= n_rows; v++) /* every third row is empty */
+        row_ptr[v] = v / 3 * n / (n_rows / 3) + (v % 3 == 2 ? n / n_rows : 0);
+    for (int64_t e = 0; e < n; e++)
+        col[e] = (int32_t)chance(6, 6, (uint64_t)e, (uint64_t)(e % 4 ? n_cols : 3));
+    const flip_csr a = {.n_rows = n_rows,
+                        .n_cols = n_cols,
+                        .n_own = n_cols,
+                        .n_steps = 1,
+                        .n_entries = n,
+                        .n_values = n,
+                        .row_ptr = row_ptr,
+                        .col = col};
+    CALL(table, turn_entries, &a, ptr, turned, NULL, place, work);
+    KEEP(out, "ptr", ptr, n_cols + 1);
+    KEEP(out, "turned", turned, n);
+    KEEP(out, "place", place, n);
+    RELEASE(row_ptr, col, turned, ptr, place, work);
+}
+
+static void transposes(void **state) {
+    (void)state;
+    static const int32_t columns[] = {0, 3, 256, 257, 70000};
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        same_bits(run_turn, &columns[i]);
+}
+
+int main(int argc, char **argv) {
+    check_begin(argc, argv);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(draws), cmocka_unit_test(transposes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -83,14 +83,15 @@ compare() {
 }
 
 tests=0 failed=0
-# same COUNTERS RANKS OPTIONS…
+# same COUNTERS RANKS OPTIONS…; $where: words that the run on the device has to say
+where=''
 same() {
     local counters=$1 blocks=
     shift
     case " $* " in *' --blocks '[2-9]* | *' --history '*) blocks=several ;; esac
     tests=$((tests + 1))
     rm -f cpu.jsonl cuda.jsonl
-    if run cpu "$@" && run cuda "$@" && compare "$counters" "$blocks"; then
+    if run cpu "$@" && run cuda "$@" && compare "$counters" "$blocks" && { grep -q "$where" cuda.out || { echo "# '$where' is not said"; false; }; }; then
         echo "ok $tests - $*"
     else
         echo "not ok $tests - $*"
@@ -118,7 +119,15 @@ h='--hidden 8'
     same allreduce,remote_features 2 static.h5 --model gcn $h --batch 100 --fanout 4,4
     same '' 1 static.h5 --model gcn $h --features learned
     same allreduce,halo 2 mixed.h5 --model sage $h
+    where='drawn on the CPU and sent to the GPU'
+    same '' 1 products.h5 --model sage $h --batch 200 --fanout 4,4 --prefetch 1
+    where='drawn on the GPU'
     same '' 1 products.h5 --model sage $h --batch 200 --fanout 4,4
+    same '' 1 mixed.h5 --model gat $h --heads 2 --batch 200 --fanout 4,60 --dropout 0.3
+    same '' 1 static.h5 --model gcn $h --batch 100 --fanout 4,4 --dropout 0.3
+    same '' 1 static.h5 --model sage $h --aggregator pool --batch 100 --fanout 3,5 --residual
+    same '' 1 static.h5 --task link --model sage $h --batch 300 --fanout all
+    where=''
     same '' 1 levels.h5 --task node --model gcn $h --refine all
     same allreduce,halo 3 levels.h5 --task node --model sage $h --refine hot:0.3
     same allreduce,halo 2 static.h5 --model sage $h --layers 3 --activations 4bit

@@ -220,6 +220,12 @@ flip_status flip_tape_hold_block(flip_tape *tape, const flip_adjacency *adjacenc
 flip_status flip_tape_hold_inputs(flip_tape *tape, const flip_real *values, size_t bytes);
 flip_status flip_tape_send_ahead(flip_tape *tape);
 void flip_tape_let_block_go(flip_tape *tape);
+/* A host array as the kernels read it: itself on a CPU, else its copy on the device. */
+flip_status flip_tape_reach(flip_tape *tape, const void *host, size_t bytes, void *out_pointer);
+/* After flip_tape_reset: memory of the kernels themselves is given to operators in place of a host
+ * array, until the next reset. */
+flip_status flip_tape_lend(flip_tape *tape, const void *memory, size_t bytes);
+flip_status flip_tape_lend_adjacency(flip_tape *tape, const flip_adjacency *adjacency);
 
 /* data [rows, steps, dim] is borrowed, never copied (but to a device) and never written. */
 flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t dim,
@@ -258,6 +264,9 @@ flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_ker
 /* y [a.n_rows, dim] = a times the rows; a of one step, without runs. On the host. Local. */
 flip_status flip_packed_rows_sum(const flip_packed_rows *rows, const flip_kernels *kernels,
                                  const flip_csr *a, flip_real *y);
+/* So many packed rows as the kernels read them, until the next reset: see flip_tape_reach. */
+flip_status flip_tape_reach_packed(flip_tape *tape, int32_t rows, const flip_packed_rows *packed,
+                                   flip_packed_rows *out);
 flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed);
 bool flip_tape_is_packed(const flip_tape *tape, flip_var x);
 void flip_tape_shape(const flip_tape *tape, flip_var x, int32_t *rows, int32_t *steps,

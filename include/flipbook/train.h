@@ -162,7 +162,8 @@ typedef struct flip_settings {
     int64_t cache_bytes;
     int32_t hot; /* flip_hot */
     char refine[FLIP_WORD_SIZE];
-    int64_t prefetch; /* batches made ahead by a thread; 0 none */
+    int64_t prefetch;     /* batches made ahead by a thread; 0 none */
+    bool prefetch_chosen; /* by the program */
     char codec[FLIP_WORD_SIZE];
     int32_t wire_codec;  /* flip_wire */
     int32_t activations; /* flip_saved */

@@ -52,6 +52,7 @@ static void settle_prefetch(flip_settings *settings, flip_comm *comm) {
     if (settings->prefetch != FLIP_UNSET) return;
     bool worth = flip_settings_batched(settings) && 2 * spare >= settings->threads;
     settings->prefetch = worth && flip_comm_threaded(comm) ? DEPTH : 0;
+    settings->prefetch_chosen = true;
 }
 
 bool flip_train_threads(int argc, char **argv) {

@@ -1,6 +1,7 @@
 /* What the tape's device has of the host's arrays. On a CPU they are one. On a device an array is
  * copied when it is first asked for: until the tape is reset, or, held, until it is let go, for
- * arrays that stay as they are from pass to pass.
+ * arrays that stay as they are from pass to pass. What was made on the device is lent for a pass,
+ * and is its own copy.
  *
  * A block's adjacency and inputs lie in rooms that the next block's take over, and there are two
  * sets of these: while kernels read one block's, the next one's are sent ahead to the other set, as
@@ -17,7 +18,8 @@ typedef struct copy {
     const void *host;
     void *device; /* NULL: held, but not asked for yet */
     size_t bytes;
-    bool held;      /* in memory of its own, or a room; else in the pool */
+    bool held;      /* in memory of its own, or a room; else in the pool … */
+    bool lent;      /* … or the caller's */
     int32_t number; /* of a block's array, which has a room; 0: of another */
     bool ahead;     /* it may still be on its way */
 } copy;
@@ -138,7 +140,7 @@ flip_status tape_reach(flip_tape *tape, const void *host, size_t bytes, const vo
     if (!tape->kernels->on_device || !host) return FLIP_OK;
     copy *c = find(r, host);
     if (!c) FLIP_TRY(add(r, (copy){.host = host, .bytes = bytes}, &c));
-    if (c->bytes < bytes && c->held)
+    if (c->bytes < bytes && (c->held || c->lent))
         return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%zu bytes of an array of %zu on the device", bytes,
                          c->bytes);
     if (c->bytes < bytes) { /* more of it: who has the first copy reads that until the reset */
@@ -221,6 +223,20 @@ flip_status flip_tape_hold(flip_tape *tape, const void *host, size_t bytes) {
     return add(tape->reach, (copy){.host = host, .bytes = bytes, .held = true}, &c);
 }
 
+flip_status flip_tape_reach(flip_tape *tape, const void *host, size_t bytes, void *out_pointer) {
+    return tape_reach(tape, host, bytes, out_pointer);
+}
+
+flip_status flip_tape_lend(flip_tape *tape, const void *memory, size_t bytes) {
+    copy *c;
+    if (!tape->kernels->on_device || !memory) return FLIP_OK;
+    c = find(tape->reach, memory);
+    if (c && c->bytes >= bytes) return FLIP_OK;
+    flip_tape_let_go(tape, memory);
+    return add(tape->reach,
+               (copy){.host = memory, .device = (void *)memory, .bytes = bytes, .lent = true}, &c);
+}
+
 bool flip_tape_on_device(const flip_tape *tape) {
     return tape->kernels->on_device;
 }
@@ -231,7 +247,7 @@ void flip_tape_let_go(flip_tape *tape, const void *host) {
     if (c->ahead) join(tape);
     if (c->held && !c->number)
         tape->kernels->give_back(c->device);
-    else if (!c->held)
+    else if (!c->held && !c->lent)
         pool_free(tape->pool, c->device);
     *c = tape->reach->copies[--tape->reach->n];
 }
@@ -247,6 +263,15 @@ static void adjacency_arrays(flip_adjacency *of, array out[ADJACENCY_ARRAYS]) {
                                   (size_t)of->a.n_entries * sizeof *of->to_transposed};
     out[2 * CSR_ARRAYS + 1] =
         (array){(const void **)&of->row_order, (size_t)of->n_own * sizeof *of->row_order};
+}
+
+flip_status flip_tape_lend_adjacency(flip_tape *tape, const flip_adjacency *g) {
+    flip_adjacency of = *g;
+    array all[ADJACENCY_ARRAYS] = {{NULL, 0}};
+    adjacency_arrays(&of, all);
+    for (int i = 0; i < ADJACENCY_ARRAYS; i++)
+        if (all[i].pointer) FLIP_TRY(flip_tape_lend(tape, *all[i].pointer, all[i].bytes));
+    return FLIP_OK;
 }
 
 /* Two arrays may be one, and have the first one's room. */

@@ -95,6 +95,12 @@ static flip_status reach_packed(flip_tape *tape, int32_t rows, flip_packed_rows 
     return tape_reach(tape, c->index, (size_t)rows * sizeof *c->index, &c->index);
 }
 
+flip_status flip_tape_reach_packed(flip_tape *tape, int32_t rows, const flip_packed_rows *packed,
+                                   flip_packed_rows *out) {
+    *out = *packed;
+    return reach_packed(tape, rows, out);
+}
+
 flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed_rows *packed) {
     if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
     flip_var x = FLIP_VAR_NONE;

@@ -11,7 +11,7 @@ bool flip_settings_batched(const flip_settings *s) {
 }
 
 /* fanout [layers] of "10,10" or "all"; a list of one number is that of every layer. */
-static flip_status read_fanout(const flip_settings *s, int32_t *fanout) {
+flip_status flip_batch_read_fanout(const flip_settings *s, int32_t *fanout) {
     const char *at = s->fanout;
     int64_t n = 0;
     for (int64_t l = 0; l < s->layers; l++)
@@ -69,7 +69,7 @@ flip_status flip_batch_check(const flip_settings *s) {
         why = "it has at most 8 layers";
     if (why)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "--batch %s: %s; or use --batch full", s->batch, why);
-    return read_fanout(s, fanout);
+    return flip_batch_read_fanout(s, fanout);
 }
 
 flip_status flip_batch_settle(flip_data *data) {
@@ -88,7 +88,7 @@ flip_status flip_batch_settle(flip_data *data) {
 /* ---- life ---- */
 
 /* Embeddings of a step are made of the edges that live at it, as in full batches. */
-static flip_sampler_params sampler_params(const flip_data *data) {
+flip_sampler_params flip_batch_sampler_params(const flip_data *data) {
     flip_model_params model = flip_data_model_params(data);
     bool recent = data->s.sampling == FLIP_SAMPLING_RECENT;
     flip_sampler_params p = {.rank_first = data->rank_first,
@@ -134,11 +134,11 @@ static flip_status check_timeline(const flip_data *data) {
 }
 
 flip_status flip_batching_create(flip_batching **out, flip_data *data) {
-    flip_sampler_params p = sampler_params(data);
+    flip_sampler_params p = flip_batch_sampler_params(data);
     flip_model_params model = flip_data_model_params(data);
     *out = NULL;
     if (!flip_settings_batched(&data->s)) return FLIP_OK;
-    FLIP_TRY(read_fanout(&data->s, p.fanout));
+    FLIP_TRY(flip_batch_read_fanout(&data->s, p.fanout));
     FLIP_TRY(flip_comm_agree(data->comm, check_timeline(data)));
     FLIP_TRY(flip_alloc_zero(out, 1, sizeof **out, "batches"));
     flip_batching *b = *out;
@@ -194,17 +194,22 @@ typedef struct growth {
     int64_t rows[FLIP_SAMPLE_LAYERS + 1], entries[FLIP_SAMPLE_LAYERS];
 } growth;
 
-static growth grow(const flip_data *data, int64_t layers, const int32_t *fanout) {
-    growth g = {0};
+int64_t flip_batch_most_seeds(const flip_data *data) {
     int64_t batch = strtoll(data->s.batch, NULL, 10), nodes = data->info->n_nodes * data->steps;
-    int64_t items = batch < nodes ? batch : nodes, most = data->events.n;
+    int64_t items = batch < nodes ? batch : nodes;
     const int64_t ends_of[] = {[FLIP_BATCH_NODES] = 1,
                                [FLIP_BATCH_EDGES] = 2,
                                [FLIP_BATCH_LINKS] = 2 * (1 + data->s.negatives)};
     int64_t ends = ends_of[flip_batch_kind_of(data)];
     int64_t rows = items / flip_comm_size(data->comm) * ends;
+    return rows < nodes ? rows : nodes;
+}
+
+static growth grow(const flip_data *data, int64_t layers, const int32_t *fanout) {
+    growth g = {0};
+    int64_t nodes = data->info->n_nodes * data->steps, most = data->events.n;
     double degree = data->n_own > 0 ? (double)data->events.n / data->n_own : 0;
-    g.rows[0] = rows < nodes ? rows : nodes;
+    g.rows[0] = flip_batch_most_seeds(data);
     for (int64_t h = 0; h < layers; h++) {
         double drawn = fanout[h] > 0 && fanout[h] < degree ? fanout[h] : degree;
         int64_t entries = (int64_t)((double)g.rows[h] * drawn);
@@ -273,9 +278,10 @@ static int64_t batch_bytes_of(const flip_model_params *m, const growth *g) {
 
 size_t flip_batch_bytes(const flip_data *data, int64_t n_halo, int64_t steps) {
     flip_model_params model = flip_data_model_params(data);
-    flip_sampler_params p = sampler_params(data);
+    flip_sampler_params p = flip_batch_sampler_params(data);
     int64_t columns = forward_columns(&model), entries = 0;
-    if (read_fanout(&data->s, p.fanout) != FLIP_OK) return 0; /* refused where it is used */
+    if (flip_batch_read_fanout(&data->s, p.fanout) != FLIP_OK)
+        return 0; /* refused where it is used */
     const growth g = grow(data, model.layers, p.fanout);
     if (model.kind == FLIP_MODEL_GAT) entries = data->events.n * model.heads;
     size_t whole = (size_t)((data->n_own + n_halo) * columns * steps + entries) * sizeof(flip_real);
@@ -332,6 +338,7 @@ static flip_status train_batch(flip_trainer *trainer, const flip_batch_slot *slo
     flip_tape_reset(trainer->tape, true, trainer->epoch * b->order.n_batches + k + 1);
     flip_tape_batch(trainer->tape, slot->rows.key ? slot->rows.key : slot->batch->original,
                     b->aggregates ? outer->n_dst : outer->n_src);
+    FLIP_TRY(flip_batching_lend(b, slot, &trainer->data));
     flip_var value = loss_of(trainer, slot, forward(trainer, slot));
     FLIP_TRY(flip_tape_status(trainer->tape));
     *loss = flip_tape_scalar(trainer->tape, value);

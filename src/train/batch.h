@@ -4,6 +4,9 @@
  * step of the optimiser.
  *
  *     slot k+1 … k+N: seeds ─▶ draw ─▶ rows │ slot k: forward, backward, reduce, step
+ *
+ * Where the model computes on a GPU and graph and features fit beside it, draw and rows are the
+ * GPU's own work (batch_place.c), and there is one slot.
  */
 #ifndef FLIPBOOK_TRAIN_BATCH_H
 #define FLIPBOOK_TRAIN_BATCH_H
@@ -85,6 +88,8 @@ struct flip_batching {
     flip_runs runs;     /* of a store's own rows that change at steps; .first NULL = none do */
     int64_t *run_first; /* owned: those of columns that change, else NULL */
     int32_t *run_step;
+    const flip_kernels *placed; /* in whose memory batches and their rows lie; NULL = the host's */
+    flip_tape *tape;            /* of these: what it has of the features */
     int64_t n_items;
     int64_t *item; /* nodes: [n_items] own row * steps + step; edges, links: [n_items + 1] first
                       pair in the set */
@@ -119,8 +124,22 @@ flip_status flip_batch_store_fetch(flip_batching *b, flip_batch_slot *slot, cons
                                    void *rows);
 /* n items of room, with some to spare: batches differ little. */
 flip_status flip_batch_room(void *pointer, size_t *room, int64_t n, size_t bytes);
-void flip_batch_rows_finish(flip_batch_rows *rows);
+void flip_batch_rows_finish(flip_batch_rows *rows, const flip_kernels *placed);
 void flip_batch_seeds_finish(flip_batch_slot *slot);
+
+flip_status flip_batch_read_fanout(const flip_settings *s, int32_t *fanout);
+/* Without fanouts. */
+flip_sampler_params flip_batch_sampler_params(const flip_data *data);
+int64_t flip_batch_most_seeds(const flip_data *data); /* of a rank's share of a batch, about */
+
+/* ---- batches on a GPU (batch_place.c) ---- */
+
+/* The features as the kernels read them, plain or packed. */
+flip_status flip_batching_reach(flip_batching *b, const flip_data *data, const flip_real **features,
+                                flip_packed_rows *packed);
+/* After flip_tape_reset: the tape reads what lies there. Nothing where batches are the host's. */
+flip_status flip_batching_lend(const flip_batching *b, const flip_batch_slot *slot,
+                               const flip_data *data);
 
 /* ---- batches in order ---- */
 

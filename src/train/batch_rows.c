@@ -5,10 +5,11 @@
 
 #include <string.h>
 
-void flip_batch_rows_finish(flip_batch_rows *rows) {
-    flip_free(rows->input);
-    flip_free(rows->self);
-    flip_free(rows->aggregated);
+void flip_batch_rows_finish(flip_batch_rows *rows, const flip_kernels *placed) {
+    void (*give_back)(void *) = placed ? placed->give_back : flip_free;
+    give_back(rows->input);
+    give_back(rows->self);
+    give_back(rows->aggregated);
     flip_free(rows->codes);
     flip_free(rows->key);
     flip_free(rows->fine.at);
@@ -26,8 +27,18 @@ flip_status flip_batch_room(void *pointer, size_t *room, int64_t n, size_t bytes
     return flip_alloc(pointer, *room, bytes, "features of a batch");
 }
 
-static flip_status make_room(flip_real **rows, size_t *room, int64_t n, int32_t dim) {
-    return flip_batch_room(rows, room, n, (size_t)dim * sizeof **rows);
+/* In the memory where batches lie; there `room` counts bytes. */
+static flip_status make_room(const flip_batching *b, flip_real **rows, size_t *room, int64_t n,
+                             int32_t dim) {
+    const size_t row = (size_t)dim * sizeof **rows;
+    size_t bytes = (size_t)n * row;
+    if (!b->placed) return flip_batch_room(rows, room, n, row);
+    if (bytes > *room) bytes += bytes / 8;
+    return flip_kernels_reserve(b->placed, rows, room, bytes, "features of a batch");
+}
+
+static const flip_kernels *kernels_of(const flip_batching *b) {
+    return b->placed ? b->placed : flip_kernels_get();
 }
 
 /* ---- rows of other ranks ---- */
@@ -162,11 +173,11 @@ static void gather(flip_real *out, int64_t n, const int32_t *column, const flip_
     }
 }
 
-static flip_status decode(const flip_packed_rows *packed, int64_t n, const int32_t *index,
-                          flip_real *out) {
+static flip_status decode(const flip_batching *b, const flip_packed_rows *packed, int64_t n,
+                          const int32_t *index, flip_real *out) {
     flip_packed_rows rows = *packed;
     rows.index = index;
-    return flip_packed_rows_decode(&rows, flip_kernels_get(), 0, n, out);
+    return flip_packed_rows_decode(&rows, kernels_of(b), 0, n, out);
 }
 
 /* What mfg[0]'s sums are made of. */
@@ -182,14 +193,14 @@ static flip_status aggregate(flip_batching *b, flip_batch_slot *slot, const flip
     flip_batch_rows *r = &slot->rows;
     uint64_t read =
         of->packed.packing ? of->packed.packing->stride : (size_t)dim * sizeof(flip_real);
-    FLIP_TRY(make_room(&r->aggregated, &r->room[2], n, dim));
+    FLIP_TRY(make_room(b, &r->aggregated, &r->room[2], n, dim));
     flip_meter *meter = b->meter;
     flip_meter_begin(meter, FLIP_STAGE_AGGREGATE);
     flip_status status = FLIP_OK;
     if (of->packed.packing)
-        status = flip_packed_rows_sum(&of->packed, flip_kernels_get(), &g->a, r->aggregated);
+        status = flip_packed_rows_sum(&of->packed, kernels_of(b), &g->a, r->aggregated);
     else
-        flip_kernels_get()->spmm(&g->a, NULL, n, dim, r->aggregated, of->x, of->far, false);
+        kernels_of(b)->spmm(&g->a, NULL, n, dim, r->aggregated, of->x, of->far, false);
     flip_meter_end(meter);
     meter->traffic[FLIP_STAGE_AGGREGATE] +=
         (uint64_t)g->a.n_entries * read + (uint64_t)n * (uint64_t)dim * sizeof(flip_real);
@@ -204,16 +215,32 @@ static flip_status fetch_in_place(flip_batching *b, flip_batch_slot *slot, const
     const flip_batch *batch = slot->batch;
     int32_t n = batch->mfg[0].n_dst, dim = data->in_dim;
     flip_batch_rows *r = &slot->rows;
-    FLIP_TRY(make_room(&r->self, &r->room[1], n, dim));
+    FLIP_TRY(make_room(b, &r->self, &r->room[1], n, dim));
     r->x = r->self;
     if (data->packed.packing) {
-        FLIP_TRY(decode(&data->packed, n, batch->column, r->self));
+        FLIP_TRY(decode(b, &data->packed, n, batch->column, r->self));
         return aggregate(b, slot, data, &(summing){.packed = data->packed});
     }
-    FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, dim));
+    FLIP_TRY(make_room(b, &r->input, &r->room[0], batch->n_input, dim));
     FLIP_TRY(fetch_remote(b, data, batch, r->input, (size_t)dim * sizeof *r->input));
     gather(r->self, n, batch->column, data, r->input);
     return aggregate(b, slot, data, &(summing){.x = data->features, .far = r->input});
+}
+
+/* Rows of the GPU's own features. */
+static flip_status fetch_placed(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
+    const flip_batch *batch = slot->batch;
+    const int32_t n = b->aggregates ? batch->mfg[0].n_dst : batch->n_input;
+    flip_batch_rows *r = &slot->rows;
+    summing of = {0};
+    FLIP_TRY(flip_batching_reach(b, data, &of.x, &of.packed));
+    FLIP_TRY(make_room(b, &r->self, &r->room[1], n, data->in_dim));
+    r->x = r->self;
+    if (of.packed.packing)
+        FLIP_TRY(decode(b, &of.packed, n, batch->column, r->self));
+    else
+        b->placed->gather_rows(n, data->in_dim, r->self, batch->column, of.x, NULL);
+    return b->aggregates ? aggregate(b, slot, data, &of) : FLIP_OK;
 }
 
 /* All rows side by side. */
@@ -223,14 +250,14 @@ static flip_status fetch_side_by_side(flip_batching *b, flip_batch_slot *slot,
     flip_batch_rows *r = &slot->rows;
     size_t bytes = (size_t)data->in_dim * sizeof *r->input;
     flip_gid first = data->rank_first[flip_comm_rank(data->comm)];
-    FLIP_TRY(make_room(&r->input, &r->room[0], batch->n_input, data->in_dim));
+    FLIP_TRY(make_room(b, &r->input, &r->room[0], batch->n_input, data->in_dim));
     r->x = r->input;
     if (data->packed.packing) { /* on one rank */
         int32_t *row = NULL;
         FLIP_TRY(flip_alloc(&row, (size_t)batch->n_input, sizeof *row, "rows of a batch"));
         for (int32_t i = 0; i < batch->n_input; i++)
             row[i] = (int32_t)(batch->input[i] - first);
-        flip_status status = decode(&data->packed, batch->n_input, row, r->input);
+        flip_status status = decode(b, &data->packed, batch->n_input, row, r->input);
         flip_free(row);
         return status;
     }
@@ -243,7 +270,7 @@ static flip_status fetch_side_by_side(flip_batching *b, flip_batch_slot *slot,
 /* Out of the store. */
 static flip_status fetch_stored(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
     flip_batch_rows *r = &slot->rows;
-    FLIP_TRY(make_room(&r->input, &r->room[0], slot->batch->n_input, data->in_dim));
+    FLIP_TRY(make_room(b, &r->input, &r->room[0], slot->batch->n_input, data->in_dim));
     FLIP_TRY(flip_batch_store_fetch(b, slot, data, r->input));
     r->x = r->input; /* the destinations' rows are the first */
     return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;
@@ -262,7 +289,7 @@ static flip_status fetch_codes(flip_batching *b, flip_batch_slot *slot, const fl
         FLIP_TRY(fetch_remote(b, data, batch, r->codes, stride));
         copy_own(data, batch, r->codes, stride);
     }
-    FLIP_TRY(make_room(&r->self, &r->room[1], n, data->in_dim));
+    FLIP_TRY(make_room(b, &r->self, &r->room[1], n, data->in_dim));
     flip_packed_rows packed = {
         .packing = data->packed.packing, .codes = r->codes, .key = batch->original};
     if (b->fine)
@@ -270,7 +297,7 @@ static flip_status fetch_codes(flip_batching *b, flip_batch_slot *slot, const fl
                                         .codes = r->fine.codes,
                                         .key = data->refined ? r->fine.key : batch->original,
                                         .at = r->fine.at};
-    FLIP_TRY(decode(&packed, n, NULL, r->self));
+    FLIP_TRY(decode(b, &packed, n, NULL, r->self));
     r->x = r->self;
     return b->aggregates ? aggregate(b, slot, data, &(summing){.packed = packed}) : FLIP_OK;
 }
@@ -288,10 +315,11 @@ static flip_status make_keys(flip_batch_slot *slot, const flip_data *data) {
 
 flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
     flip_meter_begin(b->meter, FLIP_STAGE_FETCH);
-    flip_status status = flip_batch_codes(data) ? fetch_codes(b, slot, data)
-                         : b->store             ? fetch_stored(b, slot, data)
-                         : b->in_place          ? fetch_in_place(b, slot, data)
-                                                : fetch_side_by_side(b, slot, data);
+    flip_status status = b->placed                ? fetch_placed(b, slot, data)
+                         : flip_batch_codes(data) ? fetch_codes(b, slot, data)
+                         : b->store               ? fetch_stored(b, slot, data)
+                         : b->in_place            ? fetch_in_place(b, slot, data)
+                                                  : fetch_side_by_side(b, slot, data);
     if (status == FLIP_OK) status = make_keys(slot, data);
     flip_meter_end(b->meter);
     return status;

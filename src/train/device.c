@@ -129,7 +129,8 @@ static flip_status hold_block_labels(flip_trainer *trainer, int32_t block) {
 flip_status flip_device_hold(flip_trainer *trainer) {
     const flip_data *data = &trainer->data;
     const flip_layout *layout = data->layout;
-    if (!trainer->kernels->on_device || trainer->batching) return FLIP_OK;
+    if (!trainer->kernels->on_device) return FLIP_OK;
+    if (trainer->batching) return flip_batching_place(trainer);
     FLIP_TRY(flip_tape_hold(trainer->tape, layout->original,
                             (size_t)layout->n_rows * sizeof *layout->original));
     for (int32_t k = 0; k < data->train_blocks; k++)

@@ -154,5 +154,6 @@ flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     flip_status status = flip_shares_find(&mine, data);
     if (status == FLIP_OK) status = choose_blocks(trainer, &mine, e);
     flip_shares_finish(&mine);
+    if (status == FLIP_OK) flip_batch_settle_place(trainer);
     return status;
 }

@@ -246,6 +246,7 @@ static void estimate_device(flip_estimate *e, const flip_data *data, const flip_
     const double all = (double)e->training + inputs + rows * 16 +
                        (double)flip_model_device_work(m, s->rows, b->steps);
     e->device = matrix + ahead + FLIP_DEVICE_PIECE + FLIP_DEVICE_OWN + (size_t)(all + all / 4);
+    flip_batch_estimate_place(e, data);
 }
 
 bool flip_estimate_fits(const flip_estimate *e, double times) {

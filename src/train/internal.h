@@ -280,6 +280,7 @@ typedef struct flip_estimate {
     size_t base, held, placed, adjacency, building, training, device;
     size_t available, together;               /* of this node */
     size_t device_available, device_together; /* of a GPU, and of the ranks that share it */
+    bool draws_on_device;                     /* sampled batches: graph and rows lie there */
     int ranks_here, ranks_of_device;          /* ranks of this node, and of a GPU */
 } flip_estimate;
 
@@ -400,6 +401,13 @@ flip_meter flip_batching_ahead(const flip_batching *batching);
 /* Bytes of this rank for sampler, one batch, and the forward pass of an evaluation over so many
  * steps at once, from counts alone. */
 size_t flip_batch_bytes(const flip_data *data, int64_t n_halo, int64_t steps);
+/* Are batches to be drawn on the GPU? Where they can be and it all fits, what that takes is added
+ * to estimate->device. */
+void flip_batch_estimate_place(flip_estimate *estimate, const flip_data *data);
+/* The estimate is made: a note says where batches are drawn, and why on the CPU. */
+void flip_batch_settle_place(flip_trainer *trainer);
+/* The sampler and the features to the GPU, where that was settled; once the tape is there. */
+flip_status flip_batching_place(flip_trainer *trainer);
 /* One epoch of one block that begins at the states it was left: gradients go no further back.
  * Collective. */
 flip_status flip_trainer_update(flip_trainer *trainer, int32_t block);

@@ -54,7 +54,7 @@ void flip_pipeline_finish(flip_batching *b) {
     for (int32_t i = 0; i < p->n_slots; i++) {
         flip_batch_slot *slot = &p->slot[i];
         flip_batch_destroy(&slot->batch);
-        flip_batch_rows_finish(&slot->rows);
+        flip_batch_rows_finish(&slot->rows, b->placed);
         flip_batch_seeds_finish(slot);
         flip_pairs_destroy(&slot->pairs);
     }

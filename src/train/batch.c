@@ -250,10 +250,17 @@ static size_t cache_bytes_of(const flip_data *data) {
 }
 
 /* What the choice of a timeline's rows takes before the first epoch: heat of nodes at steps, and
- * what it is made of. */
-static size_t heat_bytes_of(const flip_data *data) {
+ * what it is made of: degrees and their counts, or seeds and what is expected of one step. */
+static size_t heat_bytes_of(const flip_data *data, int64_t n_halo) {
+    const size_t own = (size_t)data->n_own, halo = (size_t)n_halo, steps = (size_t)data->steps;
+    const size_t heat = own * (steps + 2) * sizeof(double);
     if (data->s.cache_bytes == 0 || data->steps == 1) return 0;
-    return 2 * sizeof(double) * (size_t)data->n_own * ((size_t)data->steps + 2);
+    if (data->s.hot == FLIP_HOT_DEGREE)
+        return heat + own * steps * 2 * sizeof(flip_real) + (own + halo) * steps * sizeof(double) +
+               (size_t)data->events.n * sizeof(int32_t);
+    return 2 * heat + own * 3 * sizeof(double) +
+           halo * (2 * sizeof(double) + sizeof(int32_t) +
+                   4 * sizeof(int64_t)); /* its readings travel */
 }
 
 /* Steps of the rows of a store whose numbers change. */
@@ -285,7 +292,7 @@ size_t flip_batch_bytes(const flip_data *data, int64_t n_halo, int64_t steps) {
     const growth g = grow(data, model.layers, p.fanout);
     if (model.kind == FLIP_MODEL_GAT) entries = data->events.n * model.heads;
     size_t whole = (size_t)((data->n_own + n_halo) * columns * steps + entries) * sizeof(flip_real);
-    size_t heat = heat_bytes_of(data);
+    size_t heat = heat_bytes_of(data, n_halo);
     return flip_sampler_bytes_of(data->n_own, n_halo, data->events.n, data->events.weight != NULL,
                                  &p) +
            (size_t)batch_bytes_of(&model, &g) + cache_bytes_of(data) + runs_bytes_of(data) +

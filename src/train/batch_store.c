@@ -105,7 +105,7 @@ static flip_status set_rows(flip_batching *b, const flip_data *data, flip_store_
     p->rows = (const uint8_t *)(data->steps > 1 ? data->fixed.values : data->features);
     if (data->packed.packing) {
         p->rows = data->packed.codes;
-        b->runs = flip_data_code_runs(data);
+        if (data->steps > 1) b->runs = flip_data_code_runs(data);
     } else if (change) {
         FLIP_TRY(find_runs(b, data));
         p->rows = NULL;

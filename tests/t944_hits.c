@@ -140,13 +140,15 @@ static int falling(const void *a, const void *b) {
 /* Readings of the k rows that were read most. */
 static double best_hits(const flip_trainer *t, const reads *r, int64_t k) {
     const flip_runs *runs = &t->batching->runs;
-    int64_t mine = runs->first ? runs->first[t->data.n_own] : t->data.n_own, each[8], at = 0;
+    int64_t mine = runs->first ? runs->first[t->data.n_own] : t->data.n_own, at = 0;
+    int64_t *each = calloc((size_t)size, sizeof *each);
     size_t n = 0;
     CHECK_OK(flip_comm_gather_all(comm, each, &mine, sizeof mine));
     for (int i = 0; i < size; i++) {
         n += (size_t)each[i];
         at += i < rank ? each[i] : 0;
     }
+    free(each);
     double *all = calloc(n, sizeof *all), best = 0, sum = 0;
     memcpy(all + at, r->count, (size_t)mine * sizeof *all);
     CHECK_OK(flip_comm_sum_f64(comm, all, n));

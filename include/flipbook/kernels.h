@@ -342,7 +342,8 @@ typedef struct flip_kernels {
      * mark_end: *event (NULL at first; drop_end) stands for the end of all that was called so far.
      * send_ahead: after `after`, the end of what used the memory before, or NULL where nothing did;
      * the host's memory may be written again on return. join_ahead: entries called from now on come
-     * after all that was sent ahead. The host waits for no entry. */
+     * after all that was sent ahead. The host waits for no entry called since `after`, and for
+     * none at all where FLIP_STAGING_BYTES hold all that is on its way. */
     void (*mark_end)(void **event);
     void (*drop_end)(void **event);
     void (*send_ahead)(void *to, const void *host, size_t bytes, void *after);

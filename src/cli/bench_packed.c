@@ -64,7 +64,7 @@ static flip_status neighbours(flip_csr *graph, int64_t n) {
     return FLIP_OK;
 }
 
-/* Bytes without order; of 16-bit floats, those of numbers between 2^-63 and 4: none that processors
+/* Bytes without order; of 16-bit floats, those of numbers between 2^-63 and 2: none that processors
  * treat apart. */
 static void fill_codes(uint8_t *codes, size_t bytes, bool floats) {
     const uint64_t clear = floats ? 0x4000400040004000u : 0, set = clear >> 1;

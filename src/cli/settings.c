@@ -243,9 +243,8 @@ static const flip_key keys[] = {
     {"cache-bytes", FLIP_KEY_BYTES, AT(cache_bytes), "0", 0, 9e18, false, NULL, NULL, NULL, T,
      false,
      "for a cache on each rank's device: features, the hottest of all ranks, of a timeline each "
-     "row "
-     "for the steps it holds for, and lists of other ranks' neighbours where these save more (64M; "
-     "--batch N)"},
+     "row for the steps it holds for, and lists of other ranks' neighbours where these save more "
+     "(64M; --batch N)"},
     CHOICE("hot", hot, "expected", "expected|degree|presample", NULL, false,
            "which rows the cache holds: those that batches will read most often, worked out from "
            "seeds, fanouts and edges; nodes with the most out-edges, first ones of each part; or "

@@ -1,5 +1,6 @@
 /* Copies ahead of the kernels, in a stream of their own and out of pinned memory: the host fills a
- * piece of it while the pieces before travel, and waits for that piece's last copy alone. */
+ * piece of it while the pieces before travel, and waits for that piece's last copy alone: no longer
+ * than for what `after` stands for and the copies behind that. */
 #include "kernels/cuda.h"
 
 enum { PIECES = 8, PIECE_BYTES = FLIP_STAGING_BYTES / PIECES };

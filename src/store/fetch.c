@@ -1,8 +1,8 @@
 /* A batch's rows brought together. The owners are asked and answer while own and cached rows are
  * copied:
  *
- *     begin:  ids ──by owner──▶ questions ──▶ owner's rows on their way │ own and cached rows
- * copied end:    the others' rows have come and go to their places
+ *     begin:  ids ──by owner──▶ questions ──▶ owner's rows on their way │ own, cached ones copied
+ *     end:    the others' rows have come and go to their places
  */
 #include "store/internal.h"
 

@@ -225,6 +225,19 @@ static void in_batches(void **state) {
     }
 }
 
+/* A file of one step may have its codes by node and step, too: batches are those of the numbers. */
+static void of_one_step(void **state) {
+    (void)state;
+    const char *words = "--model sage --task node --batch 30 --fanout 3,2";
+    pipeline_good(0, "compress still.h5 -o by_node.h5 --codec lloyd:4");
+    decode("by_node.h5", "numbers.h5");
+    pipeline_good(0, "compress numbers.h5 -o by_step.h5 --codec lloyd:4");
+    decode("by_step.h5", "numbers.h5");
+    train(0, "numbers.h5", words, "decoded");
+    train(2, "by_step.h5", words, "packed");
+    check_same("decoded", "packed", tolerance, words, 2);
+}
+
 static void evaluated_and_resumed(void **state) {
     (void)state;
     const char *sage = "--model sage --task node --blocks 2 --checkpoint c.h5";
@@ -393,10 +406,10 @@ int main(int argc, char **argv) {
     if (argc < 2) return 1;
     pipeline_begin(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_as_decoded), cmocka_unit_test(same_on_transfers),
-        cmocka_unit_test(in_batches),      cmocka_unit_test(evaluated_and_resumed),
-        cmocka_unit_test(counted),         cmocka_unit_test(below_the_table),
-        cmocka_unit_test(refusals)};
+        cmocka_unit_test(of_one_step),           cmocka_unit_test(same_as_decoded),
+        cmocka_unit_test(same_on_transfers),     cmocka_unit_test(in_batches),
+        cmocka_unit_test(evaluated_and_resumed), cmocka_unit_test(counted),
+        cmocka_unit_test(below_the_table),       cmocka_unit_test(refusals)};
     begin();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     pipeline_end();

@@ -187,6 +187,68 @@ static void check_rows(flip_layout *l) {
     }
 }
 
+/* ---- rows that change ---- */
+
+/* Has node gid a row of its own at this step? */
+static bool changes(flip_gid gid, int32_t step) {
+    return step == 0 || (gid % 3 > 0 && (gid * 3 + step * 5) % 4 == 0);
+}
+
+/* The step of the row that the node has at this one. */
+static int32_t row_at(flip_gid gid, int32_t step) {
+    while (!changes(gid, step))
+        step--;
+    return step;
+}
+
+/* What the dealt rows say of this rank's steps; and no row but those that they read. */
+static void check_dealt(const flip_layout *l, const flip_lasting_rows *dealt) {
+    const int32_t *row = dealt->rows;
+    for (int32_t i = 0; i < l->n_rows; i++) {
+        const flip_gid gid = l->part_first[l->part] + i;
+        bool read[STEPS] = {false};
+        int64_t n = 0;
+        for (int32_t k = 0; k < l->n_blocks; k++)
+            for (int32_t t = 0; t < flip_layout_steps(l, k); t++) {
+                const int32_t step = flip_layout_first(l, k) + t;
+                int64_t at = dealt->first[i];
+                while (at + 1 < dealt->first[i + 1] && dealt->step[at + 1] <= step)
+                    at++;
+                CHECK(at < dealt->first[i + 1] && dealt->step[at] == row_at(gid, step) &&
+                          row[at] == stamp(gid, row_at(gid, step), 0),
+                      "row %d step %d", i, step);
+                read[row_at(gid, step)] = true;
+            }
+        for (int32_t t = 0; t < STEPS; t++)
+            n += read[t];
+        CHECK(dealt->first[i + 1] - dealt->first[i] == n, "row %d has %lld rows, reads %lld", i,
+              (long long)(dealt->first[i + 1] - dealt->first[i]), (long long)n);
+    }
+}
+
+static void check_changes(flip_layout *l) {
+    int64_t *at = calloc((size_t)l->n_own + 1, sizeof *at);
+    int32_t *step = malloc(((size_t)l->n_own * STEPS + 1) * sizeof *step);
+    int32_t *row = malloc(((size_t)l->n_own * STEPS + 1) * sizeof *row);
+    flip_lasting_rows dealt;
+    int64_t n = 0;
+    for (int32_t v = 0; v < l->n_own; at[++v] = n)
+        for (int32_t t = 0; t < STEPS; t++) {
+            if (!changes(first[rank] + v, t)) continue;
+            step[n] = t;
+            row[n++] = stamp(first[rank] + v, t, 0);
+        }
+    const flip_lasting_rows own = {at, step, row};
+    CHECK_OK(flip_layout_deal_lasting(l, &own, sizeof *row, &dealt));
+    check_dealt(l, &dealt);
+    flip_free((void *)dealt.first);
+    flip_free((void *)dealt.step);
+    flip_free((void *)dealt.rows);
+    free(at);
+    free(step);
+    free(row);
+}
+
 /* Rows so long that they travel in several windows. */
 static void check_long_rows(void) {
     enum { LONG = 160000 };
@@ -214,6 +276,7 @@ static void check_long_rows(void) {
 static void test_rows(void **state) {
     (void)state;
     each_variant(check_rows);
+    each_variant(check_changes);
     check_long_rows();
 }
 

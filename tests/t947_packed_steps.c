@@ -5,14 +5,13 @@
  * has the table of all steps in memory; what such features do not go with is refused in words. */
 #include "pipeline.h"
 
-#include <flipbook/codec.h>
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { NODES = 96, STEPS = 6, DIM = 12, DRIFT = 100, EPOCHS = 3 };
 #include "changing.h"
+#include "packed_steps.h"
 
 #ifdef FLIP_REAL_DOUBLE
 static const double tolerance = 1e-9;
@@ -21,80 +20,6 @@ static const double tolerance = 1e-5;
 #endif
 
 /* ---- files ---- */
-
-/* A new file with all that `from` has beside its features. */
-static flip_writer *copy_of(const char *from, const char *to, flip_reader **reader) {
-    flip_writer *w = NULL;
-    CHANGING_OK(flip_reader_open(reader, NULL, from, "graph"));
-    CHANGING_OK(flip_writer_create(&w, NULL, to, "graph"));
-    CHANGING_OK(flip_container_copy_attributes(w, *reader, "/"));
-    for (int32_t i = 0; i < flip_reader_n_datasets(*reader); i++) {
-        const char *name = flip_reader_dataset(*reader, i);
-        if (strncmp(name, "features/", 9) != 0)
-            CHANGING_OK(flip_container_copy_dataset(w, *reader, NULL, name));
-    }
-    return w;
-}
-
-static void end_copy(flip_writer *w, flip_reader *reader) {
-    CHANGING_OK(flip_writer_commit(w));
-    flip_writer_destroy(&w);
-    flip_reader_close(&reader);
-}
-
-/* A packed file's rows of features that change. */
-typedef struct packed {
-    int64_t n, stride;
-    int64_t *node;
-    int32_t *step;
-    uint8_t *codes;
-    flip_codec *codec;
-} packed;
-
-static packed read_packed(const flip_reader *r) {
-    packed p = {0};
-    int64_t dims[3];
-    CHANGING_OK(flip_reader_shape(r, "features/codes", dims, NULL));
-    CHANGING_OK(flip_container_codec(&p.codec, r));
-    p.n = dims[0];
-    p.stride = dims[1];
-    p.node = malloc((size_t)p.n * sizeof *p.node);
-    p.step = calloc((size_t)p.n, sizeof *p.step);
-    p.codes = malloc((size_t)(p.n * p.stride));
-    CHANGING_OK(flip_reader_rows(r, "features/codes", FLIP_TYPE_U8, 0, p.n, p.codes));
-    for (int64_t i = 0; i < p.n; i++)
-        p.node[i] = i;
-    if (!flip_reader_has(r, "features/node")) return p;
-    CHANGING_OK(flip_reader_rows(r, "features/node", FLIP_TYPE_I64, 0, p.n, p.node));
-    CHANGING_OK(flip_reader_rows(r, "features/step", FLIP_TYPE_I32, 0, p.n, p.step));
-    return p;
-}
-
-static void drop_packed(packed *p) {
-    free(p->node);
-    free(p->step);
-    free(p->codes);
-    flip_codec_destroy(&p->codec);
-}
-
-/* The same graph with the numbers that codes stand for. */
-static void decode(const char *from, const char *to) {
-    flip_reader *r = NULL;
-    flip_writer *w = copy_of(from, to, &r);
-    packed p = read_packed(r);
-    int32_t dim = flip_codec_packing(p.codec)->dim;
-    float *rows = malloc((size_t)(p.n * dim) * sizeof *rows);
-    CHANGING_OK(flip_codec_decode(p.codec, p.n, p.codes, p.node, rows));
-    CHANGING_OK(
-        flip_writer_rows(w, "features/node", FLIP_TYPE_I64, FLIP_TYPE_I64, p.n, 0, 0, p.node));
-    CHANGING_OK(
-        flip_writer_rows(w, "features/step", FLIP_TYPE_I32, FLIP_TYPE_I32, p.n, 0, 0, p.step));
-    CHANGING_OK(
-        flip_writer_rows(w, "features/values", FLIP_TYPE_F32, FLIP_TYPE_F32, p.n, dim, 0, rows));
-    end_copy(w, r);
-    drop_packed(&p);
-    free(rows);
-}
 
 /* packed.h5 and decoded.h5, cut alike. */
 static void make_files(const char *from, const char *codec, const char *how) {
@@ -323,6 +248,61 @@ static void counted(void **state) {
     drop_packed(&p);
 }
 
+/* Steps of rank 0 end before `a`, of rank 1 before b. Rows that the three ranks have. */
+static int64_t rows_of_cut(const int64_t changes[STEPS], int a, int b) {
+    int64_t n = 3 * NODES;
+    for (int t = 1; t < STEPS; t++)
+        n += t == a || t == b ? 0 : changes[t];
+    return n;
+}
+
+/* Where time is distributed: a step's rows on one rank only, rows that stay on each that reads
+ * them; CD-GCN's skip reads own nodes' rows, too, and they are not redistributed. */
+static void counted_in_time(void **state) {
+    (void)state;
+    flip_reader *r = NULL;
+    int64_t changes[STEPS] = {0};
+    bool found = false;
+    make_files("changing.h5", "lloyd:2", "--steps 2");
+    CHANGING_OK(flip_reader_open(&r, NULL, "packed0.h5", "graph"));
+    packed p = read_packed(r);
+    flip_reader_close(&r);
+    for (int64_t i = 0; i < p.n; i++)
+        changes[p.step[i]]++;
+    train(3, "packed.h5", "--model gcn --task node --blocks 1 --distribute time --transfer full",
+          "full");
+    report report = pipeline_report("full");
+    double bytes = pipeline_number(&report, "bytes_run.features_to_device");
+    assert_true(bytes == (double)((2 * EPOCHS + 1) * NODES * STEPS * p.stride));
+    pipeline_drop(&report);
+    train(3, "packed.h5",
+          "--model gcn --task node --blocks 1 --distribute time --transfer resident", "resident");
+    report = pipeline_report("resident");
+    bytes = pipeline_number(&report, "bytes_run.features_to_device");
+    for (int a = 1; a < STEPS - 1; a++)
+        for (int b = a + 1; b < STEPS; b++)
+            found = found || bytes == (double)(rows_of_cut(changes, a, b) * (p.stride + 8));
+    assert_true(found);
+    pipeline_drop(&report);
+
+    const char *cdgcn = "--model cdgcn --task edge --blocks 1 --layers 2 --distribute time "
+                        "--transfer resident";
+    train(3, "packed.h5", cdgcn, "codes");
+    train(3, "decoded.h5", cdgcn, "numbers");
+    report = pipeline_report("codes");
+    double codes = pipeline_number(&report, "bytes_run.redistribute");
+    pipeline_drop(&report);
+    report = pipeline_report("numbers");
+    double numbers = pipeline_number(&report, "bytes_run.redistribute");
+    pipeline_drop(&report);
+    /* columns of a pass: forward [8, skip] + 8 and [8, 8] + 8, backward 8 + 8 and 8 + [8, 8] */
+    enum { FORWARD = 40, BACKWARD = 40, PASSES = 2 * EPOCHS + 1 };
+    assert_true(codes > 0);
+    assert_true(numbers * (FORWARD * PASSES + BACKWARD * EPOCHS) ==
+                codes * ((FORWARD + DIM) * PASSES + BACKWARD * EPOCHS));
+    drop_packed(&p);
+}
+
 /* ---- memory ---- */
 
 enum { WIDE_NODES = 8192, WIDE_STEPS = 32, WIDE = 256 };
@@ -381,6 +361,12 @@ static void below_the_table(void **state) {
                 0.75 * table);
     assert_true(pipeline_peak("narrow.h5", "--hidden 4 --model sage --blocks 4 --transfer full",
                               table) < 0.5 * table);
+    assert_true(pipeline_peak("narrow.h5", "--hidden 4 --model cdgcn --blocks 4", table) <
+                0.5 * table);
+    assert_true(pipeline_peak("narrow.h5", "--hidden 4 --model tmgcn --window 3 --blocks 4",
+                              table) < 0.5 * table);
+    assert_true(pipeline_peak("narrow.h5", "--hidden 4 --model evolvegcn-h --blocks 4", table) <
+                0.5 * table);
     assert_true(pipeline_peak("wide.h5", "--hidden 4 --model gcn --blocks 1 --feature-norm none",
                               table) > table);
 }
@@ -388,9 +374,8 @@ static void below_the_table(void **state) {
 static void refusals(void **state) {
     (void)state;
     static const char *const wrong[][2] = {
-        {"packed.h5 --model cdgcn", "they are read by gcn, sage, gat and gin"},
+        {"packed.h5 --model cdgcn --device cuda", "read them on the CPU; use --device cpu"},
         {"packed.h5 --model sage --features given+degree", "needs them unpacked"},
-        {"packed.h5 --model sage --distribute time", "use --distribute nodes"},
     };
     make_files("changing.h5", "lloyd:2", "--steps 2");
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
@@ -409,7 +394,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(of_one_step),           cmocka_unit_test(same_as_decoded),
         cmocka_unit_test(same_on_transfers),     cmocka_unit_test(in_batches),
         cmocka_unit_test(evaluated_and_resumed), cmocka_unit_test(counted),
-        cmocka_unit_test(below_the_table),       cmocka_unit_test(refusals)};
+        cmocka_unit_test(counted_in_time),       cmocka_unit_test(below_the_table),
+        cmocka_unit_test(refusals)};
     begin();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     pipeline_end();

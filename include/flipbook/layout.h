@@ -94,6 +94,18 @@ int32_t flip_layout_chunk_of(const flip_layout *layout, int32_t step, int32_t *b
  * same. */
 flip_status flip_layout_deal_rows(const flip_layout *layout, const void *own, size_t bytes,
                                   bool constant, void *out);
+/* Rows that stand for some steps of a node: node v has rows first[v] … first[v + 1] - 1, each from
+ * step[i] on to the one before the next row's, the first from step 0. */
+typedef struct flip_lasting_rows {
+    const int64_t *first; /* [nodes + 1] */
+    const int32_t *step;
+    const void *rows; /* of `bytes` */
+} flip_lasting_rows;
+/* Those of the node layout [n_own] to the time layout [n_rows]: to a chunk go the rows that its
+ * steps of any block read, and no others. *dealt arrays are owned by the caller (flip_free of the
+ * three). Collective over layout->time. */
+flip_status flip_layout_deal_lasting(const flip_layout *layout, const flip_lasting_rows *own,
+                                     size_t bytes, flip_lasting_rows *dealt);
 /* Events of the node layout to the ranks of the part whose steps they touch: an event of step s
  * goes to each chunk that has a step in s … s + stay. *dealt arrays are owned by the caller
  * (flip_free of the four pointers; weight may be NULL). Events of a destination keep their order.

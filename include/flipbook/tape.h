@@ -234,10 +234,11 @@ flip_var flip_tape_input(flip_tape *tape, int32_t rows, int32_t steps, int32_t d
  * recurrent layer that skips to x uses: it multiplies them once. */
 void flip_tape_constant(flip_tape *tape, flip_var x, int32_t columns);
 /* Packed rows as an input: [rows, steps, packing.dim], which linear maps decode as they read it,
- * some hundred rows at a time; no other operator takes it, and it has no gradient. Pointers
- * borrowed. Of several steps a row of codes stands for a run of steps of one row, and is decoded
- * and multiplied once for all of them. The second level is added to what some rows or all decode
- * to, of one step. */
+ * some hundred rows at a time, and so do, on the host, linear maps of a weight a step, the skip of
+ * recurrent layers and summaries of the best nodes; no other operator takes it, and it has no
+ * gradient. Pointers borrowed. Of several steps a row of codes stands for a run of steps of one
+ * row, and is decoded and multiplied once for all of them. The second level is added to what some
+ * rows or all decode to, of one step. */
 typedef struct flip_refinement {
     const flip_packing *packing; /* of the same dim; NULL = nothing is added */
     const uint8_t *codes;        /* [.., packing.stride] */
@@ -247,7 +248,8 @@ typedef struct flip_refinement {
     const int64_t *row_ptr; /* [rows + 1], the tape's own on a device: row i's is at[row_ptr[i]], or
                                none where row_ptr[i + 1] is the same. NULL elsewhere */
 } flip_refinement;
-typedef struct flip_packed_rows {
+typedef struct flip_packed_rows flip_packed_rows;
+struct flip_packed_rows {
     const flip_packing *packing;
     const uint8_t *codes; /* [.., packing.stride]; NULL = there are none */
     const int64_t *key;   /* of rows of codes: original ids, where they are dithered; or NULL */
@@ -257,7 +259,9 @@ typedef struct flip_packed_rows {
     const int64_t *run; /* [n_runs + 1] run k is rows * steps run[k] … run[k + 1] - 1; NULL = each
                            row alone. On the host alone */
     flip_refinement fine;
-} flip_packed_rows;
+    const flip_packed_rows *nodes; /* where time is distributed: the same rows in the node layout,
+                                      for who works on all steps there; NULL = not there */
+};
 /* out [n, dim]: rows first … of them. Local. */
 flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_kernels *kernels,
                                     int64_t first, int64_t n, flip_real *out);

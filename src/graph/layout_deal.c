@@ -135,6 +135,110 @@ done:
     return status;
 }
 
+/* ---- columns of what goes to some chunks ---- */
+
+/* `item` bytes each, order [sum of counts] tells whose: those that go to chunk 0, then to 1, … */
+static flip_status deal_column(const flip_layout *l, const char *column, size_t item,
+                               const int64_t *count, const int64_t *order, void *dealt,
+                               int64_t *n_dealt) {
+    flip_status status;
+    char *sent = NULL;
+    int64_t total = 0;
+    for (int32_t c = 0; c < l->n_time; c++)
+        total += count[c];
+    status = flip_alloc(&sent, (size_t)total, item, "rows by step");
+    FLIP_TRY_GOTO(flip_comm_agree(l->time, status));
+    for (int64_t i = 0; i < total; i++)
+        memcpy(sent + (size_t)i * item, column + (size_t)order[i] * item, item);
+    status = flip_comm_deal(l->time, dealt, n_dealt, NULL, sent, count, item);
+done:
+    flip_free(sent);
+    return status;
+}
+
+/* ---- rows that change ---- */
+
+/* Does chunk c read a row of steps from … end-1? */
+static bool reads(const flip_layout *l, int32_t c, int32_t from, int32_t end) {
+    for (int32_t k = 0; k < l->n_blocks; k++) {
+        int32_t n, first = l->block_first[k] + flip_layout_chunk(l, k, c, &n);
+        if (n > 0 && from < first + n && end > first) return true;
+    }
+    return false;
+}
+
+/* Own rows that chunk c reads, to order where it is not NULL; how many. */
+static int64_t rows_of_chunk(const flip_layout *l, const flip_lasting_rows *own, int32_t c,
+                             int64_t *order) {
+    int64_t n = 0;
+    for (int32_t v = 0; v < l->n_own; v++)
+        for (int64_t i = own->first[v]; i < own->first[v + 1]; i++) {
+            int32_t end = i + 1 < own->first[v + 1] ? own->step[i + 1] : l->n_steps;
+            if (!reads(l, c, own->step[i], end)) continue;
+            if (order) order[n] = i;
+            n++;
+        }
+    return n;
+}
+
+/* count [n_time]; order: rows that go to chunk 0, then to chunk 1, …; node: of rows, in the part.
+ */
+static flip_status list_changes(const flip_layout *l, const flip_lasting_rows *own, int64_t *count,
+                                int64_t **order, int32_t **node) {
+    const int32_t here = (int32_t)flip_layout_nodes_first(l, l->chunk);
+    int64_t total = 0;
+    for (int32_t c = 0; c < l->n_time; c++)
+        total += count[c] = rows_of_chunk(l, own, c, NULL);
+    FLIP_TRY(flip_alloc(order, (size_t)total, sizeof **order, "rows by step"));
+    total = 0;
+    for (int32_t c = 0; c < l->n_time; c++)
+        total += rows_of_chunk(l, own, c, *order + total);
+    FLIP_TRY(flip_alloc(node, (size_t)own->first[l->n_own], sizeof **node, "rows by step"));
+    for (int32_t v = 0; v < l->n_own; v++)
+        for (int64_t i = own->first[v]; i < own->first[v + 1]; i++)
+            (*node)[i] = here + v;
+    return FLIP_OK;
+}
+
+/* first [n_rows + 1] of rows that stand by node. */
+static flip_status find_first(const flip_layout *l, int64_t n, const int32_t *node,
+                              int64_t **first) {
+    FLIP_TRY(flip_alloc_zero(first, (size_t)l->n_rows + 1, sizeof **first, "rows by step"));
+    for (int64_t i = 0; i < n; i++)
+        (*first)[node[i] + 1]++;
+    for (int32_t v = 0; v < l->n_rows; v++)
+        (*first)[v + 1] += (*first)[v];
+    return FLIP_OK;
+}
+
+flip_status flip_layout_deal_lasting(const flip_layout *layout, const flip_lasting_rows *own,
+                                     size_t bytes, flip_lasting_rows *dealt) {
+    flip_status status;
+    int64_t *count = NULL, *order = NULL, *first = NULL, n = 0;
+    int32_t *node = NULL, *placed = NULL;
+    *dealt = (flip_lasting_rows){.rows = NULL};
+    status = flip_alloc(&count, (size_t)layout->n_time, sizeof *count, "rows by step");
+    if (status == FLIP_OK) status = list_changes(layout, own, count, &order, &node);
+    FLIP_TRY_GOTO(flip_comm_agree(layout->time, status));
+    FLIP_TRY_GOTO(deal_column(layout, (const char *)node, sizeof *node, count, order, &placed, &n));
+    FLIP_TRY_GOTO(deal_column(layout, (const char *)own->step, sizeof *own->step, count, order,
+                              &dealt->step, &n));
+    FLIP_TRY_GOTO(deal_column(layout, own->rows, bytes, count, order, &dealt->rows, &n));
+    FLIP_TRY_GOTO(flip_comm_agree(layout->time, find_first(layout, n, placed, &first)));
+    dealt->first = first;
+done:
+    flip_free(count);
+    flip_free(order);
+    flip_free(node);
+    flip_free(placed);
+    if (status != FLIP_OK) {
+        flip_free((void *)dealt->step);
+        flip_free((void *)dealt->rows);
+        *dealt = (flip_lasting_rows){.rows = NULL};
+    }
+    return status;
+}
+
 /* ---- events ---- */
 
 /* touches[s * n_time + c]: chunk c has a step in s … s + stay. */
@@ -174,25 +278,6 @@ static flip_status list_events(const flip_layout *l, const flip_events *own, con
             if (s < l->n_steps && touches[(int64_t)s * l->n_time + c]) *to++ = i;
         }
     return FLIP_OK;
-}
-
-/* One column of the events, `item` bytes each, to where they go. */
-static flip_status deal_column(const flip_layout *l, const char *column, size_t item,
-                               const int64_t *count, const int64_t *order, void *dealt,
-                               int64_t *n_dealt) {
-    flip_status status;
-    char *sent = NULL;
-    int64_t total = 0;
-    for (int32_t c = 0; c < l->n_time; c++)
-        total += count[c];
-    status = flip_alloc(&sent, (size_t)total, item, "events by step");
-    FLIP_TRY_GOTO(flip_comm_agree(l->time, status));
-    for (int64_t i = 0; i < total; i++)
-        memcpy(sent + (size_t)i * item, column + (size_t)order[i] * item, item);
-    status = flip_comm_deal(l->time, dealt, n_dealt, NULL, sent, count, item);
-done:
-    flip_free(sent);
-    return status;
 }
 
 static flip_status prepare_events(const flip_layout *l, const flip_events *own, int32_t stay,

@@ -95,6 +95,10 @@ static inline void model_done_with_self(const pass *p, flip_var self) {
 }
 /* A H: taken already, or aggregated now. */
 flip_var model_aggregate(const pass *p);
+/* M X of TM-GCN, which a window of one step leaves as it is: no state then, either. */
+flip_var model_transform(const flip_model *model, flip_tape *tape, flip_var x);
+/* M (X W) and, with residual, M (X Wres) (else FLIP_VAR_NONE), of packed rows X (gcn.c). */
+void model_transform_products(const pass *p, flip_var *z, flip_var *residual);
 /* The recurrent part (recurrent.c): its parameters; h = RNN(y), or RNN([y, input]) with a skip. */
 void model_add_recurrent(flip_model *model, flip_params *params, int32_t l);
 flip_var model_recur(const pass *p, flip_var y);

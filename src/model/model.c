@@ -242,8 +242,7 @@ bool flip_model_done_with_features(const flip_model *model) {
     return model->n_kept > 0;
 }
 
-/* M X of TM-GCN, which a window of one step leaves as it is: no state then, either. */
-static flip_var transform(const flip_model *model, flip_tape *tape, flip_var x) {
+flip_var model_transform(const flip_model *model, flip_tape *tape, flip_var x) {
     bool band = model->p.kind == FLIP_MODEL_TMGCN && model->p.window > 1;
     return band ? flip_band(tape, x, model->p.window) : x;
 }
@@ -253,7 +252,7 @@ static flip_var transform(const flip_model *model, flip_tape *tape, flip_var x) 
  * makes the block's M X again, nor asks for the steps that it looked back at. */
 static flip_var aggregate_features(const flip_model *model, flip_tape *tape,
                                    const flip_adjacency *adjacency, flip_var *x, bool once) {
-    flip_var m = transform(model, tape, *x);
+    flip_var m = model_transform(model, tape, *x);
     if (once) flip_tape_drop_carried(tape);
     flip_var z = flip_aggregate(tape, adjacency, m, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
     if (model->p.residual)
@@ -370,7 +369,7 @@ static flip_var run(flip_model *model, flip_tape *tape, const flip_adjacency *ad
 flip_var flip_model_apply(flip_model *model, flip_tape *tape, const flip_adjacency *adjacency,
                           flip_var x) {
     bool aggregates = model->row->aggregates_input && !model->p.pool;
-    x = transform(model, tape, x);
+    x = model_transform(model, tape, x);
     flip_var first = FLIP_VAR_NONE;
     if (aggregates && model->p.input_dropout > 0) /* it acts on the aggregated input */
         first = flip_aggregate(tape, adjacency, x, FLIP_VAR_NONE, FLIP_PARAM_NONE, FLIP_ACT_NONE);
@@ -422,8 +421,16 @@ static bool states_need_layers(const flip_model *model) {
 static flip_var states_alone(flip_model *model, flip_tape *tape, const flip_block *block,
                              flip_var x) {
     bool kept = model->p.precompute && model->n_kept == block->n_blocks;
+    if (model->p.kind == FLIP_MODEL_TMGCN && block->packed) {
+        const pass p = {.model = model, .tape = tape, .adjacency = block->adjacency, .h = x};
+        flip_var z, residual;
+        model_transform_products(&p, &z, &residual);
+        flip_tape_release(tape, z);
+        flip_tape_release(tape, residual);
+        return FLIP_VAR_NONE;
+    }
     if (model->p.kind == FLIP_MODEL_TMGCN && (!kept || model->p.residual))
-        flip_tape_release(tape, transform(model, tape, x));
+        flip_tape_release(tape, model_transform(model, tape, x));
     return model->row->states ? run(model, tape, block->adjacency, NULL, x, FLIP_VAR_NONE, true)
                               : FLIP_VAR_NONE;
 }
@@ -444,7 +451,7 @@ flip_var flip_model_forward(flip_model *model, flip_tape *tape, const flip_block
             flip_tape_input(tape, rows, steps, dim, model->kept[block->index].aggregated, false);
     if (first == FLIP_VAR_NONE) return FLIP_VAR_NONE;
     if (model->p.precompute && model->p.residual)
-        x = transform(model, tape, x); /* the layer's input is X' = M X */
+        x = model_transform(model, tape, x); /* the layer's input is X' = M X */
     return run(model, tape, adjacency, NULL, x, first, block->states_only);
 }
 

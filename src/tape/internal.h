@@ -117,6 +117,7 @@ typedef struct record {
 } record;
 
 enum { SAVES_IN0 = 1, SAVES_IN1 = 2, SAVES_OUT = 4 };
+enum { DECODES_IN0 = 1, DECODES_IN1 = 2, DECODES_ON_HOST = 4 };
 
 typedef struct shape {
     int32_t rows, steps, dim;
@@ -126,11 +127,11 @@ typedef struct shape {
 typedef struct operator_row {
     const char *name;
     flip_stage stage;
-    int inputs;    /* how many variables it needs */
-    uint8_t saves; /* whose values backward reads */
-    bool acts;     /* forward applies record.act itself */
-    bool decodes;  /* takes packed rows */
-    bool carries;  /* has a state that goes from block to block */
+    int inputs;      /* how many variables it needs */
+    uint8_t saves;   /* whose values backward reads */
+    bool acts;       /* forward applies record.act itself */
+    uint8_t decodes; /* which inputs may be packed rows; on the host alone? */
+    bool carries;    /* has a state that goes from block to block */
     flip_status (*shape)(const flip_tape *tape, const record *r, shape *out);
     flip_status (*forward)(flip_tape *tape, record *r);
     flip_status (*backward)(flip_tape *tape, record *r);
@@ -339,6 +340,10 @@ flip_status tape_multiply(flip_tape *tape, const variable *x, int64_t m, int64_t
                           flip_real *y, const flip_epilogue *e);
 flip_status tape_multiply_weight(flip_tape *tape, const variable *x, int64_t m, int64_t n,
                                  const flip_real *dy, flip_param w);
+/* out [m, n, dim]: rows first … first+m-1 at steps begin … begin+n-1, decoded (packed_rows.c). On
+ * the host; for threads, too. */
+flip_status tape_decode_steps(const flip_packed_rows *rows, const flip_kernels *kernels,
+                              int64_t first, int64_t m, int64_t begin, int64_t n, flip_real *out);
 /* Gradient of input i: dy w^T (+ dy2 w2^T; dy2 may be NULL, and has the output's rows, which may be
  * only the first of the input's), masked by the ReLU and dropout that
  * made the input when no other share is missing. */

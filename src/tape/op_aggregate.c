@@ -293,7 +293,7 @@ const operator_row op_linear_aggregate = {.name = "linear, then aggregate",
                                           .inputs = 1,
                                           .saves = SAVES_IN0,
                                           .acts = true,
-                                          .decodes = true,
+                                          .decodes = DECODES_IN0,
                                           .shape = narrow_shape,
                                           .forward = narrow_forward,
                                           .backward = narrow_backward};

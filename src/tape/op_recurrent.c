@@ -64,6 +64,8 @@ static flip_status recurrent_shape(const flip_tape *tape, const record *r, shape
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "a recurrent layer looks back to the first step: no window of steps is "
                          "enough; use --distribute time, wavefront, grid or nodes");
+    if (x2 && x2->coded.packing && way_of(tape) == MOVED && !x2->coded.nodes)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "packed rows are not there in the node layout");
     FLIP_TRY(check_bias(tape, r->param[BX], cols));
     FLIP_TRY(check_bias(tape, r->param[BH], cols));
     *out = (shape){x->rows, x->steps, h};
@@ -97,6 +99,10 @@ static recurrent work_of(flip_tape *tape, record *r) {
         !tape_in(tape, r, 1)->needs_gradient) {
         j.constant = tape_in(tape, r, 1)->constant;
         j.dim[1] -= j.constant;
+    }
+    if (j.dim[1] > 0 && tape_in(tape, r, 1)->coded.packing) {
+        const flip_packed_rows *coded = &tape_in(tape, r, 1)->coded;
+        j.coded = way_of(tape) == MOVED ? coded->nodes : coded;
     }
     j.inputs = j.dim[0] + j.dim[1];
     j.k = j.inputs + j.hidden;
@@ -364,6 +370,7 @@ static flip_status recurrent_record_backward(flip_tape *tape, record *r) {
                                    .stage = FLIP_STAGE_RECURRENT,                                  \
                                    .inputs = 1,                                                    \
                                    .saves = saved,                                                 \
+                                   .decodes = DECODES_IN1 | DECODES_ON_HOST,                       \
                                    .carries = true,                                                \
                                    .shape = recurrent_shape,                                       \
                                    .forward = recurrent_record_forward,                            \

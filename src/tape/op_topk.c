@@ -5,7 +5,8 @@
  *
  * Nodes are compared over all ranks (equal scores: the smaller original id first), and every rank
  * holds the S of all the block's steps. The choice is a constant in backward: S's gradient is
- * summed over the ranks, and a chosen node's owner passes its share on. */
+ * summed over the ranks, and a chosen node's owner passes its share on. Packed rows are decoded
+ * beside their scores, the chosen ones once more. */
 #include "internal.h"
 
 #include <omp.h>
@@ -113,14 +114,18 @@ static int64_t rows_at_once(const summary *s) {
 }
 
 /* This thread's rows. */
-static void choose_rows(const flip_tape *tape, const summary *s, const flip_real *x, int64_t from,
-                        int64_t to, double *score, choice *heaps, int32_t *n) {
+static flip_status choose_rows(const flip_tape *tape, const summary *s, const variable *x,
+                               int64_t from, int64_t to, double *score, flip_real *decoded,
+                               choice *heaps, int32_t *n) {
     for (int64_t v = from; v < to; v += rows_at_once(s)) {
         int64_t end = v + rows_at_once(s) < to ? v + rows_at_once(s) : to;
-        tape->kernels->row_dots((end - v) * s->steps, s->f, x + v * s->steps * s->f, s->unit,
-                                score);
+        const flip_real *rows = x->coded.packing ? decoded : x->value + v * s->steps * s->f;
+        if (x->coded.packing)
+            FLIP_TRY(tape_decode_steps(&x->coded, tape->kernels, v, end - v, 0, s->steps, decoded));
+        tape->kernels->row_dots((end - v) * s->steps, s->f, rows, s->unit, score);
         offer_rows(tape, s, v, end, score, heaps, n);
     }
+    return FLIP_OK;
 }
 
 /* On a device all rows are scored at once, and the scores received, one number a row: a heap of the
@@ -145,13 +150,17 @@ typedef struct heaps {
     choice *all;
     int32_t *n;
     double *scores;
+    flip_real *decoded; /* … and rows, where they are packed */
 } heaps;
 
-static flip_status heaps_init(heaps *h, const summary *s) {
+static flip_status heaps_init(heaps *h, const summary *s, const variable *x) {
     h->threads = omp_get_max_threads();
     size_t n = (size_t)(h->threads * s->steps);
     FLIP_TRY(flip_alloc_zero(&h->n, n, sizeof *h->n, "the best nodes"));
     FLIP_TRY(flip_alloc(&h->scores, n * (size_t)rows_at_once(s), sizeof *h->scores, "scores"));
+    if (x->coded.packing)
+        FLIP_TRY(flip_alloc(&h->decoded, n * (size_t)rows_at_once(s),
+                            (size_t)s->f * sizeof *h->decoded, "rows to score"));
     return flip_alloc(&h->all, n * (size_t)s->k, sizeof *h->all, "the best nodes");
 }
 
@@ -159,24 +168,30 @@ static void heaps_finish(heaps *h) {
     flip_free(h->all);
     flip_free(h->n);
     flip_free(h->scores);
+    flip_free(h->decoded);
 }
 
 static flip_status fill_heaps(flip_tape *tape, const summary *s, const variable *x, heaps *h) {
+    flip_status status = FLIP_OK;
     if (tape->kernels->on_device) return choose_received(tape, s, x, h->all, h->n);
 #pragma omp parallel
     {
         int64_t thread = omp_get_thread_num(), all = omp_get_num_threads();
-        choose_rows(tape, s, x->value, x->rows * thread / all, x->rows * (thread + 1) / all,
-                    h->scores + thread * rows_at_once(s) * s->steps,
-                    h->all + thread * s->steps * s->k, h->n + thread * s->steps);
+        const int64_t held = thread * rows_at_once(s) * s->steps;
+        flip_status mine =
+            choose_rows(tape, s, x, x->rows * thread / all, x->rows * (thread + 1) / all,
+                        h->scores + held, h->decoded ? h->decoded + held * s->f : NULL,
+                        h->all + thread * s->steps * s->k, h->n + thread * s->steps);
+#pragma omp critical
+        if (mine != FLIP_OK) status = mine;
     }
-    return FLIP_OK;
+    return status;
 }
 
 /* best [steps, k] of own rows, in order; missing ones have row -1 and part -1. */
 static flip_status choose_own(flip_tape *tape, const summary *s, const variable *x, choice *best) {
     heaps h = {.threads = 0};
-    flip_status status = heaps_init(&h, s);
+    flip_status status = heaps_init(&h, s, x);
     if (status == FLIP_OK) status = fill_heaps(tape, s, x, &h);
     for (int64_t t = 0; status == FLIP_OK && t < s->steps; t++) {
         choice *into = best + t * s->k;
@@ -276,6 +291,35 @@ static flip_status choose_and_save(flip_tape *tape, record *r, const summary *s)
     return status;
 }
 
+/* The chosen rows, into r's values and the sum [f, k] of each step. Of packed rows, row i % k of
+ * `rows` is decoded for choice i, of its step. */
+static flip_status take_chosen(flip_tape *tape, record *r, const summary *s, double *sum) {
+    const variable *x = tape_in(tape, r, 0);
+    const int64_t n = s->steps * s->k;
+    const int32_t *row = r->saved[ROWS];
+    flip_real *rows;
+    int32_t *place;
+    if (!x->coded.packing) {
+        tape->kernels->topk_take(s->steps, s->k, s->f, row, r->saved[SCORES], x->value,
+                                 r->saved[VALUES], sum);
+        return FLIP_OK;
+    }
+    FLIP_TRY(pool_alloc(tape->pool, &rows, (size_t)(n * s->f) * sizeof *rows));
+    FLIP_TRY(pool_alloc(tape->pool, &place, (size_t)n * sizeof *place));
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t t = i / s->k, j = i % s->k;
+        place[i] = row[i] < 0 ? -1 : (int32_t)j;
+        if (row[i] >= 0)
+            FLIP_TRY(tape_decode_steps(&x->coded, tape->kernels, row[i], 1, t, 1,
+                                       rows + (j * s->steps + t) * s->f));
+    }
+    tape->kernels->topk_take(s->steps, s->k, s->f, place, r->saved[SCORES], rows, r->saved[VALUES],
+                             sum);
+    pool_free(tape->pool, place);
+    pool_free(tape->pool, rows);
+    return FLIP_OK;
+}
+
 static flip_status topk_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, -1));
     variable *out = tape_out(tape, r);
@@ -286,9 +330,7 @@ static flip_status topk_forward(flip_tape *tape, record *r) {
     FLIP_TRY(choose_and_save(tape, r, &s));
     FLIP_TRY(pool_alloc(tape->pool, &sum, n * sizeof *sum));
     tape->kernels->clear(sum, n * sizeof *sum);
-    tape->kernels->topk_take(s.steps, s.k, s.f, r->saved[ROWS], r->saved[SCORES],
-                             tape_in(tape, r, 0)->value, r->saved[VALUES],
-                             sum + s.first * s.f * s.k);
+    FLIP_TRY(take_chosen(tape, r, &s, sum + s.first * s.f * s.k));
     FLIP_TRY(sum_state(tape, sum, n));
     tape->kernels->clear(out->value, n * sizeof(flip_real));
     tape->kernels->add_rounded((int64_t)n, out->value, sum);
@@ -328,6 +370,7 @@ static flip_status topk_backward(flip_tape *tape, record *r) {
 const operator_row op_topk_summary = {.name = "top-k summary",
                                       .stage = FLIP_STAGE_POINTWISE,
                                       .inputs = 1,
+                                      .decodes = DECODES_IN0 | DECODES_ON_HOST,
                                       .shape = topk_shape,
                                       .forward = topk_forward,
                                       .backward = topk_backward};

@@ -5,6 +5,8 @@
  * where it is added up, as with one level. */
 #include "internal.h"
 
+enum { AT_ONCE = 256 }; /* rows by number, decoded at once */
+
 /* The row of second-level codes that belongs to row c of the codes, -1 = none. */
 static int32_t second_of(const flip_refinement *fine, int32_t c) {
     return fine->at ? fine->at[c] : c;
@@ -56,6 +58,39 @@ flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_ker
     flip_free(row_ptr);
     flip_free(at);
     return status;
+}
+
+/* Where row * steps + step `at` is decoded from: the run that has it, looked for from run k on. */
+static int64_t run_of(const flip_packed_rows *rows, int64_t k, int64_t at) {
+    int64_t end = rows->n_runs;
+    if (!rows->run) return at;
+    if (at < rows->run[k + 1]) return k;
+    if (k + 2 <= end && at < rows->run[k + 2]) return k + 1;
+    while (end - k > 1) {
+        int64_t middle = k + (end - k) / 2;
+        if (rows->run[middle] <= at)
+            k = middle;
+        else
+            end = middle;
+    }
+    return k;
+}
+
+flip_status tape_decode_steps(const flip_packed_rows *rows, const flip_kernels *kernels,
+                              int64_t first, int64_t m, int64_t begin, int64_t n, flip_real *out) {
+    const int64_t steps = rows->run ? rows->steps : 1, dim = rows->packing->dim;
+    int32_t index[AT_ONCE];
+    flip_packed_rows some = *rows;
+    some.index = index;
+    for (int64_t done = 0, k = 0; done < m * n; done += AT_ONCE) {
+        const int64_t many = m * n - done < AT_ONCE ? m * n - done : AT_ONCE;
+        for (int64_t i = 0; i < many; i++) {
+            k = run_of(rows, k, (first + (done + i) / n) * steps + begin + (done + i) % n);
+            index[i] = rows->index ? rows->index[k] : (int32_t)k;
+        }
+        FLIP_TRY(flip_packed_rows_decode(&some, kernels, 0, many, out + done * dim));
+    }
+    return FLIP_OK;
 }
 
 /* ---- sums ---- */

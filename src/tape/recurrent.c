@@ -17,6 +17,8 @@
  * in double over its steps; chunks are added in ascending order. Where gates were not kept,
  * backward makes them anew from x, h and c: one product more.
  *
+ * Where x2 is packed a group's rows of it are decoded before they are staged.
+ *
  * An LSTM goes another way where the machine does a step's products and cells in one pass:
  * recurrent_lstm.c. */
 #include "recurrent.h"
@@ -69,6 +71,16 @@ void recurrent_add_sums(const recurrent *j, const recurrent_sums *s) {
 void recurrent_copy(const recurrent *j, int64_t m, int64_t n, flip_real *to, int64_t to_step,
                     const flip_real *from, int64_t from_step) {
     j->tape->kernels->move(m, 1, n, to, to_step, n, from, from_step, n, false);
+}
+
+/* A failure is told when all chunks are done. */
+void recurrent_decode(const recurrent *j, const group *g, flip_real *to) {
+    flip_status status;
+    if (!j->coded) return;
+    status = tape_decode_steps(j->coded, j->tape->kernels, g->first, g->m, g->begin, g->n, to);
+    if (status == FLIP_OK) return;
+#pragma omp atomic write
+    ((recurrent *)j)->status = status;
 }
 
 /* x2 of row `first`, and how far its rows stand apart. */
@@ -139,6 +151,7 @@ static int64_t group_steps(const recurrent *j) {
 /* A thread's working memory. */
 typedef struct scratch {
     flip_real *a;      /* [group + 1, chunk, k] */
+    flip_real *x2;     /* [chunk, group, dim[1]] where it is packed */
     flip_real *dy;     /* [group, chunk, H] backward only */
     flip_real *gates;  /* [chunk, width] */
     flip_real *base;   /* [chunk, width] constant columns' product + b */
@@ -156,6 +169,7 @@ static size_t lay_out(const recurrent *j, scratch *s, char *base) {
     const int64_t chunk = most_rows(j), group = group_steps(j);
     int64_t gates = chunk * j->width, row = chunk * j->hidden;
     s->a = recurrent_carve(&at, (group + 1) * chunk * j->k, sizeof *s->a);
+    s->x2 = recurrent_carve(&at, j->coded ? group * chunk * j->dim[1] : 0, sizeof *s->x2);
     s->dy = recurrent_carve(&at, group * row, sizeof *s->dy);
     s->gates = recurrent_carve(&at, gates, sizeof *s->gates);
     s->base = recurrent_carve(&at, j->constant > 0 ? gates : 0, sizeof *s->base);
@@ -240,10 +254,15 @@ static void scatter_group(const recurrent *j, const group *g, int64_t dim, const
 }
 
 static void stage_inputs(const recurrent *j, const scratch *s, const group *g) {
-    int64_t column = 0;
-    for (int i = 0; i < 2; column += j->dim[i++])
-        if (j->dim[i] > 0)
-            gather_group(j, g, i ? j->constant : 0, j->dim[i], j->x[i], s->a + column, j->k);
+    const int64_t dim = j->dim[0], dim2 = j->dim[1];
+    if (dim > 0) gather_group(j, g, 0, dim, j->x[0], s->a, j->k);
+    if (dim2 == 0) return;
+    recurrent_decode(j, g, s->x2);
+    if (j->coded)
+        j->tape->kernels->move(g->m, g->n, dim2, s->a + dim, j->k, g->m * j->k, s->x2, g->n * dim2,
+                               dim2, false);
+    else
+        gather_group(j, g, j->constant, dim2, j->x[1], s->a + dim, j->k);
 }
 
 /* The last columns of the first A: h before step 0. */

@@ -25,10 +25,11 @@ typedef struct recurrent {
     double *dweight[2];       /* of Wx [dim[0] + constant + dim[1], width] and Wh [H, width] */
     double *dbias[2];         /* of the biases */
 
-    const flip_real *x[2];     /* [rows, steps, dim]; x2 [rows, steps, constant + dim] */
-    flip_real *y;              /* [rows, steps, H] */
-    const flip_real *begin[2]; /* h, c [rows, H] before the first step; NULL = 0 */
-    flip_real *end[2];         /* … after the last; NULL = nobody asks */
+    const flip_real *x[2];         /* [rows, steps, dim]; x2 [rows, steps, constant + dim] */
+    const flip_packed_rows *coded; /* x2's, which are decoded group by group; NULL = x[1] */
+    flip_real *y;                  /* [rows, steps, H] */
+    const flip_real *begin[2];     /* h, c [rows, H] before the first step; NULL = 0 */
+    flip_real *end[2];             /* … after the last; NULL = nobody asks */
     /* kept for backward, or NULL. LSTM: activated gates and c. GRU: gates and the product's share
      * of the candidate, h Wh + bh. */
     flip_real *gates; /* [rows * steps, width], chunk by chunk, in a chunk step by step … */
@@ -46,7 +47,7 @@ typedef struct recurrent {
     flip_layout *layout; /* messages to keep moving, or NULL */
     flip_real *work;     /* [threads, work_size] pool memory; on a GPU of one thread */
     size_t work_size;
-    flip_status status; /* of what keeps the messages moving */
+    flip_status status; /* of what keeps the messages moving, and of decoding */
 } recurrent;
 
 /* Weights in one piece, work for all threads (pool memory, given back by recurrent_close). */
@@ -85,6 +86,8 @@ void recurrent_copy(const recurrent *j, int64_t m, int64_t n, flip_real *to, int
 void recurrent_constant(const recurrent *j, int64_t first, int64_t m, flip_real *base);
 void recurrent_constant_back(const recurrent *j, int64_t first, int64_t m, const flip_real *sum,
                              const recurrent_sums *sums);
+/* x2's rows of a group where they are packed: to [m, n, dim[1]]. */
+void recurrent_decode(const recurrent *j, const group *g, flip_real *to);
 /* As few steps at a time as `most` allows, in groups that are about equal. */
 int64_t recurrent_even_groups(int64_t steps, int64_t most);
 

@@ -6,6 +6,8 @@
  *               rows follow each other in x, x2, dG and a copy of h before,
  *               dW += [x x2 h]^T dG,  dx = dG Wx^T
  *
+ * Where x2 is packed its rows are decoded beside them, a group at a time.
+ *
  * More steps than a chunk holds go group by group, their x and dx through copies. Kept gates and
  * cells stand [chunk][step][rows]: a step reads one stretch. Gradients of weights are summed in
  * double over a span of chunks; spans are added in ascending order. */
@@ -22,10 +24,11 @@ static int64_t span_rows(int64_t rows) {
     return CHUNK * (chunks < 1 ? 1 : chunks > SPAN_MOST ? SPAN_MOST : chunks);
 }
 
-/* Steps of a group: their gates' gradients take half of a second-level cache; groups are about
- * equal. */
+/* Steps of a group: their gates' gradients take half of a second-level cache, and no more do rows
+ * that are decoded for it; groups are about equal. */
 static int64_t group_steps(const recurrent *j) {
-    int64_t most = FLIP_RECURRENT_GROUP / (CHUNK * j->width * (int64_t)sizeof(flip_real));
+    const int64_t wide = j->coded && j->dim[1] > j->width ? j->dim[1] : j->width;
+    int64_t most = FLIP_RECURRENT_GROUP / (CHUNK * wide * (int64_t)sizeof(flip_real));
     return recurrent_even_groups(j->steps, most);
 }
 
@@ -35,6 +38,7 @@ typedef struct scratch {
     flip_real *base;    /* [chunk, width] constant columns' product + b */
     flip_real *c;       /* [chunk, H] forward, where cells are not kept */
     flip_real *staging; /* of flip_lstm_kernels */
+    flip_real *x2;      /* [chunk, group, dim[1]] where it is packed */
     /* backward */
     flip_real *gates;    /* [group, chunk, width] made anew */
     flip_real *dgates;   /* [chunk, group, width] */
@@ -53,6 +57,7 @@ static size_t lay_out(const recurrent *j, scratch *s, char *base, bool backward)
     s->base = recurrent_carve(&at, j->constant > 0 ? gates : 0, sizeof *s->base);
     s->c = recurrent_carve(&at, CHUNK * h, sizeof *s->c);
     s->staging = recurrent_carve(&at, j->fused->work_values(j->dim, h), sizeof *s->staging);
+    s->x2 = recurrent_carve(&at, j->coded ? group * j->dim[1] : 0, sizeof *s->x2);
     if (!backward) return (size_t)(at - base);
     s->gates = recurrent_carve(&at, j->gates ? 0 : group * j->width, sizeof *s->gates);
     s->dgates = recurrent_carve(&at, group * j->width, sizeof *s->dgates);
@@ -91,9 +96,10 @@ static int64_t columns_of(const recurrent *j, int i) {
     return j->dim[i] + (i ? j->constant : 0);
 }
 
-/* The group in x or x2, without constant columns. */
-static flip_lstm_block input_of(const recurrent *j, const group *g, int i) {
+/* The group in x or x2, without constant columns; packed rows are decoded already. */
+static flip_lstm_block input_of(const recurrent *j, const scratch *s, const group *g, int i) {
     const int64_t wide = columns_of(j, i);
+    if (i == 1 && j->coded) return (flip_lstm_block){s->x2, g->n * wide, wide};
     flip_lstm_block b = {.row = j->steps * wide, .step = wide};
     if (j->dim[i] > 0)
         b.at = (flip_real *)j->x[i] + g->first * b.row + g->begin * wide + wide - j->dim[i];
@@ -147,7 +153,7 @@ static void forward_group(const recurrent *j, const scratch *s, const group *g, 
                         .steps = g->n,
                         .hidden = h,
                         .dim = {j->dim[0], j->dim[1]},
-                        .x = {input_of(j, g, 0), input_of(j, g, 1)},
+                        .x = {input_of(j, s, g, 0), input_of(j, s, g, 1)},
                         .packed = j->packed,
                         .bias = fixed ? s->base : j->bias[0],
                         .bias_step = fixed ? j->width : 0,
@@ -169,6 +175,7 @@ static void forward_chunk(const recurrent *j, int64_t first, int64_t m) {
     recurrent_constant(j, first, m, s.base);
     for (; g.begin < j->steps; g.begin += g.n) {
         if (j->steps - g.begin < g.n) g.n = j->steps - g.begin;
+        recurrent_decode(j, &g, s.x2);
         forward_group(j, &s, &g, kept(j, &g, j->gates, j->width), true);
     }
     const group end = {first, m, j->steps, group_steps(j)};
@@ -234,10 +241,10 @@ static void copy_states(const recurrent *j, const scratch *s, const group *g) {
 /* The group's rows of x or x2 with all their steps `ld` apart: where they lie, or copied. */
 static const flip_real *input_rows(const recurrent *j, const scratch *s, const group *g, int i,
                                    int64_t *ld) {
-    const flip_lstm_block x = input_of(j, g, i);
+    const flip_lstm_block x = input_of(j, s, g, i);
     const int64_t dim = j->dim[i];
     *ld = x.step;
-    if (g->n == j->steps) return x.at;
+    if (g->n == j->steps || (i == 1 && j->coded)) return x.at;
     *ld = dim;
     j->tape->kernels->move(g->m, g->n, dim, s->part[i], g->n * dim, dim, x.at, x.row, x.step,
                            false);
@@ -278,6 +285,7 @@ static void inputs_back(const recurrent *j, const scratch *s, const group *g) {
 static void backward_group(const recurrent *j, const scratch *s, const group *g) {
     const int64_t w = j->width;
     flip_real *gates = kept(j, g, j->gates, w);
+    recurrent_decode(j, g, s->x2);
     if (!gates) {
         gates = s->gates;
         forward_group(j, s, g, gates, false);

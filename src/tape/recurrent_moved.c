@@ -1,5 +1,6 @@
 /* LSTM and GRU where the steps of a node lie on several ranks: slice s of the nodes travels to its
- * owners while slice s-1 is worked on, and the result, or gradients, travel back likewise. */
+ * owners while slice s-1 is worked on, and the result, or gradients, travel back likewise. Packed
+ * rows stay: their codes are there in the node layout already. */
 #include "recurrent.h"
 
 /* Inputs of a record in both layouts, or their gradients, and its result. */
@@ -11,6 +12,11 @@ static void close_moves(flip_tape *tape, moves *m) {
     mirror *all[] = {&m->time[0], &m->time[1], &m->nodes[0], &m->nodes[1], &m->y_time, &m->y_nodes};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mirror_close(tape, all[i]);
+}
+
+/* Does input i travel? */
+static bool travels(const flip_tape *tape, const record *r, int i) {
+    return r->in[i] != FLIP_VAR_NONE && !tape_in(tape, r, i)->coded.packing;
 }
 
 /* Values of so many rows in the node layout. */
@@ -25,7 +31,7 @@ static flip_status open_result(flip_tape *tape, const record *r, const recurrent
 }
 
 static flip_status open_inputs(flip_tape *tape, record *r, recurrent *j, moves *m) {
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
+    for (int i = 0; i < 2 && travels(tape, r, i); i++) {
         const variable *x = tape_in(tape, r, i);
         const size_t moved = of_rows(j, j->rows, j->dim[i]), size = (size_t)size_of(x);
         FLIP_TRY(tape_save(tape, r, MOVED_X + i, moved * sizeof(flip_real)));
@@ -38,7 +44,7 @@ static flip_status open_inputs(flip_tape *tape, record *r, recurrent *j, moves *
 }
 
 static flip_status begin_slice(flip_tape *tape, record *r, const moves *m, int32_t s) {
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
+    for (int i = 0; i < 2 && travels(tape, r, i); i++)
         FLIP_TRY(flip_layout_to_nodes_begin(tape->layout, tape->block, s, tape_in(tape, r, i)->dim,
                                             m->time[i].host));
     return FLIP_OK;
@@ -46,7 +52,7 @@ static flip_status begin_slice(flip_tape *tape, record *r, const moves *m, int32
 
 static flip_status end_slice(flip_tape *tape, record *r, const recurrent *j, const moves *m,
                              int64_t first, int64_t n) {
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
+    for (int i = 0; i < 2 && travels(tape, r, i); i++) {
         FLIP_TRY(flip_layout_to_nodes_end(tape->layout, m->nodes[i].host));
         mirror_send(tape, &m->nodes[i], of_rows(j, first, j->dim[i]), of_rows(j, n, j->dim[i]));
     }
@@ -84,7 +90,7 @@ flip_status recurrent_forward_moved(flip_tape *tape, record *r, recurrent *j) {
 
 /* Gradients of x in the node layout, in place of x, and where they travel to. */
 static flip_status open_moved_gradients(flip_tape *tape, record *r, recurrent *j, moves *m) {
-    for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++) {
+    for (int i = 0; i < 2 && travels(tape, r, i); i++) {
         const variable *x = tape_in(tape, r, i);
         flip_real *back;
         j->x[i] = r->saved[MOVED_X + i];

@@ -311,10 +311,14 @@ static flip_status check_inputs(const flip_tape *tape, const record *r) {
         if (!tape_has(tape, r->in[i]))
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d does not exist", row->name, i);
         bool coded = tape_in(tape, r, i)->coded.packing != NULL;
-        if (coded && !row->decodes)
+        if (coded && !(row->decodes & (1u << i)))
             return FLIP_FAIL(FLIP_ERROR_USAGE,
-                             "packed features can enter linear maps alone, not '%s'; train on the "
-                             "file they were made from",
+                             "packed features cannot enter '%s'; train on the file they were made "
+                             "from",
+                             row->name);
+        if (coded && tape->kernels->on_device && (row->decodes & DECODES_ON_HOST))
+            return FLIP_FAIL(FLIP_ERROR_USAGE,
+                             "packed features enter '%s' on the CPU alone; use --device cpu",
                              row->name);
         if (!coded && !tape_in(tape, r, i)->value && size_of(tape_in(tape, r, i)) > 0)
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d was released", row->name, i);

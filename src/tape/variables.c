@@ -105,12 +105,13 @@ flip_var flip_tape_packed_input(flip_tape *tape, int32_t rows, const flip_packed
     if (tape->status != FLIP_OK) return FLIP_VAR_NONE;
     flip_var x = FLIP_VAR_NONE;
     variable v = {.rows = rows,
-                  .steps = packed->steps > 1 ? packed->steps : 1,
+                  .steps = packed->run || packed->steps > 1 ? packed->steps : 1,
                   .dim = packed->packing->dim,
                   .input = true,
                   .coded = *packed,
                   .producer = -1};
-    if (rows < 0 || (!packed->codes && rows > 0))
+    const bool none = rows == 0 || (packed->run && packed->n_runs == 0);
+    if (rows < 0 || (!packed->codes && !none))
         tape->status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "packed input of %d rows%s", rows,
                                  packed->codes ? "" : " without codes");
     else if (packed->run ? packed->run[packed->n_runs] != rows_of(&v) || !packed->index

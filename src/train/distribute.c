@@ -42,12 +42,6 @@ static flip_status check_distribution(const flip_data *data, int32_t distribute)
                          "--distribute %s: --features learned live with their nodes; use "
                          "--distribute nodes",
                          names[distribute]);
-    if (data->packed.packing)
-        return FLIP_FAIL(
-            FLIP_ERROR_USAGE,
-            "--distribute %s: packed features of several steps stand with their nodes; "
-            "use --distribute nodes",
-            names[distribute]);
     return flip_model_distribution_fits(&model, 2, choice_of(distribute, 2).exchange);
 }
 

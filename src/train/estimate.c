@@ -187,7 +187,12 @@ static size_t carry_bytes(const flip_data *data, const flip_model_params *m, con
     if (m->kind == FLIP_MODEL_TMGCN && n_blocks > 1) { /* kept: a block's and the next one's */
         int64_t back = m->window - 1 < s->steps ? m->window - 1 : s->steps;
         int64_t states = m->precompute && !m->residual ? 2 : n_blocks;
-        return (size_t)((window ? s->rows : data->n_own) * back * m->in_dim * states) *
+        int32_t in, width = m->in_dim, state;
+        if (data->packed.packing) { /* of products, gradients beside them */
+            flip_model_widths(m, 0, &in, &width, &state);
+            width *= m->residual ? 4 : 2;
+        }
+        return (size_t)((window ? s->rows : data->n_own) * back * width * states) *
                sizeof(flip_real);
     }
     for (int32_t l = 0; l < m->layers; l++) {

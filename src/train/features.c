@@ -85,8 +85,8 @@ static flip_status packed_features(flip_data *data) {
     const int64_t *first = flip_graph_code_first(data->graph);
     int32_t rows; /* are asked for by number */
     const char *why = NULL;
-    if (s->model > FLIP_MODEL_GIN)
-        why = "they are read by gcn, sage, gat and gin";
+    if (s->model > FLIP_MODEL_GIN && s->device > FLIP_DEVICE_CPU)
+        why = "models of their own time read them on the CPU; use --device cpu";
     else if (data->steps > 1 && data->info->refinement_bytes > 0)
         why = "of several steps they have one level; compress without a second";
     else if (s->features == FLIP_FEATURES_GIVEN_DEGREE)

@@ -42,6 +42,7 @@ flip_status flip_data_place_inputs(flip_data *data) {
     data->set_out_block = -1;
     if (data->layout->n_time > 1) FLIP_TRY(deal(data, &data->fixed, true));
     if (!flip_data_same_rows(data->layout)) FLIP_TRY(deal(data, &data->moving, false));
+    FLIP_TRY(flip_data_place_packed(data));
     if (data->steps == 1) /* one of the two: degrees.c joins them */
         data->features = data->fixed.values ? data->fixed.values : data->moving.values;
     return FLIP_OK;

@@ -208,6 +208,9 @@ void flip_data_row(const flip_data *data, int64_t node, int32_t step, flip_real 
 /* packed.c: the packed features of a block, as they stand on the device once what it lacks of them
  * was sent; valid until the next block's. Local. */
 flip_status flip_data_packed(flip_data *data, int32_t block, flip_packed_rows *rows);
+/* Rows of codes to the ranks that have their steps; the file's go where nobody reads them any more.
+ * Collective. */
+flip_status flip_data_place_packed(flip_data *data);
 /* Which rows of codes own nodes have. */
 flip_runs flip_data_code_runs(const flip_data *data);
 /* A pass over the timeline begins: transfers full and delta forget what the device has. */

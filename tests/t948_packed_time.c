@@ -1,6 +1,7 @@
 /* t948: models of their own time, and time that is distributed, on packed features, changing or
  * constant: the curve is one rank's on the decoded features, for every model, distribution, number
- * of blocks and transfer, on one to four ranks. All runs are made in this process. */
+ * of blocks and transfer, on one to four ranks; so it is with rows that are normalised as they are
+ * decoded, in whole graphs and in batches. All runs are made in this process. */
 #include "in_process.h"
 
 #include <flipbook/compress.h>
@@ -154,12 +155,31 @@ static void constant(void **state) {
     check_tasks(models, 6);
 }
 
+/* Rows normalised as they are decoded: in products and in sums, for models that read them so and
+ * so, and in batches. */
+static void normalised(void **state) {
+    (void)state;
+    static const task tasks[] = {
+        {"--feature-norm standard --model gcn --residual on --task node --blocks 2", "time"},
+        {"--feature-norm log --model cdgcn --task node", "time"},
+        {"--feature-norm row --model evolvegcn-h --task node --blocks 2", "grid"},
+        {"--feature-norm standard --model tmgcn --window 3 --task node", "window"},
+        {"--feature-norm row --model sage --task node --batch 30 --fanout 3,2", ""},
+        {"--feature-norm log --model gin --lr 0.001 --task node --batch 30 --fanout 3,2", ""},
+    };
+    make_files(true, size % 2 ? "pq:4x16" : "lloyd:2");
+    check_tasks(tasks, sizeof tasks / sizeof *tasks);
+    make_files(false, "pq:4x16");
+    check_tasks(tasks, 2);
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     enter_folder();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(changing), cmocka_unit_test(constant)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(changing), cmocka_unit_test(constant),
+                                       cmocka_unit_test(normalised)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     leave_folder();
     MPI_Finalize();

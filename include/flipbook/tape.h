@@ -248,6 +248,14 @@ typedef struct flip_refinement {
     const int64_t *row_ptr; /* [rows + 1], the tape's own on a device: row i's is at[row_ptr[i]], or
                                none where row_ptr[i + 1] is the same. NULL elsewhere */
 } flip_refinement;
+/* What becomes of decoded rows before anybody reads them: [n, dim] in place, each row by itself.
+ * For threads, on the host. */
+typedef struct flip_rows_norm flip_rows_norm;
+struct flip_rows_norm {
+    void (*apply)(const flip_rows_norm *norm, int64_t n, flip_real *rows);
+    int32_t dim;
+    double *mean, *scale; /* [dim] for whoever wants them */
+};
 typedef struct flip_packed_rows flip_packed_rows;
 struct flip_packed_rows {
     const flip_packing *packing;
@@ -259,6 +267,7 @@ struct flip_packed_rows {
     const int64_t *run; /* [n_runs + 1] run k is rows * steps run[k] … run[k + 1] - 1; NULL = each
                            row alone. On the host alone */
     flip_refinement fine;
+    const flip_rows_norm *norm;    /* NULL = none; on the host alone */
     const flip_packed_rows *nodes; /* where time is distributed: the same rows in the node layout,
                                       for who works on all steps there; NULL = not there */
 };

@@ -39,12 +39,13 @@ static flip_status chunk_begin(flip_tape *tape, const variable *x, flip_real **c
 
 /* Pays where a code stands for four columns or more, tables stay in the second-level cache, and
  * rows are many beside entries. Products rounded to bfloat16 go the other way. */
-static bool by_tables(const flip_tape *tape, const flip_packing *p, int64_t m,
+static bool by_tables(const flip_tape *tape, const flip_packed_rows *rows, int64_t m,
                       const flip_epilogue *e) {
+    const flip_packing *p = rows->packing;
     enum { MOST_TABLE = 1 << 20, LEAST_WIDTH = 4, ROWS_AN_ENTRY = 4 };
     const size_t table = (size_t)p->blocks * (size_t)p->length * FLIP_TABLE_COLUMNS * sizeof(float);
-    return p->kind == FLIP_PACKING_PRODUCT && p->bits == 8 && p->width >= LEAST_WIDTH &&
-           table <= MOST_TABLE && m >= ROWS_AN_ENTRY * p->length &&
+    return !rows->fine.packing && !rows->norm && p->kind == FLIP_PACKING_PRODUCT && p->bits == 8 &&
+           p->width >= LEAST_WIDTH && table <= MOST_TABLE && m >= ROWS_AN_ENTRY * p->length &&
            tape->gemm_nn == tape->kernels->gemm_nn && (!e || !(e->relu || e->dropout > 0));
 }
 
@@ -133,7 +134,7 @@ static void gather(const flip_packed_rows *c, int64_t first, int64_t count, int6
 static flip_status multiply_runs(flip_tape *tape, const variable *x, int64_t n, flip_param w,
                                  flip_real *y, const flip_epilogue *e) {
     const flip_packed_rows *c = &x->coded;
-    const bool tables = !c->fine.packing && by_tables(tape, c->packing, c->n_runs, e);
+    const bool tables = by_tables(tape, c, c->n_runs, e);
     const bool add = e && e->accumulate;
     const flip_epilogue own = {.bias = e ? e->bias : NULL};
     int64_t rows = tables ? c->n_runs : chunk_rows(x->dim);
@@ -174,8 +175,7 @@ flip_status tape_multiply(flip_tape *tape, const variable *x, int64_t m, int64_t
         FLIP_TRY(whole_runs(x, m));
         return multiply_runs(tape, x, n, w, y, e);
     }
-    if (!x->coded.fine.packing && by_tables(tape, x->coded.packing, m, e))
-        return multiply_by_tables(tape, &x->coded, m, n, w, y, e);
+    if (by_tables(tape, &x->coded, m, e)) return multiply_by_tables(tape, &x->coded, m, n, w, y, e);
     FLIP_TRY(chunk_begin(tape, x, &chunk));
     for (int64_t first = 0; first < m; first += rows) {
         int64_t count = m - first < rows ? m - first : rows;

@@ -5,6 +5,9 @@
  * where it is added up, as with one level. */
 #include "internal.h"
 
+#include <omp.h>
+#include <string.h>
+
 enum { AT_ONCE = 256 }; /* rows by number, decoded at once */
 
 /* The row of second-level codes that belongs to row c of the codes, -1 = none. */
@@ -34,8 +37,8 @@ static void add_second(const flip_refinement *fine, const flip_kernels *kernels,
                          fine->packing->dim, true);
 }
 
-flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_kernels *kernels,
-                                    int64_t first, int64_t n, flip_real *out) {
+static flip_status decode_levels(const flip_packed_rows *rows, const flip_kernels *kernels,
+                                 int64_t first, int64_t n, flip_real *out) {
     const flip_packing *p = rows->packing;
     const flip_refinement *fine = &rows->fine;
     const int64_t skip = rows->index ? 0 : first; /* rows of codes */
@@ -58,6 +61,13 @@ flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_ker
     flip_free(row_ptr);
     flip_free(at);
     return status;
+}
+
+flip_status flip_packed_rows_decode(const flip_packed_rows *rows, const flip_kernels *kernels,
+                                    int64_t first, int64_t n, flip_real *out) {
+    FLIP_TRY(decode_levels(rows, kernels, first, n, out));
+    if (rows->norm) rows->norm->apply(rows->norm, n, out);
+    return FLIP_OK;
 }
 
 /* Where row * steps + step `at` is decoded from: the run that has it, looked for from run k on. */
@@ -133,12 +143,57 @@ static flip_status number_columns(int32_t **index, const flip_csr *a,
     return FLIP_OK;
 }
 
+/* Row v of y, of rows that are more than what codes stand for: decoded some at a time into room. */
+static flip_status sum_row(const flip_packed_rows *rows, const flip_kernels *kernels,
+                           const flip_csr *a, int32_t v, flip_real *room, flip_real *y) {
+    const int64_t dim = rows->packing->dim, end = a->row_ptr[v + 1];
+    int32_t index[AT_ONCE];
+    flip_packed_rows some = *rows;
+    some.index = index;
+    memset(y, 0, (size_t)dim * sizeof *y);
+    for (int64_t e = a->row_ptr[v]; e < end; e += AT_ONCE) {
+        const int64_t n = end - e < AT_ONCE ? end - e : AT_ONCE;
+        for (int64_t i = 0; i < n; i++)
+            index[i] = rows->index ? rows->index[a->col[e + i]] : a->col[e + i];
+        FLIP_TRY(flip_packed_rows_decode(&some, kernels, 0, n, room));
+        for (int64_t i = 0; i < n; i++) {
+            flip_real weight = a->value ? a->value[e + i] : 1;
+            if (a->col_scale) weight *= a->col_scale[a->col[e + i]];
+            for (int64_t j = 0; j < dim; j++)
+                y[j] += weight * room[i * dim + j];
+        }
+    }
+    for (int64_t j = 0; a->row_scale && j < dim; j++)
+        y[j] *= a->row_scale[v];
+    return FLIP_OK;
+}
+
+static flip_status sum_decoded(const flip_packed_rows *rows, const flip_kernels *kernels,
+                               const flip_csr *a, flip_real *y) {
+    const int64_t dim = rows->packing->dim;
+    flip_real *room;
+    flip_status status = FLIP_OK;
+    FLIP_TRY(flip_alloc(&room, (size_t)omp_get_max_threads() * AT_ONCE, (size_t)dim * sizeof *room,
+                        "decoded rows"));
+#pragma omp parallel for schedule(dynamic, 64)
+    for (int32_t v = 0; v < a->n_rows; v++) {
+        flip_status one =
+            sum_row(rows, kernels, a, v, room + omp_get_thread_num() * AT_ONCE * dim, y + v * dim);
+        if (one == FLIP_OK) continue;
+#pragma omp atomic write
+        status = one;
+    }
+    flip_free(room);
+    return status;
+}
+
 flip_status flip_packed_rows_sum(const flip_packed_rows *rows, const flip_kernels *kernels,
                                  const flip_csr *a, flip_real *y) {
     flip_status status;
     const flip_refinement *fine = &rows->fine;
     entries some = {0};
     int32_t *index = NULL;
+    if (rows->norm) return sum_decoded(rows, kernels, a, y);
     kernels->spmm_packed(a, rows->packing, rows->codes, rows->key, rows->index, y,
                          rows->packing->dim, false);
     if (!fine->packing) return FLIP_OK;

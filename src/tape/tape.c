@@ -320,6 +320,9 @@ static flip_status check_inputs(const flip_tape *tape, const record *r) {
             return FLIP_FAIL(FLIP_ERROR_USAGE,
                              "packed features enter '%s' on the CPU alone; use --device cpu",
                              row->name);
+        if (coded && tape->kernels->on_device && tape_in(tape, r, i)->coded.norm)
+            return FLIP_FAIL(FLIP_ERROR_USAGE, "packed features are normalised on the CPU alone; "
+                                               "use --device cpu");
         if (!coded && !tape_in(tape, r, i)->value && size_of(tape_in(tape, r, i)) > 0)
             return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%s: input %d was released", row->name, i);
     }

@@ -290,8 +290,10 @@ static flip_status fetch_codes(flip_batching *b, flip_batch_slot *slot, const fl
         copy_own(data, batch, r->codes, stride);
     }
     FLIP_TRY(make_room(b, &r->self, &r->room[1], n, data->in_dim));
-    flip_packed_rows packed = {
-        .packing = data->packed.packing, .codes = r->codes, .key = batch->original};
+    flip_packed_rows packed = {.packing = data->packed.packing,
+                               .codes = r->codes,
+                               .key = batch->original,
+                               .norm = data->packed.norm};
     if (b->fine)
         packed.fine = (flip_refinement){.packing = data->packed.fine.packing,
                                         .codes = r->fine.codes,

@@ -398,6 +398,7 @@ flip_status flip_data_open(flip_data *data, flip_comm *comm, const flip_settings
     FLIP_TRY(flip_data_features(data));
     if (data->s.direction == 1) FLIP_TRY(flip_data_reverse(data));
     FLIP_TRY(flip_data_refine(data));
+    FLIP_TRY(flip_data_packed_norm(data));
     return flip_data_metric(data);
 }
 
@@ -500,6 +501,7 @@ void flip_data_close(flip_data *data) {
     flip_free(data->moving.owned);
     flip_free(data->set_out);
     flip_data_packed_finish(data);
+    flip_free(data->packed_norm.mean);
     flip_free(data->class_weight);
     flip_free(data->refined);
     flip_free(data->refined_at);

@@ -48,7 +48,7 @@ static flip_status choose_gpu(const flip_data *data, const flip_kernels **kernel
 /* A GPU where every rank has one to itself and the settings can be had there; else the CPU, and a
  * note says why where a GPU could not be opened or had to be shared. */
 static flip_status choose_best(flip_data *data, const flip_kernels **kernels) {
-    int64_t without = flip_kernels_cuda_devices() == 0 ||
+    int64_t without = flip_kernels_cuda_devices() == 0 || data->packed.norm ||
                       (data->packed.packing && (data->steps > 1 || data->s.model > FLIP_MODEL_GIN));
     FLIP_TRY(flip_comm_max_i64(data->comm, &without, 1));
     if (without) return FLIP_OK;

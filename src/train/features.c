@@ -22,43 +22,94 @@ static void log_rows(flip_real *rows, int64_t n) {
         rows[i] = (flip_real)copysign(log1p(fabs((double)rows[i])), (double)rows[i]);
 }
 
-/* Column sums of f(x) over the rows of all ranks: x, or with a mean (x - mean)^2. */
-static flip_status column_sums(flip_data *data, const flip_real *rows, size_t n, int32_t dim,
-                               const double *mean, double *sum) {
-    memset(sum, 0, (size_t)dim * sizeof *sum);
-    for (size_t i = 0; i < n; i++)
-        for (int32_t j = 0; j < dim; j++) {
-            double x = (double)rows[i * (size_t)dim + (size_t)j];
-            sum[j] += mean ? (x - mean[j]) * (x - mean[j]) : x;
+static void shift_rows(const flip_rows_norm *norm, int64_t n, flip_real *rows) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++)
+        for (int32_t j = 0; j < norm->dim; j++) {
+            flip_real *x = &rows[i * norm->dim + j];
+            *x = (flip_real)(((double)*x - norm->mean[j]) * norm->scale[j]);
         }
+}
+
+/* sum [dim] += f(x) over rows, each `times` times (NULL: once): x, or with a mean (x - mean)^2.
+ * Returns how many that are. */
+static int64_t add_columns(const flip_real *rows, int64_t n, int32_t dim, const int32_t *times,
+                           const double *mean, double *sum) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; count += times ? times[i] : 1, i++)
+        for (int32_t j = 0; j < dim; j++) {
+            double x = (double)rows[i * dim + j];
+            sum[j] += (times ? times[i] : 1) * (mean ? (x - mean[j]) * (x - mean[j]) : x);
+        }
+    return count;
+}
+
+/* The same of the rows that codes stand for, each for its steps where they change. */
+static flip_status add_packed_columns(const flip_data *data, const double *mean, double *sum,
+                                      int64_t *count) {
+    enum { ROWS = 256 };
+    const int64_t *first = flip_graph_code_first(data->graph);
+    const int32_t *step = flip_graph_code_steps(data->graph);
+    const int32_t dim = data->packed.packing->dim;
+    int32_t times[ROWS], index[ROWS];
+    flip_packed_rows some = data->packed;
+    flip_real *rows;
+    int32_t n = 0;
+    some.index = index;
+    FLIP_TRY(flip_alloc(&rows, ROWS, (size_t)dim * sizeof *rows, "decoded rows"));
+    flip_status status = FLIP_OK;
+    for (int64_t v = 0; v < data->n_own && status == FLIP_OK; v++) {
+        const int64_t end = first ? first[v + 1] : v + 1;
+        for (int64_t i = first ? first[v] : v; i < end && status == FLIP_OK; i++) {
+            index[n] = (int32_t)i;
+            times[n++] = first ? (i + 1 < end ? step[i + 1] : data->steps) - step[i] : 1;
+            if (n < ROWS && (i + 1 < end || v + 1 < data->n_own)) continue;
+            status = flip_packed_rows_decode(&some, flip_kernels_get(), 0, n, rows);
+            if (status == FLIP_OK) *count += add_columns(rows, n, dim, times, mean, sum);
+            n = 0;
+        }
+    }
+    flip_free(rows);
+    return flip_comm_agree(data->comm, status);
+}
+
+/* Sums of all ranks' rows, or with rows NULL of their codes'. */
+static flip_status column_sums(flip_data *data, const flip_real *rows, int64_t n, int32_t dim,
+                               const double *mean, double *sum, int64_t *count) {
+    memset(sum, 0, (size_t)dim * sizeof *sum);
+    *count = 0;
+    if (data->packed.packing)
+        FLIP_TRY(add_packed_columns(data, mean, sum, count));
+    else
+        *count = add_columns(rows, n, dim, NULL, mean, sum);
+    FLIP_TRY(flip_comm_sum_i64(data->comm, count, 1));
     return flip_comm_sum_f64(data->comm, sum, (size_t)dim);
 }
 
 /* Each column with mean 0 and standard deviation 1 over the nodes (and steps) of this graph; a
- * column of one value becomes 0. */
-static flip_status standardise(flip_data *data, flip_real *rows, size_t n, int32_t dim) {
-    double *mean = NULL, *square = NULL;
-    int64_t count = (int64_t)n;
-    flip_status status;
-    FLIP_TRY_GOTO(flip_alloc(&mean, (size_t)dim, sizeof *mean, "means of features"));
-    FLIP_TRY_GOTO(flip_alloc(&square, (size_t)dim, sizeof *square, "deviations of features"));
-    FLIP_TRY_GOTO(flip_comm_sum_i64(data->comm, &count, 1));
-    FLIP_TRY_GOTO(column_sums(data, rows, n, dim, NULL, mean));
+ * column of one value becomes 0. norm->mean [2 dim] is the caller's to free. */
+static flip_status find_standard(flip_data *data, const flip_real *rows, int64_t n, int32_t dim,
+                                 flip_rows_norm *norm) {
+    int64_t count;
+    *norm = (flip_rows_norm){.apply = shift_rows, .dim = dim};
+    FLIP_TRY(flip_alloc(&norm->mean, 2 * (size_t)dim, sizeof *norm->mean, "means of features"));
+    norm->scale = norm->mean + dim;
+    FLIP_TRY(column_sums(data, rows, n, dim, NULL, norm->mean, &count));
     for (int32_t j = 0; j < dim; j++)
-        mean[j] /= (double)count;
-    FLIP_TRY_GOTO(column_sums(data, rows, n, dim, mean, square));
+        norm->mean[j] /= (double)count;
+    FLIP_TRY(column_sums(data, rows, n, dim, norm->mean, norm->scale, &count));
     for (int32_t j = 0; j < dim; j++) {
-        double deviation = sqrt(square[j] / (double)count);
-        square[j] = deviation > 1e-12 * fabs(mean[j]) ? 1 / deviation : 0;
+        double deviation = sqrt(norm->scale[j] / (double)count);
+        norm->scale[j] = deviation > 1e-12 * fabs(norm->mean[j]) ? 1 / deviation : 0;
     }
-    for (size_t i = 0; i < n; i++)
-        for (int32_t j = 0; j < dim; j++) {
-            flip_real *x = &rows[i * (size_t)dim + (size_t)j];
-            *x = (flip_real)(((double)*x - mean[j]) * square[j]);
-        }
-done:
-    flip_free(mean);
-    flip_free(square);
+    return FLIP_OK;
+}
+
+static flip_status standardise(flip_data *data, flip_real *rows, size_t n, int32_t dim) {
+    flip_rows_norm norm;
+    flip_status status = find_standard(data, rows, (int64_t)n, dim, &norm);
+    if (status == FLIP_OK) shift_rows(&norm, (int64_t)n, rows);
+    flip_free(norm.mean);
     return status;
 }
 
@@ -79,6 +130,26 @@ static flip_status tell_large(flip_data *data, const flip_real *rows, size_t n) 
     return FLIP_OK;
 }
 
+static void divide_rows(const flip_rows_norm *norm, int64_t n, flip_real *rows) {
+    normalise_rows(rows, n, norm->dim);
+}
+
+static void take_logs(const flip_rows_norm *norm, int64_t n, flip_real *rows) {
+    log_rows(rows, n * norm->dim);
+}
+
+flip_status flip_data_packed_norm(flip_data *data) {
+    const int how = data->s.feature_norm;
+    flip_rows_norm *norm = &data->packed_norm;
+    if (!data->packed.packing || how == FLIP_FEATURE_NORM_NONE) return FLIP_OK;
+    *norm = (flip_rows_norm){.apply = how == FLIP_FEATURE_NORM_LOG ? take_logs : divide_rows,
+                             .dim = data->in_dim};
+    if (how == FLIP_FEATURE_NORM_STANDARD)
+        FLIP_TRY(find_standard(data, NULL, 0, data->in_dim, norm));
+    data->packed.norm = norm;
+    return FLIP_OK;
+}
+
 /* The file's codes, as they are: the first layer decodes what it reads. */
 static flip_status packed_features(flip_data *data) {
     const flip_settings *s = &data->s;
@@ -91,10 +162,10 @@ static flip_status packed_features(flip_data *data) {
         why = "of several steps they have one level; compress without a second";
     else if (s->features == FLIP_FEATURES_GIVEN_DEGREE)
         why = "--features given+degree needs them unpacked";
-    else if (s->feature_norm != FLIP_FEATURE_NORM_NONE)
-        why = "--feature-norm needs them unpacked; normalise before compressing";
+    else if (s->feature_norm != FLIP_FEATURE_NORM_NONE && s->device > FLIP_DEVICE_CPU)
+        why = "--feature-norm normalises them on the CPU; use --device cpu";
     else if (s->input_dropout > 0)
-        why = "--input-dropout needs them unpacked";
+        why = "--input-dropout acts on sums of their rows, which stand nowhere; use --dropout";
     else if (s->residual && s->model == FLIP_MODEL_SAGE && data->info->n_features == s->hidden)
         why = "--residual of sage adds them as they are";
     if (why)

@@ -127,9 +127,10 @@ typedef struct flip_data {
      * at every step stand once, [n_own, dim], then [n_rows, dim]; those that change stand apart. */
     flip_columns fixed, moving; /* together in_dim columns, fixed ones first */
     flip_real *set_out; /* [n_rows, most steps of a block, in_dim] both side by side, or NULL */
-    const flip_real *features; /* [n_own, in_dim] of a graph of one step; NULL: several, or none */
-    int32_t set_out_block;     /* of this block */
-    flip_packed_rows packed;   /* the file's codes, in place of features; packing NULL = none */
+    const flip_real *features;  /* [n_own, in_dim] of a graph of one step; NULL: several, or none */
+    int32_t set_out_block;      /* of this block */
+    flip_packed_rows packed;    /* the file's codes, in place of features; packing NULL = none */
+    flip_rows_norm packed_norm; /* of them; its mean is owned */
     /* --refine some: who has a second level. NULL: all of packed.fine's, or none */
     uint64_t *refined;               /* owned: bit id % 64 of word id / 64, of all ranks' nodes */
     int32_t *refined_at;             /* [n_own] owned: packed.fine.at, the node's own row or -1 */
@@ -190,6 +191,9 @@ flip_status flip_data_reverse(flip_data *data);
 flip_status flip_data_features(flip_data *data);
 /* The second level of packed features, where --refine wants it; after the items. Collective. */
 flip_status flip_data_refine(flip_data *data);
+/* --feature-norm of packed features: their rows are normalised as they are decoded, wherever that
+ * is; after flip_data_refine, whose rows they are. Collective. */
+flip_status flip_data_packed_norm(flip_data *data);
 /* Two columns more: degrees of the snapshots' distinct edges (features given+degree). Collective.
  */
 flip_status flip_data_add_degrees(flip_data *data);

@@ -391,12 +391,15 @@ static void refusals(void **state) {
 int main(int argc, char **argv) {
     if (argc < 2) return 1;
     pipeline_begin(argv[1]);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(of_one_step),           cmocka_unit_test(same_as_decoded),
-        cmocka_unit_test(same_on_transfers),     cmocka_unit_test(in_batches),
-        cmocka_unit_test(evaluated_and_resumed), cmocka_unit_test(counted),
-        cmocka_unit_test(counted_in_time),       cmocka_unit_test(below_the_table),
-        cmocka_unit_test(refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(of_one_step),
+                                       cmocka_unit_test(same_as_decoded),
+                                       cmocka_unit_test(same_on_transfers),
+                                       cmocka_unit_test(in_batches),
+                                       cmocka_unit_test(evaluated_and_resumed),
+                                       cmocka_unit_test(counted),
+                                       cmocka_unit_test(counted_in_time),
+                                       cmocka_unit_test(below_the_table),
+                                       cmocka_unit_test(refusals)};
     begin();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     pipeline_end();

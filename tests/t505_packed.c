@@ -294,15 +294,15 @@ static const flip_packing second = {.kind = FLIP_PACKING_SCALAR,
                                     .dither_seed = 8};
 
 /* row i of `rows` by the definition */
-static void defined(const flip_packed_rows *rows, int i, float *out) {
+static void defined(const flip_packed_rows *rows, int i, flip_real *out) {
     const flip_refinement *fine = &rows->fine;
-    float more[PQ_DIM] = {0};
+    float one[PQ_DIM], more[PQ_DIM] = {0};
     int32_t c = rows->index ? rows->index[i] : i, at = fine->at ? fine->at[c] : c;
-    flip_unpack_row(rows->packing, rows->codes + c * PQ_BLOCKS, c, out);
+    flip_unpack_row(rows->packing, rows->codes + c * PQ_BLOCKS, c, one);
     if (fine->packing && at >= 0)
         flip_unpack_row(fine->packing, fine->codes + at * PQ_DIM / 2, fine->key[at], more);
     for (int j = 0; j < PQ_DIM; j++)
-        out[j] += more[j];
+        out[j] = (flip_real)one[j] + (flip_real)more[j];
 }
 
 static int32_t second_at[PQ_ROWS];
@@ -346,12 +346,8 @@ static double pq_step(const flip_refinement *fine, bool packed, double *gradient
     for (int k = 0; k < 2; k++) {
         flip_packed_rows rows = {
             .packing = &product, .codes = pq_codes, .index = k == 0 ? NULL : turned, .fine = *fine};
-        for (int i = 0; i < PQ_ROWS; i++) {
-            float row[PQ_DIM];
-            defined(&rows, i, row);
-            for (int j = 0; j < PQ_DIM; j++)
-                plain[k][i * PQ_DIM + j] = (flip_real)row[j];
-        }
+        for (int i = 0; i < PQ_ROWS; i++)
+            defined(&rows, i, plain[k] + i * PQ_DIM);
         x[k] = packed ? flip_tape_packed_input(tape, PQ_ROWS, &rows)
                       : flip_tape_input(tape, PQ_ROWS, 1, PQ_DIM, plain[k], false);
     }
@@ -375,7 +371,8 @@ static void in_codebook_space(void **state) {
     for (int i = 0; i < PQ_ROWS * PQ_BLOCKS; i++)
         pq_codes[i] = (uint8_t)((pq_draw(4, i) + 1) / 2 * PQ_LENGTH);
     for (int how = 0; how < 3; how++) { /* of one level, of two, of two where there is a second */
-        const flip_refinement fine = how ? refinement(how == 2) : (flip_refinement){NULL};
+        const flip_refinement fine =
+            how ? refinement(how == 2) : (flip_refinement){.packing = NULL};
         double loss = pq_step(&fine, true, packed, N), want = pq_step(&fine, false, plain, N);
         same_step(loss, want, packed, plain, N);
     }
@@ -388,7 +385,7 @@ static void check_decoded(const flip_packed_rows *rows) {
     static flip_real out[PQ_ROWS * PQ_DIM];
     CHECK_OK(flip_packed_rows_decode(rows, flip_kernels_get(), FIRST, PQ_ROWS - FIRST, out));
     for (int i = FIRST; i < PQ_ROWS; i++) {
-        float want[PQ_DIM];
+        flip_real want[PQ_DIM];
         defined(rows, i, want);
         for (int j = 0; j < PQ_DIM; j++)
             assert_true(fabs((double)out[(i - FIRST) * PQ_DIM + j] - (double)want[j]) < 1e-5);
@@ -426,7 +423,7 @@ static void check_summed(const flip_packed_rows *rows, bool weighted) {
     for (int v = 0; v < SUMS; v++) {
         double want[PQ_DIM] = {0};
         for (int64_t e = ptr[v]; e < ptr[v + 1]; e++) {
-            float row[PQ_DIM];
+            flip_real row[PQ_DIM];
             double w =
                 (double)of_row[v] * (weighted ? (double)value[e] * (double)of_col[col[e]] : 1);
             defined(rows, col[e], row);

@@ -1,5 +1,6 @@
 /* Groups of values in few bits, stochastically rounded: see groups.h. */
 #include "codec/groups.h"
+#include "codec/group_numbers.h"
 
 #include <math.h>
 #include <string.h>
@@ -7,45 +8,6 @@
 size_t flip_groups_bytes(int64_t n, int32_t bits) {
     size_t codes = ((size_t)n * (size_t)bits + 7) / 8;
     return bits == 16 ? codes : codes + 4 * (((size_t)n + FLIP_GROUP - 1) / FLIP_GROUP);
-}
-
-/* ---- bfloat16 ---- */
-
-static float widen(uint16_t b) {
-    uint32_t u = (uint32_t)b << 16;
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-/* Towards minus infinity; to the other side by the negative. NaN stays NaN. */
-static uint16_t narrow_down(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    if (isnan(x)) return 0x7fc0;
-    bool inexact = (u & 0xffff) != 0, negative = u >> 31;
-    return (uint16_t)((u >> 16) + (inexact && negative));
-}
-
-static uint16_t narrow_up(float x) {
-    return (uint16_t)(narrow_down(-x) ^ 0x8000);
-}
-
-static uint16_t narrow_nearest(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    if (isnan(x)) return 0x7fc0;
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
-/* ---- chance: an integer hash a value (lowbias32 of C. Wellons' prospecting) ---- */
-
-static inline uint32_t mix(uint32_t x) {
-    x ^= x >> 16;
-    x *= 0x7feb352du;
-    x ^= x >> 15;
-    x *= 0x846ca68bu;
-    return x ^ x >> 16;
 }
 
 /* ---- one group ---- */
@@ -69,10 +31,10 @@ static range range_of(const flip_real *x, int n, int32_t bits) {
         r.low = r.high = 0x7fc0;
         return r;
     }
-    r.low = narrow_down(low);
-    r.high = narrow_up(high);
-    r.from = widen(r.low);
-    float span = widen(r.high) - r.from;
+    r.low = flip_brief_below(low);
+    r.high = flip_brief_above(high);
+    r.from = flip_brief_wide(r.low);
+    float span = flip_brief_wide(r.high) - r.from;
     if (!isfinite(span)) r.low = r.high = 0x7fc0, r.sound = false;
     r.up = r.sound && span > 0 ? (float)((1 << bits) - 1) / span : 0;
     if (!isfinite(r.up)) r.up = 0; /* a span of denormals: low stands for all */
@@ -88,8 +50,7 @@ static void encode_group(uint8_t *out, const flip_real *x, int n, int32_t bits, 
     out += 4;
     if (r.sound) {
         for (int i = 0; i < n; i++) {
-            float u = (float)(mix(key + (uint32_t)i * 0x9e3779b9u) >> 8) * 0x1p-24f;
-            float c = floorf(((float)x[i] - r.from) * r.up + u);
+            float c = floorf(((float)x[i] - r.from) * r.up + flip_group_draw(key, (uint32_t)i));
             code[i] = (uint8_t)(int32_t)(c < 0 ? 0 : c > most ? most : c);
         }
     }
@@ -111,7 +72,8 @@ static void decode_group(flip_real *x, const uint8_t *in, int n, int32_t bits) {
     memcpy(&low, in, 2);
     memcpy(&high, in + 2, 2);
     in += 4;
-    float from = widen(low), step = (widen(high) - from) / (float)((1 << bits) - 1);
+    float from = flip_brief_wide(low),
+          step = (flip_brief_wide(high) - from) / (float)((1 << bits) - 1);
     if (bits == 8) {
         memcpy(code, in, (size_t)n);
     } else if (bits == 4) {
@@ -142,18 +104,16 @@ void flip_groups_encode(uint8_t *out, const flip_real *x, int64_t n, int32_t bit
     if (bits == 16) {
 #pragma omp parallel for schedule(static) if (n > 65536)
         for (int64_t i = 0; i < n; i++) {
-            uint16_t b = narrow_nearest((float)x[i]);
+            uint16_t b = flip_brief_nearest((float)x[i]);
             memcpy(out + 2 * i, &b, 2);
         }
         return;
     }
-    const uint32_t high = mix((uint32_t)(key >> 32) ^ 0x5bd1e995u),
-                   base = mix((uint32_t)key ^ high);
+    const flip_group_keys keys = flip_group_keys_of(key);
 #pragma omp parallel for schedule(static) if (n > 16384)
-    for (int64_t g = 0; g < groups; g++) {
-        uint32_t at = mix(base + (uint32_t)g) ^ mix(high + (uint32_t)(g >> 32));
-        encode_group(out + (size_t)g * bytes, x + g * FLIP_GROUP, group_values(n, g), bits, at);
-    }
+    for (int64_t g = 0; g < groups; g++)
+        encode_group(out + (size_t)g * bytes, x + g * FLIP_GROUP, group_values(n, g), bits,
+                     flip_group_key(keys, g));
 }
 
 void flip_groups_decode(flip_real *x, const uint8_t *in, int64_t n, int32_t bits) {
@@ -164,7 +124,7 @@ void flip_groups_decode(flip_real *x, const uint8_t *in, int64_t n, int32_t bits
         for (int64_t i = 0; i < n; i++) {
             uint16_t b;
             memcpy(&b, in + 2 * i, 2);
-            x[i] = (flip_real)widen(b);
+            x[i] = (flip_real)flip_brief_wide(b);
         }
         return;
     }

@@ -5,26 +5,22 @@
 #ifndef FLIPBOOK_KERNELS_DRAWS_H
 #define FLIPBOOK_KERNELS_DRAWS_H
 
-#include <flipbook/kernels.h>
+#include "base/either.h"
 
-#ifdef __CUDACC__
-#define FLIP_EITHER __host__ __device__
-#else
-#define FLIP_EITHER
-#endif
+#include <flipbook/kernels.h>
 
 typedef struct flip_luck {
     uint64_t state;
 } flip_luck;
 
-FLIP_EITHER static inline flip_luck flip_luck_from(flip_random4 r) {
+FLIP_EITHER flip_luck flip_luck_from(flip_random4 r) {
     flip_luck l;
     l.state = (uint64_t)r.v[0] << 32 | r.v[1];
     return l;
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014) */
-FLIP_EITHER static inline uint64_t flip_luck_next(flip_luck *l) {
+FLIP_EITHER uint64_t flip_luck_next(flip_luck *l) {
     uint64_t z = l->state += 0x9E3779B97F4A7C15u;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
@@ -32,21 +28,21 @@ FLIP_EITHER static inline uint64_t flip_luck_next(flip_luck *l) {
 }
 
 /* [0, n), the upper half of a product of 64 and 32 bits: off from uniform by less than n / 2^64 */
-FLIP_EITHER static inline uint32_t flip_luck_below(flip_luck *l, uint32_t n) {
+FLIP_EITHER uint32_t flip_luck_below(flip_luck *l, uint32_t n) {
     const uint64_t x = flip_luck_next(l);
     return (uint32_t)(((x >> 32) * n + ((x & 0xffffffffu) * n >> 32)) >> 32);
 }
 
 enum { FLIP_PICK_FEW = 48 }; /* drawn positions that are looked through one by one */
 
-FLIP_EITHER static inline bool flip_pick_has(const uint32_t *pick, int32_t k, uint32_t position) {
+FLIP_EITHER bool flip_pick_has(const uint32_t *pick, int32_t k, uint32_t position) {
     for (int32_t i = 0; i < k; i++)
         if (pick[i] == position) return true;
     return false;
 }
 
 /* k of n without replacement, k < n (Floyd; Bentley & Floyd 1987). */
-FLIP_EITHER static inline void flip_pick_few(flip_luck *l, uint32_t *pick, int32_t k, uint32_t n) {
+FLIP_EITHER void flip_pick_few(flip_luck *l, uint32_t *pick, int32_t k, uint32_t n) {
     for (int32_t i = 0; i < k; i++) {
         const uint32_t most = n - (uint32_t)k + (uint32_t)i,
                        position = flip_luck_below(l, most + 1);
@@ -56,15 +52,14 @@ FLIP_EITHER static inline void flip_pick_few(flip_luck *l, uint32_t *pick, int32
 
 /* The same for large k: each candidate in turn, with the chance that it must have (Knuth 3.4.2
  * S). */
-FLIP_EITHER static inline void flip_pick_many(flip_luck *l, uint32_t *pick, int32_t k, uint32_t n) {
+FLIP_EITHER void flip_pick_many(flip_luck *l, uint32_t *pick, int32_t k, uint32_t n) {
     int32_t found = 0;
     for (uint32_t i = 0; found < k; i++)
         if (flip_luck_below(l, n - i) < (uint32_t)(k - found)) pick[found++] = i;
 }
 
 /* k of n, each as likely as any other. */
-FLIP_EITHER static inline void flip_pick(flip_luck *l, bool replace, uint32_t *pick, int32_t k,
-                                         uint32_t n) {
+FLIP_EITHER void flip_pick(flip_luck *l, bool replace, uint32_t *pick, int32_t k, uint32_t n) {
     if (!replace && k <= FLIP_PICK_FEW)
         flip_pick_few(l, pick, k, n);
     else if (!replace)
@@ -74,12 +69,12 @@ FLIP_EITHER static inline void flip_pick(flip_luck *l, bool replace, uint32_t *p
 }
 
 /* Are all of n candidates drawn? */
-FLIP_EITHER static inline bool flip_draws_all(const flip_draws *d, uint32_t n) {
+FLIP_EITHER bool flip_draws_all(const flip_draws *d, uint32_t n) {
     return d->fanout < 0 || n == 0 || (!d->replace && n <= (uint32_t)d->fanout);
 }
 
 /* LABOR: is the candidate drawn of n? */
-FLIP_EITHER static inline bool flip_draws_shared(const flip_draws *d, int32_t col, uint32_t n) {
+FLIP_EITHER bool flip_draws_shared(const flip_draws *d, int32_t col, uint32_t n) {
     return (double)d->chance[col] * n < d->fanout;
 }
 

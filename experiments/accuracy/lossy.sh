@@ -5,11 +5,12 @@
 # difference from exact in points with the standard error of the paired differences, bytes of the
 # halo and bytes saved for the backward pass beside exact. See common.sh for variables.
 #
-#   SETS="pubmed amazon-photo" experiments/accuracy/lossy.sh
+#   SETS="pubmed amazon-photo" WAYS="wire-int8 activations-2bit" experiments/accuracy/lossy.sh
 RANKS=${RANKS:-2}
 # shellcheck source=experiments/accuracy/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 EPOCHS=${EPOCHS:-100}
+WAYS=${WAYS:-wire-bf16 wire-int8 wire-adaptive wire-int4 activations-8bit activations-4bit activations-2bit}
 
 # field PATH REPORT: a number of the summary, by its keys.
 field() {
@@ -28,7 +29,7 @@ for data in ${SETS:-cora pubmed amazon-photo amazon-computers}; do
     fi
     graph=$OUT/$data-4.h5
     exact=()
-    for way in exact wire-bf16 wire-int8 wire-adaptive wire-int4 activations-8bit activations-4bit activations-2bit; do
+    for way in exact $WAYS; do
         options=()
         case $way in
         wire-*) options=(--wire-codec "${way#*-}") ;;

@@ -298,9 +298,13 @@ enum { FLIP_STAGING_BYTES = 8 << 20 };
 
 /* Since a device was opened; of a CPU 0. */
 typedef struct flip_device_counts {
-    uint64_t waits; /* times that the host waited until all of its work was done */
-    uint64_t ahead; /* bytes that `send_ahead` sent */
+    uint64_t waits;             /* times that the host waited until all of its work was done */
+    uint64_t ahead;             /* bytes that `send_ahead` sent */
+    uint64_t replays, replayed; /* passes that were replayed; kernels, copies and sets in them */
 } flip_device_counts;
+
+/* Calls of a table that are repeated as they were. */
+typedef struct flip_recording flip_recording;
 
 /* The table. Every pointer is set, but for lstm where a table has none. `rows` lists the rows to do
  * (NULL = 0 … n_rows-1). Thread count is that of the OpenMP runtime; results do not depend on it.
@@ -678,6 +682,18 @@ typedef struct flip_kernels {
     void (*encode_groups)(uint8_t *codes, const flip_real *x, int64_t n, int32_t bits,
                           uint64_t key);
     void (*decode_groups)(flip_real *x, const uint8_t *codes, int64_t n, int32_t bits);
+
+    /* ---- passes that come again (memory.c, cuda_graphs.cu) ----
+     * record: what is called until record_end is kept and not done; false, and nothing changes,
+     * where a table does not record (a CPU's). record_end: what was kept; NULL where something in
+     * between took, gave back, sent, received or waited: it did not, and what was received is 0.
+     * replay: all of it is done once, with the same operands, sizes and numbers, but for draws of
+     * dropout, to which `draws` is added, and Adam's factors, which are those of *adam (NULL: there
+     * is no Adam in it); false, and nothing is done, where memory was given back since. */
+    bool (*record)(void);
+    flip_recording *(*record_end)(void);
+    bool (*replay)(flip_recording *recording, uint64_t draws, const flip_adam_step *adam);
+    void (*drop_recording)(flip_recording **recording); /* NULL then; NULL is let be */
 } flip_kernels;
 
 /* Is element (row key, column j of n) kept by dropout p? The definition every implementation

@@ -31,6 +31,32 @@ void flip_cuda_wait_event(void *event);
 /* How often the host waited for all of the stream's work. */
 extern uint64_t flip_cuda_waits;
 
+/* How often memory of the device was given back: its address may be another's since. */
+extern uint64_t flip_cuda_given_back;
+
+/* What differs from pass to pass while all else of a recorded one is repeated (cuda_graphs.cu).
+ * Kernels that need it are given flip_cuda_recorded_now: memory of the device while a pass is
+ * recorded, else NULL. */
+typedef struct flip_cuda_now {
+    uint64_t draws;       /* are added to those of the recorded pass */
+    flip_real rate, root; /* Adam's, in the place of the step's own */
+} flip_cuda_now;
+extern const flip_cuda_now *flip_cuda_recorded_now;
+__device__ static inline uint64_t flip_cuda_draw(uint64_t draw, const flip_cuda_now *now) {
+    return now ? draw + now->draws : draw;
+}
+static inline flip_real flip_cuda_adam_rate(const flip_adam_step *s) {
+    return (flip_real)(s->lr / s->correct1);
+}
+static inline flip_real flip_cuda_adam_root(const flip_adam_step *s) {
+    return (flip_real)(1 / sqrt(s->correct2));
+}
+/* Is a pass being recorded? Then it is spoiled: the caller can be neither kept nor repeated, and
+ * does nothing. */
+bool flip_cuda_spoil(void);
+/* Passes that were replayed, and the kernels, copies and sets in them. */
+extern uint64_t flip_cuda_replays, flip_cuda_replayed;
+
 /* Memory of the device that grows with what is asked for and keeps nothing when it does; NULL,
  * noted as `what`, where nothing is left. */
 typedef struct flip_cuda_room {

@@ -37,7 +37,7 @@ static void send_piece(char *to, const char *host, size_t bytes) {
 
 static void send_ahead(void *to, const void *host, size_t bytes, void *after) {
     const size_t most = PIECE_BYTES;
-    if (bytes == 0 || !open_copies()) return;
+    if (bytes == 0 || flip_cuda_spoil() || !open_copies()) return;
     if (after) FLIP_CUDA_DO(cudaStreamWaitEvent(copies, (cudaEvent_t)after, 0));
     for (size_t at = 0, n; at < bytes; at += n) {
         n = bytes - at < most ? bytes - at : most;
@@ -47,13 +47,13 @@ static void send_ahead(void *to, const void *host, size_t bytes, void *after) {
 }
 
 static void join_ahead(void) {
-    if (!copies) return;
+    if (!copies || flip_cuda_spoil()) return;
     flip_cuda_mark(&sent, copies);
     FLIP_CUDA_DO(cudaStreamWaitEvent(flip_cuda_stream, (cudaEvent_t)sent, 0));
 }
 
 static flip_device_counts counts(void) {
-    return flip_device_counts{flip_cuda_waits, bytes_ahead};
+    return flip_device_counts{flip_cuda_waits, bytes_ahead, flip_cuda_replays, flip_cuda_replayed};
 }
 
 void flip_use_cuda_ahead(flip_kernels *table) {

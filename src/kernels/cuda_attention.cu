@@ -13,6 +13,7 @@ struct heads_of {
     double dropped;  /* p 2^32 */
     uint64_t seed, draw;
     const int64_t *key;
+    const flip_cuda_now *now;
     __device__ int64_t scores() const {
         return (int64_t)steps * heads;
     }
@@ -23,15 +24,23 @@ struct heads_of {
     __device__ bool keeps(int64_t v, int32_t t, int32_t h, int64_t count) const {
         const int64_t j = count * heads + h;
         const uint64_t row = (uint64_t)key[v * steps + t];
-        const flip_random4 drawn = flip_cuda_random(
-            seed, FLIP_STREAM_DROPOUT, draw, row * (FLIP_WEIGHT_KEYS / 4) + (uint64_t)(j / 4));
+        const flip_random4 drawn =
+            flip_cuda_random(seed, FLIP_STREAM_DROPOUT, flip_cuda_draw(draw, now),
+                             row * (FLIP_WEIGHT_KEYS / 4) + (uint64_t)(j / 4));
         return (double)drawn.v[j % 4] >= dropped;
     }
 };
 
 static heads_of shapes(const flip_heads *h) {
-    return {h->steps, h->heads, h->d,  (flip_real)(1 / (1 - h->dropout)), h->dropout * 4294967296.0,
-            h->seed,  h->draw,  h->key};
+    return {h->steps,
+            h->heads,
+            h->d,
+            (flip_real)(1 / (1 - h->dropout)),
+            h->dropout * 4294967296.0,
+            h->seed,
+            h->draw,
+            h->key,
+            flip_cuda_recorded_now};
 }
 
 static int64_t scores_of(const flip_heads *h) {

@@ -15,6 +15,7 @@ typedef struct pass {
     uint64_t keep_from;
     flip_real keep_scale;
     bool empty, vector; /* vector: four columns lie on 16 bytes */
+    const flip_cuda_now *now;
 } pass;
 
 /* Bias, relu, mask and dropout of columns 4q … of row i; returns the four bits of what lives. */
@@ -25,7 +26,8 @@ __device__ static unsigned finish(const flip_epilogue &e, const pass &p, int64_t
     unsigned alive = left < QUAD ? (1u << left) - 1 : 15u, kept = 15, through = 15;
     if (e.mask) through = e.mask[at * bytes + j / 8] >> (j % 8);
     if (e.dropout > 0)
-        kept = flip_cuda_keep_four(e.seed, e.draw, e.key ? e.key[at] : at, p.n, q, p.keep_from);
+        kept = flip_cuda_keep_four(e.seed, flip_cuda_draw(e.draw, p.now), e.key ? e.key[at] : at,
+                                   p.n, q, p.keep_from);
     flip_four x = {};
     if (!p.empty) x = flip_load_four(c, left, p.vector);
     for (int b = 0; b < QUAD; b++) {
@@ -75,6 +77,7 @@ void flip_cuda_epilogue(const flip_epilogue *e, int64_t first, int64_t m, int64_
     pass.keep_scale = (flip_real)(1 / (1 - p));
     pass.empty = empty;
     pass.vector = flip_fours_whole(n, ldc, c);
+    pass.now = flip_cuda_recorded_now;
     const int64_t most = flip_fours_rows(pass.quads);
     for (int64_t done = 0; done < m; done += most) {
         pass.first = first + done;
@@ -91,7 +94,8 @@ static void epilogue(int64_t m, int64_t n, flip_real *c, int64_t ldc, const flip
 __global__ static void dropout_kernel(unsigned count, unsigned quads, int64_t first, int64_t n,
                                       flip_real *y, const flip_real *x, uint64_t from,
                                       flip_real scale, uint64_t seed, uint64_t draw,
-                                      const int64_t *key, bool whole) {
+                                      const flip_cuda_now *now, const int64_t *key, bool whole) {
+    draw = flip_cuda_draw(draw, now);
     FLIP_EACH_ITEM(item, count) {
         const int64_t q = item % quads, i = first + item / quads, at = i * n + q * QUAD;
         const unsigned kept = flip_cuda_keep_four(seed, draw, key ? key[i] : i, n, q, from);
@@ -109,7 +113,8 @@ static void dropout(int64_t m, int64_t n, flip_real *y, const flip_real *x, doub
     for (int64_t done = 0; n > 0 && done < m; done += most) {
         const int64_t count = flip_min64(most, m - done) * quads;
         FLIP_LAUNCH_EACH(dropout_kernel, count, (unsigned)count, (unsigned)quads, done, n, y, x,
-                         flip_keep_from(p), (flip_real)(1 / (1 - p)), seed, draw, key, whole);
+                         flip_keep_from(p), (flip_real)(1 / (1 - p)), seed, draw,
+                         flip_cuda_recorded_now, key, whole);
     }
 }
 

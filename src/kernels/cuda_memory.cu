@@ -7,19 +7,20 @@
 
 cudaStream_t flip_cuda_stream;
 const char *(*flip_cuda_watch)(void);
-uint64_t flip_cuda_waits;
+uint64_t flip_cuda_waits, flip_cuda_given_back;
 static cudaError_t first_error = cudaSuccess;
 static const char *first_what = "";
 
 void flip_cuda_note(cudaError_t error, const char *what) {
     if (error == cudaSuccess) return;
     (void)cudaGetLastError(); /* told here: it is not the next launch's */
-    if (first_error != cudaSuccess) return;
+    if (flip_cuda_spoil() || first_error != cudaSuccess) return;
     first_error = error;
     first_what = what;
 }
 
 void flip_cuda_mark(void **event, cudaStream_t stream) {
+    if (flip_cuda_spoil()) return;
     if (!*event)
         FLIP_CUDA_DO(cudaEventCreateWithFlags((cudaEvent_t *)event, cudaEventDisableTiming));
     FLIP_CUDA_DO(cudaEventRecord((cudaEvent_t)*event, stream));
@@ -100,6 +101,7 @@ static size_t n_taken, room_taken, now_taken, most_taken;
 /* cudaMalloc, counted. */
 static cudaError_t take_bytes(void **out, size_t bytes, const char *what) {
     *out = NULL;
+    if (flip_cuda_spoil()) return cudaErrorMemoryAllocation;
     if (n_taken == room_taken) {
         const size_t more = room_taken ? 2 * room_taken : 64;
         taken *wider = (taken *)realloc(all_taken, more * sizeof *wider);
@@ -119,9 +121,10 @@ static cudaError_t take_bytes(void **out, size_t bytes, const char *what) {
     return cudaSuccess;
 }
 
-/* cudaFree waits for the kernels that still read it. */
+/* cudaFree waits for the kernels that still read it. While a pass is recorded nothing can be given
+ * back: it stays taken. */
 static void give_back(void *memory) {
-    if (!memory) return;
+    if (!memory || flip_cuda_spoil()) return;
     for (size_t i = 0; i < n_taken; i++)
         if (all_taken[i].memory == memory) {
             now_taken -= all_taken[i].bytes;
@@ -129,6 +132,7 @@ static void give_back(void *memory) {
             break;
         }
     flip_cuda_waits++;
+    flip_cuda_given_back++;
     watch_stream();
     FLIP_CUDA_DO(cudaFree(memory));
 }
@@ -169,7 +173,8 @@ static flip_status take(void *out_pointer, size_t bytes, const char *what) {
 static flip_status take_pinned(void *out_pointer, size_t bytes, const char *what) {
     void **out = (void **)out_pointer;
     *out = NULL;
-    cudaError_t error = cudaMallocHost(out, bytes ? bytes : 1);
+    cudaError_t error = cudaErrorMemoryAllocation;
+    if (!flip_cuda_spoil()) error = cudaMallocHost(out, bytes ? bytes : 1);
     if (error == cudaSuccess) {
         FLIP_NAME_MEMORY(*out, what);
         return FLIP_OK;
@@ -180,8 +185,9 @@ static flip_status take_pinned(void *out_pointer, size_t bytes, const char *what
 }
 
 static void give_back_pinned(void *memory) {
-    if (!memory) return;
+    if (!memory || flip_cuda_spoil()) return;
     flip_cuda_waits++;
+    flip_cuda_given_back++;
     watch_stream();
     FLIP_CUDA_DO(cudaFreeHost(memory));
 }
@@ -189,11 +195,15 @@ static void give_back_pinned(void *memory) {
 /* From pageable memory the copy is staged before the call returns (CUDA Runtime API, "API
  * synchronization behavior"). */
 static void send(void *to, const void *host, size_t bytes) {
-    if (bytes > 0)
+    if (bytes > 0 && !flip_cuda_spoil())
         FLIP_CUDA_DO(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, flip_cuda_stream));
 }
 
 static void receive(void *host, const void *from, size_t bytes) {
+    if (flip_cuda_spoil()) {
+        memset(host, 0, bytes); /* who goes on with it is called again */
+        return;
+    }
     flip_cuda_waits++;
     watch_stream();
     if (bytes > 0)
@@ -211,6 +221,7 @@ static void clear(void *to, size_t bytes) {
 }
 
 static flip_status wait_for_all(void) {
+    if (flip_cuda_spoil()) return FLIP_OK;
     flip_cuda_waits++;
     finish_stream();
     const char *watched = flip_cuda_watch ? flip_cuda_watch() : NULL;

@@ -64,14 +64,15 @@ typedef struct adam_constants {
 } adam_constants;
 
 __global__ static void adam_kernel(int64_t n, flip_real *p, const double *g, flip_real *m,
-                                   flip_real *v, const adam_constants s) {
+                                   flip_real *v, const adam_constants s, const flip_cuda_now *now) {
+    const flip_real rate = now ? now->rate : s.rate, root = now ? now->root : s.root;
     FLIP_EACH(i, n) {
         const flip_real slope = (flip_real)(g[i] * s.grad_scale) + s.decay * p[i];
         const flip_real mean = s.beta1 * m[i] + s.rest1 * slope;
         const flip_real square = s.beta2 * v[i] + s.rest2 * slope * slope;
         m[i] = mean;
         v[i] = square;
-        p[i] = s.shrink * p[i] - s.rate * mean / (sqrt(square) * s.root + s.epsilon);
+        p[i] = s.shrink * p[i] - rate * mean / (sqrt(square) * root + s.epsilon);
     }
 }
 
@@ -84,10 +85,10 @@ static void adam(int64_t n, flip_real *p, const double *g, flip_real *m, flip_re
                                       (flip_real)(1 - s->beta2),
                                       (flip_real)(s->decoupled ? 0 : s->weight_decay),
                                       (flip_real)(s->decoupled ? 1 - s->lr * s->weight_decay : 1),
-                                      (flip_real)(s->lr / s->correct1),
-                                      (flip_real)(1 / sqrt(s->correct2)),
+                                      flip_cuda_adam_rate(s),
+                                      flip_cuda_adam_root(s),
                                       (flip_real)s->epsilon};
-    FLIP_LAUNCH_EACH(adam_kernel, n, n, p, g, m, v, constants);
+    FLIP_LAUNCH_EACH(adam_kernel, n, n, p, g, m, v, constants, flip_cuda_recorded_now);
 }
 
 void flip_use_cuda_pointwise(flip_kernels *table) {

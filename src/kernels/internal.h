@@ -44,6 +44,7 @@ int flip_cuda_devices(void);
 /* Each sets entries of the CUDA table; a table with an entry unset is refused. */
 void flip_use_cuda_memory(flip_kernels *table);
 void flip_use_cuda_ahead(flip_kernels *table);
+void flip_use_cuda_graphs(flip_kernels *table);
 void flip_use_cuda_pointwise(flip_kernels *table);
 void flip_use_cuda_steps(flip_kernels *table);
 void flip_use_cuda_losses(flip_kernels *table);

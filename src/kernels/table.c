@@ -104,6 +104,7 @@ static void open_cuda(void) {
     if (cuda_status != FLIP_OK) return;
     flip_use_cuda_memory(&cuda);
     flip_use_cuda_ahead(&cuda);
+    flip_use_cuda_graphs(&cuda);
     flip_use_cuda_pointwise(&cuda);
     flip_use_cuda_steps(&cuda);
     flip_use_cuda_losses(&cuda);

@@ -86,7 +86,9 @@ const char *cudaGetErrorString(cudaError_t error) {
     return error == cudaErrorMemoryAllocation ? "out of memory"
            : error == cudaErrorInvalidValue   ? "invalid argument"
            : error == cudaErrorNotReady       ? "not ready"
-                                              : "no error";
+           : error >= cudaErrorStreamCaptureUnsupported && error <= cudaErrorCapturedEvent
+               ? "not permitted in a capture"
+               : "no error";
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {

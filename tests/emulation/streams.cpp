@@ -1,65 +1,18 @@
 /* Streams and events. Work waits in its stream until somebody synchronises, so that what is read
  * too early or reused too early shows; and two streams that use the same memory with nothing
  * between them are told, whichever came first. */
-#include "emulation.h"
+#include "streams.h"
 
-#include <deque>
-#include <mutex>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_STREAMS = 64, MOST_WAITING = 512, MOST_WAITING_BYTES = 64 << 20 };
-
-/* How far each stream's work is known to be done, or to come before: happens-before. */
-struct clocks {
-    uint64_t of[MOST_STREAMS];
-    void join(const clocks &other) {
-        for (int s = 0; s < MOST_STREAMS; s++)
-            if (other.of[s] > of[s]) of[s] = other.of[s];
-    }
-};
-
-struct flip_emulated_event {
-    flip_emulated_stream *stream; /* where it was recorded last, or NULL */
-    clocks known;
-    uint64_t number; /* of its record among the stream's works */
-};
-
-struct work {
-    enum { KERNEL, COPY, SET, RECORD, WAIT, CALL } kind;
-    flip_emulated_kernel kernel;
-    std::vector<char> kept; /* the kernel's call, or pageable memory to be copied from */
-    void *to;
-    const void *from;
-    int value;
-    size_t bytes;
-    flip_emulated_event *event;
-    flip_emulated_stream *other; /* WAIT: for its works up to `number` */
-    uint64_t number;
-    std::vector<flip_emulated_span> spans; /* CALL */
-    std::function<bool()> ready;
-    std::function<void()> perform;
-};
-
-struct flip_emulated_stream {
-    unsigned index;
-    bool live;
-    clocks known;
-    std::deque<work> works;
-    uint64_t n_begun, n_done;
-    size_t waiting_bytes;
-};
-
 static flip_emulated_stream streams[MOST_STREAMS]; /* 0: the default stream */
 static unsigned n_streams = 1;
 static clocks host;
-static std::recursive_mutex one_at_a_time;
-#define ENTER                                                                                      \
-    std::lock_guard<std::recursive_mutex> entered(one_at_a_time);                                  \
-    flip_emulated_watch()
+std::recursive_mutex flip_emulated_mutex;
 
-static flip_emulated_stream *stream_of(cudaStream_t stream) {
+flip_emulated_stream *flip_emulated_stream_of(cudaStream_t stream) {
     return stream ? stream : &streams[0];
 }
 
@@ -187,28 +140,6 @@ static void use(flip_emulated_stream *s, flip_emulated_allocation *a, size_t fro
     a->uses.push_back({s->index, s->known.of[s->index], from, to, writes, what});
 }
 
-void flip_emulated_launch(cudaStream_t stream, const char *name, int64_t blocks, dim3 threads,
-                          size_t shared, flip_emulated_thread thread, const void *call,
-                          size_t bytes, const flip_emulated_argument *arguments, int n_arguments) {
-    ENTER;
-    flip_emulated_stream *s = stream_of(stream);
-    if (blocks < 0 || blocks > INT32_MAX)
-        flip_emulated_fail("kernel %s: %lld blocks", name, (long long)blocks);
-    work *w = submit(s);
-    w->kind = work::KERNEL;
-    w->kernel = {name, (unsigned)blocks, threads, shared, thread, NULL, {}};
-    w->kept.assign((const char *)call, (const char *)call + bytes);
-    flip_emulated_reached(&w->kernel, arguments, n_arguments);
-    /* Where arrays share an allocation, how long they are is not known: then a pointer stands for
-     * its first byte. */
-    for (const flip_emulated_reach &r : w->kernel.reach) {
-        size_t at = (size_t)(r.pointer - r.allocation->start);
-        use(s, r.allocation, at, r.allocation->divided ? at + 1 : r.allocation->bytes, r.writes,
-            name);
-    }
-    submitted(s);
-}
-
 /* One side of a copy: the allocation, or NULL for the host's ordinary memory where that may be. */
 static flip_emulated_allocation *side(const void *memory, size_t bytes, bool may_be_host,
                                       const char *what) {
@@ -229,42 +160,99 @@ static size_t offset(const flip_emulated_allocation *a, const void *memory) {
     return (size_t)((const char *)memory - a->start);
 }
 
+/* NULL: the host's ordinary memory, or what was kept of it; SET has no source. */
+static void find_sides(const work *w, flip_emulated_allocation **to,
+                       flip_emulated_allocation **from) {
+    *to = side(w->to, w->bytes, w->way == cudaMemcpyDeviceToHost, w->what);
+    *from = w->kind == work::SET || !w->kept.empty()
+                ? NULL
+                : side(w->from, w->bytes, w->way == cudaMemcpyHostToDevice, w->what);
+}
+
+/* Where arrays share an allocation, how long they are is not known: then a pointer stands for its
+ * first byte. */
+static void use_reach(flip_emulated_stream *s, const work *w) {
+    for (const flip_emulated_reach &r : w->kernel.reach) {
+        const size_t at = offset(r.allocation, r.pointer);
+        if (r.allocation->freed)
+            flip_emulated_fail("kernel %s, launched again: '%s' was freed since", w->what,
+                               r.allocation->name);
+        use(s, r.allocation, at, r.allocation->divided ? at + 1 : r.allocation->bytes, r.writes,
+            w->what);
+    }
+}
+
+static void use_sides(flip_emulated_stream *s, const work *w) {
+    flip_emulated_allocation *to, *from;
+    find_sides(w, &to, &from);
+    if (from) use(s, from, offset(from, w->from), offset(from, w->from) + w->bytes, false, w->what);
+    if (to) use(s, to, offset(to, w->to), offset(to, w->to) + w->bytes, true, w->what);
+}
+
+void flip_emulated_put(flip_emulated_stream *s, work &&w) {
+    if (s == &streams[0]) (void)flip_emulated_refuse_all(); /* it would wait for the others */
+    if (s->capture) {
+        s->capture->works.push_back(std::move(w));
+        return;
+    }
+    work *mine = submit(s);
+    *mine = std::move(w);
+    if (mine->kind == work::KERNEL) use_reach(s, mine);
+    if (mine->kind == work::COPY || mine->kind == work::SET) use_sides(s, mine);
+    submitted(s);
+}
+
+void flip_emulated_launch(cudaStream_t stream, const char *name, int64_t blocks, dim3 threads,
+                          size_t shared, flip_emulated_thread thread, const void *call,
+                          size_t bytes, const flip_emulated_argument *arguments, int n_arguments) {
+    ENTER;
+    if (blocks < 0 || blocks > INT32_MAX)
+        flip_emulated_fail("kernel %s: %lld blocks", name, (long long)blocks);
+    work w = {};
+    w.kind = work::KERNEL;
+    w.what = name;
+    w.kernel = {name, (unsigned)blocks, threads, shared, thread, NULL, {}};
+    w.kept.assign((const char *)call, (const char *)call + bytes);
+    flip_emulated_reached(&w.kernel, arguments, n_arguments);
+    flip_emulated_put(flip_emulated_stream_of(stream), std::move(w));
+}
+
+/* A capture keeps no pageable memory: a real device would read it at the launch, or refuse. */
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
     ENTER;
-    flip_emulated_stream *s = stream_of(stream);
+    flip_emulated_stream *s = flip_emulated_stream_of(stream);
     static const char *const names[] = {NULL, "copy host to device", "copy device to host",
                                         "copy device to device"};
-    const char *what = names[kind];
     if (bytes == 0) return cudaSuccess;
-    flip_emulated_allocation *target = side(to, bytes, kind == cudaMemcpyDeviceToHost, what);
-    flip_emulated_allocation *source = side(from, bytes, kind == cudaMemcpyHostToDevice, what);
-    work *w = submit(s);
-    w->kind = work::COPY;
-    w->to = to;
-    w->from = from;
-    w->bytes = bytes;
-    if (!source) w->kept.assign((const char *)from, (const char *)from + bytes);
-    if (source) use(s, source, offset(source, from), offset(source, from) + bytes, false, what);
-    if (target) use(s, target, offset(target, to), offset(target, to) + bytes, true, what);
-    submitted(s);
+    work w = {};
+    w.kind = work::COPY;
+    w.what = names[kind];
+    w.way = kind;
+    w.to = to;
+    w.from = from;
+    w.bytes = bytes;
+    flip_emulated_allocation *target, *source;
+    find_sides(&w, &target, &source);
+    if (!target || !source) REFUSE(flip_emulated_refuse(s, cudaErrorStreamCaptureUnsupported));
+    if (!source) w.kept.assign((const char *)from, (const char *)from + bytes);
+    flip_emulated_put(s, std::move(w));
     if (!target) synchronise(s); /* pageable memory is written before the call returns */
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
     ENTER;
-    flip_emulated_stream *s = stream_of(stream);
     if (bytes == 0) return cudaSuccess;
-    flip_emulated_allocation *target = side(to, bytes, false, "memset");
-    work *w = submit(s);
-    w->kind = work::SET;
-    w->to = to;
-    w->from = to;
-    w->value = value;
-    w->bytes = bytes;
-    use(s, target, offset(target, to), offset(target, to) + bytes, true, "memset");
-    submitted(s);
+    work w = {};
+    w.kind = work::SET;
+    w.what = "memset";
+    w.to = to;
+    w.from = to;
+    w.value = value;
+    w.bytes = bytes;
+    side(to, bytes, false, w.what);
+    flip_emulated_put(flip_emulated_stream_of(stream), std::move(w));
     return cudaSuccess;
 }
 
@@ -273,7 +261,8 @@ void flip_emulated_library(cudaStream_t stream, const char *what,
                            const std::function<bool()> &ready,
                            const std::function<void()> &perform) {
     ENTER;
-    flip_emulated_stream *s = stream_of(stream);
+    flip_emulated_stream *s = flip_emulated_stream_of(stream);
+    if (s->capture) flip_emulated_fail("%s in a capture, which keeps kernels alone", what);
     std::vector<flip_emulated_allocation *> reached;
     for (const flip_emulated_span &span : spans) {
         flip_emulated_allocation *a = side(span.memory, span.bytes, false, what);
@@ -293,7 +282,8 @@ void flip_emulated_library(cudaStream_t stream, const char *what,
 
 void flip_emulated_go_on(cudaStream_t stream) {
     ENTER;
-    drain(stream_of(stream), stream_of(stream)->n_begun);
+    flip_emulated_stream *s = flip_emulated_stream_of(stream);
+    drain(s, s->n_begun);
 }
 
 /* ---- streams ---- */
@@ -313,6 +303,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     ENTER;
+    REFUSE(flip_emulated_refuse(stream, cudaErrorStreamCaptureUnsupported));
     synchronise(stream);
     stream->live = false;
     return cudaSuccess;
@@ -320,13 +311,16 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     ENTER;
-    synchronise(stream_of(stream));
+    flip_emulated_stream *s = flip_emulated_stream_of(stream);
+    REFUSE(flip_emulated_refuse(s, cudaErrorStreamCaptureUnsupported));
+    synchronise(s);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
     ENTER;
-    flip_emulated_stream *s = stream_of(stream);
+    flip_emulated_stream *s = flip_emulated_stream_of(stream);
+    REFUSE(flip_emulated_refuse(s, cudaErrorStreamCaptureUnsupported));
     if (!try_drain(s, s->n_begun)) return cudaErrorNotReady;
     host.join(s->known);
     return cudaSuccess;
@@ -350,7 +344,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     ENTER;
-    flip_emulated_stream *s = stream_of(stream);
+    flip_emulated_stream *s = flip_emulated_stream_of(stream);
+    event->captured = s->capture != NULL;
+    if (event->captured) return cudaSuccess; /* works of one stream follow each other */
     work *w = submit(s);
     w->kind = work::RECORD;
     w->event = event;
@@ -363,7 +359,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     ENTER;
-    flip_emulated_stream *s = stream_of(stream);
+    flip_emulated_stream *s = flip_emulated_stream_of(stream);
+    if (event->captured && s->capture) return cudaSuccess; /* its own */
+    if (event->captured) flip_emulated_fail("a stream joins a capture, which has one alone");
+    REFUSE(flip_emulated_refuse(s, cudaErrorStreamCaptureIsolation));
     if (!event->stream) return cudaSuccess; /* never recorded */
     work *w = submit(s);
     w->kind = work::WAIT;
@@ -376,6 +375,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     ENTER;
+    if (event->captured) return cudaErrorCapturedEvent;
+    REFUSE(flip_emulated_refuse_all());
     if (event->stream && event->stream->n_done < event->number) {
         try_drain(event->stream, event->number);
         return cudaErrorNotReady;
@@ -388,11 +389,13 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 
 cudaError_t cudaMalloc(void **out, size_t bytes) {
     ENTER;
+    REFUSE(flip_emulated_refuse_all());
     return flip_emulated_allocate(out, bytes, false);
 }
 
 cudaError_t cudaFree(void *memory) {
     ENTER;
+    REFUSE(flip_emulated_refuse_all());
     synchronise_all();
     if (memory) flip_emulated_release(memory, false);
     return cudaSuccess;
@@ -400,11 +403,13 @@ cudaError_t cudaFree(void *memory) {
 
 cudaError_t cudaMallocHost(void **out, size_t bytes) {
     ENTER;
+    REFUSE(flip_emulated_refuse_all());
     return flip_emulated_allocate(out, bytes, true);
 }
 
 cudaError_t cudaFreeHost(void *memory) {
     ENTER;
+    REFUSE(flip_emulated_refuse_all());
     synchronise_all();
     if (memory) flip_emulated_release(memory, true);
     return cudaSuccess;

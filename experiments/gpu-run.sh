@@ -134,6 +134,7 @@ section_data() {
     fi
     generate small sbm --nodes 400 --steps 6 --drift 0.01 --labels-change
     generate dynamic sbm --nodes $nodes --steps $steps --drift 0.01 --features 32 --labels-change
+    generate short sbm --nodes 2700 --features 64
     generate payments payments --nodes $payments --steps 24 --payments 0.25
     wait
     if [ $made = yes ]; then
@@ -141,9 +142,9 @@ section_data() {
     else
         generate static products --scale $scale
     fi
-    cat "$work"/{static,dynamic,small,payments}.log >>"$log"
+    cat "$work"/{static,dynamic,small,short,payments}.log >>"$log"
     local name
-    for name in static dynamic small payments; do
+    for name in static dynamic small short payments; do
         record "\"graph\": \"$name\", \"bytes\": $(stat -c %s "$work/data/$name.h5" 2>/dev/null || echo 0), \"words\": \"$(tail -n 1 "$work/$name.log" | quoted)\""
     done
     record "\"graph\": \"all\", \"seconds\": $(since "$start")"
@@ -203,7 +204,7 @@ both() {
     same_losses "$row"
 }
 section_train() {
-    local hidden=128 wide=256 narrow=32 epochs=15 node
+    local hidden=128 wide=256 narrow=32 epochs=15 node model
     [ "$SIZE" = full ] || { hidden=16 wide=24 narrow=8 epochs=3; }
     node=(--task node --layers 2 --lr 0.01 --weight-decay 0 --dropout 0.5 --input-dropout 0 --feature-norm none --metric accuracy)
     both "sage-h$wide" static.h5 $epochs --model sage "${node[@]}" --hidden $wide
@@ -214,6 +215,10 @@ section_train() {
     both cdgcn dynamic.h5 9 --model cdgcn --task node --hidden $narrow
     both evolvegcn-o dynamic.h5 9 --model evolvegcn-o --task node --hidden $narrow
     both tmgcn dynamic.h5 9 --model tmgcn --window 5 --task node --hidden $narrow
+    for model in gcn gat; do # short kernels: a launch a pass, and one a kernel
+        train_row "$model-short-graphs" "$device" 1 20 short.h5 --epochs 200 --eval-every 200 --model $model --task node --hidden 16
+        FLIP_CUDA_GRAPHS=off train_row "$model-short-launches" "$device" 1 20 short.h5 --epochs 200 --eval-every 200 --model $model --task node --hidden 16
+    done
     train_row "sage-h$hidden-sampled" "$device" 1 40 static.h5 --epochs 3 --eval-every 3 --model sage "${node[@]}" --hidden $hidden --batch 1024 --fanout 10,10
     train_row cdgcn-2ranks "$device-shared" 2 40 dynamic.h5 --epochs 3 --eval-every 3 --model cdgcn --task node --hidden $narrow
 }

@@ -4,6 +4,7 @@
 # compute. The final score is equal to 1e-3 and every byte that is counted is the same, with some in
 # each counter that the case names. No device gives more memory than was foreseen. Blocks after the
 # first are sent ahead, and nothing else is. WAITS: how often an epoch's host waits for the device.
+# Passes that come again are replayed, as often as they should be, with the losses that calls give.
 #   t960_device.sh FLIPBOOK [MPIRUN]      the device may be emulated
 set -u
 flipbook=$(realpath "$1")
@@ -99,8 +100,44 @@ same() {
     fi
 }
 
+# what does not depend on time of $1.jsonl's epochs and summary; and how many passes were replayed
+numbers() {
+    sed -n -e 's/^{"record":"epoch",.*\("loss":[^,]*,"valid":[^,]*\),.*/\1/p' \
+        -e 's/^{"record":"summary",\("loss":.*\),"best_epoch".*/\1/p' "$1.jsonl"
+    grep -o '"\(passes\|bytes\)":{[^}]*}\|"device_waits":[^,}]*' "$1.jsonl"
+}
+replays() {
+    sed -n 's/.*"device_replays":\([0-9]*\).*/\1/p' "$1.jsonl"
+}
+
+# repeated PASSES OPTIONS…: so many passes of five are replayed, or calls give the same as well; in
+# one order of threads, as cases above have replays in both
+repeated() {
+    local passes=$1 graphs bad=
+    shift
+    tests=$((tests + 1))
+    for graphs in on off; do
+        rm -f "$graphs.jsonl"
+        FLIP_CUDA_GRAPHS=$graphs FLIP_EMULATION=orders=0 "$flipbook" train "$@" --epochs 5 --threads 1 --device cuda \
+            --report "$graphs.jsonl" >"$graphs.out" 2>&1 || { bad='no run'; sed 's/^/# /' "$graphs.out" | tail -n 3; }
+        numbers "$graphs" >"$graphs.numbers"
+    done
+    [ "$(grep -c '^"loss"' on.numbers)" -eq 6 ] || bad='no losses'
+    [ "$(grep '^"loss"' on.numbers | uniq | wc -l)" -eq 6 ] || bad='nothing is learned'
+    cmp -s on.numbers off.numbers || bad="with graphs: $(diff on.numbers off.numbers | head -n 4 | tr '\n' ' ')"
+    [ "$(replays on) $(replays off)" = "$passes 0" ] || bad="replayed: $(replays on) and $(replays off)"
+    if [ -z "$bad" ]; then
+        echo "ok $tests - $passes passes replayed: $*"
+    else
+        printf '# %s\nnot ok %d - %s\n' "$bad" "$tests" "$*"
+        failed=$((failed + 1))
+    fi
+}
+
 "$flipbook" generate sbm -o static.h5 --nodes 600 --features 12 >/dev/null &&
     "$flipbook" generate sbm -o nodes.h5 --nodes 150 --steps 6 --drift 0.02 --labels-change --features 8 >/dev/null &&
+    "$flipbook" generate sbm -o few.h5 --nodes 80 --features 8 >/dev/null &&
+    "$flipbook" generate sbm -o steps.h5 --nodes 40 --steps 4 --drift 0.02 --labels-change --features 8 >/dev/null &&
     "$flipbook" compress static.h5 -o mixed.h5 --codec klt:2 >/dev/null &&
     "$flipbook" compress static.h5 -o products.h5 --codec pq:4x256 >/dev/null &&
     "$flipbook" compress static.h5 -o levels.h5 --codec pq:4x16+lloyd:4 >/dev/null &&
@@ -146,6 +183,12 @@ h='--hidden 8'
     same allreduce,redistribute,graph_to_device 3 links.h5 --task link --model cdgcn $h --edge-life 3 --edge-head dot --distribute time --transfer full --blocks 2
     same allreduce,window 2 links.h5 --task edge --model tmgcn --window 3 $h --edge-life 3 --distribute window --transfer resident --precompute off
     same '' 1 links.h5 --task link --model evolvegcn-o $h --history 2 --edge-life 3
+    repeated 4 few.h5 --model gcn $h --dropout 0.5
+    repeated 4 few.h5 --model sage $h --aggregator pool --norm batch --dropout 0.3 --class-weights auto --optimizer sgd --eval-every 2
+    repeated 4 few.h5 --model gat $h --heads 2 --dropout 0.4
+    repeated 4 steps.h5 --task node --model cdgcn $h --dropout 0.2 --blocks 1
+    repeated 0 few.h5 --model gcn $h --layers 3 --activations 4bit       # rounded by another key each time
+    repeated 0 steps.h5 --task node --model evolvegcn-h $h --blocks 1   # the host chooses its rows
 }
 echo "1..$tests"
 [ $failed -eq 0 ]

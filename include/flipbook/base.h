@@ -186,6 +186,8 @@ const char *flip_bytes_name(flip_bytes kind);
 const char *flip_stage_name(flip_stage stage);
 void flip_meter_begin(flip_meter *meter, flip_stage stage); /* meter may be NULL */
 void flip_meter_end(flip_meter *meter);
+/* sum += now - before, on everything that is counted. */
+void flip_meter_add(flip_meter *sum, const flip_meter *now, const flip_meter *before);
 double flip_seconds(void); /* monotonic clock */
 
 /* ---- processor ---------------------------------------------------------------------------- */

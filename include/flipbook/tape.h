@@ -96,6 +96,9 @@ flip_status flip_optimiser_create(flip_optimiser **optimiser, flip_params *param
 void flip_optimiser_destroy(flip_optimiser **optimiser);
 /* Gradients must be global (flip_params_reduce). Local; the same bits on every rank. */
 flip_status flip_optimiser_step(flip_optimiser *optimiser);
+/* What a step that is repeated begins with: parameters and moments are where the kernels read them,
+ * and *step is Adam's next one without clipping (of SGD nothing differs from step to step). */
+flip_status flip_optimiser_next(flip_optimiser *optimiser, flip_adam_step *step);
 double flip_optimiser_norm(const flip_optimiser *optimiser); /* gradient norm of the last step when
                                                                 clip is on, else 0 */
 /* For checkpoints: the moments as one slab, and the number of steps taken. */
@@ -144,6 +147,8 @@ flip_status flip_tape_create(flip_tape **tape, const flip_tape_params *params);
 void flip_tape_destroy(flip_tape **tape);
 /* Memory that holds no value goes back to the system, until a pass wants it again. */
 void flip_tape_trim(flip_tape *tape);
+/* Bits of a dropout's number within its epoch; the epoch's stand above them. */
+enum { FLIP_EPOCH_DRAWS = 8 };
 /* Forget all records, keep memory. training: dropout and batch statistics on; epoch numbers the
  * draws. Without training nothing is kept for backward. */
 void flip_tape_reset(flip_tape *tape, bool training, int64_t epoch);
@@ -297,6 +302,11 @@ void flip_tape_release(flip_tape *tape, flip_var x);
 void flip_tape_keep(flip_tape *tape, flip_var x);
 /* A loss in double: the global value, the same on every rank. */
 double flip_tape_scalar(const flip_tape *tape, flip_var loss);
+/* late: the host waits for no loss (flip_tape_scalar is 0) until flip_tape_read_loss, after the
+ * pass and before the next reset. For passes over the same items as the last one's, whose weights'
+ * sum they take for theirs (the reading checks it), with one loss, on one rank. */
+flip_status flip_tape_late_loss(flip_tape *tape, bool late);
+flip_status flip_tape_read_loss(flip_tape *tape, double *loss);
 /* Walk back from `loss`; FLIP_VAR_NONE: from what the next block handed back alone. Adds into the
  * parameters' gradients of this rank (local sums, not all-reduced). Collective where operators
  * exchange. */

@@ -72,3 +72,13 @@ void flip_meter_end(flip_meter *meter) {
     charge(meter);
     meter->depth--;
 }
+
+void flip_meter_add(flip_meter *sum, const flip_meter *now, const flip_meter *before) {
+    for (int i = 0; i < FLIP_BYTES_COUNT; i++)
+        sum->bytes[i] += now->bytes[i] - before->bytes[i];
+    for (int i = 0; i < FLIP_STAGE_COUNT; i++) {
+        sum->seconds[i] += now->seconds[i] - before->seconds[i];
+        sum->traffic[i] += now->traffic[i] - before->traffic[i];
+        sum->flops[i] += now->flops[i] - before->flops[i];
+    }
+}

@@ -17,7 +17,9 @@ static flip_status timeline_keys(flip_tape *tape, int32_t rows, int32_t steps, i
         for (int32_t t = 0; t < steps; t++)
             tape->key[i * steps + t] =
                 (tape->given_key ? tape->given_key[i] : i) * timeline + first + t;
-    return FLIP_OK;
+    const bool stays = !tape->layout || tape->layout->n_blocks == 1; /* from pass to pass */
+    const size_t bytes = (size_t)rows * (size_t)steps * sizeof *tape->key;
+    return stays ? flip_tape_hold(tape, tape->key, bytes) : FLIP_OK;
 }
 
 /* The keys in the host's memory. */
@@ -55,7 +57,8 @@ flip_status tape_keys(flip_tape *tape, int32_t rows, int32_t steps, const int64_
 }
 
 uint64_t tape_draw(flip_tape *tape) {
-    return (uint64_t)tape->epoch << 8 | (tape->n_draws++ & 255);
+    const uint64_t most = 1 << FLIP_EPOCH_DRAWS;
+    return (uint64_t)tape->epoch << FLIP_EPOCH_DRAWS | (tape->n_draws++ % most);
 }
 
 flip_status tape_epilogue(flip_tape *tape, record *r, flip_epilogue *e) {

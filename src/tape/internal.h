@@ -191,6 +191,10 @@ struct flip_tape {
     int32_t block, n_slots;
     uint64_t n_draws; /* dropouts since reset */
     flip_var loss;    /* where the walk back under way began */
+    bool late;        /* the host does not read the loss while the pass runs (op_loss.c) */
+    double *late_sums, late_scale; /* [2] the kernels' memory: it is the first times late_scale */
+    double late_bottom;            /* the weights' sum that late_scale took for its own */
+    double bottom;                 /* that of the last loss that was read at once */
     flip_status status;
     pool *pool;
     reach *reach;

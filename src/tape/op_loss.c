@@ -31,27 +31,57 @@ static flip_status reach_operands(flip_tape *tape, const record *r, operands *o)
 
 typedef void (*loss_sums)(const flip_tape *tape, const record *r, const operands *o, double *sums);
 
-/* loss = Σ top / Σ bottom over all ranks (0 where the denominator is), or Σ top alone; number[0]
- * keeps 1 / Σ bottom, or 1. number[1] > 0 takes the place of Σ bottom. */
+/* number[0]: 1 / Σ bottom (0 where that is), or 1. number[1] > 0 takes the place of Σ bottom: told,
+ * as the items of other blocks count too. */
+static void set_scale(record *r, bool mean, double bottom) {
+    if (r->number[1] > 0) bottom = r->number[1];
+    r->number[0] = !mean ? 1 : bottom > 0 ? 1 / bottom : 0;
+}
+
+flip_status flip_tape_late_loss(flip_tape *tape, bool late) {
+    tape->late = late;
+    if (!late || tape->late_sums) return FLIP_OK;
+    return tape->kernels->take(&tape->late_sums, 2 * sizeof *tape->late_sums, "a loss");
+}
+
+flip_status flip_tape_read_loss(flip_tape *tape, double *loss) {
+    double total[2];
+    tape->kernels->receive(total, tape->late_sums, sizeof total);
+    FLIP_TRY(tape->kernels->wait());
+    if (total[1] != tape->late_bottom)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "a repeated pass weighs its items %g, not %g",
+                         total[1], tape->late_bottom);
+    *loss = total[0] * tape->late_scale;
+    return FLIP_OK;
+}
+
+/* loss = Σ top / Σ bottom over all ranks, or Σ top alone. */
 static flip_status sum_rows(flip_tape *tape, record *r, loss_sums of_rows, bool mean) {
     double *sums, total[2];
     operands o;
     FLIP_TRY(tape_output(tape, r, -1));
     FLIP_TRY(reach_operands(tape, r, &o));
+    tape_traffic(tape, FLIP_STAGE_LOSS, (uint64_t)size_of(tape_in(tape, r, 0)) * sizeof(flip_real),
+                 0);
+    if (tape->late) { /* the host does not wait: Σ bottom is the last pass's */
+        of_rows(tape, r, &o, tape->late_sums);
+        tape->late_bottom = tape->bottom;
+        set_scale(r, mean, tape->bottom);
+        tape->late_scale = r->number[0];
+        return FLIP_OK;
+    }
     FLIP_TRY(pool_alloc(tape->pool, &sums, sizeof total));
     of_rows(tape, r, &o, sums);
     tape->kernels->receive(total, sums, sizeof total);
     pool_free(tape->pool, sums);
     FLIP_TRY(tape->kernels->wait());
     FLIP_TRY(flip_comm_sum_f64(tape->comm, total, 2));
-    if (r->number[1] > 0) total[1] = r->number[1]; /* told: the items of other blocks count too */
-    r->number[0] = !mean ? 1 : total[1] > 0 ? 1 / total[1] : 0;
+    tape->bottom = total[1];
+    set_scale(r, mean, total[1]);
     variable *out = tape_out(tape, r);
     out->scalar = total[0] * r->number[0];
     const flip_real value = (flip_real)out->scalar;
     tape->kernels->send(out->value, &value, sizeof value);
-    tape_traffic(tape, FLIP_STAGE_LOSS, (uint64_t)size_of(tape_in(tape, r, 0)) * sizeof(flip_real),
-                 0);
     return FLIP_OK;
 }
 

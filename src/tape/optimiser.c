@@ -53,17 +53,22 @@ static void sgd(flip_optimiser *o, double scale) {
                             &step);
 }
 
-static void adam(flip_optimiser *o, double scale) {
+/* Of the optimiser's `number`-th step, from 1 on. */
+static flip_adam_step adam_step(const flip_optimiser *o, int64_t number, double scale) {
     const flip_optimiser_params *s = &o->settings;
-    flip_adam_step step = {.lr = s->lr,
-                           .beta1 = s->beta1,
-                           .beta2 = s->beta2,
-                           .epsilon = s->epsilon,
-                           .weight_decay = s->weight_decay,
-                           .decoupled = s->kind == FLIP_OPTIMISER_ADAMW,
-                           .correct1 = 1 - pow(s->beta1, (double)o->steps),
-                           .correct2 = 1 - pow(s->beta2, (double)o->steps),
-                           .grad_scale = scale};
+    return (flip_adam_step){.lr = s->lr,
+                            .beta1 = s->beta1,
+                            .beta2 = s->beta2,
+                            .epsilon = s->epsilon,
+                            .weight_decay = s->weight_decay,
+                            .decoupled = s->kind == FLIP_OPTIMISER_ADAMW,
+                            .correct1 = 1 - pow(s->beta1, (double)number),
+                            .correct2 = 1 - pow(s->beta2, (double)number),
+                            .grad_scale = scale};
+}
+
+static void adam(flip_optimiser *o, double scale) {
+    const flip_adam_step step = adam_step(o, o->steps, scale);
     flip_real *m = slab_placed(&o->moments);
     o->moments.kernels->adam(o->n, flip_params_placed_values(o->params),
                              flip_params_placed_gradients(o->params), m, m + o->n, &step);
@@ -86,6 +91,14 @@ flip_status flip_optimiser_step(flip_optimiser *o) {
         sgd(o, scale);
     else
         adam(o, scale);
+    return FLIP_OK;
+}
+
+flip_status flip_optimiser_next(flip_optimiser *o, flip_adam_step *step) {
+    FLIP_TRY(follow(o));
+    (void)flip_params_placed_values(o->params);
+    (void)slab_placed(&o->moments);
+    *step = adam_step(o, o->steps + 1, 1);
     return FLIP_OK;
 }
 

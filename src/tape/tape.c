@@ -80,6 +80,7 @@ void flip_tape_destroy(flip_tape **tape) {
     if (!*tape) return;
     reach_destroy(&(*tape)->reach, (*tape)->kernels);
     mirrors_destroy(&(*tape)->mirrors);
+    (*tape)->kernels->give_back((*tape)->late_sums);
     pool_destroy(&(*tape)->pool);
     flip_free((*tape)->vars);
     flip_free((*tape)->records);
@@ -473,9 +474,11 @@ flip_status flip_tape_backward(flip_tape *tape, flip_var loss) {
     if (saved > tape->saved_bytes) tape->saved_bytes = saved;
     if (loss != FLIP_VAR_NONE && tape->vars[loss].needs_gradient) {
         variable *end = &tape->vars[loss];
+        const bool knows =
+            end->producer >= 0 && table[tape->records[end->producer].op]->stage == FLIP_STAGE_LOSS;
         FLIP_TRY(pool_alloc(tape->pool, &end->gradient, sizeof(flip_real)));
-        const flip_real one = 1;
-        tape->kernels->send(end->gradient, &one, sizeof one);
+        const flip_real one = 1; /* a loss knows: tape_slope */
+        if (!knows) tape->kernels->send(end->gradient, &one, sizeof one);
     }
     for (int32_t i = tape->n_records - 1; i >= 0 && tape->status == FLIP_OK; i--) {
         tape->status = walk_record(tape, &tape->records[i]);

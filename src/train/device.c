@@ -136,7 +136,9 @@ flip_status flip_device_hold(flip_trainer *trainer) {
                             (size_t)layout->n_rows * sizeof *layout->original));
     for (int32_t k = 0; k < data->train_blocks; k++)
         FLIP_TRY(hold_block_labels(trainer, k));
-    return FLIP_OK;
+    if (data->s.task != FLIP_TASK_NODE) return FLIP_OK;
+    return flip_tape_hold(trainer->tape, data->class_weight,
+                          (size_t)data->n_classes * sizeof *data->class_weight);
 }
 
 void flip_device_leave(flip_trainer *trainer) {

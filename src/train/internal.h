@@ -300,6 +300,15 @@ typedef struct flip_cost {
     double bytes, seconds;
 } flip_cost;
 
+/* A pass that comes again (repeat.c). */
+typedef struct flip_repeat {
+    flip_recording *recording; /* or NULL */
+    bool begun;                /* a pass of this run is done: memory is taken, features prepared */
+    bool refused;              /* it cannot be recorded */
+    int64_t epoch;             /* of the recorded pass */
+    flip_meter counted;        /* what it counted, without seconds */
+} flip_repeat;
+
 typedef struct flip_trainer {
     flip_data data;
     flip_estimate estimate;
@@ -313,6 +322,7 @@ typedef struct flip_trainer {
     flip_tape *tape;
     flip_carry *carry;  /* states between blocks; NULL with one block */
     flip_passes passes; /* of training, so far */
+    flip_repeat repeat;
     flip_optimiser *optimiser;
     flip_batching *batching;         /* NULL unless training is on sampled batches */
     const flip_kernels *kernels;     /* of the device that computes */
@@ -383,6 +393,12 @@ flip_status flip_trainer_load(flip_trainer *trainer, flip_comm *comm, const flip
 void flip_trainer_close(flip_trainer *trainer); /* closes the data too */
 /* One epoch: forward, loss, backward, reduce, step; sets epoch and loss. Collective. */
 flip_status flip_trainer_epoch(flip_trainer *trainer);
+/* The part of it that is the same from epoch to epoch where the whole graph is one step of the
+ * optimiser: from zero gradients to the parameters' new values. */
+flip_status flip_trainer_pass(flip_trainer *trainer, double *loss);
+/* The same, repeated from what was recorded, where that can be: *done; else nothing is done. */
+flip_status flip_repeat_pass(flip_trainer *trainer, double *loss, bool *done);
+void flip_repeat_finish(flip_trainer *trainer);
 /* Refuses a loss that is no number. */
 flip_status flip_trainer_check_loss(const flip_trainer *trainer, double loss);
 /* What the features' store has done on this rank; zeros without one. */

@@ -36,17 +36,6 @@ static double cpu_seconds(void) {
            1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-/* sum += now - before, on everything that is counted. */
-static void add_difference(flip_meter *sum, const flip_meter *now, const flip_meter *before) {
-    for (int i = 0; i < FLIP_BYTES_COUNT; i++)
-        sum->bytes[i] += now->bytes[i] - before->bytes[i];
-    for (int i = 0; i < FLIP_STAGE_COUNT; i++) {
-        sum->seconds[i] += now->seconds[i] - before->seconds[i];
-        sum->traffic[i] += now->traffic[i] - before->traffic[i];
-        sum->flops[i] += now->flops[i] - before->flops[i];
-    }
-}
-
 /* ---- a terminal? ---- */
 
 /* mpirun gives its ranks a pseudo-terminal even when its own output is a file: look at the
@@ -228,11 +217,13 @@ static double count_since(run *r, const mark *m) {
         r->tally.graph[k] += now.sent[k] - m->sent[k];
     r->tally.cpu[r->tally.epochs] = now.cpu - m->cpu;
     r->tally.seconds[r->tally.epochs++] = now.wall - m->wall;
-    add_difference(&r->tally.train, &now.meter, &m->meter);
+    flip_meter_add(&r->tally.train, &now.meter, &m->meter);
     r->tally.device.waits += now.device.waits - m->device.waits;
     r->tally.device.ahead += now.device.ahead - m->device.ahead;
+    r->tally.device.replays += now.device.replays - m->device.replays;
+    r->tally.device.replayed += now.device.replayed - m->device.replayed;
     if (r->tally.epochs > 1) return now.wall - m->wall;
-    add_difference(&r->tally.first, &now.meter, &m->meter);
+    flip_meter_add(&r->tally.first, &now.meter, &m->meter);
     r->tally.device_first = r->tally.device;
     return now.wall - m->wall;
 }
@@ -251,7 +242,7 @@ static flip_status one_epoch(run *r) {
         FLIP_TRY(validate(r, &valid, &best));
         r->tally.evaluations++;
     }
-    add_difference(&r->tally.evaluate, meter, &before);
+    flip_meter_add(&r->tally.evaluate, meter, &before);
     say_epoch(r, valid, best, seconds);
     return flip_report_epoch(r->report, t->epoch, t->loss, valid, seconds,
                              flip_seconds() - start.wall - seconds);
@@ -260,7 +251,7 @@ static flip_status one_epoch(run *r) {
 static flip_status save(run *r) {
     flip_meter *meter = flip_comm_meter(r->trainer.data.comm), before = *meter;
     FLIP_TRY(flip_checkpoint_write(&r->trainer, r->checkpoint, r->io));
-    add_difference(&r->tally.train, meter, &before);
+    flip_meter_add(&r->tally.train, meter, &before);
     return FLIP_OK;
 }
 
@@ -415,7 +406,7 @@ static flip_status finish(run *r, flip_result *result) {
     flip_tape_reset(t->tape, false, t->epoch);
     flip_tape_trim(t->tape); /* scores of all items and this machine's limits have room again */
     FLIP_TRY(final_scores(r, result));
-    add_difference(&r->tally.rest, meter, &before);
+    flip_meter_add(&r->tally.rest, meter, &before);
     result->epochs = t->epoch;
     result->best_epoch = t->best_epoch;
     result->loss = t->loss;
@@ -439,7 +430,7 @@ flip_status flip_train(flip_result *result, flip_comm *comm, const flip_settings
     flip_status status;
     watch_signals();
     FLIP_TRY_GOTO(prepare(&r, comm, settings));
-    add_difference(&r.tally.rest, flip_comm_meter(comm), &before);
+    flip_meter_add(&r.tally.rest, flip_comm_meter(comm), &before);
     r.epochs_started = flip_seconds();
     r.tally.loaded_bytes = flip_memory_now();
     FLIP_TRY_GOTO(settings->protocol == FLIP_PROTOCOL_LIVE ? live_steps(&r) : epochs(&r));

@@ -265,6 +265,8 @@ static void device_json(json_t *counts, const rank_counts *all, int size, int64_
         json_array_append_new(peaks, json_integer((json_int_t)all[r].device_bytes));
         sum.waits += all[r].device.waits;
         sum.ahead += all[r].device.ahead;
+        sum.replays += all[r].device.replays;
+        sum.replayed += all[r].device.replayed;
         first.waits += all[r].device_first.waits;
         first.ahead += all[r].device_first.ahead;
     }
@@ -272,6 +274,8 @@ static void device_json(json_t *counts, const rank_counts *all, int size, int64_
     json_object_set_new(counts, "estimated_device_bytes", json_integer((json_int_t)each));
     json_object_set_new(counts, "device_waits", usual(sum.waits, first.waits, epochs));
     json_object_set_new(counts, "device_bytes_ahead", usual(sum.ahead, first.ahead, epochs));
+    json_object_set_new(counts, "device_replays", json_integer((json_int_t)sum.replays));
+    json_object_set_new(counts, "device_replayed", json_integer((json_int_t)sum.replayed));
 }
 
 flip_status flip_tally_json(json_t **counts, const flip_tally *tally, const flip_trainer *trainer) {

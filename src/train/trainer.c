@@ -81,6 +81,7 @@ flip_status flip_trainer_build(flip_trainer *trainer) {
 }
 
 void flip_trainer_close(flip_trainer *trainer) {
+    flip_repeat_finish(trainer);
     flip_free(trainer->best);
     flip_batching_destroy(&trainer->batching);
     flip_learned_destroy(&trainer->learned);
@@ -339,10 +340,20 @@ flip_status flip_trainer_update(flip_trainer *trainer, int32_t block) {
     return FLIP_OK;
 }
 
+flip_status flip_trainer_pass(flip_trainer *trainer, double *loss) {
+    flip_params_clear_gradients(trainer->params);
+    if (trainer->learned) flip_learned_clear(trainer->learned);
+    FLIP_TRY(walk_blocks(trainer, loss));
+    FLIP_TRY(flip_params_reduce(trainer->params, trainer->data.comm));
+    FLIP_TRY(flip_trainer_check_loss(trainer, *loss));
+    return flip_optimiser_step(trainer->optimiser);
+}
+
 static flip_status walk_epoch(flip_trainer *trainer) {
     flip_data *data = &trainer->data;
     int64_t epoch = trainer->epoch + 1;
     double loss = 0;
+    bool repeated;
     if (data->s.task == FLIP_TASK_LINK) {
         FLIP_TRY(flip_data_sample(data, FLIP_PART_TRAIN, (uint64_t)epoch));
         if (!trainer->batching) FLIP_TRY(flip_data_loss_total(data));
@@ -354,12 +365,8 @@ static flip_status walk_epoch(flip_trainer *trainer) {
         trainer->epoch = epoch;
         return FLIP_OK;
     }
-    flip_params_clear_gradients(trainer->params);
-    if (trainer->learned) flip_learned_clear(trainer->learned);
-    FLIP_TRY(walk_blocks(trainer, &loss));
-    FLIP_TRY(flip_params_reduce(trainer->params, data->comm));
-    FLIP_TRY(flip_trainer_check_loss(trainer, loss));
-    FLIP_TRY(flip_optimiser_step(trainer->optimiser));
+    FLIP_TRY(flip_repeat_pass(trainer, &loss, &repeated));
+    if (!repeated) FLIP_TRY(flip_trainer_pass(trainer, &loss));
     if (trainer->learned) flip_learned_step(trainer->learned, &data->s, epoch);
     trainer->loss = loss;
     trainer->epoch = epoch;

@@ -109,38 +109,54 @@ void flip_shares_finish(flip_shares *s) {
 
 /* ---- a number of blocks ---- */
 
-/* One block of this rank, as long as the longest. */
+/* A block as long as the longest, as full as the fullest (of any rank of the part). */
 typedef struct block {
     int32_t n, steps; /* blocks; this rank's steps of one */
-    double entries;   /* events alive in it, on average: one alive in two blocks stands in both */
+    double entries;   /* events alive in it: one alive in two blocks stands in both */
     double values;    /* … summed over its steps */
     double arrivals;  /* events of its own steps */
+    struct {          /* of all blocks of this rank, on average over the ranks of the part */
+        double entries, values, arrivals;
+    } all;
 } block;
 
-static block block_of(const flip_data *data, const flip_shares *s, int32_t n_blocks) {
-    const int32_t whole = (s->steps + n_blocks - 1) / n_blocks, first = (int32_t)data->s.first_step;
-    block b = {.n = n_blocks, .steps = (whole + data->n_time - 1) / data->n_time};
-    int64_t stay = data->s.edge_life + data->s.window - 1;
-    for (int32_t t = 0; t < data->steps; t++) {
-        int64_t from = t - first > 0 ? t - first : 0, end = t - first + stay;
-        if (end > s->steps) end = s->steps;
-        if (end <= from) continue;
-        int64_t touched = (end - 1) / b.steps - from / b.steps + 1;
-        b.entries += (double)(s->events[t] * touched);
-        b.values += (double)(s->events[t] * (end - from));
-        b.arrivals += (double)s->events[t];
+static double larger(double a, int64_t b) {
+    return a > (double)b ? a : (double)b;
+}
+
+/* Block k of the part: steps k b->steps … A step's events come at its place, those before the first
+ * step with that. */
+static void fill_block(block *b, const flip_data *data, const flip_shares *s, int64_t k) {
+    const int64_t first = data->s.first_step, stay = data->s.edge_life + data->s.window - 1;
+    const int64_t from = k * b->steps, to = from + b->steps < s->steps ? from + b->steps : s->steps;
+    int64_t entries = 0, values = 0, arrivals = 0;
+    for (int64_t t = from - stay + 1 > -first ? from - stay + 1 : -first; t < to; t++) {
+        const int64_t begin = t > from ? t : from, end = t + stay < to ? t + stay : to;
+        if (end <= begin) continue;
+        entries += s->events[first + t];
+        values += s->events[first + t] * (end - begin);
+        if ((t > 0 ? t : 0) >= from) arrivals += s->events[first + t];
     }
-    const double shares = (double)n_blocks * data->n_time;
-    b.entries /= shares;
-    b.values /= shares;
-    b.arrivals /= shares;
+    b->entries = larger(b->entries, entries);
+    b->values = larger(b->values, values);
+    b->arrivals = larger(b->arrivals, arrivals);
+    b->all.entries += (double)entries / data->n_time;
+    b->all.values += (double)values / data->n_time;
+    b->all.arrivals += (double)arrivals / data->n_time;
+}
+
+static block block_of(const flip_data *data, const flip_shares *s, int32_t n_blocks) {
+    const int32_t whole = (s->steps + n_blocks - 1) / n_blocks;
+    block b = {.n = n_blocks, .steps = (whole + data->n_time - 1) / data->n_time};
+    for (int64_t k = 0; k * b.steps < s->steps; k++)
+        fill_block(&b, data, s, k);
     return b;
 }
 
 /* full, delta: sorted events on the host; one block's matrix, its snapshot and changes, and the
  * pieces that it is made of, on the device. */
 static size_t sent_bytes(const flip_data *data, const flip_shares *s, const block *b) {
-    const double all = b->arrivals * b->n, alive = b->values / b->steps;
+    const double all = b->all.arrivals, alive = b->values / b->steps;
     const double host = all * (28 + (data->events.weight ? sizeof(flip_real) : 0)) +
                         (double)(s->rows + s->n_halo) * 28;
     const double snapshot = alive * (8 + sizeof(flip_real)), changes = 2 * b->arrivals;
@@ -154,10 +170,11 @@ static flip_adjacency_params params_of(const flip_data *data, const block *b) {
     return p;
 }
 
-/* One block's matrix. */
-static size_t matrix_bytes(const flip_data *data, const flip_shares *s, const block *b) {
+/* A block's matrix. */
+static size_t matrix_bytes(const flip_data *data, const flip_shares *s, const block *b,
+                           double entries, double values) {
     const flip_adjacency_params p = params_of(data, b);
-    return flip_adjacency_bytes_of(s->rows, s->n_halo, (int64_t)b->entries, (int64_t)b->values,
+    return flip_adjacency_bytes_of(s->rows, s->n_halo, (int64_t)entries, (int64_t)values,
                                    data->events.weight != NULL, &p);
 }
 
@@ -166,14 +183,14 @@ static void estimate_adjacency(flip_estimate *e, const flip_data *data, const fl
     const flip_adjacency_params p = params_of(data, b);
     const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
     const bool weighted = data->events.weight != NULL;
-    e->adjacency = matrix_bytes(data, s, b);
     e->building = flip_adjacency_build_bytes(s->rows, s->n_halo, (int64_t)b->entries, &p);
     if (sent)
-        e->adjacency += sent_bytes(data, s, b);
-    else
-        e->adjacency *= (size_t)b->n;
+        e->adjacency = matrix_bytes(data, s, b, b->entries, b->values) + sent_bytes(data, s, b);
+    else /* every block's stays */
+        e->adjacency =
+            matrix_bytes(data, s, b, b->all.entries / b->n, b->all.values / b->n) * (size_t)b->n;
     if (!sent && b->n > 1) /* events by step */
-        e->building += (size_t)(b->arrivals * b->n) * (weighted ? 28 : 20);
+        e->building += (size_t)b->all.arrivals * (weighted ? 28 : 20);
 }
 
 /* States at the ends of blocks, and the gradients that go back. */
@@ -244,7 +261,8 @@ static size_t whole_bytes(const flip_data *data, const flip_model_params *m, con
 static void estimate_device(flip_estimate *e, const flip_data *data, const flip_model_params *m,
                             const flip_shares *s, const block *b) {
     const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
-    const size_t one = matrix_bytes(data, s, b), matrix = sent ? e->adjacency : one;
+    const size_t one = matrix_bytes(data, s, b, b->entries, b->values);
+    const size_t matrix = sent ? e->adjacency : one;
     const double rows = (double)s->rows * b->steps;
     const double inputs = rows * (double)data->in_dim * sizeof(flip_real);
     const size_t ahead = data->steps > 1 && b->n > 1 ? one + (size_t)inputs : 0;

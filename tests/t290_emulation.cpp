@@ -1,5 +1,9 @@
 /* The emulated device: what it computes, and that planted faults are caught, each in a process of
  * its own. Built with -Dcuda=emulated only. */
+#define OMPI_SKIP_MPICXX
+#include <memory> /* before CUDA's words */
+#include <mpi.h>
+
 #include "emulated.h"
 
 /* ---- threads that talk ---- */
@@ -391,6 +395,18 @@ static void plant_no_second_wait(void) {
     copy_and_compute(true, false);
 }
 
+/* MPI is given what a kernel still writes, and reads. */
+static void plant_early_send(void) {
+    MPI_Request request;
+    FLIP_LAUNCH(shifted, 1, 32, 0, N, shared_array, pinned_in, (int64_t)0, (int64_t)0);
+    MPI_Isend(shared_array, N * sizeof(int), MPI_BYTE, 0, 0, MPI_COMM_WORLD, &request);
+}
+static void plant_early_receive(void) {
+    MPI_Request request;
+    FLIP_LAUNCH(shifted, 1, 32, 0, N, pinned_out, shared_array, (int64_t)0, (int64_t)0);
+    MPI_Irecv(shared_array, N * sizeof(int), MPI_BYTE, 0, 0, MPI_COMM_WORLD, &request);
+}
+
 static void streams(void **) {
     cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking);
     cudaMallocHost((void **)&pinned_in, N * sizeof(int));
@@ -405,6 +421,9 @@ static void streams(void **) {
     caught(plant_no_wait, "both use 'block' + 0 bytes with no event or wait between them");
     caught(plant_no_wait, "copy host to device (stream 2) and shifted");
     caught(plant_no_second_wait, "and copy host to device (stream 2) both use 'block'");
+    caught(plant_early_send, "both use 'block' + 0 bytes with no event or wait between them");
+    caught(plant_early_send, "(stream 1) and MPI_Isend");
+    caught(plant_early_receive, "(stream 1) and MPI_Irecv");
     /* reading only needs no order */
     cudaMemcpyAsync(pinned_out, shared_array, N * sizeof(int), cudaMemcpyDeviceToHost, second);
     int *copy = device<int>(N), found[N];
@@ -521,6 +540,10 @@ int main(void) {
         cmocka_unit_test(memory), cmocka_unit_test(races),    cmocka_unit_test(streams),
         cmocka_unit_test(ahead),
     };
+    const char *asked = getenv("FLIP_EMULATION");
+    char words[256];
+    snprintf(words, sizeof words, "%s,aware", asked ? asked : "");
+    setenv("FLIP_EMULATION", words, 1);
     cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

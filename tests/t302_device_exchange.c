@@ -1,6 +1,7 @@
-/* Rows and sums that NCCL moves between devices beside the same by MPI on the host, on 1-4 ranks:
- * the same bits, the same bytes counted, on coded wires too. On the emulated device, whose NCCL
- * goes by way of MPI. */
+/* Rows and sums that NCCL, and then an MPI that is given the device's memory, moves between devices
+ * beside the same by MPI on the host, on 1-4 ranks: the same bits, the same bytes counted, on coded
+ * wires too. On the emulated device, whose NCCL goes by way of MPI, and whose MPI is CUDA-aware
+ * when asked to be. */
 #include "device.h"
 #include "ranks.h"
 
@@ -8,6 +9,7 @@
 
 static const flip_kernels *kernels;
 static flip_comm *host, *device; /* the same ranks; `device` is attached */
+static flip_direct by;           /* who moves what lies on it */
 static int rank, size;
 static flip_wire wire; /* of both */
 
@@ -52,8 +54,8 @@ static void drop(array *a) {
 static void compare_bytes(const char *what) {
     const flip_meter *a = flip_comm_meter(host), *b = flip_comm_meter(device);
     for (int i = 0; i < FLIP_BYTES_COUNT; i++)
-        CHECK(a->bytes[i] == b->bytes[i], "%s, bytes of %d: %llu by MPI, %llu by NCCL", what, i,
-              (unsigned long long)a->bytes[i], (unsigned long long)b->bytes[i]);
+        CHECK(a->bytes[i] == b->bytes[i], "%s, bytes of %d: %llu by MPI, %llu between devices",
+              what, i, (unsigned long long)a->bytes[i], (unsigned long long)b->bytes[i]);
 }
 
 /* ---- sums ---- */
@@ -104,22 +106,22 @@ static int32_t make_need(const flip_gid *first, bool shuffled, flip_gid *need) {
     return n;
 }
 
-static void check_plans(flip_plan *by_mpi, flip_plan *by_nccl, size_t own_rows, size_t n_halo,
+static void check_plans(flip_plan *by_mpi, flip_plan *direct, size_t own_rows, size_t n_halo,
                         size_t width) {
     array own = draw(100 + (uint64_t)rank, own_rows * width),
           halo = draw(200 + (uint64_t)rank, n_halo * width);
     CHECK_OK(flip_plan_forward_begin(by_mpi, own.here, width, halo.here));
     CHECK_OK(flip_plan_forward_end(by_mpi));
-    CHECK_OK(flip_plan_forward_begin(by_nccl, own.there, width, halo.there));
-    CHECK_OK(flip_plan_forward_end(by_nccl));
+    CHECK_OK(flip_plan_forward_begin(direct, own.there, width, halo.there));
+    CHECK_OK(flip_plan_forward_end(direct));
     compare(&halo, "halo rows");
     for (size_t i = 0; i < halo.n; i++)
         halo.here[i] = drawn(300 + (uint64_t)rank, i);
     kernels->send(halo.there, halo.here, halo.n * sizeof *halo.here);
     CHECK_OK(flip_plan_backward_begin(by_mpi, halo.here, width));
     CHECK_OK(flip_plan_backward_end(by_mpi, own.here));
-    CHECK_OK(flip_plan_backward_begin(by_nccl, halo.there, width));
-    CHECK_OK(flip_plan_backward_end(by_nccl, own.there));
+    CHECK_OK(flip_plan_backward_begin(direct, halo.there, width));
+    CHECK_OK(flip_plan_backward_end(direct, own.there));
     compare(&own, "own rows");
     compare_bytes("plans");
     drop(&own);
@@ -168,8 +170,8 @@ static flip_layout *make_layout(flip_comm *comm, int n_time, flip_temporal_excha
                                        .exchange = exchange};
     CHECK_OK(flip_layout_create(&layout, comm, first, NULL, &params));
     if (comm == device) {
-        CHECK_OK(flip_comm_attach(layout->space, kernels, device));
-        CHECK_OK(flip_comm_attach(layout->time, kernels, device));
+        CHECK_OK(flip_comm_attach(layout->space, by, kernels, device));
+        CHECK_OK(flip_comm_attach(layout->time, by, kernels, device));
     }
     return layout;
 }
@@ -298,8 +300,9 @@ static int open_all(void **state) {
     CHECK(kernels, "FLIP_TEST_DEVICE=cuda runs this test");
     CHECK_OK(flip_comm_create(&host, MPI_COMM_WORLD));
     CHECK_OK(flip_comm_create(&device, MPI_COMM_WORLD));
-    CHECK_OK(flip_comm_attach(device, kernels, NULL));
-    CHECK(flip_comm_direct(device) == (size > 1), "attached where there is somebody");
+    CHECK_OK(flip_comm_attach(device, by, kernels, NULL));
+    CHECK(flip_comm_direct(device) == (size > 1 ? by : FLIP_DIRECT_NONE),
+          "attached where there is somebody");
     return 0;
 }
 
@@ -317,10 +320,16 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_layouts),
         cmocka_unit_test(test_wires),
     };
+    const char *asked = getenv("FLIP_EMULATION");
+    char words[256];
+    snprintf(words, sizeof words, "%s,aware", asked ? asked : "");
+    setenv("FLIP_EMULATION", words, 1);
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    int failed = cmocka_run_group_tests(tests, open_all, close_all);
+    int failed = 0;
+    for (by = FLIP_DIRECT_NCCL; by <= FLIP_DIRECT_MPI; by++)
+        failed += cmocka_run_group_tests(tests, open_all, close_all);
     MPI_Finalize();
     return failed;
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Rows between devices by NCCL and by MPI: the same losses and the same bytes counted; and an NCCL
-# that fails on one rank, while the others wait for it, ends the run with that rank's words.
+# Rows between devices by NCCL, by an MPI that is given their memory, and staged: the same losses
+# and the same bytes counted; and an NCCL that fails on one rank, while the others wait for it, ends the run with that rank's words.
 #   t965_nccl.sh FLIPBOOK [MPIRUN]        the device is emulated
 set -u
 flipbook=$(realpath "$1")
@@ -40,6 +40,15 @@ same() {
     tell $? "$*"
 }
 
+# alike RANKS OPTIONS…: an MPI that is given the devices' memory, beside NCCL's run just before: every
+# digit of the losses
+alike() {
+    FLIP_EMULATION=aware train "$1" mpi-cuda "${@:2}" --device-exchange mpi-cuda &&
+        diff <(sed -n 's/.*"record":"epoch".*\("loss":[^,]*\).*/\1/p' nccl.jsonl) <(sed -n 's/.*"record":"epoch".*\("loss":[^,]*\).*/\1/p' mpi-cuda.jsonl) >&2 &&
+        facts mpi-cuda >mpi-cuda.facts && cmp nccl.facts mpi-cuda.facts >&2
+    tell $? "by MPI: $*"
+}
+
 # NCCL of rank 1 fails at its Nth exchange: exit code 1 within a minute, one line that says so.
 fails() {
     FLIP_EMULATION=nccl=1:$1 train 3 broken static.h5 --model gcn --hidden 8
@@ -47,6 +56,12 @@ fails() {
     [ $code -eq 1 ] && grep -q '^flipbook: \[rank 1\] NCCL failed while ranks exchanged rows: remote process' broken.out &&
         [ "$(grep -c '^flipbook: ' broken.out)" = 1 ]
     tell $? "NCCL fails at exchange $1 (exit code $code)"
+}
+
+# goes HOW WORDS OPTIONS…: what `auto` comes to, with a note of these words
+goes() {
+    train 2 auto static.h5 --model gcn "${@:3}" && grep -q "^note .*$2" auto.out && grep -q "^exchange $1:" auto.out
+    tell $? "goes by $1: ${*:3}"
 }
 
 # refused WORDS OPTIONS…: exit code 2
@@ -58,15 +73,24 @@ refused() {
 
 "$flipbook" generate sbm -o static.h5 --nodes 400 --features 12 >/dev/null &&
     "$flipbook" generate sbm -o nodes.h5 --nodes 100 --steps 6 --drift 0.02 --labels-change --features 8 >/dev/null || exit 1
-same redistribute 4 nodes.h5 --task node --model cdgcn --hidden 8 --distribute grid --blocks 2
+grid=(4 nodes.h5 --task node --model cdgcn --hidden 8 --distribute grid --blocks 2)
+nodes=(3 static.h5 --model gcn --hidden 8 --wire-codec int8)
+time=(2 nodes.h5 --task node --model cdgcn --hidden 8 --distribute time --wire-codec bf16)
+same redistribute "${grid[@]}"
+alike "${grid[@]}"
 same state 3 nodes.h5 --task node --model cdgcn --hidden 8 --distribute wavefront --blocks 2
 same window 3 nodes.h5 --task node --model tmgcn --window 3 --hidden 8 --distribute window --blocks 2 --precompute off
-same halo 3 static.h5 --model gcn --hidden 8 --wire-codec int8
-same redistribute 2 nodes.h5 --task node --model cdgcn --hidden 8 --distribute time --wire-codec bf16
+same halo "${nodes[@]}"
+alike "${nodes[@]}"
+same redistribute "${time[@]}"
+alike "${time[@]}"
 fails 3
 refused 'ranks may share one' --device cuda-shared --device-exchange nccl
 refused "is the CPU's work" --wire-codec adaptive --device-exchange nccl
-train 2 coded static.h5 --model gcn --wire-codec adaptive && grep -q '^note .*through MPI: --wire-codec' coded.out && grep -q '^exchange mpi' coded.out
-tell $? 'an adaptive wire goes by MPI, and says so'
+goes mpi 'through MPI: --wire-codec' --wire-codec adaptive
+FLIP_EMULATION=aware goes mpi-cuda 'through a CUDA-aware MPI: with --device cuda-shared' --device cuda-shared
+train 2 unaware static.h5 --model gcn --device-exchange mpi-cuda
+[ $? -eq 1 ] && grep -q '^flipbook: .*this MPI does not say that it takes a GPU.s memory (Open MPI' unaware.out
+tell $? 'an MPI that does not say that it is CUDA-aware is given no memory of a device'
 echo "1..$tests"
 [ $failed -eq 0 ]

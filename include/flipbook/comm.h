@@ -85,19 +85,22 @@ flip_status flip_comm_deal(flip_comm *comm, void *received_pointer, int64_t *n_r
 flip_status flip_comm_agree(flip_comm *comm, flip_status mine);
 
 /* ---- between devices ----
- * NCCL moves what lies in the memories of GPUs, one for each rank, without the host. Attached to a
- * communicator, it carries the rows of its plans, the slices and windows of layouts over it, and
- * flip_comm_sum_placed: all of these then take the device's memory, and add to what the kernels
- * were called for. The same rows, bytes in the meter and, of sums, bits. Ids, counts and states
- * between blocks stay with MPI. */
+ * What lies in the memories of GPUs goes from one to the other without staging: NCCL moves it, for
+ * ranks with a GPU each, or a CUDA-aware MPI, once the device has done what it was given. Attached
+ * to a communicator, either carries the rows of its plans, the slices and windows of layouts over
+ * it, and flip_comm_sum_placed: all of these then take the device's memory, and add to what the
+ * kernels were called for. The same rows, bytes in the meter and, of sums, bits. Ids, counts and
+ * states between blocks stay with MPI on the host. */
 struct flip_kernels;
+typedef enum flip_direct { FLIP_DIRECT_NONE, FLIP_DIRECT_NCCL, FLIP_DIRECT_MPI } flip_direct;
 /* Collective; do it before the first exchange of numbers. `kernels` are the device's. same: NULL,
  * or an attached communicator whose ranks are these in this order where it has as many: one NCCL
  * serves both, and `same` is destroyed last. FLIP_ERROR_LIBRARY, on all ranks, where NCCL or a
- * connection is not to be had. Does nothing on one rank. A communicator with NCCL has no ADAPTIVE
- * wire. */
-flip_status flip_comm_attach(flip_comm *comm, const struct flip_kernels *kernels, flip_comm *same);
-bool flip_comm_direct(const flip_comm *comm);                        /* it is attached */
+ * connection is not to be had, or where MPI does not say that it takes a GPU's memory. Does nothing
+ * on one rank. An attached communicator has no ADAPTIVE wire. */
+flip_status flip_comm_attach(flip_comm *comm, flip_direct by, const struct flip_kernels *kernels,
+                             flip_comm *same);
+flip_direct flip_comm_direct(const flip_comm *comm); /* by whom it is attached; NONE: it is not */
 const struct flip_kernels *flip_comm_kernels(const flip_comm *comm); /* its, or the CPU's */
 /* flip_comm_sum_f64 of device memory, and what that adds to the meter. Attached only; on one rank
  * it does nothing. */

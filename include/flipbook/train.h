@@ -75,9 +75,10 @@ enum {
 };
 /* How rows travel between the ranks' GPUs. */
 enum {
-    FLIP_DEVICE_EXCHANGE_AUTO, /* NCCL where it is to be had, else MPI */
+    FLIP_DEVICE_EXCHANGE_AUTO, /* the first of NCCL, a CUDA-aware MPI, staging that is to be had */
     FLIP_DEVICE_EXCHANGE_NCCL,
-    FLIP_DEVICE_EXCHANGE_MPI /* through pinned memory of the hosts */
+    FLIP_DEVICE_EXCHANGE_MPI,     /* staged through pinned memory of the hosts */
+    FLIP_DEVICE_EXCHANGE_MPI_CUDA /* MPI is given the GPUs' memory */
 };
 /* What one training sample is. */
 typedef enum flip_protocol {

@@ -209,10 +209,12 @@ static const flip_key keys[] = {
     CHOICE_FOR("device", device, "auto", "auto|cpu|cuda|cuda-shared", NULL, T | E | P, false,
                "where to compute; cuda: a rank a GPU, cuda-shared: ranks may share one; auto: a "
                "GPU where every rank has one to itself, else the CPU"),
-    CHOICE_FOR("device-exchange", device_exchange, "auto", "auto|nccl|mpi", NULL, T | E | P, false,
-               "how rows travel between the ranks' GPUs: straight, by NCCL, or through pinned "
-               "memory and MPI; auto: NCCL where it is found, every rank has a GPU to itself and "
-               "--wire-codec is not adaptive"),
+    CHOICE_FOR("device-exchange", device_exchange, "auto", "auto|nccl|mpi|mpi-cuda", NULL,
+               T | E | P, false,
+               "how rows travel between the ranks' GPUs: straight, by NCCL or by an MPI that is "
+               "given their memory (mpi-cuda), or through pinned memory and MPI (mpi); auto: NCCL "
+               "where it is found and every rank has a GPU to itself, else mpi-cuda where MPI says "
+               "that it is CUDA-aware, else mpi; only mpi with --wire-codec adaptive"),
     INT_AUTO("threads", threads, 1, 4096, T | E | P, false,
              "a rank, BLAS included; auto: OMP_NUM_THREADS, or cores of the node / ranks on it"),
     WORD("batch", batch, "full", "full|N", NULL, is_batch, T, true,

@@ -1,5 +1,5 @@
-/* Numbers that ranks exchange without passing through the host: NCCL for a communicator, and sums
- * over its ranks with the very bits of flip_comm_sum_f64: the same additions in the same order. */
+/* Numbers that ranks exchange without staging: who moves a communicator's, and sums over its ranks
+ * with the very bits of flip_comm_sum_f64: the same additions in the same order. */
 #include "comm/internal.h"
 
 #include <string.h>
@@ -11,18 +11,25 @@ static flip_status make_id(flip_comm *comm, char id[FLIP_NCCL_ID_BYTES]) {
     return flip_comm_broadcast(comm, id, FLIP_NCCL_ID_BYTES, 0);
 }
 
-flip_status flip_comm_attach(flip_comm *comm, const flip_kernels *kernels, flip_comm *same) {
+static flip_status attach_nccl(flip_comm *comm, flip_comm *same) {
     char id[FLIP_NCCL_ID_BYTES] = "";
-    if (!comm || comm->size == 1 || comm->nccl) return FLIP_OK;
-    if (!kernels->on_device)
-        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "NCCL moves what lies on a device");
     if (same && same->nccl && same->size == comm->size) {
         comm->nccl = same->nccl;
         comm->nccl_shared = true;
-    } else {
-        FLIP_TRY(make_id(comm, id));
-        FLIP_TRY(flip_comm_agree(comm, flip_nccl_create(&comm->nccl, id, comm->rank, comm->size)));
+        return FLIP_OK;
     }
+    FLIP_TRY(make_id(comm, id));
+    return flip_comm_agree(comm, flip_nccl_create(&comm->nccl, id, comm->rank, comm->size));
+}
+
+flip_status flip_comm_attach(flip_comm *comm, flip_direct by, const flip_kernels *kernels,
+                             flip_comm *same) {
+    if (by == FLIP_DIRECT_NONE || !comm || comm->size == 1 || comm->direct) return FLIP_OK;
+    if (!kernels->on_device)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "an attached communicator moves a device's rows");
+    FLIP_TRY(by == FLIP_DIRECT_NCCL ? attach_nccl(comm, same)
+                                    : flip_comm_agree(comm, flip_mpi_takes_devices(comm->mpi)));
+    comm->direct = by;
     comm->kernels = kernels;
     comm->sums.comm = comm;
     return FLIP_OK;
@@ -31,13 +38,14 @@ flip_status flip_comm_attach(flip_comm *comm, const flip_kernels *kernels, flip_
 void flip_comm_detach(flip_comm *comm) {
     if (comm->room) comm->kernels->give_back(comm->room);
     comm->room = NULL;
-    flip_nccl_requests_finish(&comm->sums);
+    flip_direct_requests_finish(&comm->sums);
     if (comm->nccl && !comm->nccl_shared) flip_nccl_destroy(&comm->nccl, flip_error_message()[0]);
     comm->nccl = NULL;
+    comm->direct = FLIP_DIRECT_NONE;
 }
 
-bool flip_comm_direct(const flip_comm *comm) {
-    return comm && comm->nccl;
+flip_direct flip_comm_direct(const flip_comm *comm) {
+    return comm ? comm->direct : FLIP_DIRECT_NONE;
 }
 
 const flip_kernels *flip_comm_kernels(const flip_comm *comm) {
@@ -54,14 +62,14 @@ static flip_status turn(flip_comm *c, const double *out, const size_t *out_n, bo
         if (r == c->rank) {
             c->kernels->copy(in, out, in_n[r] * sizeof *in);
         } else {
-            FLIP_TRY(flip_nccl_requests_receive(&c->sums, in, in_n[r] * sizeof *in, r));
-            FLIP_TRY(flip_nccl_requests_send(&c->sums, out, out_n[r] * sizeof *out, r));
+            FLIP_TRY(flip_direct_requests_receive(&c->sums, in, in_n[r] * sizeof *in, r));
+            FLIP_TRY(flip_direct_requests_send(&c->sums, out, out_n[r] * sizeof *out, r));
         }
         in += in_n[r];
         out += same ? 0 : out_n[r];
     }
-    FLIP_TRY(flip_nccl_requests_set_out(&c->sums));
-    return flip_nccl_requests_wait(&c->sums);
+    FLIP_TRY(flip_direct_requests_set_out(&c->sums));
+    return flip_direct_requests_wait(&c->sums);
 }
 
 /* Parts [size, n] are added to the first one, in rank order. */

@@ -8,8 +8,9 @@
 #include <flipbook/kernels.h>
 
 /* How messages travel (transport.c): between buffers of the host by MPI, cut into chunks, or
- * between the memories of GPUs by NCCL. Buffers stay untouched between send/receive and wait; those
- * of a device, by the kernels called between set_out and wait. */
+ * between the memories of GPUs, by NCCL or by an MPI that takes them. Buffers stay untouched
+ * between send/receive and wait; those of a device, by the kernels called between set_out and wait.
+ */
 
 /* Requests of the exchange in flight; one for each plan. */
 typedef struct flip_mpi_requests {
@@ -25,29 +26,36 @@ flip_status flip_mpi_requests_receive(flip_mpi_requests *requests, void *data, s
                                       int peer, int tag);
 /* For all sent and received since begin. */
 flip_status flip_mpi_requests_wait(flip_mpi_requests *requests);
+flip_status flip_mpi_requests_progress(flip_mpi_requests *requests);
 void flip_mpi_requests_finish(flip_mpi_requests *requests);
 
 /* The same between GPUs; they set out together. Messages between two ranks meet in the order they
  * are posted: there are no tags. */
-typedef struct flip_nccl_requests {
+typedef struct flip_direct_requests {
     flip_comm *comm; /* borrowed */
     flip_nccl_message *message;
     int n, capacity; /* that have not set out */
-    void *event;     /* the end of those that have */
-    bool out;        /* some have */
-} flip_nccl_requests;
+    bool out;        /* some have: */
+    void *event;     /* NCCL's: their end */
+    flip_mpi_requests mpi;
+} flip_direct_requests;
 
-flip_status flip_nccl_requests_send(flip_nccl_requests *requests, const void *data, size_t bytes,
-                                    int peer);
-flip_status flip_nccl_requests_receive(flip_nccl_requests *requests, void *data, size_t bytes,
-                                       int peer);
-flip_status flip_nccl_requests_set_out(flip_nccl_requests *requests);
-/* The kernels wait, not the host. */
-flip_status flip_nccl_requests_wait(flip_nccl_requests *requests);
-void flip_nccl_requests_finish(flip_nccl_requests *requests);
+flip_status flip_direct_requests_send(flip_direct_requests *requests, const void *data,
+                                      size_t bytes, int peer);
+flip_status flip_direct_requests_receive(flip_direct_requests *requests, void *data, size_t bytes,
+                                         int peer);
+flip_status flip_direct_requests_set_out(flip_direct_requests *requests);
+/* For NCCL the kernels wait, not the host; for MPI the host. */
+flip_status flip_direct_requests_wait(flip_direct_requests *requests);
+void flip_direct_requests_finish(flip_direct_requests *requests);
 
-/* Tags: of all-to-all, of messages (callers choose), of plans; MPI promises at least 32767. */
-enum { TAG_ALL_TO_ALL = 1, FLIP_TAG_FIRST = 16, FLIP_TAG_LAST = 32000 };
+/* May messages be a device's memory? FLIP_ERROR_LIBRARY, with words, unless this MPI itself says so
+ * (aware.c). Local. */
+flip_status flip_mpi_takes_devices(MPI_Comm comm);
+
+/* Tags: of all-to-all, of messages (callers choose), of plans, of what lies on devices; MPI
+ * promises at least 32767. */
+enum { TAG_ALL_TO_ALL = 1, FLIP_TAG_FIRST = 16, FLIP_TAG_LAST = 32000, TAG_DIRECT };
 
 /* What travels in few bits (wire.c): the setting, and the messages since it was made. */
 typedef struct flip_wire_state {
@@ -78,16 +86,16 @@ struct flip_comm {
     flip_meter own_meter;
     flip_wire_state *wire; /* own_wire, or that of the communicator this one was split from */
     flip_wire_state own_wire;
-    const flip_kernels
-        *kernels;            /* whose memory the rows lie in that NCCL moves; NULL: the host's */
-    flip_nccl *nccl;         /* or NULL */
-    bool nccl_shared;        /* it is that of another communicator of the same ranks */
-    flip_nccl_requests sums; /* what sums over its ranks send … */
-    void *room;              /* … and the device's memory for them */
+    flip_direct direct;          /* who moves rows between devices */
+    const flip_kernels *kernels; /* those of the device; NULL: rows lie with the host */
+    flip_nccl *nccl;             /* or NULL */
+    bool nccl_shared;            /* it is that of another communicator of the same ranks */
+    flip_direct_requests sums;   /* what sums over its ranks send … */
+    void *room;                  /* … and the device's memory for them */
     size_t room_bytes;
 };
 
-/* Gives up NCCL and what the device has of this communicator. */
+/* Gives up NCCL, and what the device has of this communicator. */
 void flip_comm_detach(flip_comm *comm);
 
 flip_status flip_mpi_check(int code, const char *call, const char *function, const char *file,

@@ -17,8 +17,8 @@ struct flip_messages {
     flip_comm *comm; /* borrowed */
     int tag;
     flip_mpi_requests requests;
-    flip_nccl_requests direct; /* between devices */
-    coded *coded;              /* [max_coded], n_coded in flight */
+    flip_direct_requests direct; /* between devices */
+    coded *coded;                /* [max_coded], n_coded in flight */
     int n_coded, max_coded;
     const flip_kernels *kernels; /* borrowed: of the coded ones */
 };
@@ -38,7 +38,7 @@ flip_status flip_messages_create(flip_messages **out, flip_comm *comm, int tag) 
 void flip_messages_destroy(flip_messages **messages) {
     if (!*messages) return;
     flip_mpi_requests_finish(&(*messages)->requests);
-    flip_nccl_requests_finish(&(*messages)->direct);
+    flip_direct_requests_finish(&(*messages)->direct);
     for (int i = 0; i < (*messages)->max_coded; i++)
         (*messages)->kernels->give_back((*messages)->coded[i].bytes);
     flip_free((*messages)->coded);
@@ -82,11 +82,11 @@ static flip_status send(flip_messages *m, const void *data, size_t bytes, int pe
                         flip_bytes counted_as) {
     if (!flip_comm_direct(m->comm)) return flip_messages_send(m, data, bytes, peer, counted_as);
     m->comm->meter->bytes[counted_as] += bytes;
-    return flip_nccl_requests_send(&m->direct, data, bytes, peer);
+    return flip_direct_requests_send(&m->direct, data, bytes, peer);
 }
 
 static flip_status receive(flip_messages *m, void *data, size_t bytes, int peer) {
-    return flip_comm_direct(m->comm) ? flip_nccl_requests_receive(&m->direct, data, bytes, peer)
+    return flip_comm_direct(m->comm) ? flip_direct_requests_receive(&m->direct, data, bytes, peer)
                                      : flip_messages_receive(m, data, bytes, peer);
 }
 
@@ -128,16 +128,16 @@ static flip_status decode_all(flip_messages *m) {
     return status;
 }
 
-/* MPI's are on their way already. */
+/* The host's are on their way already. */
 flip_status flip_messages_set_out(flip_messages *m) {
-    return flip_nccl_requests_set_out(&m->direct);
+    return flip_direct_requests_set_out(&m->direct);
 }
 
 flip_status flip_messages_wait(flip_messages *m) {
-    FLIP_TRY(flip_nccl_requests_wait(&m->direct));
-    if (m->requests.n == 0 && m->n_coded == 0) return FLIP_OK;
+    if (!m->direct.out && m->requests.n == 0 && m->n_coded == 0) return FLIP_OK;
     flip_meter_begin(m->comm->meter, FLIP_STAGE_EXCHANGE);
-    flip_status status = flip_mpi_requests_wait(&m->requests);
+    flip_status status = flip_direct_requests_wait(&m->direct);
+    if (status == FLIP_OK) status = flip_mpi_requests_wait(&m->requests);
     if (status == FLIP_OK) status = decode_all(m);
     flip_meter_end(m->comm->meter);
     return status;
@@ -145,7 +145,6 @@ flip_status flip_messages_wait(flip_messages *m) {
 
 /* MPI moves long messages only while it is called. */
 flip_status flip_messages_progress(flip_messages *m) {
-    int done;
-    if (m->requests.n == 0) return FLIP_OK;
-    return FLIP_MPI(MPI_Testall(m->requests.n, m->requests.request, &done, MPI_STATUSES_IGNORE));
+    FLIP_TRY(flip_mpi_requests_progress(&m->requests));
+    return flip_mpi_requests_progress(&m->direct.mpi);
 }

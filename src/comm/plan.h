@@ -35,7 +35,7 @@ typedef struct flip_plan_device {
     size_t capacity[2];                           /* bytes */
     uint8_t *coded[2]; /* owned: the same on a coded wire, messages on whole words */
     size_t coded_capacity[2];
-    flip_nccl_requests requests;
+    flip_direct_requests requests;
 } flip_plan_device;
 
 enum { FLIP_PLAN_IDLE, FLIP_PLAN_FORWARD, FLIP_PLAN_BACKWARD };

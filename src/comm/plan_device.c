@@ -1,6 +1,6 @@
 /* A plan's exchanges between the memories of GPUs: rows are gathered into a packed buffer, or added
- * out of one, by the kernels; NCCL moves the buffers. The same rows in the same order as on the
- * host, and a sum's additions in the same order. */
+ * out of one, by the kernels; NCCL or a CUDA-aware MPI moves the buffers. The same rows in the same
+ * order as on the host, and a sum's additions in the same order. */
 #include "comm/plan.h"
 
 #include <string.h>
@@ -92,7 +92,7 @@ void flip_plan_device_finish(flip_plan *plan) {
         d->kernels->give_back(d->coded[i]);
     }
     d->kernels->give_back(d->index);
-    flip_nccl_requests_finish(&d->requests);
+    flip_direct_requests_finish(&d->requests);
     flip_free(d);
     plan->device = NULL;
 }
@@ -133,7 +133,7 @@ static flip_status reserve_coded(flip_plan *plan, int which) {
 }
 
 static flip_status post(flip_plan *plan, int which, const flip_real *rows, bool sends) {
-    flip_nccl_requests *r = &plan->device->requests;
+    flip_direct_requests *r = &plan->device->requests;
     const flip_side *s = side_of(plan, which);
     FLIP_TRY(reserve_coded(plan, which));
     uint8_t *coded = plan->device->coded[which];
@@ -149,8 +149,8 @@ static flip_status post(flip_plan *plan, int which, const flip_real *rows, bool 
                 FLIP_TRY(flip_wire_encode(plan->comm, plan->wire, message, at,
                                           (size_t)(peer->n * width_of(plan))));
         }
-        FLIP_TRY(sends ? flip_nccl_requests_send(r, message, bytes, peer->rank)
-                       : flip_nccl_requests_receive(r, message, bytes, peer->rank));
+        FLIP_TRY(sends ? flip_direct_requests_send(r, message, bytes, peer->rank)
+                       : flip_direct_requests_receive(r, message, bytes, peer->rank));
     }
     return FLIP_OK;
 }
@@ -159,7 +159,7 @@ static flip_status post(flip_plan *plan, int which, const flip_real *rows, bool 
 static flip_status receive_end(flip_plan *plan, int which, flip_real *rows) {
     const flip_side *s = side_of(plan, which);
     const uint8_t *coded = plan->device->coded[which];
-    FLIP_TRY(flip_nccl_requests_wait(&plan->device->requests));
+    FLIP_TRY(flip_direct_requests_wait(&plan->device->requests));
     for (int i = 0; plan->wire != FLIP_WIRE_EXACT && i < s->n_peers; i++) {
         const flip_neighbour *peer = &s->peer[i];
         FLIP_TRY(flip_wire_decode(plan->comm, plan->wire, rows + peer->first * width_of(plan),
@@ -174,7 +174,7 @@ static flip_status exchange(flip_plan *plan, int from, const flip_real *sent, in
                             flip_real *received) {
     FLIP_TRY(post(plan, to, received, false));
     FLIP_TRY(post(plan, from, sent, true));
-    return flip_nccl_requests_set_out(&plan->device->requests);
+    return flip_direct_requests_set_out(&plan->device->requests);
 }
 
 flip_status flip_plan_device_forward_begin(flip_plan *plan, const flip_real *own, flip_real *halo) {

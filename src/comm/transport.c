@@ -1,5 +1,6 @@
-/* The two transports: nonblocking messages of MPI between host buffers, cut into chunks; and NCCL's
- * between the memories of GPUs, whose counts need no chunks. */
+/* The transports: nonblocking messages of MPI between host buffers, cut into chunks; NCCL's between
+ * the memories of GPUs, whose counts need no chunks; and the first between such memories, where MPI
+ * takes them. */
 #include "comm/internal.h"
 
 /* Room for n_messages more; a message longer than a chunk asks for more when it is posted. */
@@ -51,14 +52,20 @@ flip_status flip_mpi_requests_wait(flip_mpi_requests *r) {
     return FLIP_MPI(MPI_Waitall(n, r->request, MPI_STATUSES_IGNORE));
 }
 
+flip_status flip_mpi_requests_progress(flip_mpi_requests *r) {
+    int done;
+    if (r->n == 0) return FLIP_OK;
+    return FLIP_MPI(MPI_Testall(r->n, r->request, &done, MPI_STATUSES_IGNORE));
+}
+
 void flip_mpi_requests_finish(flip_mpi_requests *requests) {
     flip_free(requests->request);
     *requests = (flip_mpi_requests){0};
 }
 
-/* ---- NCCL ---- */
+/* ---- between GPUs ---- */
 
-static flip_status add(flip_nccl_requests *r, flip_nccl_message message) {
+static flip_status add(flip_direct_requests *r, flip_nccl_message message) {
     if (message.bytes == 0) return FLIP_OK;
     if (r->n == r->capacity) {
         const int more = r->capacity ? 2 * r->capacity : 8;
@@ -70,32 +77,49 @@ static flip_status add(flip_nccl_requests *r, flip_nccl_message message) {
     return FLIP_OK;
 }
 
-flip_status flip_nccl_requests_send(flip_nccl_requests *r, const void *data, size_t bytes,
-                                    int peer) {
+flip_status flip_direct_requests_send(flip_direct_requests *r, const void *data, size_t bytes,
+                                      int peer) {
     return add(r, (flip_nccl_message){
                       .memory = (void *)data, .bytes = bytes, .peer = peer, .sends = true});
 }
 
-flip_status flip_nccl_requests_receive(flip_nccl_requests *r, void *data, size_t bytes, int peer) {
+flip_status flip_direct_requests_receive(flip_direct_requests *r, void *data, size_t bytes,
+                                         int peer) {
     return add(r, (flip_nccl_message){.memory = data, .bytes = bytes, .peer = peer});
 }
 
-flip_status flip_nccl_requests_set_out(flip_nccl_requests *r) {
+/* MPI knows of no stream: what is sent must be there, and nobody may still use what is received. */
+static flip_status set_out_by_mpi(flip_direct_requests *r, int n) {
+    FLIP_TRY(r->comm->kernels->wait());
+    r->mpi.comm = r->comm;
+    for (const flip_nccl_message *m = r->message; m < r->message + n; m++)
+        FLIP_TRY(
+            m->sends
+                ? flip_mpi_requests_send(&r->mpi, m->memory, m->bytes, m->peer, TAG_DIRECT)
+                : flip_mpi_requests_receive(&r->mpi, m->memory, m->bytes, m->peer, TAG_DIRECT));
+    return FLIP_OK;
+}
+
+flip_status flip_direct_requests_set_out(flip_direct_requests *r) {
     const int n = r->n;
     if (n == 0) return FLIP_OK;
     r->n = 0;
     r->out = true;
-    return flip_nccl_exchange(r->comm->nccl, r->message, n, &r->event);
+    return r->comm->direct == FLIP_DIRECT_MPI
+               ? set_out_by_mpi(r, n)
+               : flip_nccl_exchange(r->comm->nccl, r->message, n, &r->event);
 }
 
-flip_status flip_nccl_requests_wait(flip_nccl_requests *r) {
+flip_status flip_direct_requests_wait(flip_direct_requests *r) {
     if (!r->out) return FLIP_OK;
     r->out = false;
-    return flip_nccl_wait(r->event);
+    return r->comm->direct == FLIP_DIRECT_MPI ? flip_mpi_requests_wait(&r->mpi)
+                                              : flip_nccl_wait(r->event);
 }
 
-void flip_nccl_requests_finish(flip_nccl_requests *requests) {
+void flip_direct_requests_finish(flip_direct_requests *requests) {
     flip_nccl_drop(&requests->event);
+    flip_mpi_requests_finish(&requests->mpi);
     flip_free(requests->message);
-    *requests = (flip_nccl_requests){0};
+    *requests = (flip_direct_requests){0};
 }

@@ -1,7 +1,7 @@
 /* Values that ranks exchange: MPI reads and writes the host's memory. On a CPU that is where they
- * lie; on a device they have a mirror in pinned memory, which is kept from call to call. NCCL reads
- * and writes the device's memory: there are no mirrors then, but of states between blocks, which go
- * by MPI. */
+ * lie; on a device they have a mirror in pinned memory, which is kept from call to call. An
+ * attached communicator reads and writes the device's memory: there are no mirrors then, but of
+ * states between blocks, which go by MPI. */
 #include "internal.h"
 
 typedef struct buffer {

@@ -1,6 +1,7 @@
 /* Where a run computes: this CPU or a GPU, and what of the host's arrays the GPU keeps. */
 #include "train/internal.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -68,45 +69,72 @@ flip_status flip_device_choose(flip_data *data, const flip_kernels **kernels) {
 
 /* ---- between GPUs ---- */
 
-/* What NCCL cannot do for these settings; NULL: nothing is in its way. */
-static const char *against_nccl(const flip_trainer *trainer) {
+/* What NCCL, or MPI with the GPUs' memory, cannot do for these settings; NULL: nothing is in its
+ * way. */
+static const char *against(const flip_trainer *trainer, flip_direct by) {
     const flip_settings *s = &trainer->data.s;
     if (!trainer->kernels->on_device) return "the CPU computes; use --device cuda";
-    if (s->device == FLIP_DEVICE_CUDA_SHARED)
+    if (by == FLIP_DIRECT_NCCL && s->device == FLIP_DEVICE_CUDA_SHARED)
         return "with --device cuda-shared ranks may share one";
     if (s->wire_codec == FLIP_WIRE_ADAPTIVE) return "--wire-codec adaptive is the CPU's work";
     return NULL;
 }
 
 /* The ranks as a whole, of a part, and of the same steps: where these are all, one NCCL serves. */
-static flip_status attach(flip_trainer *trainer) {
+static flip_status attach(flip_trainer *trainer, flip_direct by) {
     flip_comm *world = trainer->data.comm;
-    FLIP_TRY(flip_comm_attach(trainer->data.layout->space, trainer->kernels, world));
-    return flip_comm_attach(trainer->data.layout->time, trainer->kernels, world);
+    const flip_kernels *kernels = trainer->kernels;
+    FLIP_TRY(flip_comm_attach(trainer->data.layout->space, by, kernels, world));
+    return flip_comm_attach(trainer->data.layout->time, by, kernels, world);
+}
+
+/* What was asked for, or nothing. */
+static flip_status connect_as_asked(flip_trainer *trainer, flip_direct by) {
+    const char *what = by == FLIP_DIRECT_NCCL ? "nccl moves rows between GPUs, one a rank"
+                                              : "mpi-cuda moves rows between GPUs";
+    const char *why = against(trainer, by);
+    if (why) return FLIP_FAIL(FLIP_ERROR_USAGE, "--device-exchange %s: %s", what, why);
+    FLIP_TRY(flip_comm_attach(trainer->data.comm, by, trainer->kernels, NULL));
+    return attach(trainer, by);
+}
+
+/* The first way that is to be had; a note tells what NCCL lacks, which is the fastest. */
+static flip_status connect_best(flip_trainer *trainer) {
+    flip_comm *world = trainer->data.comm;
+    char lack[512] = "";
+    if (!trainer->kernels->on_device || flip_comm_size(world) == 1) return FLIP_OK;
+    for (flip_direct by = FLIP_DIRECT_NCCL; by <= FLIP_DIRECT_MPI && !flip_comm_direct(world);
+         by++) {
+        const char *why = against(trainer, by);
+        if (!why && flip_comm_attach(world, by, trainer->kernels, NULL) == FLIP_OK) continue;
+        if (!lack[0]) snprintf(lack, sizeof lack, "%s", why ? why : flip_error_message());
+        flip_error_clear();
+    }
+    const flip_direct by = flip_comm_direct(world);
+    if (by != FLIP_DIRECT_NCCL)
+        flip_data_note(&trainer->data, "rows between GPUs go through %s: %s",
+                       by ? "a CUDA-aware MPI" : "MPI", lack);
+    return attach(trainer, by);
 }
 
 flip_status flip_device_connect(flip_trainer *trainer) {
-    flip_data *data = &trainer->data;
-    const int how = data->s.device_exchange;
-    const char *against = against_nccl(trainer);
-    if (how == FLIP_DEVICE_EXCHANGE_NCCL && against)
-        return FLIP_FAIL(FLIP_ERROR_USAGE,
-                         "--device-exchange nccl moves rows between GPUs, one a rank: %s", against);
-    if (how == FLIP_DEVICE_EXCHANGE_MPI || flip_comm_size(data->comm) == 1) return FLIP_OK;
-    if (against && trainer->kernels->on_device)
-        flip_data_note(data, "rows between GPUs go through MPI: %s", against);
-    if (against) return FLIP_OK;
-    flip_status status = flip_comm_attach(data->comm, trainer->kernels, NULL);
-    if (status == FLIP_OK) return attach(trainer);
-    if (how == FLIP_DEVICE_EXCHANGE_NCCL) return status;
-    flip_data_note(data, "rows between GPUs go through MPI: %s", flip_error_message());
-    flip_error_clear();
-    return FLIP_OK;
+    switch (trainer->data.s.device_exchange) {
+    case FLIP_DEVICE_EXCHANGE_NCCL:
+        return connect_as_asked(trainer, FLIP_DIRECT_NCCL);
+    case FLIP_DEVICE_EXCHANGE_MPI_CUDA:
+        return connect_as_asked(trainer, FLIP_DIRECT_MPI);
+    case FLIP_DEVICE_EXCHANGE_AUTO:
+        return connect_best(trainer);
+    default:
+        return FLIP_OK;
+    }
 }
 
 const char *flip_device_exchange(const flip_trainer *trainer) {
-    if (flip_comm_size(trainer->data.comm) == 1) return "none";
-    return flip_comm_direct(trainer->data.comm) ? "nccl" : "mpi";
+    static const char *const names[] = {
+        [FLIP_DIRECT_NONE] = "mpi", [FLIP_DIRECT_NCCL] = "nccl", [FLIP_DIRECT_MPI] = "mpi-cuda"};
+    const flip_comm *world = trainer->data.comm;
+    return flip_comm_size(world) == 1 ? "none" : names[flip_comm_direct(world)];
 }
 
 /* ---- what stays on the GPU ---- */

@@ -360,7 +360,8 @@ flip_status flip_device_choose(flip_data *data, const flip_kernels **kernels);
 /* How the ranks' GPUs exchange rows: once the layout is there. A note says why NCCL is not what
  * `auto` came to. */
 flip_status flip_device_connect(flip_trainer *trainer);
-const char *flip_device_exchange(const flip_trainer *trainer); /* "nccl", "mpi"; "none": one rank */
+const char *
+flip_device_exchange(const flip_trainer *trainer); /* "nccl", "mpi-cuda", "mpi"; "none": one rank */
 /* What stays on the GPU for the whole run: keys, labels, masks. */
 flip_status flip_device_hold(flip_trainer *trainer);
 /* A block's adjacency: made, unless it is there, and, lazily, on the GPU. backward: the pass that

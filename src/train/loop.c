@@ -139,10 +139,10 @@ static void say_model(const run *r) {
         fprintf(r->out, "device   %s, %.0f MiB free\n", r->trainer.kernels->device,
                 (double)r->trainer.kernels->available() / (1 << 20));
     if (r->trainer.kernels->on_device && flip_comm_size(r->trainer.data.comm) > 1)
-        fprintf(r->out, "exchange %s\n",
-                flip_comm_direct(r->trainer.data.comm)
-                    ? "nccl: rows go from GPU to GPU"
-                    : "mpi: rows go through pinned memory of the hosts");
+        fprintf(r->out, "exchange %s: rows go %s\n", flip_device_exchange(&r->trainer),
+                flip_comm_direct(r->trainer.data.comm) == FLIP_DIRECT_NCCL ? "from GPU to GPU"
+                : flip_comm_direct(r->trainer.data.comm) ? "from GPU to GPU by a CUDA-aware MPI"
+                                                         : "through pinned memory of the hosts");
     fprintf(r->out, "\n(* = best validation so far)\n");
     fflush(r->out);
 }

@@ -26,9 +26,9 @@ void flip_emulated_fail(const char *format, ...) {
     abort();
 }
 
-/* FLIP_EMULATION=bytes=N,eager,orders=0|1|2,nccl=R:N */
+/* FLIP_EMULATION=bytes=N,eager,aware,orders=0|1|2,nccl=R:N */
 static flip_emulated_options read_options(void) {
-    flip_emulated_options o = {(size_t)4 << 30, false, 1, -1, -1};
+    flip_emulated_options o = {(size_t)4 << 30, false, false, 1, -1, -1};
     const char *given = getenv("FLIP_EMULATION");
     char words[256];
     snprintf(words, sizeof words, "%s", given ? given : "");
@@ -42,9 +42,12 @@ static flip_emulated_options read_options(void) {
             continue;
         else if (strcmp(word, "eager") == 0)
             o.eager = true;
+        else if (strcmp(word, "aware") == 0)
+            o.aware = true;
         else if (*word)
             flip_emulated_fail(
-                "FLIP_EMULATION knows no '%s': bytes=N, eager, orders=0|1|2, nccl=R:N", word);
+                "FLIP_EMULATION knows no '%s': bytes=N, eager, aware, orders=0|1|2, nccl=R:N",
+                word);
     }
     return o;
 }

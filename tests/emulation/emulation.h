@@ -16,6 +16,7 @@ void flip_emulated_fail(const char *format, ...) __attribute__((format(printf, 1
 struct flip_emulated_options {
     size_t bytes; /* the device's memory */
     bool eager;   /* work is done at the call */
+    bool aware;   /* mpi.cpp: MPI takes the device's memory */
     int orders;   /* launches that are run in both orders: 0 none, 1 some, 2 all */
     int nccl_rank,
         nccl_group; /* nccl.cpp: whose NCCL fails, and from which group on; -1: nobody's */
@@ -73,6 +74,8 @@ void flip_emulated_library(cudaStream_t stream, const char *what,
                            const std::function<void()> &perform);
 /* All that waits in the stream is done now; the host is not told. */
 void flip_emulated_go_on(cudaStream_t stream);
+/* The host is told that the stream's works on this memory are done; `data` is what it wrote. */
+void flip_emulated_ended(cudaStream_t stream, const flip_emulated_span &span, const void *data);
 
 /* ---- kernels ---- */
 

@@ -286,6 +286,22 @@ void flip_emulated_go_on(cudaStream_t stream) {
     drain(s, s->n_begun);
 }
 
+void flip_emulated_ended(cudaStream_t stream, const flip_emulated_span &span, const void *data) {
+    ENTER;
+    flip_emulated_allocation *a = flip_emulated_find(span.memory, span.bytes);
+    if (!a) flip_emulated_fail("memory was given back that a message was still using");
+    if (span.writes) {
+        flip_emulated_open(a);
+        memcpy(span.memory, data, span.bytes);
+        flip_emulated_close(true);
+    }
+    const size_t from = offset(a, span.memory), to = from + span.bytes;
+    size_t left = 0;
+    for (const flip_emulated_use &u : a->uses)
+        if (u.stream != stream->index || u.from < from || u.to > to) a->uses[left++] = u;
+    a->uses.resize(left);
+}
+
 /* ---- streams ---- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {

@@ -376,6 +376,7 @@ static void refusals(void **state) {
     static const char *const wrong[][2] = {
         {"packed.h5 --model cdgcn --device cuda", "read them on the CPU; use --device cpu"},
         {"packed.h5 --model gcn --feature-norm row --device cuda", "normalises them on the CPU"},
+        {"packed.h5 --model gcn --device cuda", "of several steps they are read on the CPU"},
         {"packed.h5 --model sage --features given+degree", "needs them unpacked"},
     };
     make_files("changing.h5", "lloyd:2", "--steps 2");

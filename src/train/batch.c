@@ -201,7 +201,7 @@ int64_t flip_batch_most_seeds(const flip_data *data) {
                                [FLIP_BATCH_EDGES] = 2,
                                [FLIP_BATCH_LINKS] = 2 * (1 + data->s.negatives)};
     int64_t ends = ends_of[flip_batch_kind_of(data)];
-    int64_t rows = items / flip_comm_size(data->comm) * ends;
+    int64_t ranks = flip_comm_size(data->comm), rows = (items + ranks - 1) / ranks * ends;
     return rows < nodes ? rows : nodes;
 }
 

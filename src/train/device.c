@@ -47,12 +47,16 @@ static flip_status choose_gpu(const flip_data *data, const flip_kernels **kernel
 }
 
 /* A GPU where every rank has one to itself and the settings can be had there; else the CPU, and a
- * note says why where a GPU could not be opened or had to be shared. */
+ * note says why where there is a GPU. */
 static flip_status choose_best(flip_data *data, const flip_kernels **kernels) {
-    int64_t without = flip_kernels_cuda_devices() == 0 || data->packed.norm ||
-                      (data->packed.packing && (data->steps > 1 || data->s.model > FLIP_MODEL_GIN));
+    const char *packed = flip_data_packed_off_device(data);
+    int64_t without = flip_kernels_cuda_devices() == 0;
     FLIP_TRY(flip_comm_max_i64(data->comm, &without, 1));
     if (without) return FLIP_OK;
+    if (packed) {
+        flip_data_note(data, "the CPU computes: features are packed; %s", packed);
+        return FLIP_OK;
+    }
     if (choose_gpu(data, kernels) == FLIP_OK) return FLIP_OK;
     flip_data_note(data, "the CPU computes: %s", flip_error_message());
     flip_error_clear();

@@ -54,6 +54,7 @@ static flip_status add_packed_columns(const flip_data *data, const double *mean,
     int32_t times[ROWS], index[ROWS];
     flip_packed_rows some = data->packed;
     flip_real *rows;
+    const int64_t all = first ? first[data->n_own] : data->n_own;
     int32_t n = 0;
     some.index = index;
     FLIP_TRY(flip_alloc(&rows, ROWS, (size_t)dim * sizeof *rows, "decoded rows"));
@@ -63,7 +64,7 @@ static flip_status add_packed_columns(const flip_data *data, const double *mean,
         for (int64_t i = first ? first[v] : v; i < end && status == FLIP_OK; i++) {
             index[n] = (int32_t)i;
             times[n++] = first ? (i + 1 < end ? step[i + 1] : data->steps) - step[i] : 1;
-            if (n < ROWS && (i + 1 < end || v + 1 < data->n_own)) continue;
+            if (n < ROWS && i + 1 < all) continue;
             status = flip_packed_rows_decode(&some, flip_kernels_get(), 0, n, rows);
             if (status == FLIP_OK) *count += add_columns(rows, n, dim, times, mean, sum);
             n = 0;
@@ -151,27 +152,33 @@ flip_status flip_data_packed_norm(flip_data *data) {
 }
 
 /* The file's codes, as they are: the first layer decodes what it reads. */
+const char *flip_data_packed_off_device(const flip_data *data) {
+    if (!flip_graph_codec(data->graph)) return NULL;
+    if (data->s.model > FLIP_MODEL_GIN) return "models of their own time read them on the CPU";
+    if (data->s.feature_norm != FLIP_FEATURE_NORM_NONE)
+        return "--feature-norm normalises them on the CPU";
+    return data->steps > 1 ? "of several steps they are read on the CPU" : NULL;
+}
+
 static flip_status packed_features(flip_data *data) {
     const flip_settings *s = &data->s;
+    const char *off_device = s->device > FLIP_DEVICE_CPU ? flip_data_packed_off_device(data) : NULL;
     const int64_t *first = flip_graph_code_first(data->graph);
     int32_t rows; /* are asked for by number */
     const char *why = NULL;
-    if (s->model > FLIP_MODEL_GIN && s->device > FLIP_DEVICE_CPU)
-        why = "models of their own time read them on the CPU; use --device cpu";
-    else if (data->steps > 1 && data->info->refinement_bytes > 0)
+    if (data->steps > 1 && data->info->refinement_bytes > 0)
         why = "of several steps they have one level; compress without a second";
     else if (s->features == FLIP_FEATURES_GIVEN_DEGREE)
         why = "--features given+degree needs them unpacked";
-    else if (s->feature_norm != FLIP_FEATURE_NORM_NONE && s->device > FLIP_DEVICE_CPU)
-        why = "--feature-norm normalises them on the CPU; use --device cpu";
     else if (s->input_dropout > 0)
         why = "--input-dropout acts on sums of their rows, which stand nowhere; use --dropout";
     else if (s->residual && s->model == FLIP_MODEL_SAGE && data->info->n_features == s->hidden)
         why = "--residual of sage adds them as they are";
-    if (why)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' has packed features (codec %s): %s",
+    if (why || off_device)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' has packed features (codec %s): %s%s",
                          flip_reader_path(flip_graph_reader(data->graph)),
-                         flip_codec_name(flip_graph_codec(data->graph)), why);
+                         flip_codec_name(flip_graph_codec(data->graph)), why ? why : off_device,
+                         why ? "" : "; use --device cpu");
     data->packed = (flip_packed_rows){.packing = flip_codec_packing(flip_graph_codec(data->graph)),
                                       .codes = flip_graph_codes(data->graph),
                                       .key = data->original};

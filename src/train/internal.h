@@ -212,6 +212,9 @@ void flip_data_row(const flip_data *data, int64_t node, int32_t step, flip_real 
 /* packed.c: the packed features of a block, as they stand on the device once what it lacks of them
  * was sent; valid until the next block's. Local. */
 flip_status flip_data_packed(flip_data *data, int32_t block, flip_packed_rows *rows);
+/* Why a GPU does not read the graph's packed features under these settings, behind "they"; NULL:
+ * it does, or there are none. */
+const char *flip_data_packed_off_device(const flip_data *data);
 /* Rows of codes to the ranks that have their steps; the file's go where nobody reads them any more.
  * Collective. */
 flip_status flip_data_place_packed(flip_data *data);

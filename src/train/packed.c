@@ -230,7 +230,9 @@ static flip_status send_all(view *w, const flip_data *data) {
 static flip_status send_steps(view *w, const flip_data *data, const int32_t *row) {
     const size_t stride = data->packed.packing->stride;
     int64_t n = w->run[w->n_runs];
+    int32_t rows; /* are asked for by number */
     drop(&w->has);
+    FLIP_TRY(flip_narrow(&rows, n, "packed rows of a block's steps (use --transfer delta)"));
     FLIP_TRY(table_alloc(&w->has, data, n));
     for (int64_t k = 0; k < w->n_runs; k++)
         for (int64_t i = w->run[k]; i < w->run[k + 1]; i++)

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The check of Flipbook on a GPU, in the folder that gpu-check.sh makes (as run.sh): sections with
-# a time limit each, none stopping the next; in under 8 minutes.
+# a time limit each, none stopping the next; in under 8 minutes. Exit code 1 where a section failed
+# or was cut off, which the table and the report's last line say; what is not possible there (no
+# PyTorch, no compute-sanitizer) is no failure.
 #
 #   ./run.sh                              # all
 #   SECTIONS="kernels train" ./run.sh
@@ -290,20 +292,35 @@ limit_of() {
 : >"$report"
 : >"$log"
 total=${SECONDS_IN_ALL:-465}
+# Rows of a section that tell of a failure: an exit code, losses or values that differ.
+failures() {
+    awk -v want="$1" "$reader"'
+        get("section") == want { n += (get("rc") != "nan" && get("rc") != 0) || get("holds") == "false" || get("agrees") == "false" || get("peer") == "failed" }
+        END { print n + 0 }' "$report"
+}
+failed=()
 for section in $sections; do
     limit=$(limit_of "$section") left=$((total - SECONDS))
-    [ "$limit" -gt 0 ] || { say "no section is called '$section'"; continue; }
+    [ "$limit" -gt 0 ] || { say "no section is called '$section'"; failed+=("$section (unknown)"); continue; }
     [ "$left" -ge "$limit" ] || limit=$left
     if [ "$limit" -lt 5 ]; then
         record '"skipped": true, "words": "no time is left"'
+        failed+=("$section (no time)")
         continue
     fi
     start=$SECONDS
     timeout -k 10 "$limit" bash "$0" --section "$section" 2>>"$log"
     rc=$?
-    record "\"took_seconds\": $((SECONDS - start)), \"limit_seconds\": $limit, \"rc\": $rc"
-    say "$section: $((SECONDS - start)) s of $limit$([ $rc = 124 ] && echo ', stopped')"
+    state=passed n=$(failures "$section")
+    [ $rc = 0 ] || state="exit $rc"
+    [ "$n" = 0 ] || state="$n failed"
+    [ $rc != 124 ] && [ $rc != 137 ] || state="cut off"
+    record "\"took_seconds\": $((SECONDS - start)), \"limit_seconds\": $limit, \"rc\": $rc, \"state\": \"$state\""
+    say "$section: $((SECONDS - start)) s of $limit, $state"
+    [ "$state" = passed ] || failed+=("$section ($state)")
 done
+section=all
+record "\"failed_sections\": ${#failed[@]}, \"which\": \"$(IFS=,; printf %s "${failed[*]}" | quoted)\""
 
 # ---- the table ----
 awk "$reader"'
@@ -311,7 +328,8 @@ function row(text) { print text }
 { s = get("section") }
 s == "facts" && /"gpu"/ { printf "%s  GPU: %s, driver %s, %s cores, commit %s\n", get("date"), get("gpu"), get("driver"), get("cores"), substr(get("commit"), 1, 10) }
 /"skipped"/ { printf "%-10s skipped: %s\n", s, get("words") }
-/"took_seconds"/ && get("rc") != 0 { printf "%-10s ended with %s after %s s\n", s, get("rc"), get("took_seconds") }
+/"took_seconds"/ && get("state") != "passed" { printf "%-10s NOT PASSED: %s (exit %s after %s s)\n", s, get("state"), get("rc"), get("took_seconds") }
+/"failed_sections"/ { printf "all        %s\n", get("failed_sections") == 0 ? "every section passed" : get("failed_sections") " not passed: " get("which") }
 s == "kernels" && /"program"/ { printf "%-10s %-16s passed %s, failed %s, exit %s, %s s [%s] %s\n", s, get("program"), get("passed"), get("failed"), get("rc"), get("seconds"), get("tables"), get("first_failure") }
 s == "bench" && /"limits"/ { printf "bench      copy %s GB/s, product %.1f TFLOP/s, bf16 %.1f\n", get("copy_gb_per_second"), get("product_gflops") / 1e3, get("product_gflops_bf16") / 1e3 }
 s == "bench" && /"kernel"/ { printf "bench      %-14s %-5s %8s x %-4s x %-4s %9.3f ms %9.1f GFLOP/s %8.1f GB/s  reached %3.0f %%  error %.1e%s\n", get("kernel"), get("graph"), get("m"), get("n"), get("k"), get("seconds") * 1e3, get("gflops"), get("gb_per_second"), 100 * get("fraction"), get("error"), get("agrees") == "true" ? "" : "  DIFFERS" }
@@ -329,3 +347,4 @@ s == "peers" && /"peer"/ { printf "peers      %-14s hidden %s  %10.2f ms an epoc
     if (t > 0) for (plain = 0; plain < 2; plain++) { ours = epoch[name (plain ? "-noprecompute" : "")]; if (ours > 0) printf "peers      %-14s hidden %s: %s%s is %.2f times as fast%s\n", get("peer"), get("hidden"), name, plain ? "-noprecompute" : "", t / ours, get("peer") ~ /pyg/ ? " (bar 2)" : "" } }
 s == "sanitizer" && /"tool"/ { printf "sanitizer  %-9s %-13s exit %s, %s s  %s\n", get("tool"), get("run"), get("rc"), get("seconds"), get("words") }
 ' "$report" | tee "$out/table.txt"
+[ ${#failed[@]} -eq 0 ]

@@ -177,8 +177,8 @@ static flip_status packed_features(flip_data *data) {
     if (why || off_device)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "'%s' has packed features (codec %s): %s%s",
                          flip_reader_path(flip_graph_reader(data->graph)),
-                         flip_codec_name(flip_graph_codec(data->graph)), why ? why : off_device,
-                         why ? "" : "; use --device cpu");
+                         flip_codec_name(flip_graph_codec(data->graph)),
+                         off_device ? off_device : why, off_device ? "; use --device cpu" : "");
     data->packed = (flip_packed_rows){.packing = flip_codec_packing(flip_graph_codec(data->graph)),
                                       .codes = flip_graph_codes(data->graph),
                                       .key = data->original};

@@ -92,5 +92,8 @@ FLIP_EMULATION=aware goes mpi-cuda 'through a CUDA-aware MPI: with --device cuda
 train 2 unaware static.h5 --model gcn --device-exchange mpi-cuda
 [ $? -eq 1 ] && grep -q '^flipbook: .*this MPI does not say that it takes a GPU.s memory (Open MPI' unaware.out
 tell $? 'an MPI that does not say that it is CUDA-aware is given no memory of a device'
+timeout 60 "$flipbook" bench exchange --device cuda >bench.out 2>&1
+[ $? -eq 2 ] && grep -q "^flipbook: bench exchange measures rows of the hosts' memory: leave --device out" bench.out
+tell $? 'bench exchange has no device'
 echo "1..$tests"
 [ $failed -eq 0 ]

@@ -16,7 +16,7 @@ const char flip_help_bench[] =
     "           from tables of fp32 and of packed rows\n"
     "transfer   copies of blocks of several sizes to the device's memory; then the snapshots of a\n"
     "           payment network, each sent whole and as the difference from the one before\n"
-    "exchange   rows between ranks by the exchange plan, forward and backward (under mpirun)\n"
+    "exchange   rows between ranks' hosts by the exchange plan, both ways (under mpirun)\n"
     "\n"
     "  --threads N   default: OMP_NUM_THREADS, or one a core\n"
     "  --rows N      rows of the tall matrices (kernels: 200000) or of a rank (exchange: 100000)\n"
@@ -119,6 +119,11 @@ static flip_status bench_exchange(const flip_bench *b, flip_comm *comm) {
     flip_gid *first = NULL;
     flip_real *own = NULL, *halo = NULL;
     flip_status status;
+    if (b->device)
+        return FLIP_FAIL(FLIP_ERROR_USAGE,
+                         "bench exchange measures rows of the hosts' memory: leave "
+                         "--device out; `flipbook train --device cuda` tells how "
+                         "rows go between GPUs, and how long they take");
     if (size == 1)
         return FLIP_FAIL(FLIP_ERROR_USAGE, "bench exchange needs two ranks or more: mpirun -n 2 "
                                            "flipbook bench exchange");

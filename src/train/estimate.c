@@ -288,6 +288,8 @@ void flip_estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const f
     e->placed = data->n_time > 1 ? (size_t)(s->rows * data->fixed.dim) * real : 0;
     if (flip_data_sets_out(data, b.steps))
         e->placed += (size_t)(s->rows * b.steps * data->in_dim) * real;
+    if (trainer->kernels->on_device && data->steps > 1 && n_blocks > 1)
+        e->placed += FLIP_STAGING_BYTES; /* pinned: the next block's matrix is sent ahead */
     e->training = parameter_bytes(trainer) + carry_bytes(data, &m, s, n_blocks);
     if (flip_settings_batched(&data->s))
         e->training += flip_batch_bytes(data, s->n_halo, b.steps);

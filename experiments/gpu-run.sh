@@ -130,16 +130,16 @@ generate() {
     fi >"$work/$name.log" 2>&1
 }
 section_data() {
-    local start nodes=50000 steps=32 payments=1000000 scale=0.08 data=$work/data/static made=no
+    local start nodes=50000 steps=32 payments=1000000 scale=0.08 short=2700 data=$work/data/static made=no
     start=$(now)
-    [ "$SIZE" = full ] || nodes=400 steps=6 payments=1000 scale=0.0004
+    [ "$SIZE" = full ] || nodes=400 steps=6 payments=1000 scale=0.0004 short=300
     if [ "$SIZE" = full ] && have_torch; then # the graph of the peers too
         made=yes
         if [ -f "$here/gen_graph.py" ]; then python3 "$here/gen_graph.py" static "$data"; else python3 "$here/gpu-peers.py" make "$data"; fi >>"$log" 2>&1 &
     fi
     generate small sbm --nodes 400 --steps 6 --drift 0.01 --labels-change
     generate dynamic sbm --nodes $nodes --steps $steps --drift 0.01 --features 32 --labels-change
-    generate short sbm --nodes 2700 --features 64
+    generate short sbm --nodes $short --features 64
     generate payments payments --nodes $payments --steps 24 --payments 0.25
     wait
     if [ $made = yes ]; then
@@ -209,8 +209,8 @@ both() {
     same_losses "$row"
 }
 section_train() {
-    local hidden=128 wide=256 narrow=32 epochs=15 node model
-    [ "$SIZE" = full ] || { hidden=16 wide=24 narrow=8 epochs=3; }
+    local hidden=128 wide=256 narrow=32 epochs=15 many=200 node model
+    [ "$SIZE" = full ] || { hidden=16 wide=24 narrow=8 epochs=3 many=4; }
     node=(--task node --layers 2 --lr 0.01 --weight-decay 0 --dropout 0.5 --input-dropout 0 --feature-norm none --metric accuracy)
     both "sage-h$wide" static.h5 $epochs --model sage "${node[@]}" --hidden $wide
     both "sage-h$wide-noprecompute" static.h5 $epochs --model sage "${node[@]}" --hidden $wide --precompute off
@@ -221,8 +221,8 @@ section_train() {
     both evolvegcn-o dynamic.h5 9 --model evolvegcn-o --task node --hidden $narrow
     both tmgcn dynamic.h5 9 --model tmgcn --window 5 --task node --hidden $narrow
     for model in gcn gat; do # short kernels: a launch a pass, and one a kernel
-        train_row "$model-short-graphs" "$device" 1 20 short.h5 --epochs 200 --eval-every 200 --model $model --task node --hidden 16
-        FLIP_CUDA_GRAPHS=off train_row "$model-short-launches" "$device" 1 20 short.h5 --epochs 200 --eval-every 200 --model $model --task node --hidden 16
+        train_row "$model-short-graphs" "$device" 1 20 short.h5 --epochs $many --eval-every $many --model $model --task node --hidden 16
+        FLIP_CUDA_GRAPHS=off train_row "$model-short-launches" "$device" 1 20 short.h5 --epochs $many --eval-every $many --model $model --task node --hidden 16
     done
     train_row "sage-h$hidden-sampled" "$device" 1 40 static.h5 --epochs 3 --eval-every 3 --model sage "${node[@]}" --hidden $hidden --batch 1024 --fanout 10,10
     train_row cdgcn-2ranks "$device-shared" 2 40 dynamic.h5 --epochs 3 --eval-every 3 --model cdgcn --task node --hidden $narrow

@@ -49,7 +49,7 @@ static flip_status choose_gpu(const flip_data *data, const flip_kernels **kernel
 /* A GPU where every rank has one to itself and the settings can be had there; else the CPU, and a
  * note says why where there is a GPU. */
 static flip_status choose_best(flip_data *data, const flip_kernels **kernels) {
-    const char *packed = flip_data_packed_off_device(data);
+    const char *packed = data->packed.packing ? flip_data_packed_off_device(data) : NULL;
     int64_t without = flip_kernels_cuda_devices() == 0;
     FLIP_TRY(flip_comm_max_i64(data->comm, &without, 1));
     if (without) return FLIP_OK;

@@ -91,18 +91,20 @@ flip_status flip_shares_find(flip_shares *s, const flip_data *data) {
     const size_t steps = (size_t)data->steps;
     flip_gid first = data->rank_first[part * n_time], end = data->rank_first[(part + 1) * n_time];
     *s = (flip_shares){.rows = end - first, .steps = data->steps - (int32_t)data->s.first_step};
-    FLIP_TRY(flip_alloc_zero(&s->events, steps, sizeof *s->events, "events of steps"));
+    FLIP_TRY(flip_alloc_zero(&s->before, steps + 1, sizeof *s->before, "events of steps"));
     FLIP_TRY(flip_alloc_zero(&s->pairs, steps, sizeof *s->pairs, "pairs of steps"));
     FLIP_TRY(flip_data_count_halo(data, first, end, &s->n_halo));
     s->n_halo *= n_time; /* of the part's other ranks, as many as of this one */
     if (s->n_halo > data->info->n_nodes - s->rows) s->n_halo = data->info->n_nodes - s->rows;
     for (int64_t e = 0; e < data->events.n; e++)
-        s->events[data->events.step ? data->events.step[e] : 0] += n_time;
+        s->before[1 + (data->events.step ? data->events.step[e] : 0)] += n_time;
+    for (size_t t = 0; t < steps; t++)
+        s->before[t + 1] += s->before[t];
     return count_pairs(s, data);
 }
 
 void flip_shares_finish(flip_shares *s) {
-    flip_free(s->events);
+    flip_free(s->before);
     flip_free(s->pairs);
     *s = (flip_shares){0};
 }
@@ -124,19 +126,21 @@ static double larger(double a, int64_t b) {
     return a > (double)b ? a : (double)b;
 }
 
+/* Events of steps from … to - 1. */
+static int64_t arrived(const flip_shares *s, int64_t from, int64_t to) {
+    return s->before[to] - s->before[from > 0 ? from : 0];
+}
+
 /* Block k of the part: steps k b->steps … A step's events come at its place, those before the first
  * step with that. */
 static void fill_block(block *b, const flip_data *data, const flip_shares *s, int64_t k) {
     const int64_t first = data->s.first_step, stay = data->s.edge_life + data->s.window - 1;
     const int64_t from = k * b->steps, to = from + b->steps < s->steps ? from + b->steps : s->steps;
-    int64_t entries = 0, values = 0, arrivals = 0;
-    for (int64_t t = from - stay + 1 > -first ? from - stay + 1 : -first; t < to; t++) {
-        const int64_t begin = t > from ? t : from, end = t + stay < to ? t + stay : to;
-        if (end <= begin) continue;
-        entries += s->events[first + t];
-        values += s->events[first + t] * (end - begin);
-        if ((t > 0 ? t : 0) >= from) arrivals += s->events[first + t];
-    }
+    const int64_t entries = arrived(s, first + from + 1 - stay, first + to);
+    const int64_t arrivals = k == 0 ? entries : arrived(s, first + from, first + to);
+    int64_t values = 0;
+    for (int64_t t = first + from; t < first + to; t++)
+        values += arrived(s, t + 1 - stay, t + 1); /* alive at t */
     b->entries = larger(b->entries, entries);
     b->values = larger(b->values, values);
     b->arrivals = larger(b->arrivals, arrivals);

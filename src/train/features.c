@@ -153,7 +153,6 @@ flip_status flip_data_packed_norm(flip_data *data) {
 
 /* The file's codes, as they are: the first layer decodes what it reads. */
 const char *flip_data_packed_off_device(const flip_data *data) {
-    if (!flip_graph_codec(data->graph)) return NULL;
     if (data->s.model > FLIP_MODEL_GIN) return "models of their own time read them on the CPU";
     if (data->s.feature_norm != FLIP_FEATURE_NORM_NONE)
         return "--feature-norm normalises them on the CPU";

@@ -212,8 +212,7 @@ void flip_data_row(const flip_data *data, int64_t node, int32_t step, flip_real 
 /* packed.c: the packed features of a block, as they stand on the device once what it lacks of them
  * was sent; valid until the next block's. Local. */
 flip_status flip_data_packed(flip_data *data, int32_t block, flip_packed_rows *rows);
-/* Why a GPU does not read the graph's packed features under these settings, behind "they"; NULL:
- * it does, or there are none. */
+/* Why a GPU does not read packed features under these settings and steps; NULL: it does. */
 const char *flip_data_packed_off_device(const flip_data *data);
 /* Rows of codes to the ranks that have their steps; the file's go where nobody reads them any more.
  * Collective. */
@@ -344,7 +343,7 @@ typedef struct flip_trainer {
 typedef struct flip_shares {
     int64_t rows, n_halo; /* of the part */
     int32_t steps;        /* of the timeline that are trained */
-    int64_t *events;      /* [steps of the graph] of the part's rows */
+    int64_t *before;      /* [steps of the graph + 1] events of the part's rows before a step */
     int64_t *pairs;       /* [steps of the graph] that an epoch trains on, without non-edges */
     int64_t scored;       /* pairs of validation and test with their candidates */
 } flip_shares;

@@ -3,7 +3,8 @@
  * pass is the same as the last one but for dropout's draws and Adam's factors: one rank, one block
  * that stays on the device, labels or targets of nodes, nothing that the host reads or decides on
  * the way. Whatever else the host turns out to have a hand in spoils the recording, and the run
- * goes on without. The numbers are the same to the last bit.
+ * goes on without. The numbers are the same to the last bit; where the loss becomes no number,
+ * which ends the run, the optimiser's step is taken already.
  *
  *     epoch   1 pass          takes memory, prepares the features
  *             2 record replay
@@ -36,14 +37,15 @@ static void record(flip_trainer *trainer) {
     const int64_t steps = flip_optimiser_steps(trainer->optimiser);
     double none = 0;
     flip_status status = flip_tape_late_loss(trainer->tape, true);
-    r->refused = status != FLIP_OK || !kernels->record();
-    if (!r->refused) {
+    if (status == FLIP_OK && kernels->record()) {
         status = flip_trainer_pass(trainer, &none);
         r->recording = kernels->record_end();
     }
     (void)flip_tape_late_loss(trainer->tape, false);
-    if (status != FLIP_OK) kernels->drop_recording(&r->recording);
-    if (status != FLIP_OK) flip_error_clear(); /* the pass is called again, and tells */
+    if (status != FLIP_OK) { /* the pass is called again, and tells */
+        kernels->drop_recording(&r->recording);
+        flip_error_clear();
+    }
     r->refused = !r->recording;
     r->epoch = trainer->epoch + 1;
     r->counted = nothing;

@@ -148,12 +148,11 @@ static void put(flip_event_rows *events, int64_t at, const flip_edge_chunk *chun
 }
 
 /* Rows come in any order: where event i's will go is asked for AHEAD events before, its row's next
- * place twice as early (a processor stores in order, so it would wait for each miss in turn).
- * Always inline: gcc takes a call that only prefetches for one without effect, and drops it. */
+ * place twice as early (a processor stores in order, so it would wait for each miss in turn). */
 enum { AHEAD = 16 };
 
-static inline __attribute__((always_inline)) void
-ask_ahead(const uint64_t *key, const int64_t *next, const uint32_t *row, int64_t i, int64_t n) {
+FLIP_INLINE void ask_ahead(const uint64_t *key, const int64_t *next, const uint32_t *row, int64_t i,
+                           int64_t n) {
     if (i + 2 * AHEAD >= n) return;
     __builtin_prefetch(&next[row[i + 2 * AHEAD]], 1);
     __builtin_prefetch(&key[next[row[i + AHEAD]]], 1);

@@ -30,6 +30,16 @@ typedef float flip_real;
 
 typedef int64_t flip_gid;
 
+/* An inline function that the CPU and a device's kernels share: one definition, the same bits. */
+#ifdef __CUDACC__
+#define FLIP_EITHER __host__ __device__ static inline
+#else
+#define FLIP_EITHER static inline
+#endif
+/* One that is inlined wherever it is called. gcc takes a call that only prefetches for one without
+ * effect, and drops it: such functions are of this kind. */
+#define FLIP_INLINE static inline __attribute__((always_inline))
+
 /* ---- errors ------------------------------------------------------------------------------- */
 
 typedef enum flip_status {

@@ -101,7 +101,7 @@ typedef struct flip_packing {
 float flip_dither(uint64_t seed, int64_t key, int32_t column);
 uint32_t flip_dither_row(uint64_t seed, int64_t key);
 
-static inline uint32_t flip_dither_mix(uint32_t x) {
+FLIP_EITHER uint32_t flip_dither_mix(uint32_t x) {
     x = (x ^ x >> 16) * 0x7feb352du;
     x = (x ^ x >> 15) * 0x846ca68bu;
     return x ^ x >> 16;

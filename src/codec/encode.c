@@ -1,5 +1,6 @@
 /* Rows to codes and back. A row's codes depend on the codec and the row alone: not on the rows
  * beside it, on threads, or on the machine's products. */
+#include "base/floats.h"
 #include "codec/internal.h"
 
 #include <omp.h>
@@ -76,16 +77,12 @@ static void by_log(const flip_codec *c, const float *x, uint8_t *row) {
 
 static void copied(const flip_packing *p, const float *x, uint8_t *row) {
     for (int32_t j = 0; j < p->dim; j++) {
-        uint32_t u;
-        memcpy(&u, &x[j], sizeof u);
         if (p->kind == FLIP_PACKING_FLOAT)
-            put_little(row + 4 * (size_t)j, u, 4);
+            put_little(row + 4 * (size_t)j, flip_float_bits(x[j]), 4);
         else if (p->kind == FLIP_PACKING_HALF)
             put_little(row + 2 * (size_t)j, flip_half_of(x[j]), 2);
-        else if (x[j] != x[j])
-            put_little(row + 2 * (size_t)j, 0x7fc0u, 2);
-        else /* bfloat16, to the nearest, ties to even */
-            put_little(row + 2 * (size_t)j, (u + 0x7fffu + (u >> 16 & 1)) >> 16, 2);
+        else
+            put_little(row + 2 * (size_t)j, flip_brief_nearest(x[j]), 2);
     }
 }
 

@@ -1,5 +1,6 @@
 /* Groups of values in few bits, stochastically rounded: see groups.h. */
 #include "codec/groups.h"
+#include "base/floats.h"
 #include "codec/group_numbers.h"
 
 #include <math.h>

@@ -1,23 +1,12 @@
 /* Halves, percentiles, sorting: small tools of the codecs. */
+#include "base/floats.h"
 #include "codec/internal.h"
-
-static uint32_t bits_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static float float_of(uint32_t u) {
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
 
 /* ---- halves ---------------------------------------------------------------------------------
  * IEEE binary16: sign, 5 bits of exponent (bias 15), 10 of fraction. */
 
 uint16_t flip_half_of(float x) {
-    uint32_t u = bits_of(x), sign = u >> 16 & 0x8000u;
+    uint32_t u = flip_float_bits(x), sign = u >> 16 & 0x8000u;
     float size = fabsf(x);
     if (size != size) return (uint16_t)(sign | 0x7e00u);
     if (size > 65504) return (uint16_t)(sign | (isinf(x) ? 0x7c00u : 0x7bffu));
@@ -29,8 +18,8 @@ uint16_t flip_half_of(float x) {
 
 float flip_half_value(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = h >> 10 & 31, fraction = h & 0x3ffu;
-    if (exponent == 31) return float_of(sign | 0x7f800000u | fraction << 13);
-    if (exponent > 0) return float_of(sign | (exponent + 112) << 23 | fraction << 13);
+    if (exponent == 31) return flip_bits_float(sign | 0x7f800000u | fraction << 13);
+    if (exponent > 0) return flip_bits_float(sign | (exponent + 112) << 23 | fraction << 13);
     float small = (float)fraction * 0x1p-24f;
     return sign ? -small : small;
 }
@@ -67,7 +56,7 @@ typedef struct column {
 } column;
 
 static uint32_t size_bits(const column *c, int64_t i) {
-    return bits_of(fabsf((float)((double)c->x[i * c->stride] - c->centre)));
+    return flip_float_bits(fabsf((float)((double)c->x[i * c->stride] - c->centre)));
 }
 
 static float kth(const column *c, int64_t k) {
@@ -83,7 +72,7 @@ static float kth(const column *c, int64_t k) {
         if (size_bits(c, i) >> 16 == high) count[size_bits(c, i) & 0xffff]++;
     while (k >= count[low])
         k -= count[low++];
-    return float_of(high << 16 | low);
+    return flip_bits_float(high << 16 | low);
 }
 
 double flip_percentile_column(const float *x, int64_t n, int64_t stride, double centre, double p) {
@@ -110,11 +99,11 @@ void flip_sort_floats(float *x, float *room, size_t n) {
     for (int shift = 0; shift < 32; shift += 8) {
         size_t start[257] = {0};
         for (size_t i = 0; i < n; i++)
-            start[(ascending(bits_of(x[i])) >> shift & 255) + 1]++;
+            start[(ascending(flip_float_bits(x[i])) >> shift & 255) + 1]++;
         for (int b = 0; b < 256; b++)
             start[b + 1] += start[b];
         for (size_t i = 0; i < n; i++)
-            room[start[ascending(bits_of(x[i])) >> shift & 255]++] = x[i];
+            room[start[ascending(flip_float_bits(x[i])) >> shift & 255]++] = x[i];
         float *swap = x;
         x = room;
         room = swap;

@@ -1,4 +1,5 @@
 /* Packed rows read one by one: plain C, the definition. */
+#include "base/floats.h"
 #include "codec/internal.h"
 
 /* ---- dither ----------------------------------------------------------------------------------
@@ -25,12 +26,6 @@ static uint32_t little(const uint8_t *p, int bytes) {
     for (int b = 0; b < bytes; b++)
         x |= (uint32_t)p[b] << (8 * b);
     return x;
-}
-
-static float as_float(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
 }
 
 /* The code of column (or block) j. */
@@ -92,11 +87,11 @@ static float entry_at(const flip_packing *p, const uint8_t *row, int32_t j) {
 static float value_at(const flip_packing *p, const uint8_t *row, int64_t key, int32_t j) {
     switch (p->kind) {
     case FLIP_PACKING_FLOAT:
-        return as_float(little(row + 4 * (size_t)j, 4));
+        return flip_bits_float(little(row + 4 * (size_t)j, 4));
     case FLIP_PACKING_HALF:
         return flip_half_value((uint16_t)little(row + 2 * (size_t)j, 2));
     case FLIP_PACKING_BFLOAT:
-        return as_float(little(row + 2 * (size_t)j, 2) << 16);
+        return flip_brief_wide((uint16_t)little(row + 2 * (size_t)j, 2));
     case FLIP_PACKING_PRODUCT:
         return entry_at(p, row, j);
     case FLIP_PACKING_MIXED:
@@ -115,9 +110,10 @@ static void unpack_sparse(const flip_packing *p, const uint8_t *row, int32_t fir
         uint32_t j = little(row + (size_t)i * (size_t)id_bytes, id_bytes);
         if (j >= (uint32_t)(first + n)) break;
         if (j < (uint32_t)first) continue;
-        out[j - (uint32_t)first] = p->bits == 0   ? 1
-                                   : p->bits == 8 ? p->level[values[i]]
-                                                  : as_float(little(values + 4 * (size_t)i, 4));
+        out[j - (uint32_t)first] = p->bits == 0 ? 1
+                                   : p->bits == 8
+                                       ? p->level[values[i]]
+                                       : flip_bits_float(little(values + 4 * (size_t)i, 4));
     }
 }
 

@@ -3,6 +3,7 @@
  * and sums are rounded one by one, as the definition's are. */
 #include "kernels/cuda_warp.h"
 
+#include "base/floats.h"
 #include "codec/group_numbers.h"
 #include "codec/groups.h"
 

@@ -179,8 +179,7 @@ static void fill_row(const flip_draws *d, const flip_drawn *out, int32_t i, doub
 
 enum { AHEAD = 16 }; /* rows whose pointers, and after half the way columns, are asked for */
 
-/* Always inline: gcc takes a call that only prefetches for one without effect, and drops it. */
-static inline __attribute__((always_inline)) void ask_ahead(const flip_draws *d, int32_t i) {
+FLIP_INLINE void ask_ahead(const flip_draws *d, int32_t i) {
     if (i + AHEAD < d->n) __builtin_prefetch(d->row_ptr + d->row[i + AHEAD]);
     if (i + AHEAD / 2 >= d->n) return;
     const int32_t *col = d->col + d->row_ptr[d->row[i + AHEAD / 2]];

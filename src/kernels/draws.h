@@ -5,8 +5,6 @@
 #ifndef FLIPBOOK_KERNELS_DRAWS_H
 #define FLIPBOOK_KERNELS_DRAWS_H
 
-#include "base/either.h"
-
 #include <flipbook/kernels.h>
 
 typedef struct flip_luck {

@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE FLIP_INLINE
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else

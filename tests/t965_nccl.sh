@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Rows between devices by NCCL, by an MPI that is given their memory, and staged: the same losses
-# and the same bytes counted; and an NCCL that fails on one rank, while the others wait for it, ends the run with that rank's words.
+# and the same bytes counted; and an NCCL that fails on one rank, while the others wait for it, ends
+# the run with that rank's words.
 #   t965_nccl.sh FLIPBOOK [MPIRUN]        the device is emulated
 set -u
 flipbook=$(realpath "$1")

@@ -12,16 +12,22 @@ static double draw(uint64_t i) {
     return flip_random_normal(7, FLIP_STREAM_TEST, 0, i) * scale[i / FLIP_GROUP % 3];
 }
 
-/* The range of value i's group, widened as bfloat16 may widen it. */
-static double range_at(const flip_real *x, int64_t n, int64_t i) {
-    int64_t first = i / FLIP_GROUP * FLIP_GROUP;
-    int64_t last = first + FLIP_GROUP < n ? first + FLIP_GROUP : n;
+/* The range of value i's group of `group` values, widened as bfloat16 may widen it. */
+static double range_at(const flip_real *x, int64_t n, int64_t i, int64_t group) {
+    int64_t first = i / group * group;
+    int64_t last = first + group < n ? first + group : n;
     double low = INFINITY, high = -INFINITY;
     for (int64_t j = first; j < last; j++) {
         low = fmin(low, (double)x[j]);
         high = fmax(high, (double)x[j]);
     }
     return (high - low) + (fabs(low) + fabs(high)) * 0x1p-7;
+}
+
+/* How far apart two levels about value i can be: two bits have uneven ones, over sixteenths. */
+static double step_at(const flip_real *x, int64_t n, int64_t i, int32_t bits) {
+    if (bits == 2) return range_at(x, n, i, FLIP_QUARTER) * 14 / 16;
+    return range_at(x, n, i, FLIP_GROUP) / ((1 << bits) - 1);
 }
 
 static void check_length(int64_t n, int32_t bits) {
@@ -40,8 +46,8 @@ static void check_length(int64_t n, int32_t bits) {
     flip_groups_decode(y, code, n, bits);
     CHECK(y[n] == 42, "%lld values, %d bits: decoded past the end", (long long)n, bits);
     for (int64_t i = 0; i < n; i++) {
-        double bound = bits == 16 ? fabs((double)x[i]) * 0x1p-8
-                                  : range_at(x, n, i) / ((1 << bits) - 1) * (1 + 1e-5);
+        double bound =
+            bits == 16 ? fabs((double)x[i]) * 0x1p-8 : step_at(x, n, i, bits) * (1 + 1e-5);
         CHECK(fabs((double)y[i] - (double)x[i]) <= bound, "%d bits: value %lld is %g, was %g", bits,
               (long long)i, (double)y[i], (double)x[i]);
     }
@@ -59,7 +65,8 @@ static void lengths(void **state) {
             check_length(ns[i], bits);
 }
 
-/* The mean of many draws is the value: within 5 standard errors of each. */
+/* The mean of many draws is the value: within 5 standard errors of each; their squared error is
+ * what flip_groups_error says. */
 static void expectation(void **state) {
     (void)state;
     enum { N = 300, DRAWS = 2000 };
@@ -79,15 +86,71 @@ static void expectation(void **state) {
                 square[i] += (double)y[i] * (double)y[i];
             }
         }
+        double error = 0, told = flip_groups_error(x, FLIP_GROUP, bits) +
+                                 flip_groups_error(x + FLIP_GROUP, N - FLIP_GROUP, bits);
+        for (int i = 0; i < N; i++)
+            error += (square[i] - 2 * sum[i] * (double)x[i]) / DRAWS + (double)(x[i] * x[i]);
+        CHECK(fabs(error - told) < 0.03 * told, "%d bits: squared error %g, told %g", bits, error,
+              told);
         int far = 0;
         for (int i = 0; i < N; i++) {
             double mean = sum[i] / DRAWS, var = square[i] / DRAWS - mean * mean;
             double error = sqrt(fmax(var, 0) / DRAWS) + 1e-6 * fabs((double)x[i]) +
-                           range_at(x, N, i) / ((1 << bits) - 1) / DRAWS; /* never drawn */
+                           step_at(x, N, i, bits) / DRAWS; /* never drawn */
             far += fabs(mean - (double)x[i]) > 5 * error;
         }
         CHECK(far == 0, "%d bits: %d of %d means are off", bits, far, N);
     }
+}
+
+/* Expected squared error of a group whose quarters have levels at 0, a, b and 16 sixteenths of the
+ * way from the group's least value to the quarter's greatest. */
+static double error_with(const flip_real *x, int a, int b) {
+    const double place[4] = {0, a, b, 16};
+    double low = INFINITY, error = 0;
+    for (int i = 0; i < FLIP_GROUP; i++)
+        low = fmin(low, (double)x[i]);
+    for (int q = 0; q < FLIP_GROUP; q += FLIP_QUARTER) {
+        double high = low, sum = 0;
+        for (int i = q; i < q + FLIP_QUARTER; i++)
+            high = fmax(high, (double)x[i]);
+        for (int i = q; i < q + FLIP_QUARTER; i++) {
+            const double p = ((double)x[i] - low) / (high - low) * 16;
+            const int k = (p >= a) + (p >= b);
+            sum += p < 16 ? (place[k + 1] - p) * (p - place[k]) : 0;
+        }
+        error += sum * pow((high - low) / 16, 2);
+    }
+    return error;
+}
+
+/* No other pair of inner levels would err less, but for the rounding of ranges and positions:
+ * values as they are after an activation, many zeros, columns and rows of different sizes among
+ * them. */
+static void levels(void **state) {
+    (void)state;
+    flip_real x[FLIP_GROUP];
+    double chosen = 0, best = 0, even = 0;
+    for (uint64_t g = 0; g < 150; g++) {
+        for (uint64_t i = 0; i < FLIP_GROUP; i++) {
+            double v = flip_random_normal(3, FLIP_STREAM_TEST, g, i);
+            if (g % 3 > 0) v *= exp(flip_random_normal(3, FLIP_STREAM_TEST, 1000, i % 64));
+            if (i / 64 == g % 4) v *= 0.1;
+            x[i] = (flip_real)(g % 3 > 1 && v < 0 ? 0 : v);
+        }
+        double least = INFINITY;
+        for (int a = 1; a < 16; a++)
+            for (int b = a + 1; b < 16; b++)
+                least = fmin(least, error_with(x, a, b));
+        const double error = flip_groups_error(x, FLIP_GROUP, 2);
+        CHECK(error <= 1.15 * least, "group %d: error %g, levels with %g were possible", (int)g,
+              error, least);
+        chosen += error;
+        best += least;
+        even += fmin(error_with(x, 5, 11), error_with(x, 5, 10));
+    }
+    CHECK(chosen <= 1.02 * best, "error %g, the best levels have %g", chosen, best);
+    CHECK(chosen <= 0.8 * even, "error %g, even levels have %g", chosen, even);
 }
 
 static void no_numbers(void **state) {
@@ -182,7 +245,8 @@ static void mixed(void **state) {
         CHECK_OK(flip_mixed_decode(y, code, n));
         for (int64_t i = 0; i < n; i++) {
             error[0] += pow((double)(y[i] - x[i]), 2);
-            CHECK(fabs((double)(y[i] - x[i])) <= range_at(x, n, i) / 3 * (1 + 1e-5),
+            CHECK(fabs((double)(y[i] - x[i])) <=
+                      fmax(step_at(x, n, i, 2), step_at(x, n, i, 4)) * (1 + 1e-5),
                   "value %lld of %lld is %g, was %g", (long long)i, (long long)n, (double)y[i],
                   (double)x[i]); /* two bits at least */
         }
@@ -207,7 +271,7 @@ static void mixed(void **state) {
 
 /* ---- on the tape ---- */
 
-enum { ROWS = 512, DIM = 64, LAYERS = 3 };
+enum { ROWS = 1024, DIM = 64, LAYERS = 3 };
 
 static void run_network(flip_params *params, const flip_param *w, flip_saved saved, uint64_t seed,
                         const flip_real *x, const flip_real *up, size_t *bytes) {
@@ -286,8 +350,9 @@ int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lengths), cmocka_unit_test(expectation), cmocka_unit_test(no_numbers),
-        cmocka_unit_test(tables),  cmocka_unit_test(mixed),       cmocka_unit_test(activations),
+        cmocka_unit_test(lengths),     cmocka_unit_test(expectation), cmocka_unit_test(levels),
+        cmocka_unit_test(no_numbers),  cmocka_unit_test(tables),      cmocka_unit_test(mixed),
+        cmocka_unit_test(activations),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

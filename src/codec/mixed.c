@@ -36,36 +36,29 @@ static int by_gain(const void *a, const void *b) {
     return x->group < y->group ? -1 : x->group > y->group;
 }
 
-/* Stochastic rounding to steps of s errs by s^2 / 6 on average; s = range / (2^bits - 1). */
-static double error_of(double range, int64_t n, int level) {
-    double s = range / ((1 << bits_of[level]) - 1);
-    return s * s / 6 * (double)n;
-}
-
-static double range_of(const flip_real *x, int64_t n) {
-    double low = INFINITY, high = -INFINITY;
-    for (int64_t i = 0; i < n; i++) {
-        double v = (double)x[i];
-        low = v < low ? v : low;
-        high = v > high ? v : high;
-    }
-    return high > low && isfinite(high - low) ? high - low : 0;
+/* Of n values, a group's, beside the width before. */
+static int64_t more_bytes(int64_t n, int level) {
+    return (int64_t)flip_groups_bytes(n, bits_of[level]) -
+           (int64_t)flip_groups_bytes(n, bits_of[level - 1]);
 }
 
 /* level [groups]: 0, 1, 2. All begin with two bits; steps are taken in the order of their gain
- * while they fit. A group's second step gains less a byte than its first, so it comes later. */
+ * while they fit and gain; a second step whose first one was not taken is not, either. A group of
+ * three values or less has no more bytes in four bits than in two: that comes first of all. */
 static flip_status choose(uint8_t *level, const flip_real *x, int64_t n) {
     int64_t groups = groups_of(n), n_steps = 0;
-    size_t used = flip_groups_bytes(n, 2), most = flip_groups_bytes(n, 4);
+    int64_t used = (int64_t)flip_groups_bytes(n, 2), most = (int64_t)flip_groups_bytes(n, 4);
     step *steps;
     FLIP_TRY(flip_alloc(&steps, 2 * (size_t)groups, sizeof *steps, "widths of a message"));
     for (int64_t g = 0; g < groups; g++) {
         int64_t m = values_of(n, g);
-        double range = range_of(x + g * FLIP_GROUP, m);
+        double error[3];
+        for (int l = 0; l < 3; l++)
+            error[l] = flip_groups_error(x + g * FLIP_GROUP, (int)m, bits_of[l]);
         for (int l = 1; l < 3; l++) {
-            size_t more = flip_groups_bytes(m, bits_of[l]) - flip_groups_bytes(m, bits_of[l - 1]);
-            double gain = error_of(range, m, l - 1) - error_of(range, m, l);
-            steps[n_steps++] = (step){.gain = gain / (double)more, .group = g, .level = l};
+            int64_t more = more_bytes(m, l);
+            double gain = more > 0 ? (error[l - 1] - error[l]) / (double)more : INFINITY;
+            steps[n_steps++] = (step){.gain = gain, .group = g, .level = l};
         }
     }
     qsort(steps, (size_t)n_steps, sizeof *steps, by_gain);
@@ -73,9 +66,8 @@ static flip_status choose(uint8_t *level, const flip_real *x, int64_t n) {
     for (int64_t i = 0; i < n_steps; i++) {
         const step *s = &steps[i];
         int64_t m = values_of(n, s->group);
-        size_t more =
-            flip_groups_bytes(m, bits_of[s->level]) - flip_groups_bytes(m, bits_of[s->level - 1]);
-        if (level[s->group] != s->level - 1 || used + more > most) continue;
+        int64_t more = more_bytes(m, s->level);
+        if (level[s->group] != s->level - 1 || used + more > most || s->gain <= 0) continue;
         level[s->group] = (uint8_t)s->level;
         used += more;
     }

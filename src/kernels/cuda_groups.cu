@@ -7,10 +7,16 @@
 #include "codec/group_numbers.h"
 #include "codec/groups.h"
 
-enum { EACH = FLIP_GROUP / FLIP_WARP, HEAD = 4 /* bytes of a group before its codes */ };
+enum {
+    EACH = FLIP_GROUP / FLIP_WARP,
+    QUARTERS = FLIP_GROUP / FLIP_QUARTER,
+    QUARTER_LANES = FLIP_QUARTER / EACH,
+    HEAD = 4, /* bytes of a group before its codes; in 2 bits, tops and levels follow */
+    WARPS = FLIP_WARPS_THREADS / FLIP_WARP
+};
 
 static __host__ __device__ __forceinline__ size_t group_bytes(int32_t bits) {
-    return HEAD + (size_t)FLIP_GROUP * (size_t)bits / 8;
+    return HEAD + (bits == 2 ? QUARTERS + 1 : 0) + (size_t)FLIP_GROUP * (size_t)bits / 8;
 }
 
 /* ---- encoding -------------------------------------------------------------------------------- */
@@ -23,7 +29,7 @@ typedef struct range {
 
 /* Of a warp's values, n of them this lane's; every lane gets it. Of equal ends (two zeros) the
  * first in order counts. */
-static __device__ __forceinline__ range range_of(const float *x, int32_t n, int32_t bits) {
+static __device__ __forceinline__ range range_of(const float *x, int32_t n, float steps) {
     const float infinity = flip_brief_wide(0x7f80);
     float low = infinity, high = -infinity, nothing = 0;
 #pragma unroll
@@ -47,9 +53,20 @@ static __device__ __forceinline__ range range_of(const float *x, int32_t n, int3
     const float span = flip_brief_wide(highest) - flip_brief_wide(lowest);
     if (span - span != 0) return r; /* not finite */
     r = range{lowest, highest, flip_brief_wide(lowest), 0, true};
-    if (span > 0) r.up = (float)((1 << bits) - 1) / span;
+    if (span > 0) r.up = steps / span;
     if (r.up - r.up != 0) r.up = 0; /* a span of denormals: low stands for all */
     return r;
+}
+
+/* This lane's values; how many they are. */
+static __device__ __forceinline__ int32_t load(float *value, const flip_real *x, int64_t n,
+                                               int64_t first) {
+    const int64_t left = n - first;
+    const int32_t mine = left < 0 ? 0 : left < EACH ? (int32_t)left : EACH;
+#pragma unroll
+    for (int i = 0; i < EACH; i++)
+        value[i] = i < mine ? (float)x[first + i] : 0;
+    return mine;
 }
 
 /* Codes of a lane's values, the first in the lowest bits. */
@@ -83,19 +100,123 @@ __global__ static void encode_kernel(uint8_t *out, const flip_real *x, int64_t n
     const int32_t lane = threadIdx.x % FLIP_WARP;
     const int64_t groups = (n + FLIP_GROUP - 1) / FLIP_GROUP;
     FLIP_EACH_WARP(g, groups) {
-        const int64_t first = g * FLIP_GROUP + lane * EACH, left = n - first;
-        const int32_t mine = left < 0 ? 0 : left < EACH ? (int32_t)left : EACH;
+        const int64_t first = g * FLIP_GROUP + lane * EACH;
         float value[EACH];
-#pragma unroll
-        for (int i = 0; i < EACH; i++)
-            value[i] = i < mine ? (float)x[first + i] : 0;
-        const range r = range_of(value, mine, bits);
+        const int32_t mine = load(value, x, n, first);
+        const range r = range_of(value, mine, (float)((1 << bits) - 1));
         const uint64_t codes =
             codes_of(value, mine, r, bits, flip_group_key(keys, g), (uint32_t)(lane * EACH));
         uint8_t *to = out + (size_t)g * group_bytes(bits);
         if (lane == 0) *reinterpret_cast<uint32_t *>(to) = r.low | (uint32_t)r.high << 16;
-        put_codes(to + HEAD + lane * bits, codes, (mine * bits + 7) / 8,
-                  mine == EACH && bits % 4 == 0);
+        put_codes(to + HEAD + lane * bits, codes, (mine * bits + 7) / 8, mine == EACH);
+    }
+}
+
+/* ---- encoding in 2 bits ---- */
+
+/* The top of this lane's quarter. */
+static __device__ __forceinline__ int32_t top_of(const float *x, int32_t n, const range &r) {
+    float high = r.from;
+#pragma unroll
+    for (int i = 0; i < EACH; i++)
+        if (i < n) high = x[i] > high ? x[i] : high;
+    return flip_quarter_top(flip_lanes_max(high, 1, QUARTER_LANES), r.from, r.up);
+}
+
+/* Values by place, as the definition's `places`: lane k gets those of place k. place: [QUARTERS *
+ * FLIP_PLACES] of this warp, number of values in the upper half of a word and sum of positions in
+ * the lower. */
+static __device__ __forceinline__ void places_of(uint64_t *count, uint64_t *sum, uint32_t *place,
+                                                 const float *x, int32_t n, const range &r,
+                                                 int32_t top, int32_t lane) {
+    const float up = flip_quarter_up(r.up, top);
+    for (int i = lane; i < QUARTERS * FLIP_PLACES; i += FLIP_WARP)
+        place[i] = 0;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        if (i >= n) continue;
+        const uint32_t q = flip_place_position(__fmul_rn(x[i] - r.from, up));
+        const uint32_t k = q < 256 ? q / 16 : FLIP_PLACES - 1;
+        atomicAdd(&place[lane / QUARTER_LANES * FLIP_PLACES + k], 1u << 16 | q);
+    }
+    __syncwarp();
+    *count = *sum = 0;
+    for (int quarter = 0; quarter < QUARTERS; quarter++) {
+        const uint64_t t = (uint64_t)__shfl_sync(FLIP_ALL_LANES, top, quarter * QUARTER_LANES);
+        if (lane >= FLIP_PLACES) continue;
+        const uint32_t word = place[quarter * FLIP_PLACES + lane];
+        *count += t * t * (word >> 16);
+        *sum += t * t * (word & 0xffff);
+    }
+    __syncwarp(); /* before the next group's */
+}
+
+/* The inner levels, from what lane k has of place k: it weighs all pairs that begin there. */
+static __device__ __forceinline__ uint32_t choose_levels(uint64_t own_count, uint64_t own_sum,
+                                                         int32_t lane) {
+    uint64_t count = own_count, sum = own_sum, best = UINT64_MAX;
+    for (int apart = 1; apart < FLIP_PLACES; apart *= 2) {
+        const uint64_t c = __shfl_up_sync(FLIP_ALL_LANES, count, apart);
+        const uint64_t s = __shfl_up_sync(FLIP_ALL_LANES, sum, apart);
+        if (lane >= apart) count += c, sum += s;
+    }
+    const uint64_t all = __shfl_sync(FLIP_ALL_LANES, count, FLIP_PLACES - 1);
+    const uint64_t all_sum = __shfl_sync(FLIP_ALL_LANES, sum, FLIP_PLACES - 1);
+    count -= own_count; /* below the place */
+    sum -= own_sum;
+    for (uint32_t b = 2; b < FLIP_PLACES; b++) {
+        const uint64_t below = __shfl_sync(FLIP_ALL_LANES, count, b);
+        const uint64_t below_sum = __shfl_sync(FLIP_ALL_LANES, sum, b);
+        if (lane < 1 || (uint32_t)lane >= b) continue;
+        const uint64_t error = flip_level_error(0, lane, count, sum) +
+                               flip_level_error(lane, b, below - count, below_sum - sum) +
+                               flip_level_error(b, FLIP_PLACES, all - below, all_sum - below_sum);
+        const uint64_t choice = flip_level_choice(error, lane, b);
+        best = choice < best ? choice : best;
+    }
+    for (int apart = 1; apart < FLIP_WARP; apart *= 2) {
+        const uint64_t other = __shfl_xor_sync(FLIP_ALL_LANES, best, apart);
+        best = other < best ? other : best;
+    }
+    return (uint32_t)(best & 255);
+}
+
+__global__ static void encode_two_kernel(uint8_t *out, const flip_real *x, int64_t n,
+                                         flip_group_keys keys) {
+    __shared__ uint32_t place[WARPS][QUARTERS * FLIP_PLACES];
+    const int32_t lane = threadIdx.x % FLIP_WARP, quarter = lane / QUARTER_LANES;
+    const int64_t groups = (n + FLIP_GROUP - 1) / FLIP_GROUP;
+    FLIP_EACH_WARP(g, groups) {
+        const int64_t first = g * FLIP_GROUP + lane * EACH, left = n - g * FLIP_GROUP;
+        const int32_t quarters =
+            left < FLIP_GROUP ? (int32_t)(left + FLIP_QUARTER - 1) / FLIP_QUARTER : QUARTERS;
+        float value[EACH];
+        const int32_t mine = load(value, x, n, first);
+        const range r = range_of(value, mine, FLIP_TOPS);
+        int32_t top = 0;
+        uint32_t inner = 0, codes = 0;
+        if (r.sound) { /* of the whole warp */
+            top = top_of(value, mine, r);
+            uint64_t count, sum;
+            places_of(&count, &sum, place[threadIdx.x / FLIP_WARP], value, mine, r, top, lane);
+            inner = choose_levels(count, sum, lane);
+            const uint32_t key = flip_group_key(keys, g);
+            const float up = flip_quarter_up(r.up, top), a = flip_level_place(1, (int32_t)inner),
+                        b = flip_level_place(2, (int32_t)inner);
+#pragma unroll
+            for (int i = 0; i < EACH; i++)
+                if (i < mine)
+                    codes |=
+                        (uint32_t)flip_level_code(__fmul_rn(value[i] - r.from, up), a, b,
+                                                  flip_group_draw(key, (uint32_t)(lane * EACH + i)))
+                        << (2 * i);
+        }
+        uint8_t *to = out + (size_t)g * group_bytes(2);
+        if (lane == 0) put_codes(to, r.low | (uint32_t)r.high << 16, HEAD, false);
+        if (lane == 0) to[HEAD + quarters] = (uint8_t)inner;
+        if (lane % QUARTER_LANES == 0 && quarter < quarters) to[HEAD + quarter] = (uint8_t)top;
+        put_codes(to + HEAD + quarters + 1 + lane * 2, codes, (mine + 3) / 4, false);
     }
 }
 
@@ -114,7 +235,10 @@ static void encode_groups(uint8_t *codes, const flip_real *x, int64_t n, int32_t
         return;
     }
     const int64_t groups = (n + FLIP_GROUP - 1) / FLIP_GROUP;
-    FLIP_LAUNCH_WARPS(encode_kernel, groups, codes, x, n, bits, flip_group_keys_of(key));
+    if (bits == 2)
+        FLIP_LAUNCH_WARPS(encode_two_kernel, groups, codes, x, n, flip_group_keys_of(key));
+    else
+        FLIP_LAUNCH_WARPS(encode_kernel, groups, codes, x, n, bits, flip_group_keys_of(key));
 }
 
 /* ---- decoding -------------------------------------------------------------------------------- */
@@ -131,6 +255,23 @@ __global__ static void decode_kernel(flip_real *x, const uint8_t *in, int64_t n,
     }
 }
 
+__global__ static void decode_two_kernel(flip_real *x, const uint8_t *in, int64_t n) {
+    FLIP_EACH(i, n) {
+        const int64_t g = i / FLIP_GROUP, left = n - g * FLIP_GROUP;
+        const uint8_t *group = in + (size_t)g * group_bytes(2);
+        const int32_t at = (int32_t)(i % FLIP_GROUP);
+        const int32_t quarters =
+            left < FLIP_GROUP ? (int32_t)(left + FLIP_QUARTER - 1) / FLIP_QUARTER : QUARTERS;
+        const float from = flip_brief_wide((uint16_t)(group[0] | group[1] << 8));
+        const float high = flip_brief_wide((uint16_t)(group[2] | group[3] << 8));
+        const float unit = (high - from) / (float)(FLIP_TOPS * FLIP_PLACES);
+        const int32_t code = group[HEAD + quarters + 1 + at / 4] >> (at % 4 * 2) & 3;
+        const float place =
+            (float)group[HEAD + at / FLIP_QUARTER] * flip_level_place(code, group[HEAD + quarters]);
+        x[i] = (flip_real)__fadd_rn(from, __fmul_rn(unit, place));
+    }
+}
+
 __global__ static void widen_kernel(flip_real *x, const uint16_t *in, int64_t n) {
     FLIP_EACH(i, n) {
         x[i] = (flip_real)flip_brief_wide(in[i]);
@@ -140,6 +281,8 @@ __global__ static void widen_kernel(flip_real *x, const uint16_t *in, int64_t n)
 static void decode_groups(flip_real *x, const uint8_t *codes, int64_t n, int32_t bits) {
     if (bits == 16)
         FLIP_LAUNCH_EACH(widen_kernel, n, x, reinterpret_cast<const uint16_t *>(codes), n);
+    else if (bits == 2)
+        FLIP_LAUNCH_EACH(decode_two_kernel, n, x, codes, n);
     else
         FLIP_LAUNCH_EACH(decode_kernel, n, x, codes, n, bits);
 }

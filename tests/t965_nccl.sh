@@ -50,6 +50,21 @@ alike() {
     tell $? "by MPI: $*"
 }
 
+# sums BLOCKS KEY…: bytes of a run, which NCCL was given to send and the run counted as states
+sums() {
+    FLIP_EMULATION=tell train 2 told nodes.h5 --task node --model cdgcn --hidden 8 --distribute wavefront --blocks "$1" --device-exchange nccl &&
+        sed -n 's/^emulated NCCL sent \([0-9]*\) bytes$/\1/p' told.out | awk '{ n += $1 } END { print n }' &&
+        sed -n 's/.*"bytes_run":{[^}]*"state":\([0-9]*\).*/\1/p' told.jsonl | tail -n 1
+}
+
+# What three blocks have NCCL send more than one are the states, those from block to block among them.
+states() {
+    local one more
+    one=($(sums 1)) && more=($(sums 3)) && echo "# NCCL ${one[0]} and ${more[0]}, states ${one[1]} and ${more[1]}" >&2 &&
+        [ "${more[1]}" -gt $((3 * one[1])) ] && [ $((more[0] - one[0])) -eq $((more[1] - one[1])) ]
+    tell $? 'states between blocks go by NCCL, every byte of them'
+}
+
 # NCCL of rank 1 fails at its Nth exchange: exit code 1 within a minute, one line that says so.
 fails() {
     FLIP_EMULATION=nccl=1:$1 train 3 broken static.h5 --model gcn --hidden 8
@@ -75,11 +90,14 @@ refused() {
 "$flipbook" generate sbm -o static.h5 --nodes 400 --features 12 >/dev/null &&
     "$flipbook" generate sbm -o nodes.h5 --nodes 100 --steps 6 --drift 0.02 --labels-change --features 8 >/dev/null || exit 1
 grid=(4 nodes.h5 --task node --model cdgcn --hidden 8 --distribute grid --blocks 2)
+wave=(3 nodes.h5 --task node --model cdgcn --hidden 8 --distribute wavefront --blocks 2)
 nodes=(3 static.h5 --model gcn --hidden 8 --wire-codec int8)
 time=(2 nodes.h5 --task node --model cdgcn --hidden 8 --distribute time --wire-codec bf16)
 same redistribute "${grid[@]}"
 alike "${grid[@]}"
-same state 3 nodes.h5 --task node --model cdgcn --hidden 8 --distribute wavefront --blocks 2
+same state "${wave[@]}"
+alike "${wave[@]}"
+states
 same window 3 nodes.h5 --task node --model tmgcn --window 3 --hidden 8 --distribute window --blocks 2 --precompute off
 same halo "${nodes[@]}"
 alike "${nodes[@]}"

@@ -226,6 +226,11 @@ flip_status flip_layout_state_end(flip_layout *l) {
     return flip_messages_wait(l->travel->state[1]);
 }
 
+/* MPI knows of no stream: what it reads on a device is there, and nobody uses what it writes. */
+static flip_status settle(const flip_layout *l) {
+    return flip_comm_direct(l->time) ? flip_comm_kernels(l->time)->wait() : FLIP_OK;
+}
+
 /* What goes to the other end of the part is received in the next block only. One object for every
  * ticket: to wait for more than what the caller knows to have arrived would wait for ranks that
  * wait for this one. */
@@ -241,12 +246,14 @@ flip_status flip_layout_send_wrap(flip_layout *l, int32_t ticket, bool forward,
     }
     flip_messages **m = &t->wrap[forward][ticket];
     if (!*m) FLIP_TRY(flip_messages_create(m, l->time, TAG_STATE_BACKWARD + forward));
+    FLIP_TRY(settle(l));
     return flip_messages_send(*m, state, n * sizeof *state, forward ? 0 : l->n_time - 1,
                               FLIP_BYTES_STATE);
 }
 
 flip_status flip_layout_receive_wrap(flip_layout *l, bool forward, flip_real *state, size_t n) {
     flip_messages *m = l->travel->arriving[forward];
+    FLIP_TRY(settle(l));
     FLIP_TRY(flip_messages_receive(m, state, n * sizeof *state, forward ? l->n_time - 1 : 0));
     return flip_messages_wait(m);
 }

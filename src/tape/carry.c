@@ -12,7 +12,7 @@ typedef struct slot {
     flip_real **state;   /* [n_blocks + 1] each [n], or NULL */
     bool *known;         /* [n_blocks + 1] */
     flip_real *gradient; /* [n] or NULL */
-    flip_real *round[2]; /* [n] of the host: gradients and states on a device that go round */
+    flip_real *round[2]; /* [n] of the host: a device's gradients and states that go round staged */
     int32_t gradient_of; /* the block whose beginning it belongs to; -1 = none */
 } slot;
 
@@ -207,7 +207,7 @@ flip_real *tape_carry_give(flip_tape *tape, const record *r) {
 flip_status tape_carry_mirror(flip_tape *tape, const record *r, bool forward, flip_real *state,
                               mirror *m) {
     *m = (mirror){.values = state, .host = state};
-    if (!state || !tape->kernels->on_device) return FLIP_OK;
+    if (!state || !tape->kernels->on_device || flip_comm_direct(tape->comm)) return FLIP_OK;
     slot *s = &tape->carry->slots[r->slot];
     if (!s->round[forward])
         FLIP_TRY(tape->kernels->take_pinned(&s->round[forward], s->n * sizeof(flip_real),

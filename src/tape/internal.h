@@ -155,8 +155,6 @@ flip_status mirrors_create(mirrors **all, const flip_kernels *kernels);
 void mirrors_destroy(mirrors **all);
 /* Of n values (NULL: of none), until it is closed; nothing is copied. */
 flip_status mirror_open(flip_tape *tape, mirror *m, const flip_real *values, size_t n);
-/* The same for a state that comes from the block before: by MPI always. */
-flip_status mirror_open_wrap(flip_tape *tape, mirror *m, const flip_real *values, size_t n);
 void mirror_close(flip_tape *tape, mirror *m); /* no message reads or writes it any more */
 /* Values first … first+n-1 of the device to the host, there on return; and back. */
 void mirror_receive(const flip_tape *tape, const mirror *m, size_t first, size_t n);

@@ -1,7 +1,6 @@
 /* Values that ranks exchange: MPI reads and writes the host's memory. On a CPU that is where they
  * lie; on a device they have a mirror in pinned memory, which is kept from call to call. An
- * attached communicator reads and writes the device's memory: there are no mirrors then, but of
- * states between blocks, which go by MPI. */
+ * attached communicator reads and writes the device's memory: there are no mirrors then. */
 #include "internal.h"
 
 typedef struct buffer {
@@ -75,16 +74,10 @@ static flip_status open_buffer(mirrors *all, size_t bytes, flip_real **host) {
     return FLIP_OK;
 }
 
-flip_status mirror_open_wrap(flip_tape *tape, mirror *m, const flip_real *values, size_t n) {
-    *m = (mirror){.values = (flip_real *)values, .host = (flip_real *)values};
-    if (!values || !tape->kernels->on_device) return FLIP_OK;
-    return open_buffer(tape->mirrors, n * sizeof *values, &m->host);
-}
-
 flip_status mirror_open(flip_tape *tape, mirror *m, const flip_real *values, size_t n) {
-    if (!flip_comm_direct(tape->comm)) return mirror_open_wrap(tape, m, values, n);
     *m = (mirror){.values = (flip_real *)values, .host = (flip_real *)values};
-    return FLIP_OK;
+    if (!values || !tape->kernels->on_device || flip_comm_direct(tape->comm)) return FLIP_OK;
+    return open_buffer(tape->mirrors, n * sizeof *values, &m->host);
 }
 
 void mirror_close(flip_tape *tape, mirror *m) {

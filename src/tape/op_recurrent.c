@@ -194,6 +194,24 @@ static flip_status wrap_around(const recurrent *j, int32_t ticket, bool forward,
     return FLIP_OK;
 }
 
+/* NCCL's messages follow each other in one order, in which none may wait for a later block: there
+ * the whole state of a layer goes round when both ends have come to the next block (backward: the
+ * one before). The end that sends has kept it; its kernels wait, too, for they write there next. */
+static bool wraps_late(const recurrent *j) {
+    return flip_comm_direct(j->layout->time) == FLIP_DIRECT_NCCL;
+}
+
+static flip_status wrap_late(const recurrent *j, bool forward, const flip_real *state) {
+    flip_layout *l = j->layout;
+    const size_t n = state_size(j, l->n_rows);
+    const int32_t chunks[2] = {0, l->n_time - 1}, to = chunks[!forward], from = chunks[forward];
+    if (!state || !wraps_late(j)) return FLIP_OK;
+    if (l->chunk == to) return flip_layout_receive_state(l, from, forward, (flip_real *)state, n);
+    if (l->chunk != from) return FLIP_OK;
+    FLIP_TRY(flip_layout_send_state(l, to, forward, state, n));
+    return flip_layout_state_end(l);
+}
+
 /* ---- forward ---- */
 
 static flip_status forward_local(flip_tape *tape, record *r, recurrent *j) {
@@ -212,7 +230,7 @@ static flip_status wave_begin(flip_tape *tape, recurrent *j, bool arrives, const
                               int32_t first, int32_t n) {
     if (!first_chunk(tape))
         return hand_over(j, tape->layout->chunk - 1, true, false, begin, first, n);
-    return arrives ? wrap_arrives(j, true, begin, first, n) : FLIP_OK;
+    return arrives && !wraps_late(j) ? wrap_arrives(j, true, begin, first, n) : FLIP_OK;
 }
 
 static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
@@ -222,6 +240,7 @@ static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
     flip_real *next = tape_carry_next(tape, r), *end;
     const bool last = last_chunk(tape), anew = next != NULL;
     mirror from, to;
+    if (anew && tape->block > 0) FLIP_TRY(wrap_late(j, true, tape_carry_state(tape, r)));
     recurrent_set_state(j, (flip_real *)tape_carry_state(tape, r), rows, (flip_real **)j->begin);
     if (!first_chunk(tape)) {
         FLIP_TRY(tape_save(tape, r, BEGIN, state * sizeof *end));
@@ -229,8 +248,7 @@ static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
     }
     FLIP_TRY(pool_alloc(tape->pool, &end, last ? 0 : state * sizeof *end));
     recurrent_set_state(j, last ? next : end, rows, j->end);
-    FLIP_TRY(first_chunk(tape) ? mirror_open_wrap(tape, &from, j->begin[0], state)
-                               : mirror_open(tape, &from, j->begin[0], state));
+    FLIP_TRY(mirror_open(tape, &from, j->begin[0], state));
     FLIP_TRY(last ? tape_carry_mirror(tape, r, true, next, &to)
                   : mirror_open(tape, &to, end, state));
     for (int i = 0; i < 2 && r->in[i] != FLIP_VAR_NONE; i++)
@@ -243,7 +261,7 @@ static flip_status forward_wave(flip_tape *tape, record *r, recurrent *j) {
         FLIP_TRY(recurrent_forward(j, first, n));
         if (!last)
             FLIP_TRY(hand_over(j, l->chunk + 1, true, true, &to, first, n));
-        else if (anew && !tape_carry_last(tape))
+        else if (anew && !tape_carry_last(tape) && !wraps_late(j))
             FLIP_TRY(wrap_around(j, ticket(tape, r, s), true, &to, first, n));
     }
     FLIP_TRY(flip_layout_state_end(l));
@@ -314,14 +332,14 @@ static flip_status backward_wave(flip_tape *tape, record *r, recurrent *j) {
     const bool begins = first_chunk(tape), ends = last_chunk(tape);
     flip_real *carried_end = (flip_real *)tape_carry_gradient(tape, r), *given, *own;
     mirror from, to;
+    FLIP_TRY(wrap_late(j, false, carried_end));
     given = tape_carry_give(tape, r);
     FLIP_TRY(pool_alloc(tape->pool, &own, state * sizeof *own));
     recurrent_set_state(j, ends ? carried_end : own, rows, (flip_real **)j->dend);
     recurrent_set_state(j, begins ? given : own, rows, j->dbegin);
     recurrent_set_state(j, begins ? (flip_real *)tape_carry_state(tape, r) : r->saved[BEGIN], rows,
                         (flip_real **)j->begin);
-    FLIP_TRY(ends ? mirror_open_wrap(tape, &from, j->dend[0], state)
-                  : mirror_open(tape, &from, j->dend[0], state));
+    FLIP_TRY(mirror_open(tape, &from, j->dend[0], state));
     FLIP_TRY(begins ? tape_carry_mirror(tape, r, false, given, &to)
                     : mirror_open(tape, &to, own, state));
     j->y = tape_out(tape, r)->value;
@@ -331,13 +349,13 @@ static flip_status backward_wave(flip_tape *tape, record *r, recurrent *j) {
         flip_layout_slice(l, s, rows, &first, &n);
         if (!ends)
             FLIP_TRY(hand_over(j, l->chunk + 1, false, false, &from, first, n));
-        else if (carried_end)
+        else if (carried_end && !wraps_late(j))
             FLIP_TRY(wrap_arrives(j, false, &from, first, n));
         if (begins) FLIP_TRY(flip_layout_wrap_end(l, ticket(tape, r, s), false));
         FLIP_TRY(recurrent_backward(j, first, n));
         if (!begins)
             FLIP_TRY(hand_over(j, l->chunk - 1, false, true, &to, first, n));
-        else if (given && tape->block > 0)
+        else if (given && tape->block > 0 && !wraps_late(j))
             FLIP_TRY(wrap_around(j, ticket(tape, r, s), false, &to, first, n));
     }
     FLIP_TRY(flip_layout_state_end(l));

@@ -26,9 +26,9 @@ void flip_emulated_fail(const char *format, ...) {
     abort();
 }
 
-/* FLIP_EMULATION=bytes=N,eager,aware,orders=0|1|2,nccl=R:N */
+/* FLIP_EMULATION=bytes=N,eager,aware,orders=0|1|2,nccl=R:N,tell */
 static flip_emulated_options read_options(void) {
-    flip_emulated_options o = {(size_t)4 << 30, false, false, 1, -1, -1};
+    flip_emulated_options o = {(size_t)4 << 30, false, false, 1, -1, -1, false};
     const char *given = getenv("FLIP_EMULATION");
     char words[256];
     snprintf(words, sizeof words, "%s", given ? given : "");
@@ -44,9 +44,11 @@ static flip_emulated_options read_options(void) {
             o.eager = true;
         else if (strcmp(word, "aware") == 0)
             o.aware = true;
+        else if (strcmp(word, "tell") == 0)
+            o.tell = true;
         else if (*word)
             flip_emulated_fail(
-                "FLIP_EMULATION knows no '%s': bytes=N, eager, aware, orders=0|1|2, nccl=R:N",
+                "FLIP_EMULATION knows no '%s': bytes=N, eager, aware, orders=0|1|2, nccl=R:N, tell",
                 word);
     }
     return o;

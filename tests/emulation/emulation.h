@@ -20,6 +20,7 @@ struct flip_emulated_options {
     int orders;   /* launches that are run in both orders: 0 none, 1 some, 2 all */
     int nccl_rank,
         nccl_group; /* nccl.cpp: whose NCCL fails, and from which group on; -1: nobody's */
+    bool tell;      /* nccl.cpp: at the end, on stderr, what was sent */
 };
 const flip_emulated_options *flip_emulated_options_get(void);
 

@@ -2,7 +2,7 @@
 # Builds and runs every test; the last line is `N passed, N failed`, with `, N skipped` when some
 # could not run here. Exit code 0 when none failed.
 #
-#   tests/run.sh            everything (about 55 minutes on 2 cores)
+#   tests/run.sh            everything (70 to 80 minutes on 2 cores)
 #   tests/run.sh --quick    the float build with gcc, its tests, and the checks of the sources
 #
 # Builds go to build (float, gcc: the product), build-double, build-clang, build-emulated and

@@ -1,14 +1,15 @@
 /* import of plain numbers: at most 40 bytes an edge, and several times as fast as the plain program
- * below on the same file at the same time. The bounds of plain_times are where the import does 5
+ * below on the same file at the same time. At the bounds of plain_times the import does 4 to 5
  * million edges a second of CPU on a quiet Xeon of 2.5 GHz (it does 12 and 9 there); a rate by
  * itself would fail on a machine that others slow down for moments, so the best of five tries
  * counts. The figures are printed; the speed is asserted in optimised builds only. */
 #include "import_files.h"
 
+#include <math.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-enum { EDGES = 3000000, NODES = 300000, TRIES = 5 };
+enum { EDGES = 3000000, NODES = 300000 };
 
 /* [with time] */
 static const double plain_times[2] = {3, 2};
@@ -67,6 +68,7 @@ static double plain_seconds(const char *path, bool time) {
     double begin = user_seconds(RUSAGE_CHILDREN);
     int status;
     pid_t child = fork();
+    assert_true(child >= 0);
     if (child == 0) _exit(plain_program(path, time) ? 0 : 1);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
@@ -95,16 +97,17 @@ static double import_once(const char *input, bool time) {
 
 static void fast_and_small(void **state) {
     (void)state;
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    const int tries = 5;
+#else
+    const int tries = 0; /* the speed says nothing */
+#endif
     for (int time = 0; time < 2; time++) {
         write_edges("edges.txt", time);
-        double best = 0;
-        for (int try = 0; try < TRIES && best < plain_times[time]; try++) {
-            double times = import_once("edges.txt", time);
-            if (times > best) best = times;
-        }
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-        assert_true(best >= plain_times[time]);
-#endif
+        double best = import_once("edges.txt", time);
+        for (int try = 1; try < tries && best < plain_times[time]; try++)
+            best = fmax(best, import_once("edges.txt", time));
+        assert_true(tries == 0 || best >= plain_times[time]);
     }
 }
 

@@ -59,7 +59,7 @@ static void check_length(int64_t n, int32_t bits) {
 
 static void lengths(void **state) {
     (void)state;
-    static const int64_t ns[] = {0, 1, 2, 3, 5, 255, 256, 257, 1000, 70001};
+    static const int64_t ns[] = {0, 1, 2, 3, 5, 64, 255, 256, 257, 1000, 70001};
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
         for (int32_t bits = 2; bits <= 16; bits *= 2)
             check_length(ns[i], bits);
@@ -158,15 +158,19 @@ static void no_numbers(void **state) {
     static const double bad[] = {NAN, INFINITY, -INFINITY, 3.3e38};
     flip_real x[600], y[600];
     uint8_t code[1024];
-    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+    for (size_t k = 0; k < 3 * sizeof bad / sizeof *bad; k++) {
+        const int32_t bits = 2 << k % 3;
         for (int i = 0; i < 600; i++)
             x[i] = (flip_real)(i % 10);
-        x[300] = (flip_real)bad[k];
-        x[301] = k == 3 ? (flip_real)-3.3e38 : 0; /* a range that is not finite */
-        flip_groups_encode(code, x, 600, 4, 1);
-        flip_groups_decode(y, code, 600, 4);
-        CHECK(isnan((double)y[300]) && isnan((double)y[511]), "%g comes back as a number", bad[k]);
-        CHECK(!isnan((double)y[255]) && !isnan((double)y[512]), "%g spoils other groups", bad[k]);
+        x[300] = (flip_real)bad[k / 3];
+        x[301] = k / 3 == 3 ? (flip_real)-3.3e38 : 0; /* a range that is not finite */
+        flip_groups_encode(code, x, 600, bits, 1);
+        flip_groups_decode(y, code, 600, bits);
+        CHECK(isnan((double)y[300]) && isnan((double)y[511]), "%d bits: %g comes back as a number",
+              bits, bad[k / 3]);
+        CHECK(!isnan((double)y[255]) && !isnan((double)y[512]), "%d bits: %g spoils other groups",
+              bits, bad[k / 3]);
+        CHECK(flip_groups_error(x + 256, 256, bits) == 0, "an error of no number");
     }
     for (int i = 0; i < 600; i++)
         x[i] = (flip_real)0.5;
@@ -214,7 +218,7 @@ static void check_table(const flip_kernels *table, int kind, int64_t n, int32_t 
 
 static void tables(void **state) {
     (void)state;
-    static const int64_t ns[] = {0, 1, 3, 7, 8, 255, 256, 257, 1001, 20003};
+    static const int64_t ns[] = {0, 1, 3, 7, 8, 64, 65, 129, 193, 255, 256, 257, 385, 1001, 20003};
     for (int t = 0; t < n_tables; t++)
         for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
             for (int32_t bits = 2; bits <= 16; bits *= 2)
@@ -227,7 +231,7 @@ static void tables(void **state) {
 /* The same bytes as 4 bits everywhere and a width's entry, less error where ranges differ. */
 static void mixed(void **state) {
     (void)state;
-    static const int64_t ns[] = {0, 1, 100, 256, 257, 5000, 25600};
+    static const int64_t ns[] = {0, 1, 4, 10, 11, 64, 100, 256, 257, 266, 5000, 25600};
     for (size_t k = 0; k < sizeof ns / sizeof *ns; k++) {
         int64_t n = ns[k];
         flip_real *x = calloc((size_t)n + 1, sizeof *x), *y = calloc((size_t)n + 1, sizeof *y);

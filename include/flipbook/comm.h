@@ -87,10 +87,10 @@ flip_status flip_comm_agree(flip_comm *comm, flip_status mine);
 /* ---- between devices ----
  * What lies in the memories of GPUs goes from one to the other without staging: NCCL moves it, for
  * ranks with a GPU each, or a CUDA-aware MPI, once the device has done what it was given. Attached
- * to a communicator, either carries the rows of its plans, the slices and windows of layouts over
- * it, and flip_comm_sum_placed: all of these then take the device's memory, and add to what the
- * kernels were called for. The same rows, bytes in the meter and, of sums, bits. Ids and counts
- * stay with MPI on the host. */
+ * to a communicator, either carries the rows of its plans, the slices, windows and states of
+ * layouts over it, and flip_comm_sum_placed: all of these then take the device's memory, and add
+ * to what the kernels were called for. The same rows, bytes in the meter and, of sums, bits. Ids
+ * and counts stay with MPI on the host. */
 struct flip_kernels;
 typedef enum flip_direct { FLIP_DIRECT_NONE, FLIP_DIRECT_NCCL, FLIP_DIRECT_MPI } flip_direct;
 /* Collective; do it before the first exchange of numbers. `kernels` are the device's. same: NULL,

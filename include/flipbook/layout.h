@@ -150,12 +150,12 @@ flip_status flip_layout_receive_state(flip_layout *layout, int32_t chunk, bool f
                                       flip_real *state, size_t n);
 flip_status flip_layout_state_end(flip_layout *layout);
 /* From the last chunk to chunk 0 (backward: from 0 to the last), where the next block receives it,
- * by MPI: of a device where the communicator is attached. Not by NCCL, whose exchanges follow each
- * other: none may wait for a later block; there both ends call send_state and receive_state with
- * all of a layer's state when they have come to the next block. w N S more between consecutive
- * blocks. In flight under a ticket (0, 1, …) until the end for that
- * ticket, which is to be called when the next block's same rows have come round: by then they were
- * received. An end where nothing is in flight does nothing. */
+ * by MPI: of a device where the communicator is attached. Refused with NCCL, whose exchanges follow
+ * each other: none may wait for a later block; there both ends call send_state and receive_state
+ * with all of a layer's state when they have come to the next block. w N S more between consecutive
+ * blocks. In flight under a ticket (0, 1, …) until the end for that ticket, which is to be called
+ * when the next block's same rows have come round: by then they were received. An end where nothing
+ * is in flight does nothing. */
 flip_status flip_layout_send_wrap(flip_layout *layout, int32_t ticket, bool forward,
                                   const flip_real *state, size_t n);
 flip_status flip_layout_receive_wrap(flip_layout *layout, bool forward, flip_real *state, size_t n);

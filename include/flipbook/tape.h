@@ -116,9 +116,8 @@ typedef enum flip_saved {
     FLIP_SAVED_KEEP,
     FLIP_SAVED_RECOMPUTE, /* recurrent layers make their gates anew: one product more */
     /* Lossy (ActNN, ICML'21): what the caller releases and backward will read waits in groups of
-     * 256 values with their own range, 2, 4 or 8 bits a value, stochastically rounded (2 bits: to
-     * levels of their own); the gates of recurrent layers are made anew. Bits of ReLU stay exact.
-     */
+     * 256 values, 2, 4 or 8 bits a value, stochastically rounded; the gates of recurrent layers are
+     * made anew. Bits of ReLU stay exact. */
     FLIP_SAVED_2BIT,
     FLIP_SAVED_4BIT,
     FLIP_SAVED_8BIT,

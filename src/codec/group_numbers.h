@@ -2,6 +2,8 @@
 #ifndef FLIPBOOK_CODEC_GROUP_NUMBERS_H
 #define FLIPBOOK_CODEC_GROUP_NUMBERS_H
 
+#include "codec/groups.h"
+
 #include <flipbook/codec.h>
 
 #include <math.h>
@@ -26,6 +28,18 @@ FLIP_EITHER float flip_group_draw(uint32_t group_key, uint32_t i) {
     return (float)(flip_dither_mix(group_key + i * 0x9e3779b9u) >> 8) * 0x1p-24f;
 }
 
+/* ---- the head of a group of n values ---- */
+
+FLIP_EITHER int32_t flip_group_quarters(int64_t n) {
+    return n < FLIP_GROUP ? (int32_t)(n + FLIP_QUARTER - 1) / FLIP_QUARTER
+                          : FLIP_GROUP / FLIP_QUARTER;
+}
+
+/* Bytes before its codes: low and high; in 2 bits a top for each quarter and the levels. */
+FLIP_EITHER int32_t flip_group_head(int64_t n, int32_t bits) {
+    return bits == 2 ? 5 + flip_group_quarters(n) : 4;
+}
+
 /* ---- levels of 2 bits: places are sixteenths of a quarter's range ---- */
 
 enum { FLIP_PLACES = 16, FLIP_TOPS = 255 };
@@ -41,10 +55,14 @@ FLIP_EITHER float flip_quarter_up(float up, int32_t top) {
     return top > 0 ? up * ((float)FLIP_PLACES / FLIP_TOPS) * (FLIP_TOPS / (float)top) : 0;
 }
 
-/* A value's position in 256ths of the range, from its place. */
+/* A place's position in 256ths of the range, and which of the sixteenths that is in. */
 FLIP_EITHER uint32_t flip_place_position(float place) {
     const float at = place * 16 + 0.5f;
     return at < 256 ? (uint32_t)(int32_t)at : 256;
+}
+
+FLIP_EITHER uint32_t flip_position_place(uint32_t position) {
+    return position < 256 ? position / 16 : FLIP_PLACES - 1;
 }
 
 /* Values between places a and b, of which n and the sum of positions are known, each times its

@@ -6,17 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-static int quarters_of(int n) {
-    return (n + FLIP_QUARTER - 1) / FLIP_QUARTER;
-}
-
-/* Bytes of a group before its codes. */
-static size_t head_bytes(int n, int32_t bits) {
-    return bits == 2 ? 5 + (size_t)quarters_of(n) : 4;
-}
-
 static size_t group_bytes(int n, int32_t bits) {
-    return head_bytes(n, bits) + ((size_t)n * (size_t)bits + 7) / 8;
+    return (size_t)flip_group_head(n, bits) + ((size_t)n * (size_t)bits + 7) / 8;
 }
 
 size_t flip_groups_bytes(int64_t n, int32_t bits) {
@@ -95,7 +86,7 @@ static void add_quarter(places *all, int quarter, const flip_real *x, int n, con
     uint32_t count[FLIP_PLACES] = {0}, sum[FLIP_PLACES] = {0};
     for (int i = 0; i < n; i++) {
         const uint32_t q = flip_place_position(((float)x[i] - r->from) * up);
-        const uint32_t k = q < 256 ? q / 16 : FLIP_PLACES - 1;
+        const uint32_t k = flip_position_place(q);
         count[k]++;
         sum[k] += q;
     }
@@ -129,14 +120,14 @@ static uint8_t choose_levels(const places *all) {
 
 static places places_of(const flip_real *x, int n, const range *r) {
     places all = {0};
-    for (int k = 0; k < quarters_of(n); k++)
+    for (int k = 0; k < flip_group_quarters(n); k++)
         add_quarter(&all, k, x + k * FLIP_QUARTER, quarter_values(n, k), r);
     return all;
 }
 
 static void encode_two(uint8_t *out, const flip_real *x, int n, uint32_t key) {
     const range r = range_of(x, n, FLIP_TOPS);
-    const int quarters = quarters_of(n);
+    const int quarters = flip_group_quarters(n);
     uint8_t code[FLIP_GROUP] = {0};
     put_range(out, &r);
     memset(out + 4, 0, (size_t)quarters + 1);
@@ -154,15 +145,15 @@ static void encode_two(uint8_t *out, const flip_real *x, int n, uint32_t key) {
                                                    flip_group_draw(key, (uint32_t)i));
         }
     }
-    out += 5 + quarters;
+    out += flip_group_head(n, 2);
     for (int i = 0; i < (n + 3) / 4; i++)
         out[i] = (uint8_t)(code[4 * i] | code[4 * i + 1] << 2 | code[4 * i + 2] << 4 |
                            code[4 * i + 3] << 6);
 }
 
 static void decode_two(flip_real *x, const uint8_t *in, int n) {
-    const int quarters = quarters_of(n);
-    const uint8_t *codes = in + 5 + quarters;
+    const int quarters = flip_group_quarters(n);
+    const uint8_t *codes = in + flip_group_head(n, 2);
     float unit, level[4];
     const float from = get_range(in, FLIP_TOPS * FLIP_PLACES, &unit);
     for (int k = 0; k < quarters; k++) {
@@ -179,15 +170,19 @@ static void decode_two(flip_real *x, const uint8_t *in, int n) {
 static double error_of_two(const flip_real *x, int n, const range *r) {
     const places all = places_of(x, n, r);
     const uint8_t inner = choose_levels(&all);
+    const float a = flip_level_place(1, inner), b = flip_level_place(2, inner);
     double error = 0;
-    for (int i = 0; i < n; i++) {
-        const float up = flip_quarter_up(r->up, all.top[i / FLIP_QUARTER]);
-        const float p = ((float)x[i] - r->from) * up;
-        const int32_t k =
-            flip_level_code(p, flip_level_place(1, inner), flip_level_place(2, inner), 1);
-        const double from = (double)flip_level_place(k, inner),
-                     to = (double)flip_level_place(k + 1, inner);
-        if (up > 0) error += (to - (double)p) * ((double)p - from) / ((double)up * (double)up);
+    for (int k = 0; k < flip_group_quarters(n); k++) {
+        const float up = flip_quarter_up(r->up, all.top[k]);
+        const double square = (double)up * (double)up;
+        const int first = k * FLIP_QUARTER, last = first + quarter_values(n, k);
+        for (int i = first; up > 0 && i < last; i++) {
+            const float p = ((float)x[i] - r->from) * up;
+            const int32_t code = flip_level_code(p, a, b, 1); /* the lower level's */
+            const double from = (double)flip_level_place(code, inner);
+            const double to = (double)flip_level_place(code + 1, inner);
+            error += (to - (double)p) * ((double)p - from) / square;
+        }
     }
     return error;
 }

@@ -42,25 +42,29 @@ static int64_t more_bytes(int64_t n, int level) {
            (int64_t)flip_groups_bytes(n, bits_of[level - 1]);
 }
 
+/* A group's, to 4 and to 8 bits. */
+static void steps_of(step *steps, const flip_real *x, int64_t n, int64_t group) {
+    double error[3];
+    for (int l = 0; l < 3; l++)
+        error[l] = flip_groups_error(x, (int)n, bits_of[l]);
+    for (int l = 1; l < 3; l++) {
+        const int64_t more = more_bytes(n, l);
+        const double gain = more > 0 ? (error[l - 1] - error[l]) / (double)more : INFINITY;
+        steps[l - 1] = (step){.gain = gain, .group = group, .level = l};
+    }
+}
+
 /* level [groups]: 0, 1, 2. All begin with two bits; steps are taken in the order of their gain
  * while they fit and gain; a second step whose first one was not taken is not, either. A group of
- * three values or less has no more bytes in four bits than in two: that comes first of all. */
+ * ten values or less has no more bytes in four bits than in two: that comes first of all. */
 static flip_status choose(uint8_t *level, const flip_real *x, int64_t n) {
-    int64_t groups = groups_of(n), n_steps = 0;
+    const int64_t groups = groups_of(n), n_steps = 2 * groups;
     int64_t used = (int64_t)flip_groups_bytes(n, 2), most = (int64_t)flip_groups_bytes(n, 4);
     step *steps;
-    FLIP_TRY(flip_alloc(&steps, 2 * (size_t)groups, sizeof *steps, "widths of a message"));
-    for (int64_t g = 0; g < groups; g++) {
-        int64_t m = values_of(n, g);
-        double error[3];
-        for (int l = 0; l < 3; l++)
-            error[l] = flip_groups_error(x + g * FLIP_GROUP, (int)m, bits_of[l]);
-        for (int l = 1; l < 3; l++) {
-            int64_t more = more_bytes(m, l);
-            double gain = more > 0 ? (error[l - 1] - error[l]) / (double)more : INFINITY;
-            steps[n_steps++] = (step){.gain = gain, .group = g, .level = l};
-        }
-    }
+    FLIP_TRY(flip_alloc(&steps, (size_t)n_steps, sizeof *steps, "widths of a message"));
+#pragma omp parallel for schedule(static) if (groups > 64)
+    for (int64_t g = 0; g < groups; g++)
+        steps_of(steps + 2 * g, x + g * FLIP_GROUP, values_of(n, g), g);
     qsort(steps, (size_t)n_steps, sizeof *steps, by_gain);
     memset(level, 0, (size_t)groups);
     for (int64_t i = 0; i < n_steps; i++) {

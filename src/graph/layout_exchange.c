@@ -228,6 +228,8 @@ flip_status flip_layout_state_end(flip_layout *l) {
 
 /* MPI knows of no stream: what it reads on a device is there, and nobody uses what it writes. */
 static flip_status settle(const flip_layout *l) {
+    if (flip_comm_direct(l->time) == FLIP_DIRECT_NCCL)
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "NCCL's exchanges may not wait for a later block");
     return flip_comm_direct(l->time) ? flip_comm_kernels(l->time)->wait() : FLIP_OK;
 }
 

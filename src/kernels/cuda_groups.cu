@@ -11,12 +11,12 @@ enum {
     EACH = FLIP_GROUP / FLIP_WARP,
     QUARTERS = FLIP_GROUP / FLIP_QUARTER,
     QUARTER_LANES = FLIP_QUARTER / EACH,
-    HEAD = 4, /* bytes of a group before its codes; in 2 bits, tops and levels follow */
+    ENDS = 4, /* bytes of low and high */
     WARPS = FLIP_WARPS_THREADS / FLIP_WARP
 };
 
 static __host__ __device__ __forceinline__ size_t group_bytes(int32_t bits) {
-    return HEAD + (bits == 2 ? QUARTERS + 1 : 0) + (size_t)FLIP_GROUP * (size_t)bits / 8;
+    return (size_t)flip_group_head(FLIP_GROUP, bits) + (size_t)FLIP_GROUP * (size_t)bits / 8;
 }
 
 /* ---- encoding -------------------------------------------------------------------------------- */
@@ -108,7 +108,7 @@ __global__ static void encode_kernel(uint8_t *out, const flip_real *x, int64_t n
             codes_of(value, mine, r, bits, flip_group_key(keys, g), (uint32_t)(lane * EACH));
         uint8_t *to = out + (size_t)g * group_bytes(bits);
         if (lane == 0) *reinterpret_cast<uint32_t *>(to) = r.low | (uint32_t)r.high << 16;
-        put_codes(to + HEAD + lane * bits, codes, (mine * bits + 7) / 8, mine == EACH);
+        put_codes(to + ENDS + lane * bits, codes, (mine * bits + 7) / 8, mine == EACH);
     }
 }
 
@@ -137,8 +137,8 @@ static __device__ __forceinline__ void places_of(uint64_t *count, uint64_t *sum,
     for (int i = 0; i < EACH; i++) {
         if (i >= n) continue;
         const uint32_t q = flip_place_position(__fmul_rn(x[i] - r.from, up));
-        const uint32_t k = q < 256 ? q / 16 : FLIP_PLACES - 1;
-        atomicAdd(&place[lane / QUARTER_LANES * FLIP_PLACES + k], 1u << 16 | q);
+        atomicAdd(&place[lane / QUARTER_LANES * FLIP_PLACES + flip_position_place(q)],
+                  1u << 16 | q);
     }
     __syncwarp();
     *count = *sum = 0;
@@ -189,8 +189,7 @@ __global__ static void encode_two_kernel(uint8_t *out, const flip_real *x, int64
     const int64_t groups = (n + FLIP_GROUP - 1) / FLIP_GROUP;
     FLIP_EACH_WARP(g, groups) {
         const int64_t first = g * FLIP_GROUP + lane * EACH, left = n - g * FLIP_GROUP;
-        const int32_t quarters =
-            left < FLIP_GROUP ? (int32_t)(left + FLIP_QUARTER - 1) / FLIP_QUARTER : QUARTERS;
+        const int32_t quarters = flip_group_quarters(left);
         float value[EACH];
         const int32_t mine = load(value, x, n, first);
         const range r = range_of(value, mine, FLIP_TOPS);
@@ -202,8 +201,9 @@ __global__ static void encode_two_kernel(uint8_t *out, const flip_real *x, int64
             places_of(&count, &sum, place[threadIdx.x / FLIP_WARP], value, mine, r, top, lane);
             inner = choose_levels(count, sum, lane);
             const uint32_t key = flip_group_key(keys, g);
-            const float up = flip_quarter_up(r.up, top), a = flip_level_place(1, (int32_t)inner),
-                        b = flip_level_place(2, (int32_t)inner);
+            const float up = flip_quarter_up(r.up, top);
+            const float a = flip_level_place(1, (int32_t)inner);
+            const float b = flip_level_place(2, (int32_t)inner);
 #pragma unroll
             for (int i = 0; i < EACH; i++)
                 if (i < mine)
@@ -213,10 +213,10 @@ __global__ static void encode_two_kernel(uint8_t *out, const flip_real *x, int64
                         << (2 * i);
         }
         uint8_t *to = out + (size_t)g * group_bytes(2);
-        if (lane == 0) put_codes(to, r.low | (uint32_t)r.high << 16, HEAD, false);
-        if (lane == 0) to[HEAD + quarters] = (uint8_t)inner;
-        if (lane % QUARTER_LANES == 0 && quarter < quarters) to[HEAD + quarter] = (uint8_t)top;
-        put_codes(to + HEAD + quarters + 1 + lane * 2, codes, (mine + 3) / 4, false);
+        if (lane == 0) put_codes(to, r.low | (uint32_t)r.high << 16, ENDS, false);
+        if (lane == 0) to[ENDS + quarters] = (uint8_t)inner;
+        if (lane % QUARTER_LANES == 0 && quarter < quarters) to[ENDS + quarter] = (uint8_t)top;
+        put_codes(to + flip_group_head(left, 2) + lane * 2, codes, (mine + 3) / 4, false);
     }
 }
 
@@ -250,7 +250,7 @@ __global__ static void decode_kernel(flip_real *x, const uint8_t *in, int64_t n,
         const float from = flip_brief_wide((uint16_t)ends), most = (float)((1 << bits) - 1);
         const float step = (flip_brief_wide((uint16_t)(ends >> 16)) - from) / most;
         const int32_t bit = (int32_t)(i % FLIP_GROUP) * bits;
-        const int32_t code = group[HEAD + bit / 8] >> (bit % 8) & ((1 << bits) - 1);
+        const int32_t code = group[ENDS + bit / 8] >> (bit % 8) & ((1 << bits) - 1);
         x[i] = (flip_real)__fadd_rn(from, __fmul_rn(step, (float)code));
     }
 }
@@ -260,14 +260,12 @@ __global__ static void decode_two_kernel(flip_real *x, const uint8_t *in, int64_
         const int64_t g = i / FLIP_GROUP, left = n - g * FLIP_GROUP;
         const uint8_t *group = in + (size_t)g * group_bytes(2);
         const int32_t at = (int32_t)(i % FLIP_GROUP);
-        const int32_t quarters =
-            left < FLIP_GROUP ? (int32_t)(left + FLIP_QUARTER - 1) / FLIP_QUARTER : QUARTERS;
         const float from = flip_brief_wide((uint16_t)(group[0] | group[1] << 8));
         const float high = flip_brief_wide((uint16_t)(group[2] | group[3] << 8));
         const float unit = (high - from) / (float)(FLIP_TOPS * FLIP_PLACES);
-        const int32_t code = group[HEAD + quarters + 1 + at / 4] >> (at % 4 * 2) & 3;
-        const float place =
-            (float)group[HEAD + at / FLIP_QUARTER] * flip_level_place(code, group[HEAD + quarters]);
+        const int32_t code = group[flip_group_head(left, 2) + at / 4] >> (at % 4 * 2) & 3;
+        const float place = (float)group[ENDS + at / FLIP_QUARTER] *
+                            flip_level_place(code, group[ENDS + flip_group_quarters(left)]);
         x[i] = (flip_real)__fadd_rn(from, __fmul_rn(unit, place));
     }
 }

@@ -10,6 +10,8 @@
 # OUT       the folder (default build/gpu-check)
 # BUILD     a build with CUDA (default build/cuda; made with -Dcuda=enabled where it is not there)
 # GPU_ARCHS compute capabilities for that build (default the project's)
+# PACKAGES  folder of Python packages that the peers there are to find (a sampler for PyG, compiled
+#           for the PyTorch there); without it they have what is installed
 # PEERS     folder with gen_graph.py (default ../shared/peers): there it makes the graph that
 #           PyTorch and Flipbook train on; without it gpu-peers.py makes one alike
 #
@@ -18,8 +20,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 OUT=${OUT:-build/gpu-check}
 BUILD=${BUILD:-build/cuda}
+PACKAGES=${PACKAGES:-}
 PEERS=${PEERS:-../shared/peers}
-checkers="200 205 210 212 214 216 225 342 500 520 522 524" # tests that run over the table of a device
+checkers="200 205 210 212 214 216 218 219 222 225 342 500 505 510 515 520 522 524" # tests that run over the table of a device
 
 # ---- the programs ----
 [ -f "$BUILD/build.ninja" ] || meson setup "$BUILD" . -Dcuda=enabled ${GPU_ARCHS:+-Dgpu_archs="$GPU_ARCHS"} >/dev/null
@@ -69,6 +72,7 @@ tar -C "$parts" -c . | gzip -9 >"$OUT/parts.tar.gz"
 rm -r "$parts"
 cp experiments/gpu-run.sh "$OUT/run.sh"
 cp experiments/gpu-peers.py "$OUT/"
+if [ -n "$PACKAGES" ]; then cp -rL "$PACKAGES" "$OUT/packages"; fi
 if [ -f "$PEERS/gen_graph.py" ]; then cp "$PEERS/gen_graph.py" "$OUT/"; fi
 "$BUILD/flipbook" info --build >"$OUT/build.txt"
 git -C "$(sed -n 's/.*"source": "\([^"]*\)".*/\1/p' "$BUILD/meson-info/meson-info.json" | head -n 1)" rev-parse HEAD >"$OUT/commit.txt" 2>/dev/null || true

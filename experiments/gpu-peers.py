@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Full-batch GraphSAGE-mean by PyTorch and by PyG on a GPU, beside Flipbook's.
+"""GraphSAGE-mean by PyTorch and by PyG on a GPU, beside Flipbook's: full batches and sampled ones.
 
   gpu-peers.py make FOLDER [--nodes N] [--edges E]     a graph, where no other is at hand
   gpu-peers.py train FOLDER [--hidden 128] [--epochs 30] [--impl NAME…]
+  gpu-peers.py sampled FOLDER [--hidden 128] [--epochs 4] [--impl NAME…]
 
 FOLDER holds indptr.npy, indices.npy (in-neighbours, the graph symmetric), features.npy, labels.npy,
 split.npy (0 train, 1 validation, 2 test), and edges.tsv for `flipbook import`.
@@ -13,8 +14,16 @@ split.npy (0 train, 1 validation, 2 test), and edges.tsv for `flipbook import`.
   pyg-csr         SAGEConv on a torch.sparse CSR adjacency
   pyg-edge        SAGEConv on an edge_index sorted by target
 
+Sampled (1024 seeds, fanouts 10 and 10, features and graph where they serve each best):
+
+  pyg-sampled     NeighborLoader of 8 processes on the host, features on the GPU, SAGEConv on the
+                  sampled edges of each layer alone; its sampler is pyg-lib's or torch_sparse's
+  pyg-sampled-csr the same edges as CSR blocks
+  torch-sampled   draws with replacement, renumbering and CSR blocks on the GPU, by hand
+
 Two layers, ReLU, dropout 0.5, Adam 0.01, fp32. One JSON line each: the median epoch by CUDA events
-(the clock, on a CPU), the largest memory that PyTorch's allocator held, test accuracy.
+(sampled, or on a CPU: by the clock), the largest memory that PyTorch's allocator held, test
+accuracy.
 """
 import argparse
 import json
@@ -189,7 +198,8 @@ def measure(name, g, a, torch, cuda):
                 peak_gpu_mb=round(peak) if cuda else None)
 
 
-def train(a):
+def each(a, rows, measured):
+    """One JSON line for each row asked for."""
     import torch
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
@@ -197,24 +207,151 @@ def train(a):
     torch.backends.cuda.matmul.allow_tf32 = False
     warnings.simplefilter("ignore")  # sparse CSR tensors call themselves beta
     g = Graph(a.folder, torch, device)
-    for name in a.impl or IMPLEMENTATIONS:
+    for name in a.impl or rows:
         try:
-            row = measure(name, g, a, torch, cuda)
+            row = measured(name, g, a, torch, cuda)
         except Exception as error:  # a peer that fails is a row that says so
             row = dict(peer=name, hidden=a.hidden, words=str(error).replace('"', "'").split("\n")[0][:200])
         print(json.dumps(dict(row, torch=torch.__version__, device=where)), flush=True)
-    print(json.dumps(dict(peer="pyg-sampled", hidden=a.hidden, words=sampled())), flush=True)
 
 
-def sampled():
-    """Neighbour sampling needs a compiled library that may not be there."""
-    try:
-        import torch_geometric.typing as typing
-    except ImportError as error:
-        return f"left out: {error}"
-    if typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE:
-        return "left out: measured in full batches only"
-    return "left out: neither pyg-lib nor torch-sparse is installed"
+# ---- sampled batches ----
+
+def fanouts_of(out):
+    """Of PyG's sampled graph the nodes and edges up to each hop: in the order of their targets."""
+    if out.get("num_sampled_nodes") is not None:
+        nodes, edges = out["num_sampled_nodes"], out["num_sampled_edges"]
+        return nodes[0] + nodes[1], edges[0]
+    source, target = out.edge_index
+    edges = int((target < out.batch_size).sum())
+    return max(int(source[:edges].max()) + 1 if edges else 0, out.batch_size), edges
+
+
+def block(source, target, n_dst, n_src, torch):
+    """Edges in the order of their targets as a CSR matrix."""
+    ptr = torch.zeros(n_dst + 1, dtype=torch.long, device=source.device)
+    torch.cumsum(torch.bincount(target, minlength=n_dst), 0, out=ptr[1:])
+    ones = torch.ones(len(source), device=source.device)
+    return torch.sparse_csr_tensor(ptr, source, ones, size=(n_dst, n_src), check_invariants=False)
+
+
+def pyg_batches(g, a, torch):
+    """(nodes, edges of the outer hop, of the inner, seeds) of each batch, on the GPU."""
+    from torch_geometric.data import Data
+    from torch_geometric.loader import NeighborLoader
+    indptr, indices = g.indptr.cpu(), g.indices.cpu()
+    target = torch.repeat_interleave(torch.arange(g.n), indptr[1:] - indptr[:-1])
+    data = Data(edge_index=torch.stack((indices, target)), num_nodes=g.n)
+    loader = NeighborLoader(data, num_neighbors=[10, 10], batch_size=1024, shuffle=True, is_sorted=True,
+                            input_nodes=g.train.cpu(), num_workers=a.workers, persistent_workers=a.workers > 0)
+
+    def batches():
+        for out in loader:
+            near, edges = fanouts_of(out)
+            pair = out.edge_index.to(g.x.device, non_blocking=True)
+            yield out.n_id.to(g.x.device, non_blocking=True), pair, pair[:, :edges], near, out.batch_size
+    return batches
+
+
+def drawn(g, nodes, torch):
+    """Ten neighbours of each node, with replacement, in the order of the nodes; its number of each."""
+    degree = g.degree[nodes]
+    at = (torch.rand(len(nodes), 10, device=nodes.device) * degree[:, None]).long()
+    at = torch.minimum(at, (degree - 1).clamp(min=0)[:, None]) + g.indptr[nodes][:, None]
+    there = (degree > 0)[:, None].expand(-1, 10)
+    target = torch.arange(len(nodes), device=nodes.device)[:, None].expand(-1, 10)[there]
+    return g.indices[at[there]], target
+
+
+def own_batches(g, torch):
+    """The same, all on the GPU: a node's number in the batch is where it comes first."""
+    number = torch.full((g.n,), -1, dtype=torch.long, device=g.x.device)
+
+    def grow(nodes, first):
+        """Hop beyond nodes[first:], whose own numbers stand in `number`."""
+        source, target = drawn(g, nodes[first:], torch)
+        fresh = torch.unique(source[number[source] < 0])
+        number[fresh] = torch.arange(len(fresh), device=g.x.device) + len(nodes)
+        return torch.cat((nodes, fresh)), torch.stack((number[source], target + first))
+
+    def batches():
+        order = g.train[torch.randperm(len(g.train), device=g.x.device)]
+        for seeds in order.split(1024):
+            number[seeds] = torch.arange(len(seeds), device=g.x.device)
+            near, inner = grow(seeds, 0)
+            nodes, outer = grow(near, len(seeds))
+            yield nodes, torch.cat((inner, outer), 1), inner, len(near), len(seeds)
+            number[nodes] = -1
+    return batches
+
+
+class OfBatches:
+    """A model of two layers over batches' blocks; whole graphs by full()."""
+
+    def __init__(self, g, hidden, csr, torch):
+        from torch_geometric.nn import SAGEConv
+        self.g, self.csr, self.torch = g, csr, torch
+        self.conv = torch.nn.ModuleList((SAGEConv(g.x.shape[1], hidden, aggr="mean"),
+                                         SAGEConv(hidden, g.classes, aggr="mean"))).to(g.x.device)
+
+    def edges(self, pair, n_dst, n_src):
+        return block(pair[0], pair[1], n_dst, n_src, self.torch) if self.csr else pair
+
+    def loss(self, batch):
+        nodes, outer, inner, near, seeds = batch
+        drop = self.torch.nn.functional.dropout
+        x = self.g.x[nodes]
+        h = self.conv[0]((x, x[:near]), self.edges(outer, near, len(nodes)))
+        h = drop(self.torch.relu(h), 0.5, True)
+        h = self.conv[1]((h, h[:seeds]), self.edges(inner, seeds, near))
+        return self.torch.nn.functional.cross_entropy(h, self.g.y[nodes[:seeds]])
+
+    def full(self):
+        g, torch = self.g, self.torch
+        whole = torch.sparse_csr_tensor(g.indptr, g.indices, torch.ones(len(g.indices), device=g.x.device),
+                                        size=(g.n, g.n))
+        return self.conv[1](torch.relu(self.conv[0](g.x, whole)), whole)
+
+
+SAMPLED = {"pyg-sampled": False, "pyg-sampled-csr": True, "torch-sampled": True}  # by CSR blocks
+
+
+def measure_sampled(name, g, a, torch, cuda):
+    torch.manual_seed(a.seed)
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    batches = own_batches(g, torch) if name.startswith("torch") else pyg_batches(g, a, torch)
+    model = OfBatches(g, a.hidden, SAMPLED[name], torch)
+    optimiser = torch.optim.Adam(model.conv.parameters(), lr=0.01)
+
+    def run(train=True):
+        start, n = time.perf_counter(), 0
+        for batch in batches():
+            n += 1
+            if not train:
+                continue
+            optimiser.zero_grad(set_to_none=True)
+            model.loss(batch).backward()
+            optimiser.step()
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start, n
+
+    run()
+    times = [run()[0] for _ in range(a.epochs - 1)]
+    peak = torch.cuda.max_memory_reserved() / 1e6 if cuda else float("nan")
+    alone, n = run(False)
+    with torch.no_grad():
+        accuracy = (model.full()[g.test].argmax(1) == g.y[g.test]).float().mean().item()
+    return dict(peer=name, hidden=a.hidden, seconds_per_epoch=statistics.median(times), fastest_epoch=min(times),
+                sampling_alone=alone, batches=n, accuracy=accuracy, peak_gpu_mb=round(peak) if cuda else None,
+                sampler=sampler() if name.startswith("pyg") else "by hand")
+
+
+def sampler():
+    import torch_geometric.typing as typing
+    return "pyg-lib" if typing.WITH_PYG_LIB else "torch_sparse" if typing.WITH_TORCH_SPARSE else "none"
 
 
 def main():
@@ -230,8 +367,14 @@ def main():
     t.add_argument("--hidden", type=int, default=128)
     t.add_argument("--epochs", type=int, default=30)
     t.add_argument("--impl", nargs="*", choices=list(IMPLEMENTATIONS))
-    t.set_defaults(run=train)
-    for p in (m, t):
+    t.set_defaults(run=lambda a: each(a, IMPLEMENTATIONS, measure))
+    b = kinds.add_parser("sampled")
+    b.add_argument("--hidden", type=int, default=128)
+    b.add_argument("--epochs", type=int, default=4)
+    b.add_argument("--workers", type=int, default=8)
+    b.add_argument("--impl", nargs="*", choices=list(SAMPLED))
+    b.set_defaults(run=lambda a: each(a, SAMPLED, measure_sampled))
+    for p in (m, t, b):
         p.add_argument("folder")
         p.add_argument("--seed", type=int, default=1)
     a = parser.parse_args()

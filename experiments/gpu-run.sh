@@ -101,7 +101,7 @@ section_kernels() {
     local program
     for program in "$parts"/bin/t*; do
         case $(basename "$program") in
-        t5*) check "$program" FLIP_TEST_DEVICE="$device" OMP_NUM_THREADS=1 ;;
+        t5* | t222*) check "$program" FLIP_TEST_DEVICE="$device" OMP_NUM_THREADS=1 ;;
         *) check "$program" OMP_NUM_THREADS=1 ;;
         esac
     done
@@ -209,8 +209,8 @@ both() {
     same_losses "$row"
 }
 section_train() {
-    local hidden=128 wide=256 narrow=32 epochs=15 many=200 node model
-    [ "$SIZE" = full ] || { hidden=16 wide=24 narrow=8 epochs=3 many=4; }
+    local hidden=128 wide=256 narrow=32 epochs=15 few=6 many=200 node model
+    [ "$SIZE" = full ] || { hidden=16 wide=24 narrow=8 epochs=3 few=2 many=4; }
     node=(--task node --layers 2 --lr 0.01 --weight-decay 0 --dropout 0.5 --input-dropout 0 --feature-norm none --metric accuracy)
     both "sage-h$wide" static.h5 $epochs --model sage "${node[@]}" --hidden $wide
     both "sage-h$wide-noprecompute" static.h5 $epochs --model sage "${node[@]}" --hidden $wide --precompute off
@@ -224,7 +224,11 @@ section_train() {
         train_row "$model-short-graphs" "$device" 1 20 short.h5 --epochs $many --eval-every $many --model $model --task node --hidden 16
         FLIP_CUDA_GRAPHS=off train_row "$model-short-launches" "$device" 1 20 short.h5 --epochs $many --eval-every $many --model $model --task node --hidden 16
     done
-    train_row "sage-h$hidden-sampled" "$device" 1 40 static.h5 --epochs 3 --eval-every 3 --model sage "${node[@]}" --hidden $hidden --batch 1024 --fanout 10,10
+    both "sage-h$hidden-sampled" static.h5 $few --model sage "${node[@]}" --hidden $hidden --batch 1024 --fanout 10,10
+    if flipbook compress "$work/data/static.h5" -o "$work/data/packed.h5" --codec uniform:4 >>"$log" 2>&1; then
+        both "sage-h$hidden-sampled-4bit" packed.h5 $few --model sage "${node[@]}" --hidden $hidden --batch 1024 --fanout 10,10
+    fi
+    both cdgcn-4blocks dynamic.h5 9 --model cdgcn --task node --hidden $narrow --blocks 4
     train_row cdgcn-2ranks "$device-shared" 2 40 dynamic.h5 --epochs 3 --eval-every 3 --model cdgcn --task node --hidden $narrow
 }
 
@@ -255,6 +259,9 @@ section_peers() {
         relay <"$work/peers.txt"
         grep -q '^{' "$work/peers.txt" || record "\"peer\": \"failed\", \"hidden\": $hidden, \"words\": \"$(tail -n 2 "$log" | quoted)\""
     done
+    PYTHONPATH=$here/packages timeout --foreground -k 5 60 python3 "$here/gpu-peers.py" sampled "$data" --workers $(($(nproc) / 2)) >"$work/peers.txt" 2>>"$log"
+    relay <"$work/peers.txt"
+    grep -q '^{' "$work/peers.txt" || record "\"peer\": \"failed\", \"words\": \"$(tail -n 2 "$log" | quoted)\""
 }
 
 # ---- compute-sanitizer ----
@@ -263,7 +270,7 @@ section_sanitizer() {
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) || { record '"tool": "none", "words": "there is no compute-sanitizer here"'; return; }
     [ -f "$work/data/small.h5" ] || generate small sbm --nodes 400 --steps 6 --drift 0.01 --labels-change
     for tool in memcheck racecheck; do
-        for row in sage cdgcn evolvegcn-o tmgcn gat t200_kernels t210_cells t212_steps t214_operators t216_losses t218_entries t219_draws t342_patch t225_packed t205_products; do
+        for row in sage cdgcn evolvegcn-o tmgcn gat t219_draws t222_groups t218_entries t200_kernels t210_cells t212_steps t214_operators t216_losses t342_patch t205_products t225_packed; do
             options=("$parts/bin/$row")
             case $tool-$row in
             racecheck-t*_*) continue ;;
@@ -288,8 +295,8 @@ if [ "${1:-}" = --section ]; then
 fi
 limit_of() {
     case $1 in
-    facts) echo 20 ;; kernels) echo 90 ;; bench) echo 90 ;; data) echo 70 ;; train) echo 150 ;;
-    transfer) echo 110 ;; peers) echo 70 ;; sanitizer) echo 100 ;; *) echo 0 ;;
+    facts) echo 20 ;; kernels) echo 90 ;; bench) echo 90 ;; data) echo 70 ;; train) echo 165 ;;
+    transfer) echo 110 ;; peers) echo 110 ;; sanitizer) echo 120 ;; *) echo 0 ;;
     esac
 }
 : >"$report"
@@ -346,7 +353,7 @@ s == "transfer" && /"network"/ { printf "transfer   largest copy %s GB/s; paymen
     printf "transfer     full over delta: bytes %s, sending %s (bar 3), all %s\n", get("ratio_bytes"), get("ratio_send"), get("ratio") }
 s == "transfer" && /"program"/ && get("rc") != 0 { printf "transfer   ended with %s: %s\n", get("rc"), get("words") }
 s == "peers" && /"peer"/ { printf "peers      %-14s hidden %s  %10.2f ms an epoch  GPU %s MB  accuracy %s  %s\n", get("peer"), get("hidden"), get("seconds_per_epoch") * 1e3, get("peak_gpu_mb"), get("accuracy"), get("words") == "nan" ? "" : get("words")
-    name = "sage-h" get("hidden"); t = get("seconds_per_epoch") + 0
+    name = "sage-h" get("hidden") (get("peer") ~ /sampled/ ? "-sampled" : ""); t = get("seconds_per_epoch") + 0
     if (t > 0) for (plain = 0; plain < 2; plain++) { ours = epoch[name (plain ? "-noprecompute" : "")]; if (ours > 0) printf "peers      %-14s hidden %s: %s%s is %.2f times as fast%s\n", get("peer"), get("hidden"), name, plain ? "-noprecompute" : "", t / ours, get("peer") ~ /pyg/ ? " (bar 2)" : "" } }
 s == "sanitizer" && /"tool"/ { printf "sanitizer  %-9s %-13s exit %s, %s s  %s\n", get("tool"), get("run"), get("rc"), get("seconds"), get("words") }
 ' "$report" | tee "$out/table.txt"

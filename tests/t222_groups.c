@@ -12,22 +12,25 @@ static double draw(uint64_t i) {
     return flip_random_normal(7, FLIP_STREAM_TEST, 0, i) * scale[i / FLIP_GROUP % 3];
 }
 
-/* The range of value i's group of `group` values, widened as bfloat16 may widen it. */
-static double range_at(const flip_real *x, int64_t n, int64_t i, int64_t group) {
-    int64_t first = i / group * group;
-    int64_t last = first + group < n ? first + group : n;
-    double low = INFINITY, high = -INFINITY;
-    for (int64_t j = first; j < last; j++) {
+/* The range of value i's group, widened as bfloat16 may widen it; of 2 bits, from the group's low
+ * to the high of the value's quarter, which is rounded up to a 255th of the group's. */
+static double range_at(const flip_real *x, int64_t n, int64_t i, int32_t bits) {
+    const int64_t first = i / FLIP_GROUP * FLIP_GROUP;
+    double low = INFINITY, high = -INFINITY, quarter_high = -INFINITY;
+    for (int64_t j = first; j < first + FLIP_GROUP && j < n; j++) {
         low = fmin(low, (double)x[j]);
         high = fmax(high, (double)x[j]);
+        if (j / FLIP_QUARTER == i / FLIP_QUARTER) quarter_high = fmax(quarter_high, (double)x[j]);
     }
-    return (high - low) + (fabs(low) + fabs(high)) * 0x1p-7;
+    const double widened = (fabs(low) + fabs(high)) * 0x1p-7, range = high - low + widened;
+    return bits == 2 ? fmin(range, quarter_high - low + widened + range / 255) : range;
 }
 
-/* How far apart two levels about value i can be: two bits have uneven ones, over sixteenths. */
+/* How far apart two levels about value i can be. Those of two bits are uneven: two of 0 < a < b <
+ * 16 sixteenths that follow each other are at most 14 apart. */
 static double step_at(const flip_real *x, int64_t n, int64_t i, int32_t bits) {
-    if (bits == 2) return range_at(x, n, i, FLIP_QUARTER) * 14 / 16;
-    return range_at(x, n, i, FLIP_GROUP) / ((1 << bits) - 1);
+    const double range = range_at(x, n, i, bits);
+    return bits == 2 ? range * 14 / 16 : range / ((1 << bits) - 1);
 }
 
 static void check_length(int64_t n, int32_t bits) {
@@ -59,7 +62,8 @@ static void check_length(int64_t n, int32_t bits) {
 
 static void lengths(void **state) {
     (void)state;
-    static const int64_t ns[] = {0, 1, 2, 3, 5, 64, 255, 256, 257, 1000, 70001};
+    static const int64_t ns[] = {0,   1,   2,   3,   5,   64,  65,   70,
+                                 129, 140, 193, 255, 256, 257, 1000, 70001};
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
         for (int32_t bits = 2; bits <= 16; bits *= 2)
             check_length(ns[i], bits);
@@ -179,15 +183,40 @@ static void no_numbers(void **state) {
     CHECK(y[0] == x[0] && y[599] == x[599], "a constant is %g, was 0.5", (double)y[0]);
 }
 
+/* The factor from values to places would be more than a float is where a quarter's range is a small
+ * part of a tiny group's. */
+static void tiny(void **state) {
+    (void)state;
+    enum { DRAWS = 1000 };
+    flip_real x[FLIP_GROUP] = {0}, y[FLIP_GROUP];
+    uint8_t code[FLIP_GROUP];
+    double mean = 0, square = 0;
+    x[0] = (flip_real)3e-38;
+    x[1] = (flip_real)1e-38;
+    x[255] = (flip_real)1e-36;
+    for (uint64_t d = 0; d < DRAWS; d++) {
+        flip_groups_encode(code, x, FLIP_GROUP, 2, d * 977);
+        flip_groups_decode(y, code, FLIP_GROUP, 2);
+        mean += (double)y[1] / DRAWS;
+        for (int i = 0; i < FLIP_GROUP; i++)
+            square += pow((double)y[i] - (double)x[i], 2) / DRAWS;
+    }
+    const double told = flip_groups_error(x, FLIP_GROUP, 2);
+    CHECK(fabs(mean - (double)x[1]) < 0.2e-38, "the mean is %g, was 1e-38", mean);
+    CHECK(fabs(square - told) < 0.2 * told, "squared error %g, told %g", square, told);
+}
+
 /* ---- tables of kernels ---- */
 
-/* Value i of a case, as what groups are: drawn, zeros of both signs, all the same, tiny, and with a
- * value in the middle that is none, or too far from another. */
+/* Value i of a case, as what groups are: drawn, zeros of both signs, all the same, tinier than
+ * tiny, with a value in the middle that is none, or too far from another, and tiny, with quarters
+ * that are tinier. */
 static flip_real value_of(int kind, int64_t i, int64_t n) {
     static const double odd[] = {NAN, -INFINITY, 3.3e38};
     if (kind == 1) return (flip_real)(i * 7 % 3 ? 0.0 : -0.0);
     if (kind == 2) return (flip_real)0.3;
     if (kind == 3) return (flip_real)(draw((uint64_t)i) * 1e-40);
+    if (kind == 7) return (flip_real)(fabs(draw((uint64_t)i)) * (i / 64 % 2 ? 3e-36 : 3e-38));
     if (kind >= 4 && i == n / 2) return (flip_real)odd[kind - 4];
     return (flip_real)(kind == 6 && i == n / 3 ? -3.3e38 : draw((uint64_t)i));
 }
@@ -222,7 +251,7 @@ static void tables(void **state) {
     for (int t = 0; t < n_tables; t++)
         for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
             for (int32_t bits = 2; bits <= 16; bits *= 2)
-                for (int kind = 0; kind < 7; kind++)
+                for (int kind = 0; kind < 8; kind++)
                     check_table(list[t], kind, ns[i], bits);
 }
 
@@ -271,6 +300,29 @@ static void mixed(void **state) {
         free(code);
         free(four);
     }
+}
+
+/* A group that errs more in 4 bits than in 2, whose levels fit its quarters, gets 8 at once: two of
+ * eight, for which there is room. */
+static void jumps(void **state) {
+    (void)state;
+    enum { N = 8 * FLIP_GROUP };
+    static const double large[] = {0.3, 0.45, 0.7, 1};
+    flip_real x[N];
+    uint8_t code[N];
+    int groups_in[4] = {0};
+    for (int i = 0; i < N; i++) {
+        const int at = i % FLIP_GROUP;
+        x[i] = (flip_real)(at < 60 ? 0 : at < 64 ? large[at - 60] : (i * 37 % 101) * 1e-4);
+    }
+    for (int i = 0; i < N; i += FLIP_GROUP)
+        CHECK(flip_groups_error(x + i, FLIP_GROUP, 2) < flip_groups_error(x + i, FLIP_GROUP, 4),
+              "not the case that is asked for");
+    CHECK_OK(flip_mixed_encode(code, x, N, 3));
+    for (int g = 0; g < N / FLIP_GROUP; g++)
+        groups_in[code[g / 4] >> g % 4 * 2 & 3]++;
+    CHECK(groups_in[0] == 6 && groups_in[2] == 2, "%d groups in 2 bits, %d in 8", groups_in[0],
+          groups_in[2]);
 }
 
 /* ---- on the tape ---- */
@@ -354,9 +406,9 @@ int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lengths),     cmocka_unit_test(expectation), cmocka_unit_test(levels),
-        cmocka_unit_test(no_numbers),  cmocka_unit_test(tables),      cmocka_unit_test(mixed),
-        cmocka_unit_test(activations),
+        cmocka_unit_test(lengths),    cmocka_unit_test(expectation), cmocka_unit_test(levels),
+        cmocka_unit_test(no_numbers), cmocka_unit_test(tables),      cmocka_unit_test(mixed),
+        cmocka_unit_test(jumps),      cmocka_unit_test(tiny),        cmocka_unit_test(activations),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

@@ -2,6 +2,7 @@
  * messages and with chunks of a few bytes. */
 #include "ranks.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -358,10 +359,11 @@ static uint64_t rows_for(int r) {
     return rows;
 }
 
-/* Rows arrive with a bounded error in as many bytes as the formula says; gradients of all ranks are
- * added; the same epoch gives the same bits, another one others. */
+/* Rows arrive with a bounded error, and of many rows a typical one, in as many bytes as the formula
+ * says; gradients of all ranks are added; the same epoch gives the same bits, another one others.
+ */
 static void check_wire(flip_comm *comm, flip_plan *plan, const flip_gid *need, int32_t n,
-                       size_t width, flip_wire wire, double step) {
+                       size_t width, flip_wire wire, double step, double typical) {
     size_t own_rows = (size_t)(first[rank + 1] - first[rank]);
     flip_real *own = malloc((own_rows * width + 1) * sizeof *own), *halo[3];
     uint64_t forward = 0, backward = 0, *bytes = &flip_comm_meter(comm)->bytes[FLIP_BYTES_STATE];
@@ -388,12 +390,16 @@ static void check_wire(flip_comm *comm, flip_plan *plan, const flip_gid *need, i
     CHECK(memcmp(halo[0], halo[1], all * sizeof **halo) == 0, "wire %d: another draw", wire);
     CHECK(wire == FLIP_WIRE_BF16 || all < 500 || memcmp(halo[0], halo[2], all * sizeof **halo) != 0,
           "wire %d: the same draw in another epoch", wire);
+    double square = 0;
     for (int32_t i = 0; i < n; i++)
         for (size_t j = 0; j < width; j++) {
             double off = (double)(halo[0][(size_t)i * width + j] - cell(1, need[i], j));
             CHECK(off <= step && off >= -step, "wire %d: halo row %d is off by %g", wire, i, off);
+            square += off * off / (double)all;
             halo[0][(size_t)i * width + j] = cell(2 + (uint64_t)rank, need[i], j);
         }
+    CHECK(all < 500 || square <= typical * typical, "wire %d: halo rows are off by %g", wire,
+          sqrt(square));
     uint64_t before = *bytes;
     CHECK_OK(flip_plan_backward_begin(plan, halo[0], width));
     CHECK_OK(flip_plan_backward_end(plan, own));
@@ -417,14 +423,16 @@ static void check_wire(flip_comm *comm, flip_plan *plan, const flip_gid *need, i
 static void check_wires(flip_comm *comm, flip_plan *plan, const flip_gid *need, int32_t n) {
     static const struct {
         flip_wire wire;
-        double step; /* of a group whose range is at most 12 */
-    } wires[] = {{FLIP_WIRE_BF16, 0.02},
-                 {FLIP_WIRE_INT8, 12.2 / 255},
-                 {FLIP_WIRE_INT4, 12.2 / 15},
-                 {FLIP_WIRE_ADAPTIVE, 12.2 / 3}};
+        double step;    /* of a group whose range is at most 12 */
+        double typical; /* between even levels a mean square is at most that of half a step */
+    } wires[] = {{FLIP_WIRE_BF16, 0.02, 0.01},
+                 {FLIP_WIRE_INT8, 12.2 / 255, 6.1 / 255},
+                 {FLIP_WIRE_INT4, 12.2 / 15, 6.1 / 15},
+                 /* 2 bits: levels up to 14 sixteenths apart; in all no worse than 4 bits */
+                 {FLIP_WIRE_ADAPTIVE, 12.2 * 14 / 16, 6.1 / 15}};
     for (size_t w = 0; w < sizeof wires / sizeof *wires; w++) {
-        check_wire(comm, plan, need, n, 1, wires[w].wire, wires[w].step);
-        check_wire(comm, plan, need, n, 501, wires[w].wire, wires[w].step);
+        check_wire(comm, plan, need, n, 1, wires[w].wire, wires[w].step, wires[w].typical);
+        check_wire(comm, plan, need, n, 501, wires[w].wire, wires[w].step, wires[w].typical);
     }
     flip_comm_wire(comm, FLIP_WIRE_INT4, 9, 1);
     flip_comm_wire_pause(comm, true);

@@ -50,9 +50,10 @@ FLIP_EITHER int32_t flip_quarter_top(float high, float from, float up) {
     return top < FLIP_TOPS ? (int32_t)top : FLIP_TOPS;
 }
 
-/* (x - from) * this is a value's place in a quarter; up as before. */
-FLIP_EITHER float flip_quarter_up(float up, int32_t top) {
-    return top > 0 ? up * ((float)FLIP_PLACES / FLIP_TOPS) * (FLIP_TOPS / (float)top) : 0;
+/* (x - from) * up * this is a value's place in a quarter; product by product, since up times this
+ * can be more than a float where a quarter's range is below 1e-35. */
+FLIP_EITHER float flip_quarter_stretch(int32_t top) {
+    return top > 0 ? (float)FLIP_PLACES / (float)top : 0;
 }
 
 /* A place's position in 256ths of the range, and which of the sixteenths that is in. */

@@ -76,16 +76,20 @@ static int quarter_values(int n, int quarter) {
     return rest < FLIP_QUARTER ? rest : FLIP_QUARTER;
 }
 
+static float place_of(flip_real x, const range *r, float stretch) {
+    return ((float)x - r->from) * r->up * stretch;
+}
+
 static void add_quarter(places *all, int quarter, const flip_real *x, int n, const range *r) {
     float high = r->from;
     for (int i = 0; i < n; i++)
         high = (float)x[i] > high ? (float)x[i] : high;
     const int32_t top = all->top[quarter] = flip_quarter_top(high, r->from, r->up);
     const uint64_t weight = (uint64_t)top * (uint64_t)top;
-    const float up = flip_quarter_up(r->up, top);
+    const float stretch = flip_quarter_stretch(top);
     uint32_t count[FLIP_PLACES] = {0}, sum[FLIP_PLACES] = {0};
     for (int i = 0; i < n; i++) {
-        const uint32_t q = flip_place_position(((float)x[i] - r->from) * up);
+        const uint32_t q = flip_place_position(place_of(x[i], r, stretch));
         const uint32_t k = flip_position_place(q);
         count[k]++;
         sum[k] += q;
@@ -139,9 +143,9 @@ static void encode_two(uint8_t *out, const flip_real *x, int n, uint32_t key) {
         const float a = flip_level_place(1, inner), b = flip_level_place(2, inner);
         for (int k = 0; k < quarters; k++) {
             const int first = k * FLIP_QUARTER, last = first + quarter_values(n, k);
-            const float up = flip_quarter_up(r.up, all.top[k]);
+            const float stretch = flip_quarter_stretch(all.top[k]);
             for (int i = first; i < last; i++)
-                code[i] = (uint8_t)flip_level_code(((float)x[i] - r.from) * up, a, b,
+                code[i] = (uint8_t)flip_level_code(place_of(x[i], &r, stretch), a, b,
                                                    flip_group_draw(key, (uint32_t)i));
         }
     }
@@ -173,16 +177,18 @@ static double error_of_two(const flip_real *x, int n, const range *r) {
     const float a = flip_level_place(1, inner), b = flip_level_place(2, inner);
     double error = 0;
     for (int k = 0; k < flip_group_quarters(n); k++) {
-        const float up = flip_quarter_up(r->up, all.top[k]);
-        const double square = (double)up * (double)up;
+        const float stretch = flip_quarter_stretch(all.top[k]);
+        const double unit = (double)all.top[k] / FLIP_PLACES / (double)r->up; /* a sixteenth */
         const int first = k * FLIP_QUARTER, last = first + quarter_values(n, k);
-        for (int i = first; up > 0 && i < last; i++) {
-            const float p = ((float)x[i] - r->from) * up;
+        double sum = 0;
+        for (int i = first; i < last; i++) {
+            const float p = place_of(x[i], r, stretch);
             const int32_t code = flip_level_code(p, a, b, 1); /* the lower level's */
             const double from = (double)flip_level_place(code, inner);
             const double to = (double)flip_level_place(code + 1, inner);
-            error += (to - (double)p) * ((double)p - from) / square;
+            sum += (to - (double)p) * ((double)p - from);
         }
+        error += sum * unit * unit;
     }
     return error;
 }

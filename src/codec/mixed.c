@@ -22,41 +22,46 @@ size_t flip_mixed_bytes(int64_t n) {
     return (size_t)((groups_of(n) + 3) / 4) + flip_groups_bytes(n, 4);
 }
 
-/* A step of a group from one width to the next. */
+/* A step of a group from one width to a larger one; 0, 1, 2: in 2, 4, 8 bits. */
 typedef struct step {
     double gain; /* squared error that goes, a byte */
     int64_t group;
-    int level; /* the new one */
+    int from, to;
 } step;
 
 static int by_gain(const void *a, const void *b) {
     const step *x = a, *y = b;
     if (x->gain != y->gain) return x->gain > y->gain ? -1 : 1;
-    if (x->level != y->level) return x->level - y->level;
+    if (x->to != y->to) return x->to - y->to;
     return x->group < y->group ? -1 : x->group > y->group;
 }
 
-/* Of n values, a group's, beside the width before. */
-static int64_t more_bytes(int64_t n, int level) {
-    return (int64_t)flip_groups_bytes(n, bits_of[level]) -
-           (int64_t)flip_groups_bytes(n, bits_of[level - 1]);
+/* Of n values, a group's. */
+static int64_t more_bytes(int64_t n, int from, int to) {
+    return (int64_t)flip_groups_bytes(n, bits_of[to]) -
+           (int64_t)flip_groups_bytes(n, bits_of[from]);
 }
 
-/* A group's, to 4 and to 8 bits. */
+/* A group of ten values or less has no more bytes in four bits than in two: that comes first. */
+static step step_of(const double error[3], int64_t n, int64_t group, int from, int to) {
+    const int64_t more = more_bytes(n, from, to);
+    const double gain = more > 0 ? (error[from] - error[to]) / (double)more : INFINITY;
+    return (step){.gain = gain, .group = group, .from = from, .to = to};
+}
+
+/* A group's: to 4 bits and on to 8; or, where the second gains more a byte, at once to 8, which
+ * then comes before 4 (less gain in 4 bits, even none, is not to keep it from 8). */
 static void steps_of(step *steps, const flip_real *x, int64_t n, int64_t group) {
     double error[3];
     for (int l = 0; l < 3; l++)
         error[l] = flip_groups_error(x, (int)n, bits_of[l]);
-    for (int l = 1; l < 3; l++) {
-        const int64_t more = more_bytes(n, l);
-        const double gain = more > 0 ? (error[l - 1] - error[l]) / (double)more : INFINITY;
-        steps[l - 1] = (step){.gain = gain, .group = group, .level = l};
-    }
+    steps[0] = step_of(error, n, group, 0, 1);
+    steps[1] = step_of(error, n, group, 1, 2);
+    if (steps[1].gain > steps[0].gain) steps[1] = step_of(error, n, group, 0, 2);
 }
 
 /* level [groups]: 0, 1, 2. All begin with two bits; steps are taken in the order of their gain
- * while they fit and gain; a second step whose first one was not taken is not, either. A group of
- * ten values or less has no more bytes in four bits than in two: that comes first of all. */
+ * while they fit and gain, each by a group that still has the width where it begins. */
 static flip_status choose(uint8_t *level, const flip_real *x, int64_t n) {
     const int64_t groups = groups_of(n), n_steps = 2 * groups;
     int64_t used = (int64_t)flip_groups_bytes(n, 2), most = (int64_t)flip_groups_bytes(n, 4);
@@ -70,9 +75,9 @@ static flip_status choose(uint8_t *level, const flip_real *x, int64_t n) {
     for (int64_t i = 0; i < n_steps; i++) {
         const step *s = &steps[i];
         int64_t m = values_of(n, s->group);
-        int64_t more = more_bytes(m, s->level);
-        if (level[s->group] != s->level - 1 || used + more > most || s->gain <= 0) continue;
-        level[s->group] = (uint8_t)s->level;
+        int64_t more = more_bytes(m, s->from, s->to);
+        if (level[s->group] != s->from || used + more > most || s->gain <= 0) continue;
+        level[s->group] = (uint8_t)s->to;
         used += more;
     }
     flip_free(steps);

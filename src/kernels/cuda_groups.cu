@@ -123,20 +123,24 @@ static __device__ __forceinline__ int32_t top_of(const float *x, int32_t n, cons
     return flip_quarter_top(flip_lanes_max(high, 1, QUARTER_LANES), r.from, r.up);
 }
 
+static __device__ __forceinline__ float place_of(float x, const range &r, float stretch) {
+    return __fmul_rn(__fmul_rn(x - r.from, r.up), stretch);
+}
+
 /* Values by place, as the definition's `places`: lane k gets those of place k. place: [QUARTERS *
  * FLIP_PLACES] of this warp, number of values in the upper half of a word and sum of positions in
  * the lower. */
 static __device__ __forceinline__ void places_of(uint64_t *count, uint64_t *sum, uint32_t *place,
                                                  const float *x, int32_t n, const range &r,
                                                  int32_t top, int32_t lane) {
-    const float up = flip_quarter_up(r.up, top);
+    const float stretch = flip_quarter_stretch(top);
     for (int i = lane; i < QUARTERS * FLIP_PLACES; i += FLIP_WARP)
         place[i] = 0;
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
         if (i >= n) continue;
-        const uint32_t q = flip_place_position(__fmul_rn(x[i] - r.from, up));
+        const uint32_t q = flip_place_position(place_of(x[i], r, stretch));
         atomicAdd(&place[lane / QUARTER_LANES * FLIP_PLACES + flip_position_place(q)],
                   1u << 16 | q);
     }
@@ -201,14 +205,14 @@ __global__ static void encode_two_kernel(uint8_t *out, const flip_real *x, int64
             places_of(&count, &sum, place[threadIdx.x / FLIP_WARP], value, mine, r, top, lane);
             inner = choose_levels(count, sum, lane);
             const uint32_t key = flip_group_key(keys, g);
-            const float up = flip_quarter_up(r.up, top);
+            const float stretch = flip_quarter_stretch(top);
             const float a = flip_level_place(1, (int32_t)inner);
             const float b = flip_level_place(2, (int32_t)inner);
 #pragma unroll
             for (int i = 0; i < EACH; i++)
                 if (i < mine)
                     codes |=
-                        (uint32_t)flip_level_code(__fmul_rn(value[i] - r.from, up), a, b,
+                        (uint32_t)flip_level_code(place_of(value[i], r, stretch), a, b,
                                                   flip_group_draw(key, (uint32_t)(lane * EACH + i)))
                         << (2 * i);
         }

@@ -8,7 +8,8 @@
 #   build/gpu-check/run.sh            # there; its report.jsonl and table.txt are the results
 #
 # OUT       the folder (default build/gpu-check)
-# BUILD     a build with CUDA (default build/cuda; made with -Dcuda=enabled where it is not there)
+# BUILD     a build with CUDA (default build/cuda; made with -Dcuda=enabled -Dshared=true where it is
+#           not there: with a library of its own in each program the folder is twice as large)
 # GPU_ARCHS compute capabilities for that build (default the project's)
 # PACKAGES  folder of Python packages that the peers there are to find (a sampler for PyG, compiled
 #           for the PyTorch there); without it they have what is installed
@@ -25,7 +26,7 @@ PEERS=${PEERS:-../shared/peers}
 checkers="200 205 210 212 214 216 218 219 222 225 342 500 505 510 515 520 522 524" # tests that run over the table of a device
 
 # ---- the programs ----
-[ -f "$BUILD/build.ninja" ] || meson setup "$BUILD" . -Dcuda=enabled ${GPU_ARCHS:+-Dgpu_archs="$GPU_ARCHS"} >/dev/null
+[ -f "$BUILD/build.ninja" ] || meson setup "$BUILD" . -Dcuda=enabled -Dshared=true ${GPU_ARCHS:+-Dgpu_archs="$GPU_ARCHS"} >/dev/null
 targets=(flipbook)
 for number in $checkers; do
     for source in "tests/t${number}"_*.c; do

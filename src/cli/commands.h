@@ -1,4 +1,5 @@
-/* The commands of the program: one function each, one row each in the table of src/main.c.
+/* The commands of the program: one function each, one row each in the table of
+ * commands.c.
  *
  *     static const flip_command commands[] = { {"check", "is a file whole", flip_help_check,
  *                                               flip_command_check, false, NULL}, … };
@@ -39,7 +40,7 @@ int flip_command_completion(int argc, char **argv);
 extern const char flip_help_generate[], flip_help_import[], flip_help_info[], flip_help_check[],
     flip_help_partition[], flip_help_compress[], flip_help_simulate[], flip_help_bench[];
 
-/* The whole table (defined in src/main.c); returns how many. */
+/* The whole table; returns how many. */
 size_t flip_commands(const flip_command **table);
 
 /* Exit code of a command that ends with `status`; the message stays recorded for main. */

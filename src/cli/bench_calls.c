@@ -1,6 +1,8 @@
 /* The calls of training that are timed, and what each must at least do. */
 #include "cli/bench_calls.h"
 
+#include "codec/groups.h"
+
 #include <string.h>
 
 /* ---- what is timed ------------------------------------------------------------------------------
@@ -99,6 +101,17 @@ static void run_adam(void *argument) {
     c->table->adam(c->m, c->c, c->g, c->a, c->v, &s);
 }
 
+/* The rows as groups of k bits, into c and back from where they lie. */
+static void run_encode_groups(void *argument) {
+    flip_bench_case *c = argument;
+    c->table->encode_groups((uint8_t *)c->c, c->a, c->m * c->n, (int32_t)c->k, 1);
+}
+
+static void run_decode_groups(void *argument) {
+    flip_bench_case *c = argument;
+    c->table->decode_groups(c->a, (const uint8_t *)c->c, c->m * c->n, (int32_t)c->k);
+}
+
 /* Recurrent cells of n hidden units: gates in a, every other block a part of c. */
 static flip_real *part(const flip_bench_case *c, int64_t i) {
     return c->c + i * c->m * c->n;
@@ -182,6 +195,10 @@ static double read_bytes(const flip_bench_case *c) {
     return (double)c->m * (double)c->n * sizeof(flip_real);
 }
 
+static double groups_bytes(const flip_bench_case *c) {
+    return read_bytes(c) + (double)flip_groups_bytes(c->m * c->n, (int32_t)c->k);
+}
+
 static double adam_bytes(const flip_bench_case *c) { /* reads p, g, m, v; writes p, m, v */
     return (double)c->m * (6 * sizeof(flip_real) + sizeof(double));
 }
@@ -234,6 +251,8 @@ static const flip_bench_call calls[] = {
     {"dropout", run_dropout, no_flops, pointwise_bytes, .a_n = 1, .parts = {1}},
     {"mask_bits", run_mask, no_flops, pointwise_bytes, .a_n = 1, .parts = {1}, .bits = true},
     {"adam", run_adam, no_flops, adam_bytes, .a_n = 1, .parts = {1}, .sums = FLIP_BENCH_ROW_SUMS},
+    {"encode_groups", run_encode_groups, no_flops, groups_bytes, .a_n = 1, .parts = {1}},
+    {"decode_groups", run_decode_groups, no_flops, groups_bytes, .a_n = 1, .parts = {1}},
     {"lstm_forward", run_lstm, no_flops, lstm_bytes, .a_n = 4, .parts = {1, 1, 1}},
     {"lstm_backward", run_lstm_back, no_flops, lstm_back_bytes, .a_n = 4, .parts = {1, 1, 1, 1}},
     {"gru_forward", run_gru, no_flops, gru_bytes, .a_n = 3, .parts = {3, 1, 1}},

@@ -43,6 +43,12 @@ static const bench_row rows[] = {
     {"dropout", 128, 0},
     {"mask_bits", 128, 0},
     {"adam", 1, 0},
+    {"encode_groups", 128, 8},
+    {"decode_groups", 128, 8},
+    {"encode_groups", 128, 4},
+    {"decode_groups", 128, 4},
+    {"encode_groups", 128, 2},
+    {"decode_groups", 128, 2},
     {"lstm_forward", 32, 0},
     {"lstm_backward", 32, 0},
     {"gru_forward", 32, 0},
@@ -103,8 +109,8 @@ static void tell(const flip_bench *b, const flip_bench_call *call, const flip_be
         return;
     }
     char shape[48];
-    snprintf(shape, sizeof shape, call->product ? "%lld x %lld x %lld" : "%lld x %lld",
-             (long long)c->m, (long long)c->n, (long long)c->k);
+    snprintf(shape, sizeof shape, c->k ? "%lld x %lld x %lld" : "%lld x %lld", (long long)c->m,
+             (long long)c->n, (long long)c->k);
     printf("%-13s %-19s %-12s %10.4f %9.1f %-8s %9.1f %6.0f %%\n", call->kernel, shape,
            c->table->name, seconds, rate, call->product ? "GFLOP/s" : "GB/s", limit,
            100 * least / seconds);
@@ -126,6 +132,7 @@ static void measure(const flip_bench *b, const bench_row *row, flip_bench_case *
 /* Has this table an entry of its own, or one of the table before it? */
 static bool own_entry(const char *table, const bench_row *row) {
     bool bf16 = strstr(row->kernel, "bf16") != NULL;
+    if (strstr(row->kernel, "_groups")) return strcmp(table, "c") == 0; /* one for all */
     if (strcmp(table, "c") == 0) return strncmp(row->kernel, "gemm", 4) == 0 && !bf16;
     return bf16 || strcmp(table, "avx512+bf16") != 0;
 }

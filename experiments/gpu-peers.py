@@ -28,6 +28,7 @@ accuracy.
 import argparse
 import json
 import os
+import resource
 import statistics
 import time
 import warnings
@@ -326,7 +327,7 @@ def measure_sampled(name, g, a, torch, cuda):
     optimiser = torch.optim.Adam(model.conv.parameters(), lr=0.01)
 
     def run(train=True):
-        start, n = time.perf_counter(), 0
+        start, used, n = time.perf_counter(), time.process_time(), 0
         for batch in batches():
             n += 1
             if not train:
@@ -336,16 +337,17 @@ def measure_sampled(name, g, a, torch, cuda):
             optimiser.step()
         if cuda:
             torch.cuda.synchronize()
-        return time.perf_counter() - start, n
+        return time.perf_counter() - start, time.process_time() - used, n
 
     run()
-    times = [run()[0] for _ in range(a.epochs - 1)]
+    times, used, _ = zip(*(run() for _ in range(a.epochs - 1)))
     peak = torch.cuda.max_memory_reserved() / 1e6 if cuda else float("nan")
-    alone, n = run(False)
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    alone, _, n = run(False)
     with torch.no_grad():
         accuracy = (model.full()[g.test].argmax(1) == g.y[g.test]).float().mean().item()
     return dict(peer=name, hidden=a.hidden, seconds_per_epoch=statistics.median(times), fastest_epoch=min(times),
-                sampling_alone=alone, batches=n, accuracy=accuracy, peak_gpu_mb=round(peak) if cuda else None,
+                cpu_seconds_per_epoch=statistics.median(used), sampling_alone=alone, batches=n, accuracy=accuracy, peak_gpu_mb=round(peak) if cuda else None, peak_rss_mb=round(rss * 1.024),
                 sampler=sampler() if name.startswith("pyg") else "by hand")
 
 

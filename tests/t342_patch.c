@@ -126,13 +126,184 @@ static void check_live(const flip_kernels *k, const flip_timeline *x, const flip
     RELEASE(key, to_key, event_ptr, step, weight, value, work);
 }
 
+/* ---- what the snapshots of a block hold, as one matrix and its transpose ---- */
+
+typedef struct matrix {
+    int64_t count[3]; /* entries, runs, values */
+    flip_csr_arrays a, raw, at;
+} matrix;
+
+static flip_csr_arrays make_arrays(int32_t n, const int64_t count[3]) {
+    const size_t entries = (size_t)count[0], runs = (size_t)count[1], values = (size_t)count[2];
+    return (flip_csr_arrays){.row_ptr = get((size_t)n + 1, sizeof(int64_t)),
+                             .col = get(entries + 1, sizeof(int32_t)),
+                             .run_first = get(runs + 1, sizeof(int32_t)),
+                             .run_ptr = get(entries + 1, sizeof(uint32_t)),
+                             .value_ptr = get(runs + 1, sizeof(uint32_t)),
+                             .value = get(values + 1, sizeof(flip_real)),
+                             .row = get(entries + 1, sizeof(int32_t))};
+}
+
+static void free_arrays(flip_csr_arrays *x) {
+    RELEASE(x->row_ptr, x->col, x->run_first, x->run_ptr, x->value_ptr, x->value, x->row);
+}
+
+/* By these kernels; they make places of rows out of `order`, which is its own inverse. */
+static matrix make_matrix(const flip_kernels *k, const flip_block_entries *b, int how) {
+    matrix m = {.count = {-1, -1, -1}};
+    const int32_t n = b->n_rows;
+    int64_t *count = get(3, sizeof *count);
+    void *work = get(flip_runs_work(flip_pieces_of(b), n, b->n_steps), 1);
+    CALL(k, count_runs, b, count, work);
+    memcpy(m.count, count, sizeof m.count);
+    m.a = make_arrays(n, count);
+    m.raw = make_arrays(n, count);
+    m.at = make_arrays(n, count);
+    CALL(k, lay_runs, b, &m.a, work);
+    memcpy(m.raw.value, m.a.value, (size_t)count[2] * sizeof *m.a.value);
+    const flip_csr a = {.n_rows = n,
+                        .n_cols = n,
+                        .n_own = n,
+                        .n_steps = b->n_steps,
+                        .n_entries = count[0],
+                        .n_values = count[2],
+                        .row_ptr = m.a.row_ptr,
+                        .col = m.a.col,
+                        .run_ptr = m.a.run_ptr,
+                        .run_first = m.a.run_first,
+                        .value_ptr = m.a.value_ptr,
+                        .value = m.a.value};
+    if (how >= 0) CALL(k, scale_runs, &a, m.a.row, (flip_run_scale)how, m.a.value, work);
+    CALL(k, turn_runs, &a, m.a.row, b->order, b->place_bits, &m.at, work);
+    RELEASE(count, work);
+    return m;
+}
+
+static void free_matrix(matrix *m) {
+    if (!m->a.row_ptr) return;
+    free_arrays(&m->a);
+    free_arrays(&m->raw);
+    free_arrays(&m->at);
+}
+
+/* The value of [v, place] at step t of the snapshots; absent. */
+static flip_real value_of(const flip_entries *s, int32_t v, int32_t place) {
+    const uint64_t key = (uint64_t)v << 32 | (uint64_t)place;
+    for (int64_t i = 0; i < s->n; i++)
+        if (s->key[i] == key) return s->value[i];
+    return flip_absent();
+}
+
+/* Each of the matrix's numbers from the snapshots of its steps, one after the other. */
+static void check_dense(const matrix *m, const flip_block_entries *b, const flip_entries *want) {
+    int64_t e = 0, r = 0, i = 0;
+    for (int32_t v = 0; v < b->n_rows; v++) {
+        assert_int_equal(m->a.row_ptr[v], e);
+        for (int32_t place = 0; place < b->n_rows; place++) {
+            const bool own = b->own_place && b->own_place[v] == place;
+            bool any = own, was = false;
+            for (int32_t t = 0; t < b->n_steps; t++)
+                any = any || !flip_is_absent(value_of(&want[t], v, place));
+            if (!any) continue;
+            assert_int_equal(m->a.row[e], v);
+            assert_int_equal(m->a.col[e], b->order[place]);
+            assert_int_equal(m->a.run_ptr[e++], r);
+            for (int32_t t = 0; t < b->n_steps; t++) {
+                const flip_real value = value_of(&want[t], v, place);
+                const bool lives = own || !flip_is_absent(value);
+                if (lives && !was) {
+                    assert_int_equal(m->a.run_first[r], t);
+                    assert_int_equal(m->a.value_ptr[r++], i);
+                }
+                was = lives;
+                if (!lives) continue;
+                const flip_real there = flip_is_absent(value) ? 0 : value;
+                if (!flip_same_bits(m->raw.value[i++], there))
+                    fail_msg("[%d, %d] at step %d: %g, want %g", v, place, t,
+                             (double)m->raw.value[i - 1], (double)there);
+            }
+        }
+    }
+    assert_int_equal(m->a.row_ptr[b->n_rows], e);
+    assert_int_equal(m->a.run_ptr[e], r);
+    assert_int_equal(m->a.value_ptr[r], i);
+    assert_int_equal(m->count[0], e);
+    assert_int_equal(m->count[1], r);
+    assert_int_equal(m->count[2], i);
+}
+
+/* What row v's raw values at step t add up to, entry after entry. */
+static double sum_of(const matrix *m, int32_t v, int32_t t) {
+    double sum = 0;
+    for (int64_t e = m->a.row_ptr[v]; e < m->a.row_ptr[v + 1]; e++)
+        for (int64_t r = m->a.run_ptr[e]; r < m->a.run_ptr[e + 1]; r++) {
+            const int64_t i = t - m->a.run_first[r], at = m->a.value_ptr[r];
+            if (i >= 0 && i < m->a.value_ptr[r + 1] - at) sum += (double)m->raw.value[at + i];
+        }
+    return sum;
+}
+
+static flip_real factor_of(const matrix *m, int32_t v, int32_t t) {
+    return (flip_real)(1.0 / sqrt(1.0 + sum_of(m, v, t)));
+}
+
+static void check_scaled(const matrix *m, int32_t n, int how) {
+    for (int32_t v = 0; v < n; v++)
+        for (int64_t e = m->a.row_ptr[v]; e < m->a.row_ptr[v + 1]; e++)
+            for (int64_t r = m->a.run_ptr[e]; r < m->a.run_ptr[e + 1]; r++)
+                for (int64_t i = m->a.value_ptr[r]; i < m->a.value_ptr[r + 1]; i++) {
+                    const int32_t u = m->a.col[e],
+                                  t = m->a.run_first[r] + (int32_t)(i - m->a.value_ptr[r]);
+                    double x = (double)m->raw.value[i];
+                    const double sum = how == FLIP_RUNS_MEAN ? sum_of(m, v, t) : 0;
+                    if (how == FLIP_RUNS_MEAN) x = sum != 0 ? x / sum : 0;
+                    if (how == FLIP_RUNS_SYMMETRIC)
+                        x = (x + (u == v)) *
+                            ((double)factor_of(m, v, t) * (double)factor_of(m, u, t));
+                    if (!isnan(x) && !flip_same_bits(m->a.value[i], (flip_real)x))
+                        fail_msg("scaled %d: [%d, %d] at step %d: %.9g, want %.9g", how, v, u, t,
+                                 (double)m->a.value[i], x);
+                }
+}
+
+/* The transpose has each entry once, in order, with its runs and values. */
+static void check_turned(const matrix *m, int32_t n, const int32_t *place) {
+    int64_t p = 0, q = 0, j = 0;
+    for (int32_t u = 0; u < n; u++) {
+        assert_int_equal(m->at.row_ptr[u], p);
+        for (int32_t i = 0; i < n; i++) {
+            const int32_t v = place[i]; /* the row at place i */
+            for (int64_t e = m->a.row_ptr[v]; e < m->a.row_ptr[v + 1]; e++) {
+                if (m->a.col[e] != u) continue;
+                assert_int_equal(m->at.col[p], v);
+                assert_int_equal(m->at.run_ptr[p++], q);
+                for (int64_t r = m->a.run_ptr[e]; r < m->a.run_ptr[e + 1]; r++) {
+                    const int64_t at = m->a.value_ptr[r], length = m->a.value_ptr[r + 1] - at;
+                    assert_int_equal(m->at.run_first[q], m->a.run_first[r]);
+                    assert_int_equal(m->at.value_ptr[q++], j);
+                    assert_memory_equal(m->at.value + j, m->a.value + at,
+                                        (size_t)length * sizeof *m->a.value);
+                    j += length;
+                }
+            }
+        }
+    }
+    assert_int_equal(m->at.row_ptr[n], p);
+    assert_int_equal(p, m->count[0]);
+    assert_int_equal(m->at.run_ptr[p], q);
+    assert_int_equal(m->at.value_ptr[q], j);
+}
+
 /* ---- walks ---- */
+
+enum { BLOCKS = 3, DENSE = 40 };
 
 typedef struct world {
     stream g;
     flip_timeline timeline;
-    flip_entries *want; /* [steps] */
-    int32_t *order;     /* [n] reversed, reached by every table */
+    flip_entries *want;     /* [steps] */
+    int32_t *order;         /* [n] reversed, reached by every table */
+    matrix kept[BLOCKS][3]; /* the first table's, of blocks that every table makes */
 } world;
 
 /* value_bits 0: as the sizes say. */
@@ -163,7 +334,65 @@ static void free_world(world *w) {
     }
     free(w->want);
     release(w->order);
+    for (int i = 0; i < BLOCKS * 3; i++)
+        free_matrix(&w->kept[i / 3][i % 3]);
     flip_timeline_finish(&w->timeline);
+}
+
+/* `at` has no rows of entries. */
+static void same_arrays(const char *what, const flip_csr_arrays *x, const flip_csr_arrays *y,
+                        int32_t n, const int64_t count[3]) {
+    const size_t entries = (size_t)count[0], runs = (size_t)count[1], values = (size_t)count[2];
+    if (memcmp(x->row_ptr, y->row_ptr, ((size_t)n + 1) * sizeof *x->row_ptr) != 0 ||
+        memcmp(x->col, y->col, entries * sizeof *x->col) != 0 ||
+        memcmp(x->row, y->row, entries * sizeof *x->row) != 0)
+        fail_msg("%s: other entries", what);
+    if (memcmp(x->run_ptr, y->run_ptr, (entries + 1) * sizeof *x->run_ptr) != 0 ||
+        memcmp(x->run_first, y->run_first, runs * sizeof *x->run_first) != 0 ||
+        memcmp(x->value_ptr, y->value_ptr, (runs + 1) * sizeof *x->value_ptr) != 0)
+        fail_msg("%s: other runs", what);
+    if (memcmp(x->value, y->value, values * sizeof *x->value) != 0)
+        fail_msg("%s: other values", what);
+}
+
+/* The first table's matrix is what the snapshots say, and all the others' are its. */
+static void check_matrices(world *w, const flip_kernels *k, const flip_block_entries *b,
+                           int32_t low, int block, int how) {
+    matrix m = make_matrix(k, b, how), *kept = &w->kept[block][how + 1];
+    if (kept->a.row_ptr) {
+        if (memcmp(m.count, kept->count, sizeof m.count) != 0)
+            fail_msg("%s: other numbers of entries, runs or values", k->name);
+        same_arrays(k->name, &m.a, &kept->a, b->n_rows, m.count);
+        same_arrays(k->name, &m.at, &kept->at, b->n_rows, m.count);
+        free_matrix(&m);
+        return;
+    }
+    *kept = m;
+    if (b->n_rows > DENSE) return;
+    check_dense(&m, b, w->want + low);
+    check_scaled(&m, b->n_rows, how);
+    check_turned(&m, b->n_rows, w->order);
+}
+
+/* The block that the device holds; its snapshot is of any step. */
+static void check_block(world *w, const flip_device *d, int block) {
+    flip_changes *changes = calloc((size_t)d->n_steps, sizeof *changes);
+    for (int32_t t = d->low + 1; t <= d->high; t++)
+        changes[t - d->low - 1] = (flip_changes){.n = d->record[t].n,
+                                                 .key = d->record[t].key,
+                                                 .was = d->record[t].before,
+                                                 .is = d->record[t].after};
+    flip_block_entries b = {.n_rows = w->g.n,
+                            .n_steps = d->high - d->low + 1,
+                            .place_bits = d->form.place_bits,
+                            .order = w->order,
+                            .now = {.n = d->n, .key = d->key[0], .value = d->value[0]},
+                            .changes = changes};
+    for (int how = -1; how <= FLIP_RUNS_MEAN; how++) {
+        b.own_place = how == FLIP_RUNS_SYMMETRIC ? w->order : NULL;
+        check_matrices(w, d->kernels, &b, d->low, block, how);
+    }
+    free(changes);
 }
 
 /* Step t arrives beside what is held, as a snapshot or a difference. */
@@ -195,6 +424,7 @@ static void walk(world *w, const flip_kernels *k, bool ahead) {
     }
     for (int32_t t = 0; t <= last; t++) /* forward by differences, each walked back and again */
         send(w, &d, &p, t, t == 0);
+    check_block(w, &d, 0);
     for (int32_t t = last; t >= 0; t--)
         move(w, &d, t);
     move(w, &d, last);
@@ -210,7 +440,10 @@ static void walk(world *w, const flip_kernels *k, bool ahead) {
     }
     for (int32_t t = 0; t <= last; t++)
         move(w, &d, t);
-    move(w, &d, 0);
+    move(w, &d, middle);
+    check_block(w, &d, 1);
+    flip_device_keep(&d, middle, middle);
+    check_block(w, &d, 2); /* of one step */
     flip_device_finish(&d);
     flip_packet_finish(&p);
 }

@@ -40,6 +40,7 @@ typedef struct flip_csr {
     const flip_real *value;     /* [n_values] or NULL = 1 */
     const flip_real *row_scale; /* [n_rows] or NULL, static only */
     const flip_real *col_scale; /* [n_cols] or NULL, static only */
+    bool placed; /* made by a device: its arrays lie in the table's memory (snapshots.h) */
 } flip_csr;
 
 /* What happens to C = A B before it is stored, fused into the product, in the order of the fields.
@@ -184,6 +185,50 @@ static inline bool flip_is_absent(flip_real x) {
  * entries). */
 static inline size_t flip_changes_work(int64_t n, int64_t changes) {
     return 16 * (size_t)(changes + 64) + (size_t)n / 64 + 4096;
+}
+
+/* What snapshots hold, from one step to the last of a block: one of them, and what leads from each
+ * to the next. */
+typedef struct flip_block_entries {
+    int32_t n_rows, n_steps;
+    int place_bits;              /* of the places in keys */
+    const int32_t *order;        /* column at each place */
+    const int32_t *own_place;    /* [n_rows] the place of the row's own column, which is an entry of
+                                    all steps, 0 where no snapshot has it; NULL: of none */
+    flip_entries now;            /* any one of the snapshots */
+    const flip_changes *changes; /* [n_steps - 1] from step t to t + 1: read at the call */
+} flip_block_entries;
+
+/* What one reads to tell of an entry: its own column, what a snapshot has of it, its changes. */
+static inline int64_t flip_pieces_of(const flip_block_entries *b) {
+    int64_t n = b->now.n + (b->own_place ? b->n_rows : 0);
+    for (int32_t t = 0; t + 1 < b->n_steps; t++)
+        n += b->changes[t].n;
+    return n;
+}
+
+/* The arrays of a flip_csr of several steps, to be written, and rows of entries. */
+typedef struct flip_csr_arrays {
+    int64_t *row_ptr;
+    int32_t *col, *run_first;
+    uint32_t *run_ptr, *value_ptr;
+    flip_real *value;
+    int32_t *row; /* [n_entries] of each entry, or NULL */
+} flip_csr_arrays;
+
+/* How the values of runs are scaled. */
+typedef enum flip_run_scale {
+    FLIP_RUNS_SYMMETRIC, /* 1 more in a row's own column; times 1 / sqrt(1 + sum) of the row and of
+                            the column's row, sums without that 1 */
+    FLIP_RUNS_MEAN       /* divided by the row's sum; 0 where that is 0 */
+} flip_run_scale;
+
+/* Bytes of `work` for a matrix that so many pieces, or entries, tell of. */
+static inline size_t flip_runs_work(int64_t pieces, int32_t n_rows, int32_t n_steps) {
+    const size_t n = (size_t)pieces + 64, rows = (size_t)n_rows, steps = (size_t)n_steps;
+    const size_t sorting = n * (28 + 2 * sizeof(flip_real)) + n / 256 + 16 * rows + 32 * steps;
+    const size_t scaling = rows * steps * sizeof(double);
+    return 4096 + (sorting > scaling ? sorting : scaling);
 }
 
 /* Columns of sum_entries' table: one of 16 x 256 entries is half a megabyte. */
@@ -694,6 +739,23 @@ typedef struct flip_kernels {
     flip_recording *(*record_end)(void);
     bool (*replay)(flip_recording *recording, uint64_t draws, const flip_adam_step *adam);
     void (*drop_recording)(flip_recording **recording); /* NULL then; NULL is let be */
+
+    /* ---- the matrix of a block of snapshots (runs.c) ----
+     * work: flip_runs_work bytes; pieces, entries, runs and values are each fewer than 2^31. Values
+     * go through all calls as the same bits on every table: sums in double, one entry of a row
+     * after the other. */
+    /* count [3]: entries, runs and values of the block. */
+    void (*count_runs)(const flip_block_entries *block, int64_t *count, void *work);
+    /* All of `to`, values as the snapshots have them; after count_runs, with what that left in
+     * work. */
+    void (*lay_runs)(const flip_block_entries *block, const flip_csr_arrays *to, void *work);
+    /* value: a's own, which has runs; row [n_entries]. A square matrix. */
+    void (*scale_runs)(const flip_csr *a, const int32_t *row, flip_run_scale how, flip_real *value,
+                       void *work);
+    /* The transpose of a square matrix that has runs: rows in the order of place [n_rows], which
+     * is below 2^place_bits; to->row is not looked at. */
+    void (*turn_runs)(const flip_csr *a, const int32_t *row, const int32_t *place, int place_bits,
+                      const flip_csr_arrays *to, void *work);
 } flip_kernels;
 
 /* Is element (row key, column j of n) kept by dropout p? The definition every implementation

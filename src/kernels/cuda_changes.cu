@@ -1,51 +1,15 @@
 /* Graph differences on the GPU (SC'21 section 3.2, "graph difference"). Sorted lists are merged by
  * place: where an entry goes is told by its own number and by how many of the other list lie below
  * it, so that every entry is written on its own and every run makes the same bits. */
+#include "kernels/cuda_keys.h"
 #include "kernels/cuda_scan.h"
 #include "kernels/cuda_warp.h"
-
-#include <type_traits>
 
 /* TILE: entries of a snapshot that a block carries over. LANES: threads that sum up a row. */
 enum { THREADS = FLIP_SCAN_THREADS, TILE = 2048, LANES = 8 };
 
-using pattern = std::conditional<sizeof(flip_real) == 4, uint32_t, uint64_t>::type;
-
-__device__ static inline pattern bits_of(flip_real x) {
-    pattern bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-static pattern absent_bits() {
-    const flip_real x = flip_absent();
-    pattern bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-__device__ static inline flip_real real_of(pattern bits) {
-    flip_real x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 __device__ static void note(uint64_t *fault, uint64_t key) {
     atomicMin(reinterpret_cast<unsigned long long *>(fault), (unsigned long long)key);
-}
-
-/* First of list[low … high-1] whose upper bits are not below key (or, above: that is above it). */
-__device__ static int64_t find(const uint64_t *list, int64_t low, int64_t high, uint64_t key,
-                               int shift, bool above) {
-    while (low < high) {
-        const int64_t mid = low + (high - low) / 2;
-        const uint64_t x = list[mid] >> shift;
-        if (x < key || (above && x == key))
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
 }
 
 /* ---- words ---- */
@@ -79,8 +43,8 @@ __device__ static void bound_words(const flip_graph_words &w, const int64_t *end
             one = one || (first >= end[list] && last < end[list + 1]);
         bound[threadIdx.x] = upper ? end[k + 1] : end[k];
         if (one)
-            bound[threadIdx.x] = find(w.word, end[k], end[k + 1],
-                                      w.word[upper ? last : first] >> shift, shift, upper);
+            bound[threadIdx.x] = flip_find_key(w.word, end[k], end[k + 1],
+                                               w.word[upper ? last : first] >> shift, shift, upper);
     }
     __syncthreads();
 }
@@ -88,7 +52,7 @@ __device__ static void bound_words(const flip_graph_words &w, const int64_t *end
 /* An entry's place in the record: how many of its own list lie below it, and of the two others;
  * where two lists name it, the earlier list's comes first. */
 __global__ static void unpack_kernel(flip_changes c, flip_graph_words w, const int32_t *rank,
-                                     pattern absent, uint64_t *fault) {
+                                     flip_pattern absent, uint64_t *fault) {
     const int shift = w.form.value_bits;
     const uint64_t places = ((uint64_t)1 << w.form.place_bits) - 1;
     const int64_t end[4] = {0, w.n_removed, w.n_removed + w.n_added, c.n};
@@ -103,15 +67,16 @@ __global__ static void unpack_kernel(flip_changes c, flip_graph_words w, const i
         int64_t at = i - end[list];
         for (int k = 0; k < 3; k++) {
             if (k == list) continue;
-            const int64_t p = find(w.word, bound[2 * k], bound[2 * k + 1], entry, shift, k < list);
+            const int64_t p =
+                flip_find_key(w.word, bound[2 * k], bound[2 * k + 1], entry, shift, k < list);
             at += p - end[k];
             const int64_t same = k < list ? p - 1 : p;
             if (same >= end[k] && same < end[k + 1] && w.word[same] >> shift == entry)
                 note(fault, entry >> w.form.place_bits << 32 | (entry & places));
         }
         c.key[at] = entry >> w.form.place_bits << 32 | (entry & places);
-        c.was[at] = list == 1 ? real_of(absent) : 0;
-        c.is[at] = list == 0   ? real_of(absent)
+        c.was[at] = list == 1 ? flip_real_of(absent) : 0;
+        c.is[at] = list == 0   ? flip_real_of(absent)
                    : list == 1 ? word_value(w, w.word[i], rank ? rank[i - end[1]] : i - end[1])
                                : w.value[w.n_extra + i - end[2]];
     }
@@ -129,48 +94,51 @@ static void unpack_words(const flip_changes *c, const flip_graph_words *w, void 
         flip_sum_all_before(w->n_added, rank, sums);
     }
     FLIP_LAUNCH(unpack_kernel, flip_tiles_of(c->n, THREADS), THREADS, 0, *c, *w,
-                mixed ? rank : nullptr, absent_bits(), fault);
+                mixed ? rank : nullptr, flip_absent_bits(), fault);
 }
 
 /* ---- snapshots ---- */
 
 /* Where each change meets the snapshot, and by how much it shifts what lies behind it. A block's
  * changes search between where its first and its last belong. */
-__global__ static void meet_kernel(flip_entries from, flip_changes c, bool learn, pattern absent,
-                                   int64_t *place, int32_t *shift, uint64_t *fault) {
+__global__ static void meet_kernel(flip_entries from, flip_changes c, bool learn,
+                                   flip_pattern absent, int64_t *place, int32_t *shift,
+                                   uint64_t *fault) {
     __shared__ int64_t bound[2];
     const int64_t first = (int64_t)blockIdx.x * THREADS,
                   last = first + THREADS < c.n ? first + THREADS - 1 : c.n - 1;
     if (threadIdx.x < 2)
-        bound[threadIdx.x] = find(from.key, 0, from.n, c.key[threadIdx.x ? last : first], 0, false);
+        bound[threadIdx.x] =
+            flip_find_key(from.key, 0, from.n, c.key[threadIdx.x ? last : first], 0, false);
     __syncthreads();
     const int64_t k = first + threadIdx.x;
     if (k > last) return;
     const uint64_t key = c.key[k];
-    const int64_t p = find(from.key, bound[0], bound[1], key, 0, false);
+    const int64_t p = flip_find_key(from.key, bound[0], bound[1], key, 0, false);
     const bool found = p < from.n && from.key[p] == key;
-    const pattern is = found ? bits_of(from.value[p]) : absent, told = bits_of(c.was[k]);
+    const flip_pattern is = found ? flip_bits_of(from.value[p]) : absent,
+                       told = flip_bits_of(c.was[k]);
     if (learn && found != (told == absent))
-        c.was[k] = real_of(is);
+        c.was[k] = flip_real_of(is);
     else if (learn || told != is)
         note(fault, key);
     place[k] = p;
-    shift[k] = (int)(bits_of(c.is[k]) != absent) - (int)found;
+    shift[k] = (int)(flip_bits_of(c.is[k]) != absent) - (int)found;
 }
 
 /* The first change that is not below each tile of the snapshot. */
 __global__ static void tile_changes_kernel(flip_entries from, flip_changes c, int64_t tiles,
                                            int64_t *first) {
     FLIP_EACH(i, tiles + 1) {
-        first[i] = i == tiles ? c.n : find(c.key, 0, c.n, from.key[i * TILE], 0, false);
+        first[i] = i == tiles ? c.n : flip_find_key(c.key, 0, c.n, from.key[i * TILE], 0, false);
     }
 }
 
 __global__ static void put_changes_kernel(flip_entries to, flip_changes c, const int64_t *place,
-                                          const int32_t *shift, int64_t room, pattern absent) {
+                                          const int32_t *shift, int64_t room, flip_pattern absent) {
     FLIP_EACH(k, c.n) {
         const int64_t at = place[k] + shift[k];
-        if (bits_of(c.is[k]) == absent || at < 0 || at >= room) continue;
+        if (flip_bits_of(c.is[k]) == absent || at < 0 || at >= room) continue;
         to.key[at] = c.key[k];
         to.value[at] = c.is[k];
     }
@@ -185,7 +153,7 @@ __global__ static void carry_kernel(flip_entries to, flip_entries from, flip_cha
     const int64_t low = first_change[blockIdx.x], high = first_change[blockIdx.x + 1];
     for (int64_t i = begin + threadIdx.x; i < end; i += THREADS) {
         const uint64_t key = from.key[i];
-        const int64_t k = find(c.key, low, high, key, 0, false), at = i + shift[k];
+        const int64_t k = flip_find_key(c.key, low, high, key, 0, false), at = i + shift[k];
         if ((k < c.n && c.key[k] == key) || at < 0 || at >= room) continue;
         to.key[at] = key;
         to.value[at] = from.value[i];
@@ -200,7 +168,7 @@ static void merge_changes(const flip_entries *to, const flip_entries *from, cons
     int32_t *shift = flip_deal<int32_t>(&rest, c->n + 1);
     int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(c->n + 1, FLIP_SCAN));
     int64_t *first = flip_deal<int64_t>(&rest, tiles + 1);
-    const pattern absent = absent_bits();
+    const flip_pattern absent = flip_absent_bits();
     FLIP_LAUNCH(meet_kernel, flip_tiles_of(c->n, THREADS), THREADS, 0, *from, *c, learn, absent,
                 place, shift, fault);
     flip_sum_all_before(c->n, shift, sums);
@@ -214,27 +182,28 @@ static void merge_changes(const flip_entries *to, const flip_entries *from, cons
 __global__ static void mark_changes_kernel(flip_entries a, flip_entries b, bool values,
                                            int32_t *rank) {
     FLIP_EACH(i, a.n) {
-        const int64_t p = find(b.key, 0, b.n, a.key[i], 0, false);
+        const int64_t p = flip_find_key(b.key, 0, b.n, a.key[i], 0, false);
         const bool found = p < b.n && b.key[p] == a.key[i];
-        rank[i] = !found || (values && bits_of(a.value[i]) != bits_of(b.value[p]));
+        rank[i] = !found || (values && flip_bits_of(a.value[i]) != flip_bits_of(b.value[p]));
     }
 }
 
 /* Marked entries of a: behind those marked before them in a, and in b below them. */
 __global__ static void put_found_kernel(flip_changes c, flip_entries a, flip_entries b, bool added,
                                         const int32_t *rank_a, const int32_t *rank_b,
-                                        pattern absent, int64_t *n) {
+                                        flip_pattern absent, int64_t *n) {
     FLIP_EACH(i, a.n + 1) {
         if (i == a.n) {
             if (!added) *n = (int64_t)rank_a[a.n] + rank_b[b.n];
             continue;
         }
         if (rank_a[i] == rank_a[i + 1]) continue;
-        const int64_t p = find(b.key, 0, b.n, a.key[i], 0, false), at = rank_a[i] + rank_b[p];
+        const int64_t p = flip_find_key(b.key, 0, b.n, a.key[i], 0, false),
+                      at = rank_a[i] + rank_b[p];
         const bool both = p < b.n && b.key[p] == a.key[i];
         c.key[at] = a.key[i];
-        c.was[at] = added ? real_of(absent) : a.value[i];
-        c.is[at] = added ? a.value[i] : both ? b.value[p] : real_of(absent);
+        c.was[at] = added ? flip_real_of(absent) : a.value[i];
+        c.is[at] = added ? a.value[i] : both ? b.value[p] : flip_real_of(absent);
     }
 }
 
@@ -244,7 +213,7 @@ static void find_changes(const flip_changes *c, int64_t *n, const flip_entries *
     int32_t *old_rank = flip_deal<int32_t>(&rest, from->n + 1),
             *rank = flip_deal<int32_t>(&rest, to->n + 1);
     int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(from->n + to->n + 1, FLIP_SCAN) + 1);
-    const pattern absent = absent_bits();
+    const flip_pattern absent = flip_absent_bits();
     FLIP_LAUNCH_EACH(mark_changes_kernel, from->n, *from, *to, true, old_rank);
     FLIP_LAUNCH_EACH(mark_changes_kernel, to->n, *to, *from, false, rank);
     flip_sum_all_before(from->n, old_rank, sums);
@@ -302,10 +271,11 @@ __global__ static void row_ptr_kernel(flip_entries e, int32_t n_rows, int64_t *r
                   last = first + THREADS <= n_rows ? first + THREADS - 1 : n_rows;
     if (threadIdx.x < 2)
         bound[threadIdx.x] =
-            find(e.key, 0, e.n, (uint64_t)(threadIdx.x ? last : first) << 32, 0, false);
+            flip_find_key(e.key, 0, e.n, (uint64_t)(threadIdx.x ? last : first) << 32, 0, false);
     __syncthreads();
     const int64_t v = first + threadIdx.x;
-    if (v <= last) row_ptr[v] = find(e.key, bound[0], bound[1], (uint64_t)v << 32, 0, false);
+    if (v <= last)
+        row_ptr[v] = flip_find_key(e.key, bound[0], bound[1], (uint64_t)v << 32, 0, false);
 }
 
 __global__ static void col_kernel(flip_entries e, const int32_t *order, int32_t *col) {

@@ -24,6 +24,7 @@ void flip_kernels_use_norms(flip_kernels *table);   /* likewise */
 void flip_kernels_use_evolve(flip_kernels *table);  /* likewise */
 void flip_kernels_use_edges(flip_kernels *table);   /* likewise */
 void flip_kernels_use_draws(flip_kernels *table);   /* likewise */
+void flip_kernels_use_runs(flip_kernels *table);    /* likewise */
 #define FLIP_SIMD_USES(isa)                                                                        \
     void flip_use_pointwise_##isa(flip_kernels *table);                                            \
     void flip_use_cells_##isa(flip_kernels *table);                                                \
@@ -53,6 +54,7 @@ void flip_use_cuda_packed(flip_kernels *table);
 void flip_use_cuda_tables(flip_kernels *table);
 void flip_use_cuda_changes(flip_kernels *table);
 void flip_use_cuda_draws(flip_kernels *table);
+void flip_use_cuda_runs(flip_kernels *table);
 flip_status flip_use_cuda_gemm(flip_kernels *table); /* opens cuBLAS */
 void flip_use_cuda_epilogue(flip_kernels *table);
 void flip_use_cuda_sums(flip_kernels *table);

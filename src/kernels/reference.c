@@ -333,6 +333,7 @@ static void add_cells(void) {
     flip_kernels_use_packed(&reference);
     flip_kernels_use_steps(&reference);
     flip_kernels_use_changes(&reference);
+    flip_kernels_use_runs(&reference);
     flip_kernels_use_norms(&reference);
     flip_kernels_use_evolve(&reference);
     flip_kernels_use_edges(&reference);

@@ -112,6 +112,7 @@ static void open_cuda(void) {
     flip_use_cuda_packed(&cuda);
     flip_use_cuda_tables(&cuda);
     flip_use_cuda_changes(&cuda);
+    flip_use_cuda_runs(&cuda);
     flip_use_cuda_draws(&cuda);
     flip_use_cuda_epilogue(&cuda);
     flip_use_cuda_sums(&cuda);

@@ -1,0 +1,372 @@
+/* The matrix of a block of snapshots on the GPU. What tells of the block's entries is laid into one
+ * list of pieces and sorted by key: those of an entry follow each other, its own column first, then
+ * what the snapshot has, then its changes, step after step. Each piece then knows from its
+ * neighbours which steps it tells the value of, and so how many entries, runs and values begin with
+ * it; sums of these tell it where they are written. */
+#include "kernels/cuda_keys.h"
+#include "kernels/cuda_scan.h"
+#include "kernels/cuda_sort.h"
+#include "kernels/cuda_warp.h"
+
+enum { THREADS = FLIP_SCAN_THREADS, LANES = 8 };
+/* Steps of pieces that are no change. */
+enum { OWN_COLUMN = -2, SNAPSHOT = -1 };
+
+/* Room of n pieces. Sorted, key[0] and piece[0] hold their keys and numbers, and what is the other
+ * half's becomes the sums. */
+typedef struct pieces {
+    int64_t n;
+    int32_t n_steps, place_bits;
+    const int32_t *own_place; /* [n_rows] or NULL */
+    uint64_t *key[2];
+    int32_t *number[2];
+    flip_real *was, *is; /* by number */
+    int32_t *step;       /* likewise */
+    int32_t *entries, *runs, *values, *sums;
+    flip_pattern absent;
+} pieces;
+
+static pieces deal_pieces(const flip_block_entries *b, void *work) {
+    char *rest = static_cast<char *>(work);
+    pieces p = {};
+    p.n = flip_pieces_of(b);
+    p.n_steps = b->n_steps;
+    p.place_bits = b->place_bits;
+    p.own_place = b->own_place;
+    p.absent = flip_absent_bits();
+    for (int i = 0; i < 2; i++) {
+        p.key[i] = flip_deal<uint64_t>(&rest, p.n + 1);
+        p.number[i] = flip_deal<int32_t>(&rest, p.n + 1);
+    }
+    p.was = flip_deal<flip_real>(&rest, p.n);
+    p.is = flip_deal<flip_real>(&rest, p.n);
+    p.step = flip_deal<int32_t>(&rest, p.n);
+    p.sums = flip_deal<int32_t>(&rest, flip_tiles_of(p.n + 1, FLIP_SCAN));
+    p.entries = p.number[1];
+    p.runs = reinterpret_cast<int32_t *>(p.key[1]);
+    p.values = p.runs + p.n + 1;
+    return p;
+}
+
+static int bits_for(int64_t below) {
+    int bits = 1;
+    while ((below - 1) >> bits > 0)
+        bits++;
+    return bits;
+}
+
+/* ---- the list ---- */
+
+__device__ static inline void put_piece(const pieces &p, int64_t i, uint64_t row, uint64_t place,
+                                        int32_t step, flip_real was, flip_real is) {
+    p.key[0][i] = row << p.place_bits | place;
+    p.number[0][i] = (int32_t)i;
+    p.step[i] = step;
+    p.was[i] = was;
+    p.is[i] = is;
+}
+
+__global__ static void own_pieces_kernel(pieces p, int32_t n_rows) {
+    FLIP_EACH(v, n_rows) {
+        const flip_real absent = flip_real_of(p.absent);
+        put_piece(p, v, (uint64_t)v, (uint64_t)p.own_place[v], OWN_COLUMN, absent, absent);
+    }
+}
+
+/* A list of n keys, as pieces from `at` on. */
+__global__ static void list_pieces_kernel(pieces p, int64_t at, int32_t step, int64_t n,
+                                          const uint64_t *key, const flip_real *was,
+                                          const flip_real *is) {
+    FLIP_EACH(i, n) {
+        put_piece(p, at + i, key[i] >> 32, key[i] & 0xffffffff, step, was[i], is[i]);
+    }
+}
+
+static void list_pieces(const flip_block_entries *b, const pieces *p) {
+    int64_t at = b->own_place ? b->n_rows : 0;
+    FLIP_LAUNCH_EACH(own_pieces_kernel, at, *p, b->n_rows);
+    FLIP_LAUNCH_EACH(list_pieces_kernel, b->now.n, *p, at, SNAPSHOT, b->now.n, b->now.key,
+                     b->now.value, b->now.value);
+    at += b->now.n;
+    for (int32_t t = 0; t + 1 < b->n_steps; at += b->changes[t++].n) {
+        const flip_changes *c = &b->changes[t];
+        FLIP_LAUNCH_EACH(list_pieces_kernel, c->n, *p, at, t + 1, c->n, c->key, c->was, c->is);
+    }
+}
+
+/* ---- what a piece tells ---- */
+
+/* Steps 0 … lead - 1 have `was`, steps from … from + n - 1 have `is`; 0 steps where nothing is to
+ * be written. */
+typedef struct piece {
+    bool head, own; /* the entry's first; of a row's own column */
+    bool opens_lead, opens;
+    int32_t lead, from, n;
+    flip_real was, is;
+} piece;
+
+__device__ static piece read_piece(const pieces &p, int64_t i) {
+    const uint64_t key = p.key[0][i];
+    const int32_t number = p.number[0][i], step = p.step[number];
+    const bool head = i == 0 || p.key[0][i - 1] != key;
+    const bool tail = i + 1 == p.n || p.key[0][i + 1] != key;
+    const bool first =
+        head || p.step[p.number[0][i - 1]] < 0; /* of the entry's changes, if it is one */
+    const int32_t end = tail ? p.n_steps : p.step[p.number[0][i + 1]];
+    piece x;
+    x.was = p.was[number];
+    x.is = p.is[number];
+    const bool was = flip_bits_of(x.was) != p.absent, is = flip_bits_of(x.is) != p.absent;
+    x.head = head;
+    x.own = p.own_place && (uint64_t)p.own_place[key >> p.place_bits] ==
+                               (key & (((uint64_t)1 << p.place_bits) - 1));
+    x.from = step < 0 ? 0 : step;
+    x.n = step < 0 && !tail ? 0 : end - x.from; /* changes tell all */
+    x.lead = step >= 0 && first ? step : 0;
+    if (x.own) {
+        x.opens = head;
+        x.opens_lead = false;
+        if (!was) x.was = 0;
+        if (!is) x.is = 0;
+        return x;
+    }
+    if (!was) x.lead = 0;
+    if (!is) x.n = 0;
+    x.opens_lead = x.lead > 0;
+    x.opens = x.n > 0 && (step < 0 || !was);
+    return x;
+}
+
+__global__ static void count_kernel(pieces p) {
+    FLIP_EACH(i, p.n) {
+        const piece x = read_piece(p, i);
+        p.entries[i] = x.head;
+        p.runs[i] = (int)x.opens_lead + (int)x.opens;
+        p.values[i] = x.lead + x.n;
+    }
+}
+
+__global__ static void totals_kernel(pieces p, int64_t *count) {
+    count[0] = p.entries[p.n];
+    count[1] = p.runs[p.n];
+    count[2] = p.values[p.n];
+}
+
+static void count_runs(const flip_block_entries *b, int64_t *count, void *work) {
+    const pieces p = deal_pieces(b, work);
+    list_pieces(b, &p);
+    flip_sort_pairs(p.n, b->place_bits + bits_for(b->n_rows), p.key, p.number);
+    FLIP_LAUNCH_EACH(count_kernel, p.n, p);
+    flip_sum_all_before(p.n, p.entries, p.sums);
+    flip_sum_all_before(p.n, p.runs, p.sums);
+    flip_sum_all_before(p.n, p.values, p.sums);
+    FLIP_LAUNCH(totals_kernel, 1, 1, 0, p, count);
+}
+
+/* ---- all of it written ---- */
+
+__device__ static inline void open_run(const flip_csr_arrays &to, int64_t r, int32_t from,
+                                       int64_t at) {
+    to.run_first[r] = from;
+    to.value_ptr[r] = (uint32_t)at;
+}
+
+/* The item behind the last ends the lists. */
+__global__ static void lay_kernel(pieces p, const int32_t *order, flip_csr_arrays to) {
+    FLIP_EACH(i, p.n + 1) {
+        const int32_t entries = p.entries[i];
+        int64_t r = p.runs[i], at = p.values[i];
+        if (i == p.n) {
+            to.run_ptr[entries] = (uint32_t)r;
+            to.value_ptr[r] = (uint32_t)at;
+            continue;
+        }
+        const piece x = read_piece(p, i);
+        if (x.head) {
+            const uint64_t key = p.key[0][i];
+            to.row[entries] = (int32_t)(key >> p.place_bits);
+            to.col[entries] = order[key & (((uint64_t)1 << p.place_bits) - 1)];
+            to.run_ptr[entries] = (uint32_t)r;
+        }
+        if (x.opens_lead) open_run(to, r++, 0, at);
+        for (int32_t k = 0; k < x.lead; k++)
+            to.value[at++] = x.was;
+        if (x.opens) open_run(to, r, x.from, at);
+        for (int32_t k = 0; k < x.n; k++)
+            to.value[at++] = x.is;
+    }
+}
+
+/* ptr[v]: how many entries stand before the first key of row v or behind it; numbered by `entries`,
+ * or, NULL, as the keys are. */
+__global__ static void row_ptr_kernel(int64_t n, const uint64_t *key, int place_bits,
+                                      const int32_t *entries, int32_t n_rows, int64_t *ptr) {
+    __shared__ int64_t bound[2];
+    const int64_t first = (int64_t)blockIdx.x * THREADS,
+                  last = first + THREADS <= n_rows ? first + THREADS - 1 : n_rows;
+    if (threadIdx.x < 2)
+        bound[threadIdx.x] =
+            flip_find_key(key, 0, n, (uint64_t)(threadIdx.x ? last : first), place_bits, false);
+    __syncthreads();
+    const int64_t v = first + threadIdx.x;
+    if (v > last) return;
+    const int64_t i = flip_find_key(key, bound[0], bound[1], (uint64_t)v, place_bits, false);
+    ptr[v] = entries ? (int64_t)entries[i] : i;
+}
+
+static void lay_runs(const flip_block_entries *b, const flip_csr_arrays *to, void *work) {
+    const pieces p = deal_pieces(b, work);
+    FLIP_LAUNCH_EACH(lay_kernel, p.n + 1, p, b->order, *to);
+    FLIP_LAUNCH(row_ptr_kernel, flip_tiles_of((int64_t)b->n_rows + 1, THREADS), THREADS, 0, p.n,
+                p.key[0], p.place_bits, p.entries, b->n_rows, to->row_ptr);
+}
+
+/* ---- values ---- */
+
+/* The sum at step t of runs first … end - 1, one after the other; `ahead` of them are read at once,
+ * so that a row of many entries does not wait for each. */
+template <int ahead>
+__device__ static double sum_runs(const flip_csr &a, int64_t first, int64_t end, int32_t t) {
+    double sum = 0;
+    for (int64_t r = first; r < end; r += ahead) {
+        int64_t at[ahead];
+        flip_real x[ahead];
+#pragma unroll
+        for (int k = 0; k < ahead; k++) {
+            const int64_t run = r + k < end ? r + k : end - 1;
+            const int64_t i = t - a.run_first[run], begin = a.value_ptr[run];
+            at[k] = r + k < end && i >= 0 && i < a.value_ptr[run + 1] - begin ? begin + i : -1;
+        }
+#pragma unroll
+        for (int k = 0; k < ahead; k++)
+            x[k] = a.value[at[k] < 0 ? 0 : at[k]];
+#pragma unroll
+        for (int k = 0; k < ahead; k++)
+            sum += at[k] < 0 ? 0 : (double)x[k];
+    }
+    return sum;
+}
+
+/* `lanes` threads a row, a step each. */
+__global__ static void row_sums_kernel(flip_csr a, int lanes, double *sums, flip_real *factors) {
+    enum { FEW = 64 };
+    FLIP_EACH(i, (int64_t)a.n_rows * lanes) {
+        const int64_t v = i / lanes;
+        const int64_t first = a.run_ptr[a.row_ptr[v]], end = a.run_ptr[a.row_ptr[v + 1]];
+        for (int32_t t = (int32_t)(i % lanes); t < a.n_steps; t += lanes) {
+            const double sum =
+                end - first < FEW ? sum_runs<8>(a, first, end, t) : sum_runs<32>(a, first, end, t);
+            if (sums)
+                sums[v * a.n_steps + t] = sum;
+            else
+                factors[v * a.n_steps + t] = (flip_real)(1.0 / sqrt(1.0 + sum));
+        }
+    }
+}
+
+/* `lanes` threads an entry. */
+__global__ static void scale_kernel(flip_csr a, const int32_t *row, int lanes, const double *sums,
+                                    const flip_real *factors, flip_real *value) {
+    FLIP_EACH(i, a.n_entries * lanes) {
+        const int64_t e = i / lanes;
+        const int32_t v = row[e], u = a.col[e];
+        const uint32_t end = a.run_ptr[e + 1];
+        for (uint32_t r = a.run_ptr[e]; r < end; r++) {
+            const int64_t begin = a.value_ptr[r], n = a.value_ptr[r + 1] - begin;
+            const int64_t mine = (int64_t)v * a.n_steps + a.run_first[r],
+                          other = (int64_t)u * a.n_steps + a.run_first[r];
+            for (int64_t k = i % lanes; k < n; k += lanes) {
+                double x = (double)value[begin + k];
+                if (sums)
+                    x = sums[mine + k] != 0 ? x / sums[mine + k] : 0;
+                else
+                    x = (x + (u == v)) * ((double)factors[mine + k] * (double)factors[other + k]);
+                value[begin + k] = (flip_real)x;
+            }
+        }
+    }
+}
+
+static void scale_runs(const flip_csr *a, const int32_t *row, flip_run_scale how, flip_real *value,
+                       void *work) {
+    const int steps = flip_lanes_for(a->n_steps), lanes = steps < LANES ? steps : LANES;
+    double *sums = how == FLIP_RUNS_MEAN ? static_cast<double *>(work) : nullptr;
+    flip_real *factors = sums ? nullptr : static_cast<flip_real *>(work);
+    FLIP_LAUNCH_EACH(row_sums_kernel, (int64_t)a->n_rows * steps, *a, steps, sums, factors);
+    FLIP_LAUNCH_EACH(scale_kernel, a->n_entries * lanes, *a, row, lanes, sums, factors, value);
+}
+
+/* ---- the transpose ---- */
+
+__global__ static void turn_keys_kernel(flip_csr a, const int32_t *row, const int32_t *place,
+                                        int place_bits, uint64_t *key, int32_t *entry) {
+    FLIP_EACH(e, a.n_entries) {
+        key[e] = (uint64_t)a.col[e] << place_bits | (uint64_t)place[row[e]];
+        entry[e] = (int32_t)e;
+    }
+}
+
+__global__ static void turn_counts_kernel(flip_csr a, const int32_t *row, const int32_t *entry,
+                                          int32_t *col, int32_t *runs, int32_t *values) {
+    FLIP_EACH(i, a.n_entries) {
+        const int32_t e = entry[i];
+        const uint32_t first = a.run_ptr[e], end = a.run_ptr[e + 1];
+        col[i] = row[e];
+        runs[i] = (int32_t)(end - first);
+        values[i] = (int32_t)(a.value_ptr[end] - a.value_ptr[first]);
+    }
+}
+
+/* `lanes` threads an entry; the one behind the last ends the lists. */
+__global__ static void turn_kernel(flip_csr a, const int32_t *entry, int lanes, const int32_t *runs,
+                                   const int32_t *values, flip_csr_arrays to) {
+    FLIP_EACH(k, (a.n_entries + 1) * lanes) {
+        const int64_t i = k / lanes;
+        const int lane = (int)(k % lanes);
+        const uint32_t to_run = (uint32_t)runs[i], to_value = (uint32_t)values[i];
+        if (lane == 0) to.run_ptr[i] = to_run;
+        if (i == a.n_entries) {
+            if (lane == 0) to.value_ptr[to_run] = to_value;
+            continue;
+        }
+        const int32_t e = entry[i];
+        const uint32_t first = a.run_ptr[e], end = a.run_ptr[e + 1];
+        const uint32_t begin = a.value_ptr[first], n = a.value_ptr[end] - begin;
+        for (uint32_t r = first + (uint32_t)lane; r < end; r += (uint32_t)lanes) {
+            to.run_first[to_run + (r - first)] = a.run_first[r];
+            to.value_ptr[to_run + (r - first)] = to_value + (a.value_ptr[r] - begin);
+        }
+        for (uint32_t j = (uint32_t)lane; j < n; j += (uint32_t)lanes)
+            to.value[to_value + j] = a.value[begin + j];
+    }
+}
+
+static void turn_runs(const flip_csr *a, const int32_t *row, const int32_t *place, int place_bits,
+                      const flip_csr_arrays *to, void *work) {
+    char *rest = static_cast<char *>(work);
+    const int64_t n = a->n_entries;
+    uint64_t *key[2];
+    int32_t *entry[2];
+    for (int i = 0; i < 2; i++) {
+        key[i] = flip_deal<uint64_t>(&rest, n + 1);
+        entry[i] = flip_deal<int32_t>(&rest, n + 1);
+    }
+    int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(n + 1, FLIP_SCAN));
+    int32_t *runs = reinterpret_cast<int32_t *>(key[1]), *values = runs + n + 1;
+    const int steps = flip_lanes_for(a->n_steps), lanes = steps < LANES ? steps : LANES;
+    FLIP_LAUNCH_EACH(turn_keys_kernel, n, *a, row, place, place_bits, key[0], entry[0]);
+    flip_sort_pairs(n, place_bits + bits_for(a->n_cols), key, entry);
+    FLIP_LAUNCH_EACH(turn_counts_kernel, n, *a, row, entry[0], to->col, runs, values);
+    flip_sum_all_before(n, runs, sums);
+    flip_sum_all_before(n, values, sums);
+    FLIP_LAUNCH_EACH(turn_kernel, (n + 1) * lanes, *a, entry[0], lanes, runs, values, *to);
+    FLIP_LAUNCH(row_ptr_kernel, flip_tiles_of((int64_t)a->n_cols + 1, THREADS), THREADS, 0, n,
+                key[0], place_bits, nullptr, a->n_cols, to->row_ptr);
+}
+
+void flip_use_cuda_runs(flip_kernels *table) {
+    table->count_runs = count_runs;
+    table->lay_runs = lay_runs;
+    table->scale_runs = scale_runs;
+    table->turn_runs = turn_runs;
+}

@@ -1,0 +1,199 @@
+/* The matrix of a block of snapshots, from what the snapshots are told by. Lists of keys are walked
+ * side by side, one entry of the matrix after the other. */
+#include "kernels/internal.h"
+
+static const uint64_t NO_KEY = UINT64_MAX;
+
+/* ---- entries ---- */
+
+typedef struct walker {
+    const flip_block_entries *b;
+    int64_t now;      /* the snapshot's next entry */
+    int32_t own;      /* the next row's own column */
+    int64_t *at;      /* [n_steps - 1] the next change of each */
+    flip_real *value; /* [n_steps] of the entry; flip_absent where it is not */
+    uint64_t key;
+    bool is_own;
+} walker;
+
+static walker begin_walk(const flip_block_entries *b, void *work) {
+    walker w = {.b = b, .at = work};
+    w.value = (flip_real *)(w.at + b->n_steps);
+    memset(w.at, 0, (size_t)b->n_steps * sizeof *w.at);
+    return w;
+}
+
+static uint64_t own_key(const walker *w) {
+    const flip_block_entries *b = w->b;
+    if (!b->own_place || w->own == b->n_rows) return NO_KEY;
+    return (uint64_t)w->own << 32 | (uint64_t)b->own_place[w->own];
+}
+
+static uint64_t key_at(int64_t n, const uint64_t *key, int64_t at) {
+    return at < n ? key[at] : NO_KEY;
+}
+
+/* The entry's value at every step: the snapshot's where nothing changes; else what the first change
+ * replaces, then what each of them leads to. */
+static void read_entry(walker *w) {
+    const flip_block_entries *b = w->b;
+    bool changed = false;
+    flip_real value = flip_absent();
+    if (key_at(b->now.n, b->now.key, w->now) == w->key) value = b->now.value[w->now++];
+    for (int32_t t = 0; t < b->n_steps; t++)
+        w->value[t] = value;
+    for (int32_t t = 0; t + 1 < b->n_steps; t++) {
+        const flip_changes *c = &b->changes[t];
+        if (key_at(c->n, c->key, w->at[t]) != w->key) continue;
+        for (int32_t before = 0; !changed && before <= t; before++)
+            w->value[before] = c->was[w->at[t]];
+        changed = true;
+        for (int32_t after = t + 1; after < b->n_steps; after++)
+            w->value[after] = c->is[w->at[t]];
+        w->at[t]++;
+    }
+}
+
+/* false: there are no more. */
+static bool next_entry(walker *w) {
+    const flip_block_entries *b = w->b;
+    const uint64_t own = own_key(w), now = key_at(b->now.n, b->now.key, w->now);
+    w->key = own < now ? own : now;
+    for (int32_t t = 0; t + 1 < b->n_steps; t++) {
+        const uint64_t key = key_at(b->changes[t].n, b->changes[t].key, w->at[t]);
+        if (key < w->key) w->key = key;
+    }
+    if (w->key == NO_KEY) return false;
+    w->is_own = w->key == own;
+    w->own += w->is_own;
+    read_entry(w);
+    return true;
+}
+
+static bool lives(const walker *w, int32_t t) {
+    return w->is_own || !flip_is_absent(w->value[t]);
+}
+
+static void count_runs(const flip_block_entries *b, int64_t *count, void *work) {
+    walker w = begin_walk(b, work);
+    memset(count, 0, 3 * sizeof *count);
+    while (next_entry(&w)) {
+        count[0]++;
+        for (int32_t t = 0; t < b->n_steps; t++) {
+            count[1] += lives(&w, t) && (t == 0 || !lives(&w, t - 1));
+            count[2] += lives(&w, t);
+        }
+    }
+}
+
+static void lay_runs(const flip_block_entries *b, const flip_csr_arrays *to, void *work) {
+    walker w = begin_walk(b, work);
+    int64_t entries = 0;
+    uint32_t runs = 0, values = 0;
+    int32_t row = 0; /* whose row_ptr comes next */
+    for (; next_entry(&w); entries++) {
+        const int32_t v = (int32_t)(w.key >> 32);
+        for (; row <= v; row++)
+            to->row_ptr[row] = entries;
+        to->row[entries] = v;
+        to->col[entries] = b->order[w.key & 0xffffffff];
+        to->run_ptr[entries] = runs;
+        for (int32_t t = 0; t < b->n_steps; t++) {
+            if (!lives(&w, t)) continue;
+            if (t == 0 || !lives(&w, t - 1)) {
+                to->run_first[runs] = t;
+                to->value_ptr[runs++] = values;
+            }
+            to->value[values++] = flip_is_absent(w.value[t]) ? 0 : w.value[t];
+        }
+    }
+    for (; row <= b->n_rows; row++)
+        to->row_ptr[row] = entries;
+    to->run_ptr[entries] = runs;
+    to->value_ptr[runs] = values;
+}
+
+/* ---- values ---- */
+
+/* sums [n_steps] of row v. */
+static void row_sums(const flip_csr *a, int32_t v, double *sums) {
+    memset(sums, 0, (size_t)a->n_steps * sizeof *sums);
+    for (int64_t r = a->run_ptr[a->row_ptr[v]]; r < a->run_ptr[a->row_ptr[v + 1]]; r++)
+        for (uint32_t i = a->value_ptr[r]; i < a->value_ptr[r + 1]; i++)
+            sums[a->run_first[r] + (int32_t)(i - a->value_ptr[r])] += (double)a->value[i];
+}
+
+/* Of symmetric scaling a factor, rounded, in the place of a sum. */
+static void scale_runs(const flip_csr *a, const int32_t *row, flip_run_scale how, flip_real *value,
+                       void *work) {
+    const bool mean = how == FLIP_RUNS_MEAN;
+    const int64_t steps = a->n_steps;
+    double *of_row = work; /* [n_rows, n_steps] */
+    for (int32_t v = 0; v < a->n_rows; v++)
+        row_sums(a, v, of_row + v * steps);
+    for (int64_t i = 0; !mean && i < a->n_rows * steps; i++)
+        of_row[i] = (double)(flip_real)(1.0 / sqrt(1.0 + of_row[i]));
+    for (int64_t e = 0; e < a->n_entries; e++)
+        for (int64_t r = a->run_ptr[e]; r < a->run_ptr[e + 1]; r++)
+            for (uint32_t i = a->value_ptr[r]; i < a->value_ptr[r + 1]; i++) {
+                const int64_t t = a->run_first[r] + (int64_t)(i - a->value_ptr[r]);
+                const double mine = of_row[row[e] * steps + t], x = (double)value[i];
+                if (mean)
+                    value[i] = (flip_real)(mine != 0 ? x / mine : 0);
+                else
+                    value[i] = (flip_real)((x + (a->col[e] == row[e])) *
+                                           (mine * of_row[a->col[e] * steps + t]));
+            }
+}
+
+/* ---- the transpose ---- */
+
+/* Entry e becomes entry p. */
+static void turn_entry(const flip_csr *a, int64_t e, int32_t row, int64_t p,
+                       const flip_csr_arrays *to) {
+    uint32_t q = to->run_ptr[p];
+    to->col[p] = row;
+    for (uint32_t r = a->run_ptr[e]; r < a->run_ptr[e + 1]; r++, q++) {
+        const uint32_t n = a->value_ptr[r + 1] - a->value_ptr[r];
+        to->run_first[q] = a->run_first[r];
+        to->value_ptr[q + 1] = to->value_ptr[q] + n;
+        memcpy(to->value + to->value_ptr[q], a->value + a->value_ptr[r], n * sizeof *to->value);
+    }
+    to->run_ptr[p + 1] = q;
+}
+
+/* entry [n_entries]: those of a column follow each other by their rows' places. */
+static void order_entries(const flip_csr *a, const int32_t *place, const flip_csr_arrays *to,
+                          int32_t *entry, int32_t *row_at, int64_t *next) {
+    memset(to->row_ptr, 0, ((size_t)a->n_cols + 1) * sizeof *to->row_ptr);
+    for (int64_t e = 0; e < a->n_entries; e++)
+        to->row_ptr[a->col[e] + 1]++;
+    for (int32_t u = 0; u < a->n_cols; u++) {
+        next[u] = to->row_ptr[u];
+        to->row_ptr[u + 1] += to->row_ptr[u];
+    }
+    for (int32_t v = 0; v < a->n_rows; v++)
+        row_at[place[v]] = v;
+    for (int32_t i = 0; i < a->n_rows; i++)
+        for (int64_t e = a->row_ptr[row_at[i]]; e < a->row_ptr[row_at[i] + 1]; e++)
+            entry[next[a->col[e]]++] = (int32_t)e;
+}
+
+static void turn_runs(const flip_csr *a, const int32_t *row, const int32_t *place, int place_bits,
+                      const flip_csr_arrays *to, void *work) {
+    (void)place_bits;
+    int64_t *next = work;                            /* [n_cols] */
+    int32_t *row_at = (int32_t *)(next + a->n_cols); /* [n_rows] */
+    int32_t *entry = row_at + a->n_rows;
+    order_entries(a, place, to, entry, row_at, next);
+    to->run_ptr[0] = to->value_ptr[0] = 0;
+    for (int64_t p = 0; p < a->n_entries; p++)
+        turn_entry(a, entry[p], row[entry[p]], p, to);
+}
+
+void flip_kernels_use_runs(flip_kernels *table) {
+    table->count_runs = count_runs;
+    table->lay_runs = lay_runs;
+    table->scale_runs = scale_runs;
+    table->turn_runs = turn_runs;
+}

@@ -116,18 +116,6 @@ typedef struct world {
     totals sum;
 } world;
 
-/* What the largest step needs: a patch's room is the snapshot before and every change. */
-static void find_most(world *w) {
-    w->most_entries = w->most_changes = 1;
-    for (int32_t t = 0; t < w->timeline.n_steps; t++) {
-        const flip_difference *d = &w->timeline.difference[t];
-        const int64_t changes = d->added + d->removed + d->changed,
-                      room = changes + (t > 0 ? d[-1].entries : 0);
-        if (changes > w->most_changes) w->most_changes = changes;
-        if (room > w->most_entries) w->most_entries = room;
-    }
-}
-
 static flip_status side_init(world *w, side *s) {
     const flip_kernels *k = w->kernels;
     const size_t n = (size_t)w->timeline.n_rows;
@@ -431,7 +419,7 @@ static flip_status world_init(world *w) {
     const flip_adjacency_params params = {
         .kind = FLIP_ADJACENCY_GCN, .n_steps = b->steps, .edge_life = b->life};
     FLIP_TRY_GOTO(flip_timeline_init(&w->timeline, NULL, range, NULL, &events, &params));
-    find_most(w);
+    flip_timeline_most(&w->timeline, &w->most_entries, &w->most_changes);
     FLIP_TRY_GOTO(side_init(w, &w->full));
     FLIP_TRY_GOTO(side_init(w, &w->delta));
     FLIP_TRY_GOTO(side_init(w, &w->resident));

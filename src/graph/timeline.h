@@ -24,6 +24,14 @@ bool flip_word_fits(const flip_word_form *form, flip_real value);
 /* false: the value must follow. */
 bool flip_word_pack(const flip_word_form *form, uint64_t key, flip_real value, uint64_t *word);
 
+/* What a share of the pairs has of a step, and changes on the way to it. */
+enum { FLIP_TIMELINE_SHARES = 64 };
+typedef struct flip_share {
+    int32_t entries, added, removed, changed;
+    int32_t extra[2];  /* values that do not fit, as they count: added, removed */
+    int32_t follow[2]; /* values that follow their words: of differences forward, back */
+} flip_share;
+
 typedef struct flip_timeline {
     int32_t n_rows, n_cols, n_steps, life;
     flip_word_form form;
@@ -41,6 +49,8 @@ typedef struct flip_timeline {
     uint64_t *mark;              /* [n_pairs / 64 + 1] all 0 between calls */
     flip_difference *difference; /* [n_steps] */
     int64_t *extra;              /* [n_steps, 2] values that do not fit: added, removed */
+    int n_shares;                /* of the pairs, at most FLIP_TIMELINE_SHARES */
+    flip_share *share;           /* [n_steps, FLIP_TIMELINE_SHARES] */
 } flip_timeline;
 
 /* Collective. comm, rank_first, original, events as flip_adjacency_create. */
@@ -48,12 +58,19 @@ flip_status flip_timeline_init(flip_timeline *timeline, flip_comm *comm, const f
                                const int64_t *original, const flip_events *events,
                                const flip_adjacency_params *params);
 void flip_timeline_finish(flip_timeline *timeline);
-/* difference and extra, from all the rest. */
+/* difference, extra and shares, from all the rest. */
 void flip_timeline_count(flip_timeline *timeline);
 /* The same for every part of the rows: difference, extra (added ones) [n_parts, n_steps], zero. */
 void flip_timeline_count_parts(const flip_timeline *timeline, int32_t n_parts,
                                const flip_gid *part_first, flip_difference *difference,
                                int64_t *extra);
+
+/* What the largest step needs: entries of a snapshot and all changes that lead to the next one;
+ * changes. Both >= 1. */
+void flip_timeline_most(const flip_timeline *timeline, int64_t *entries, int64_t *changes);
+static inline int64_t flip_difference_changes(const flip_difference *d) {
+    return d->added + d->removed + d->changed;
+}
 
 /* Bytes of a snapshot, and of the difference between t-1 and t, either way. */
 uint64_t flip_timeline_full_bytes(const flip_timeline *timeline, int32_t t);
@@ -62,10 +79,16 @@ uint64_t flip_timeline_delta_bytes(const flip_timeline *timeline, int32_t t, boo
 /* What is sent for one step. */
 typedef struct flip_packet {
     int64_t n_removed, n_added, n_changed, n_extra; /* of a difference */
-    uint64_t *word;   /* removed, added, changed, each ascending; or a snapshot's keys, n_added */
-    flip_real *value; /* of those added that do not fit, then of those changed; or a snapshot's */
-    int64_t room;     /* of word and value */
+    uint64_t *word;    /* removed, added, changed, each ascending; or a snapshot's keys, n_added */
+    flip_real *value;  /* of those added that do not fit, then of those changed; or a snapshot's */
+    int64_t room;      /* of word and value */
+    int64_t n_between; /* of a snapshot: changes between it and the one that it arrives beside; 0:
+                          they are not known */
     const flip_kernels *kernels; /* word and value lie in this table's pinned memory */
+    /* What it holds, for who asks for the same again: a snapshot of a step, or the difference
+     * between it and the step before. */
+    bool made, whole, backward;
+    int32_t step;
 } flip_packet;
 void flip_packet_finish(flip_packet *packet);
 flip_status flip_timeline_snapshot(flip_timeline *timeline, int32_t t, flip_packet *packet);

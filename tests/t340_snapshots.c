@@ -1,5 +1,6 @@
 /* Snapshots on the device against adjacencies made of all events, on 1-4 ranks in space and time.
  */
+#include "device.h"
 #include "ranks.h"
 #include "stream.h"
 
@@ -142,6 +143,51 @@ static void same_csr(const char *what, const flip_csr *a, const flip_csr *b) {
     same(what, "value_ptr", a->value_ptr, b->value_ptr, (runs + 1) * sizeof *a->value_ptr);
 }
 
+/* ---- made by kernels, in their memory ---- */
+
+static void *received(const flip_kernels *k, const void *from, size_t bytes) {
+    void *host = malloc(bytes + 1);
+    k->receive(host, from, bytes);
+    return host;
+}
+
+/* The host's copy of a matrix. */
+static flip_csr receive_csr(const flip_kernels *k, const flip_csr *a) {
+    flip_csr x = *a;
+    const size_t entries = (size_t)a->n_entries;
+    CHECK(a->placed, "the matrix is the host's");
+    x.row_ptr = received(k, a->row_ptr, ((size_t)a->n_rows + 1) * sizeof *a->row_ptr);
+    x.col = received(k, a->col, entries * sizeof *a->col);
+    x.value = received(k, a->value, (size_t)a->n_values * sizeof *a->value);
+    if (!a->run_ptr) return x;
+    x.run_ptr = received(k, a->run_ptr, (entries + 1) * sizeof *a->run_ptr);
+    const size_t runs = (size_t)x.run_ptr[entries];
+    x.run_first = received(k, a->run_first, runs * sizeof *a->run_first);
+    x.value_ptr = received(k, a->value_ptr, (runs + 1) * sizeof *a->value_ptr);
+    return x;
+}
+
+static void free_csr(const flip_csr *x) {
+    free((void *)x->row_ptr);
+    free((void *)x->col);
+    free((void *)x->value);
+    free((void *)x->run_ptr);
+    free((void *)x->run_first);
+    free((void *)x->value_ptr);
+}
+
+static void same_laid(const char *what, const flip_kernels *k, const flip_adjacency *got,
+                      const flip_adjacency *want) {
+    const flip_csr a = receive_csr(k, &got->a), at = receive_csr(k, &got->at);
+    CHECK(got->n_own == want->n_own && got->n_halo == 0 && got->n_interior == got->n_own &&
+              !got->plan,
+          "%s: %d own, %d interior", what, got->n_own, got->n_interior);
+    same_csr(what, &a, &want->a);
+    same_csr(what, &at, &want->at);
+    free_csr(&a);
+    free_csr(&at);
+}
+
 static void same_adjacency(const char *what, const flip_adjacency *a, const flip_adjacency *b) {
     CHECK(a->n_own == b->n_own && a->n_halo == b->n_halo && a->n_interior == b->n_interior,
           "%s: %d own, %d halo, %d interior; %d, %d, %d", what, a->n_own, a->n_halo, a->n_interior,
@@ -263,22 +309,27 @@ static void account(accounts *a, int32_t first, int32_t n, int32_t window, bool 
 static void check_raw(const flip_snapshots *s, const dense *d, const stream *g, const grid *x) {
     const flip_device *on = &s->device;
     const flip_real *want = d->value + (size_t)on->now * d->cells;
+    const size_t held = (size_t)on->n;
+    uint64_t *key = received(on->kernels, on->key[0], held * sizeof *key);
+    flip_real *value = received(on->kernels, on->value[0], held * sizeof *value);
     int64_t n = 0;
     for (size_t c = 0; c < d->cells; c++) {
         if (flip_is_absent(want[c])) continue;
         CHECK(n < on->n, "step %d has %lld entries", on->now, (long long)on->n);
-        const int32_t column = s->timeline.order[flip_key_place(on->key[0][n])];
-        const size_t row = (size_t)flip_key_row(on->key[0][n]);
+        const int32_t column = s->timeline.order[flip_key_place(key[n])];
+        const size_t row = (size_t)flip_key_row(key[n]);
         CHECK(row == c / (size_t)g->n &&
                   s->timeline.original[column] == (int64_t)(c % (size_t)g->n) &&
-                  flip_same_bits(on->value[0][n], want[c]),
+                  flip_same_bits(value[n], want[c]),
               "step %d: entry %lld is [%zu, %lld] %.17g, want [%zu, %zu] %.17g", on->now,
-              (long long)n, row, (long long)s->timeline.original[column], (double)on->value[0][n],
+              (long long)n, row, (long long)s->timeline.original[column], (double)value[n],
               c / (size_t)g->n, c % (size_t)g->n, (double)want[c]);
         n++;
     }
     CHECK(n == on->n, "step %d has %lld entries, want %lld", on->now, (long long)on->n,
           (long long)n);
+    free(key);
+    free(value);
     (void)x;
 }
 
@@ -304,8 +355,23 @@ static int32_t block_of_walk(const stream *g, int32_t n, int32_t i) {
     return (int32_t)draw(g, 20, (uint64_t)i, (uint64_t)n);
 }
 
+/* Are the matrices made by these kernels? Whether they can be is told by the settings alone. */
+static bool use(flip_snapshots *s, const grid *x, const flip_adjacency_params *p,
+                const flip_kernels *kernels) {
+    const char *why = NULL;
+    const bool can = x->layout.n_space == 1 && p->window <= 1 &&
+                     s->transfer != FLIP_TRANSFER_RESIDENT && p->kind != FLIP_ADJACENCY_GCN_INOUT &&
+                     p->kind < FLIP_ADJACENCY_PATTERN;
+    if (!kernels) return false;
+    CHECK_OK(flip_snapshots_use(s, kernels, &why));
+    CHECK(can == !why, "kind %d window %d, %d parts, transfer %d: %s", p->kind, p->window,
+          x->layout.n_space, s->transfer, why ? why : "the kernels make it");
+    return can;
+}
+
+/* kernels: that make the matrices where they can, or NULL. */
 static void check_walk(const stream *g, grid *x, const flip_adjacency_params *p,
-                       flip_transfer transfer, int value_bits) {
+                       flip_transfer transfer, int value_bits, const flip_kernels *kernels) {
     char what[128];
     flip_snapshots *s;
     mine m = take(g, x, true);
@@ -315,6 +381,7 @@ static void check_walk(const stream *g, grid *x, const flip_adjacency_params *p,
     dense d = make_dense(g, x, weighted, value_bits);
     accounts a = {.transfer = transfer, .d = &d, .high = -1};
     CHECK_OK(flip_snapshots_create(&s, &x->layout, &m.events, p, transfer));
+    const bool laid = use(s, x, p, kernels);
     if (transfer == FLIP_TRANSFER_RESIDENT) {
         a.forward = 12 * (uint64_t)m.events.n;
         free_mine(&m); /* borrowed no longer */
@@ -334,7 +401,10 @@ static void check_walk(const stream *g, grid *x, const flip_adjacency_params *p,
             snprintf(what, sizeof what, "kind %d life %d window %d, block %d of %d, transfer %d",
                      p->kind, p->edge_life, p->window, k, n, transfer);
             CHECK_OK(flip_snapshots_block(s, k, &got));
-            same_adjacency(what, got, want);
+            if (laid && flip_layout_steps(&x->layout, k) > 0)
+                same_laid(what, kernels, got, want);
+            else
+                same_adjacency(what, got, want);
             flip_adjacency_destroy(&want);
             if (transfer == FLIP_TRANSFER_RESIDENT) continue;
             if (flip_layout_steps(&x->layout, k) > 0) check_device(s, &d, g, x);
@@ -361,10 +431,12 @@ static void check_walk(const stream *g, grid *x, const flip_adjacency_params *p,
 static void test_walks(void **state) {
     (void)state;
     static const int32_t lives[] = {1, 2, 4, 16}, windows[] = {0, 3};
+    const flip_kernels *kernels = test_kernels() ? test_kernels() : flip_kernels_reference();
     for (int kind = 0; kind <= FLIP_ADJACENCY_ATTENTION; kind++)
         for (int i = 0; i < 8; i++) {
             const bool gcn = kind == FLIP_ADJACENCY_GCN || kind == FLIP_ADJACENCY_GCN_INOUT;
             if (kind >= FLIP_ADJACENCY_PATTERN && i % 2) continue;
+            if (test_kernels() && i != 2 * (kind % 4)) continue; /* an emulated GPU is slow */
             const int32_t steps = i % 3 == 0 ? MOST_STEPS : 7 + i;
             stream g =
                 make_stream((uint64_t)(kind * 8 + i), 19, steps, 2 * 19, 140, gcn ? i % 2 : i % 3);
@@ -379,7 +451,9 @@ static void test_walks(void **state) {
                 const int32_t blocks[] = {1, 3, steps};
                 grid x = make_grid(&g, n_time, blocks[(i + n_time) % 3]);
                 for (int transfer = 0; transfer <= FLIP_TRANSFER_RESIDENT; transfer++)
-                    check_walk(&g, &x, &p, (flip_transfer)transfer, i % 4 == 1 ? 3 : 32);
+                    for (int way = test_kernels() != NULL; way < 2; way++)
+                        check_walk(&g, &x, &p, (flip_transfer)transfer, i % 4 == 1 ? 3 : 32,
+                                   way ? kernels : NULL);
                 free_grid(&x);
             }
             free_stream(&g);

@@ -296,6 +296,16 @@ static void check_transfers(const double *bytes, char distribution, const char *
               bytes[FLIP_TRANSFER_FULL]);
 }
 
+/* A matrix has the same bits whatever way its graph takes, and so has the loss [n]: the first
+ * run's, which is kept, and every other's. */
+static void same_bits(double *loss, const outcome *o, int n, const char *what) {
+    for (int i = 0; i < n; i++) {
+        CHECK(loss[i] == 0 || loss[i] == o->loss[i], "%s on %d ranks: epoch %d: %.17g, not %.17g",
+              what, size, i + 1, o->loss[i], loss[i]);
+        loss[i] = o->loss[i];
+    }
+}
+
 /* Blocks of all numbers (one of a graph without parts), crossed with the transfers: one of them in
  * turn, and every one of the first model, over all epochs, the others over a few. Mean, attention
  * and sums have only `resident`. On a device one or two blocks; rows go by NCCL, of differences by
@@ -304,7 +314,7 @@ static void one_distribution(const model *m, int index, const outcome *one, char
     static const int blocks[] = {1, 2, 5, STEPS};
     const bool resident = strstr(m->arguments, "gat") || strstr(m->arguments, "sage");
     for (int b = 0; b < (on_device ? 2 : 4); b++) {
-        double bytes[3] = {0, 0, 0};
+        double bytes[3] = {0, 0, 0}, loss[FEW] = {0};
         char arguments[256];
         for (int transfer = resident ? FLIP_TRANSFER_RESIDENT : 0; transfer < 3; transfer++) {
             const bool whole = index == 0 || resident || transfer == (index + b + distribution) % 3;
@@ -319,6 +329,7 @@ static void one_distribution(const model *m, int index, const outcome *one, char
             compare(one, &many, epochs, arguments);
             if (rank == 0) {
                 check_report(&many, m, distribution, blocks[b], transfer, arguments);
+                same_bits(loss, &many, epochs < FEW ? epochs : FEW, arguments);
                 bytes[transfer] = number(&many, "bytes", "graph_to_device");
             }
             drop(&many);

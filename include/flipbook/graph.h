@@ -55,7 +55,7 @@ typedef struct flip_adjacency {
     flip_csr at; /* [(n_own + n_halo) x n_own]; a's transpose: own rows first, then halo rows */
     int32_t n_own, n_halo, n_interior;
     int32_t n_src; /* of a batch (sample.h): rows of the input, the destinations first; 0 = n_own */
-    const int32_t *row_order;     /* [n_own] */
+    const int32_t *row_order;     /* [n_own]; NULL where a is placed: all rows are interior */
     const flip_gid *halo;         /* [n_halo] global ids, ascending */
     const int64_t *to_transposed; /* [n_entries]: entry e of a is entry to_transposed[e] of at;
                                      ATTENTION and PATTERN only, else NULL */

@@ -25,7 +25,9 @@
  * nothing: so one block's backward pass sends nothing.
  *
  * On the CPU the device's memory is a separate allocation. Bytes count as
- * FLIP_BYTES_GRAPH_TO_DEVICE.
+ * FLIP_BYTES_GRAPH_TO_DEVICE. A GPU has what is sent (flip_snapshots_use) where its rank has all
+ * nodes: it patches, and makes the matrix and its transpose there. Otherwise the host does, and the
+ * matrix goes to the GPU as any other array that it reads.
  */
 #ifndef FLIPBOOK_SNAPSHOTS_H
 #define FLIPBOOK_SNAPSHOTS_H
@@ -49,6 +51,17 @@ typedef struct flip_snapshots flip_snapshots;
 flip_status flip_snapshots_create(flip_snapshots **snapshots, flip_layout *layout,
                                   const flip_events *events, const flip_adjacency_params *params,
                                   flip_transfer transfer);
+/* Steps' differences that are sent to a GPU before the host waits for it. */
+enum { FLIP_SNAPSHOTS_AHEAD = 32 };
+/* Why kernels do not make the matrices of such snapshots where these lie; NULL: they can, unless a
+ * block has too many entries. n_space: the layout's. */
+const char *flip_snapshots_by_host(const flip_adjacency_params *params, flip_transfer transfer,
+                                   int32_t n_space);
+/* Before the first block: snapshots lie, are patched, and become matrices in these kernels' memory,
+ * bit for bit those that the host makes (flip_csr: placed). Where *why is not NULL then, nothing
+ * has changed, and it tells why. Local, but layout->space is one rank where it is NULL. */
+flip_status flip_snapshots_use(flip_snapshots *snapshots, const flip_kernels *kernels,
+                               const char **why);
 void flip_snapshots_destroy(flip_snapshots **snapshots);
 /* A pass over the timeline begins: full and delta forget what the device holds. */
 void flip_snapshots_begin(flip_snapshots *snapshots);

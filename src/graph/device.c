@@ -9,33 +9,49 @@ flip_status flip_device_init(flip_device *d, const flip_kernels *kernels, int32_
     *d = (flip_device){
         .kernels = kernels, .form = form, .n_steps = n_steps, .low = -1, .now = -1, .high = -1};
     FLIP_TRY(flip_alloc_zero(&d->record, (size_t)n_steps, sizeof *d->record, "records of changes"));
-    FLIP_TRY(kernels->take(&d->found, 2 * sizeof *d->found, "records of changes"));
+    FLIP_TRY(flip_alloc_zero(&d->spare, (size_t)n_steps, sizeof *d->spare, "records of changes"));
+    FLIP_TRY(kernels->take(&d->found, 5 * sizeof *d->found, "records of changes"));
     kernels->send(d->found, &NO_KEY, sizeof NO_KEY);
     return FLIP_OK;
 }
 
 /* ---- memory ---- */
 
-/* A GPU's memory is slow to take and to give back: a few records wait for the next. */
+/* A GPU's memory is slow to take and to give back: records wait for the next. */
 static void free_record(flip_device *d, flip_record *r) {
-    if (!r->key) return;
-    for (int i = 0; d->kernels->on_device && i < FLIP_SPARE_RECORDS && r->key; i++)
-        if (!d->spare[i].key) {
-            d->spare[i] = *r;
-            r->key = NULL;
-        }
-    d->kernels->give_back(r->key);
+    if (r->key && d->kernels->on_device && d->n_spare < d->n_steps)
+        d->spare[d->n_spare++] = *r;
+    else
+        d->kernels->give_back(r->key);
     *r = (flip_record){0};
+}
+
+/* A quarter more at most: what one step leaves fits others. */
+static int64_t rounded(int64_t n) {
+    int64_t unit = 64;
+    while (unit < n / 8)
+        unit *= 2;
+    return (n + unit - 1) / unit * unit;
+}
+
+/* The smallest of the spare ones that has room for n; -1: none. */
+static int32_t find_spare(const flip_device *d, int64_t n) {
+    int32_t best = -1;
+    for (int32_t i = 0; i < d->n_spare; i++)
+        if (d->spare[i].room >= n && (best < 0 || d->spare[i].room < d->spare[best].room)) best = i;
+    return best;
 }
 
 static flip_status make_record(flip_device *d, flip_record *r, int64_t n) {
     free_record(d, r);
-    for (int i = 0; i < FLIP_SPARE_RECORDS; i++)
-        if (d->spare[i].key && d->spare[i].room >= n) {
-            *r = d->spare[i];
-            d->spare[i] = (flip_record){0};
-            return FLIP_OK;
-        }
+    const int32_t spare = find_spare(d, n);
+    if (spare >= 0) {
+        *r = d->spare[spare];
+        d->spare[spare] = d->spare[--d->n_spare];
+        return FLIP_OK;
+    }
+    if (d->n_spare > 0) d->kernels->give_back(d->spare[--d->n_spare].key); /* too small, all */
+    if (d->kernels->on_device) n = rounded(n);
     const int64_t room = n < d->most_changes ? d->most_changes : n;
     FLIP_TRY(d->kernels->take(&r->key, (size_t)room * (sizeof *r->key + 2 * sizeof *r->before),
                               "record of changes"));
@@ -48,7 +64,8 @@ static flip_status make_record(flip_device *d, flip_record *r, int64_t n) {
 /* A record found by comparing was sized for the worst: what it did not take is given back. */
 static flip_status trim_record(flip_device *d, flip_record *r) {
     flip_record less = {0};
-    if (r->room - r->n < r->n / 4 + 64 || r->room <= d->most_changes) return FLIP_OK;
+    if (d->n_between > 0 || r->room - r->n < r->n / 4 + 64 || r->room <= d->most_changes)
+        return FLIP_OK;
     FLIP_TRY(make_record(d, &less, r->n));
     d->kernels->copy(less.key, r->key, (size_t)r->n * sizeof *r->key);
     d->kernels->copy(less.before, r->before, (size_t)r->n * sizeof *r->before);
@@ -69,13 +86,14 @@ void flip_device_finish(flip_device *d) {
     }
     for (int32_t t = 0; d->record && t < d->n_steps; t++)
         kernels->give_back(d->record[t].key);
-    for (int i = 0; i < FLIP_SPARE_RECORDS; i++)
+    for (int32_t i = 0; i < d->n_spare; i++)
         kernels->give_back(d->spare[i].key);
     kernels->give_back(d->word);
     kernels->give_back(d->extra);
     kernels->give_back(d->work);
     kernels->give_back(d->found);
     flip_free(d->record);
+    flip_free(d->spare);
     *d = (flip_device){0};
 }
 
@@ -162,15 +180,18 @@ static flip_status patch(flip_device *d, const flip_record *r, bool backward, bo
     return FLIP_OK;
 }
 
-/* All is done that was called, and every change was one of the snapshot's. */
-static flip_status settle(flip_device *d) {
-    uint64_t key;
-    d->kernels->receive(&key, d->found, sizeof key);
+flip_status flip_device_settle(flip_device *d, uint64_t *found, int n) {
+    d->kernels->receive(found, d->found, (size_t)n * sizeof *found);
     FLIP_TRY(d->kernels->wait());
-    if (key == NO_KEY) return FLIP_OK;
+    if (found[0] == NO_KEY) return FLIP_OK;
     return FLIP_FAIL(FLIP_ERROR_INTERNAL,
                      "a change of row %d, column %d does not fit the device's snapshot",
-                     flip_key_row(key), flip_key_place(key));
+                     flip_key_row(found[0]), flip_key_place(found[0]));
+}
+
+static flip_status settle(flip_device *d) {
+    uint64_t key = NO_KEY;
+    return d->later ? FLIP_OK : flip_device_settle(d, &key, 1);
 }
 
 static flip_status walk(flip_device *d, int32_t t) {
@@ -194,6 +215,7 @@ flip_status flip_device_send(flip_device *d, int32_t t, const flip_packet *p, bo
     const flip_kernels *kernels = d->kernels;
     if (d->low >= 0) FLIP_TRY(walk(d, t < d->low ? d->low : d->high));
     d->whole = whole;
+    d->n_between = p->n_between;
     d->words = (flip_graph_words){.form = d->form,
                                   .n_removed = p->n_removed,
                                   .n_added = p->n_added,
@@ -221,7 +243,7 @@ static flip_status take_whole(flip_device *d, flip_record *r, bool backward) {
     const int64_t n = d->words.n_added;
     const flip_entries from = {.n = d->n, .key = d->key[0], .value = d->value[0]},
                        to = {.n = n, .key = d->key[1], .value = d->value[1]};
-    FLIP_TRY(make_record(d, r, d->n + n));
+    FLIP_TRY(make_record(d, r, d->n_between > 0 ? d->n_between : d->n + n));
     FLIP_TRY(make_work(d, 0, d->n + n));
     const flip_changes c = changes_of(r, backward);
     int64_t *count = (int64_t *)(d->found + 1);

@@ -18,8 +18,6 @@ typedef struct flip_record {
     flip_real *before, *after;
 } flip_record;
 
-enum { FLIP_SPARE_RECORDS = 4 };
-
 /* All arrays lie in the table's memory. */
 typedef struct flip_device {
     const flip_kernels *kernels;
@@ -34,14 +32,20 @@ typedef struct flip_device {
     flip_record *record; /* [n_steps] of t-1 to t */
     /* on its way */
     bool whole;
+    int64_t n_between;      /* of a snapshot: the packet's */
     flip_graph_words words; /* a difference; of a snapshot, n_added alone */
     uint64_t *word;         /* where a difference arrives, other than on a CPU */
     flip_real *extra;       /* … */
     int64_t room_words;     /* of word and extra */
     void *work;             /* the kernels' */
     size_t room_work;       /* bytes */
-    uint64_t *found;        /* [2] a change that does not fit, or all ones; number of changes */
-    flip_record spare[FLIP_SPARE_RECORDS]; /* of a GPU, whose memory is slow to take */
+    uint64_t *found;        /* [5] a change that does not fit, or all ones; number of changes; of a
+                               block's matrix (snapshots_lay.c): entries, runs, values */
+    bool later;         /* what does not fit is told by flip_device_settle alone, and a packet of a
+                           difference must stay until then */
+    flip_record *spare; /* [n_steps] of a GPU, whose memory is slow to take, those of records that
+                           are gone: n_spare */
+    int32_t n_spare;
 } flip_device;
 
 flip_status flip_device_init(flip_device *device, const flip_kernels *kernels, int32_t n_steps,
@@ -55,6 +59,9 @@ flip_status flip_device_send(flip_device *device, int32_t t, const flip_packet *
 flip_status flip_device_take(flip_device *device, int32_t t);
 /* The snapshot becomes that of step t, low <= t <= high. */
 flip_status flip_device_move(flip_device *device, int32_t t);
+/* All is done that was called, and every change was one of the snapshot's; found [n <= 5] out: what
+ * the device has. */
+flip_status flip_device_settle(flip_device *device, uint64_t *found, int n);
 /* Only steps low … high are needed from now on; the snapshot is one of them. */
 void flip_device_keep(flip_device *device, int32_t low, int32_t high);
 

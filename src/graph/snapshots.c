@@ -44,7 +44,7 @@ static flip_status allocate(flip_snapshots **snapshots, flip_layout *layout,
 static flip_status build(flip_snapshots *s, const flip_events *events) {
     const flip_layout *l = s->layout;
     if (s->transfer == FLIP_TRANSFER_RESIDENT) return flip_resident_build(s, events);
-    s->packet.kernels = flip_kernels_get();
+    flip_packets_use(s, flip_kernels_get());
     s->is_static = s->params.n_steps == 1 && !events->step;
     FLIP_TRY(
         flip_timeline_init(&s->timeline, l->space, l->part_first, l->original, events, &s->params));
@@ -78,9 +78,11 @@ void flip_snapshots_destroy(flip_snapshots **snapshots) {
     flip_free(s->halo);
     flip_free(s->adjacency);
     flip_timeline_finish(&s->timeline);
-    flip_packet_finish(&s->packet);
+    for (int i = 0; i < FLIP_SNAPSHOTS_AHEAD; i++)
+        flip_packet_finish(&s->packet[i]);
     flip_device_finish(&s->device);
     flip_pieces_finish(&s->pieces);
+    flip_laid_finish(&s->laid);
     flip_free(s);
     *snapshots = NULL;
 }
@@ -101,6 +103,7 @@ static flip_status make_block(flip_snapshots *s, int32_t block) {
         return flip_adjacency_create(&s->current, l->space, l->part_first, l->original,
                                      &(flip_events){.step = no_steps}, &params);
     FLIP_TRY(flip_comm_agree(l->space, flip_snapshots_send(s, &params, block < s->block)));
+    if (s->laid.kernels) return flip_snapshots_lay(s, &params);
     return flip_snapshots_assemble(s, block, &params);
 }
 

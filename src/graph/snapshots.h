@@ -12,6 +12,21 @@ typedef struct flip_block_halo {
     flip_plan *plan; /* owned; the block's adjacency borrows it; NULL on one rank */
 } flip_block_halo;
 
+/* What a table makes of a block's snapshots in its own memory, which stays from block to block. */
+enum {
+    FLIP_LAID_WORK,
+    FLIP_LAID_A,
+    FLIP_LAID_AT = FLIP_LAID_A + 7,
+    FLIP_LAID_ROOMS = FLIP_LAID_AT + 6
+};
+typedef struct flip_laid {
+    const flip_kernels *kernels; /* NULL: matrices are the host's (snapshots_assemble.c) */
+    int32_t *order, *place;      /* [n_rows] column at each place, place of each column */
+    void *memory[FLIP_LAID_ROOMS];
+    size_t bytes[FLIP_LAID_ROOMS];
+    flip_changes *changes; /* [steps of the timeline] the host's */
+} flip_laid;
+
 struct flip_snapshots {
     flip_layout *layout; /* borrowed */
     flip_adjacency_params params;
@@ -21,11 +36,13 @@ struct flip_snapshots {
     /* resident */
     flip_adjacency **adjacency; /* [n_blocks] */
     /* full, delta */
-    bool is_static;          /* a graph without steps */
-    flip_timeline timeline;  /* host */
-    flip_packet packet;      /* on its way */
-    flip_device device;      /* device, with all that follows */
-    flip_pieces pieces;      /* of the block last made */
+    bool is_static;                           /* a graph without steps */
+    flip_timeline timeline;                   /* host */
+    flip_packet packet[FLIP_SNAPSHOTS_AHEAD]; /* those on their way come first */
+    int64_t sent, arrived;                    /* so many were */
+    flip_device device;                       /* device, with all that follows */
+    flip_laid laid;
+    flip_pieces pieces;      /* of the block last made by the host */
     flip_block_halo *halo;   /* [n_blocks] */
     flip_adjacency *current; /* of `block` */
     bool plan_borrowed;      /* current's */
@@ -43,9 +60,14 @@ flip_status flip_resident_build(flip_snapshots *s, const flip_events *events);
  * towards_earlier: this block lies before the one asked for last. */
 flip_status flip_snapshots_send(flip_snapshots *s, const flip_adjacency_params *params,
                                 bool towards_earlier);
+/* Packets lie in these kernels' pinned memory. */
+void flip_packets_use(flip_snapshots *s, const flip_kernels *kernels);
 /* snapshots_assemble.c: current, from what the device holds. Collective over layout->space. */
 flip_status flip_snapshots_assemble(flip_snapshots *s, int32_t block,
                                     const flip_adjacency_params *params);
 void flip_snapshots_drop(flip_snapshots *s); /* current */
+/* snapshots_lay.c: current, by the kernels of s->laid. Local. */
+flip_status flip_snapshots_lay(flip_snapshots *s, const flip_adjacency_params *params);
+void flip_laid_finish(flip_laid *laid);
 
 #endif

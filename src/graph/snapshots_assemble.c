@@ -105,7 +105,8 @@ done:
 void flip_snapshots_drop(flip_snapshots *s) {
     if (s->plan_borrowed) s->current->plan = NULL;
     s->plan_borrowed = false;
-    if (s->current && s->layout->n_blocks == 1) { /* the same sizes again: no new pages */
+    if (s->current && s->current->arena && !s->spare && s->layout->n_blocks == 1) {
+        /* the same sizes again: no new pages */
         s->spare = s->current->arena;
         s->current->arena = NULL;
         flip_arena_reset(s->spare, (flip_mark){0});

@@ -179,7 +179,7 @@ static void arrays_of(flip_csr *a, array out[CSR_ARRAYS]) {
 flip_status tape_csr(flip_tape *tape, const flip_csr *a, flip_csr *out) {
     array all[CSR_ARRAYS];
     *out = *a;
-    if (!tape->kernels->on_device || !a->row_ptr) return FLIP_OK;
+    if (!tape->kernels->on_device || a->placed || !a->row_ptr) return FLIP_OK;
     arrays_of(out, all);
     for (int i = 0; i < CSR_ARRAYS; i++)
         FLIP_TRY(tape_reach(tape, *all[i].pointer, all[i].bytes, all[i].pointer));
@@ -296,6 +296,7 @@ flip_status flip_tape_hold_block(flip_tape *tape, const flip_adjacency *g, bool 
     if (!tape->kernels->on_device) return FLIP_OK;
     r->backward = backward;
     if (ahead) r->current = !r->current;
+    if (g->a.placed) return FLIP_OK;
     adjacency_arrays(&of, all);
     for (int i = 0; i < ADJACENCY_ARRAYS; i++)
         FLIP_TRY(hold_array(tape, &all[i], i + 1));

@@ -159,11 +159,20 @@ static flip_status hold_block_labels(flip_trainer *trainer, int32_t block) {
     return flip_tape_hold(tape, data->mask[FLIP_PART_TRAIN] + row, n);
 }
 
+/* Snapshots that travel become matrices on the GPU where it can make them. Collective. */
+static flip_status use_snapshots(flip_trainer *trainer) {
+    const flip_data *data = &trainer->data;
+    if (!data->snapshots || data->s.transfer == FLIP_TRANSFER_RESIDENT) return FLIP_OK;
+    return flip_comm_agree(data->comm, flip_snapshots_use(data->snapshots, trainer->kernels,
+                                                          &trainer->matrices_by_cpu));
+}
+
 flip_status flip_device_hold(flip_trainer *trainer) {
     const flip_data *data = &trainer->data;
     const flip_layout *layout = data->layout;
     if (!trainer->kernels->on_device) return FLIP_OK;
     if (trainer->batching) return flip_batching_place(trainer);
+    FLIP_TRY(use_snapshots(trainer));
     FLIP_TRY(flip_tape_hold(trainer->tape, layout->original,
                             (size_t)layout->n_rows * sizeof *layout->original));
     for (int32_t k = 0; k < data->train_blocks; k++)

@@ -128,9 +128,6 @@ flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     e->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
     FLIP_TRY(flip_device_choose(data, &trainer->kernels));
     find_available(e, trainer);
-    if (trainer->kernels->on_device && data->steps > 1 && s->transfer != FLIP_TRANSFER_RESIDENT)
-        flip_data_note(data, "the CPU makes a block's matrix and sends it to the GPU whole; "
-                             "graph_to_device counts what --transfer sends before that");
     if (s->distribute == FLIP_DISTRIBUTE_AUTO && (flip_settings_batched(s) || data->packed.packing))
         s->distribute = FLIP_DISTRIBUTE_NODES; /* a batch draws on all steps of its nodes */
     if (s->distribute == FLIP_DISTRIBUTE_AUTO) FLIP_TRY(flip_cost_choose(trainer));

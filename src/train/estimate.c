@@ -157,15 +157,53 @@ static block block_of(const flip_data *data, const flip_shares *s, int32_t n_blo
     return b;
 }
 
-/* full, delta: sorted events on the host; one block's matrix, its snapshot and changes, and the
- * pieces that it is made of, on the device. */
-static size_t sent_bytes(const flip_data *data, const flip_shares *s, const block *b) {
+/* full, delta: sorted events, and a packet on its way. */
+static size_t events_bytes(const flip_data *data, const flip_shares *s, const block *b) {
     const double all = b->all.arrivals, alive = b->values / b->steps;
-    const double host = all * (28 + (data->events.weight ? sizeof(flip_real) : 0)) +
-                        (double)(s->rows + s->n_halo) * 28;
-    const double snapshot = alive * (8 + sizeof(flip_real)), changes = 2 * b->arrivals;
-    return (size_t)(host + 3 * snapshot + changes * (8 + 2 * sizeof(flip_real)) + b->entries * 16 +
-                    (alive + 2 * changes) * 8);
+    return (size_t)(all * (28 + (data->events.weight ? sizeof(flip_real) : 0)) +
+                    (double)(s->rows + s->n_halo) * 28 + alive * (8 + sizeof(flip_real)));
+}
+
+/* The changes of a block's steps, both values. */
+static double changes_bytes(const block *b) {
+    return 2 * b->arrivals * (8 + 2 * sizeof(flip_real));
+}
+
+/* … and what they are on the device: a snapshot, another that is being made, changes. */
+static size_t snapshot_bytes(const block *b) {
+    return (size_t)(2 * b->values / b->steps * (8 + sizeof(flip_real)) + changes_bytes(b));
+}
+
+/* The pieces that the CPU makes a matrix of. */
+static size_t pieces_bytes(const block *b) {
+    const double alive = b->values / b->steps, changes = 2 * b->arrivals;
+    return (size_t)(b->entries * 16 + (alive + 2 * changes) * 8);
+}
+
+/* Does a GPU make the matrices, and the CPU none? */
+static bool made_by_device(const flip_data *data, const flip_kernels *kernels) {
+    const flip_adjacency_params p = flip_data_adjacency_params(data);
+    return kernels->on_device && data->steps > 1 && !flip_settings_batched(&data->s) &&
+           !flip_snapshots_by_host(&p, (flip_transfer)data->s.transfer,
+                                   flip_comm_size(data->comm) / data->n_time);
+}
+
+/* Differences that wait for a GPU in pinned memory. */
+static size_t packet_bytes(const flip_data *data, const block *b) {
+    const int32_t most = b->steps < FLIP_SNAPSHOTS_AHEAD ? b->steps : FLIP_SNAPSHOTS_AHEAD;
+    if (data->s.transfer != FLIP_TRANSFER_DELTA) return 0;
+    return (size_t)(2 * b->arrivals / b->steps * most * (8 + sizeof(flip_real)));
+}
+
+/* What a GPU makes them of: snapshots, the changes of the block before, differences that arrive,
+ * pieces, rows of entries. */
+static size_t laid_bytes(const flip_shares *s, const block *b) {
+    const double changes = 2 * b->arrivals, rows = (double)s->rows;
+    return snapshot_bytes(b) + (size_t)(b->n > 1 ? changes_bytes(b) : 0) +
+           (size_t)(changes / b->steps * (8 + sizeof(flip_real))) +
+           flip_runs_work((int64_t)(rows + b->values / b->steps + changes), (int32_t)s->rows,
+                          b->steps) +
+           (size_t)((b->entries + 3 * rows) * 4);
 }
 
 static flip_adjacency_params params_of(const flip_data *data, const block *b) {
@@ -183,13 +221,16 @@ static size_t matrix_bytes(const flip_data *data, const flip_shares *s, const bl
 }
 
 static void estimate_adjacency(flip_estimate *e, const flip_data *data, const flip_shares *s,
-                               const block *b) {
+                               const block *b, bool by_device) {
     const flip_adjacency_params p = params_of(data, b);
     const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
     const bool weighted = data->events.weight != NULL;
     e->building = flip_adjacency_build_bytes(s->rows, s->n_halo, (int64_t)b->entries, &p);
-    if (sent)
-        e->adjacency = matrix_bytes(data, s, b, b->entries, b->values) + sent_bytes(data, s, b);
+    if (by_device)
+        e->adjacency = events_bytes(data, s, b) + packet_bytes(data, b);
+    else if (sent)
+        e->adjacency = matrix_bytes(data, s, b, b->entries, b->values) + events_bytes(data, s, b) +
+                       snapshot_bytes(b) + pieces_bytes(b);
     else /* every block's stays */
         e->adjacency =
             matrix_bytes(data, s, b, b->all.entries / b->n, b->all.values / b->n) * (size_t)b->n;
@@ -260,16 +301,17 @@ static size_t whole_bytes(const flip_data *data, const flip_model_params *m, con
            values * sizeof(flip_real) + pair_bytes(data, m, s, b);
 }
 
-/* What a GPU holds: training, a block's matrix, inputs and labels, the next one's matrix and
- * inputs; its pool takes pieces a quarter larger than what is asked of them. */
+/* What a GPU holds: training, a block's matrix, inputs and labels, the next one's inputs and, of
+ * matrices that the CPU makes, matrix; its pool takes pieces a quarter larger than what is asked of
+ * them. */
 static void estimate_device(flip_estimate *e, const flip_data *data, const flip_model_params *m,
-                            const flip_shares *s, const block *b) {
-    const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
+                            const flip_shares *s, const block *b, bool by_device) {
     const size_t one = matrix_bytes(data, s, b, b->entries, b->values);
-    const size_t matrix = sent ? e->adjacency : one;
+    const size_t matrix = by_device ? one + laid_bytes(s, b) : one;
     const double rows = (double)s->rows * b->steps;
     const double inputs = rows * (double)data->in_dim * sizeof(flip_real);
-    const size_t ahead = data->steps > 1 && b->n > 1 ? one + (size_t)inputs : 0;
+    const size_t next = (by_device ? 0 : one) + (size_t)inputs;
+    const size_t ahead = data->steps > 1 && b->n > 1 ? next : 0;
     const double all = (double)e->training + inputs + rows * 16 +
                        (double)flip_model_device_work(m, s->rows, b->steps);
     e->device = matrix + ahead + FLIP_DEVICE_PIECE + FLIP_DEVICE_OWN + (size_t)(all + all / 4);
@@ -288,16 +330,17 @@ void flip_estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const f
     flip_model_params m = flip_data_model_params(data);
     const block b = block_of(data, s, n_blocks);
     const size_t real = sizeof(flip_real);
-    estimate_adjacency(e, data, s, &b);
+    const bool by_device = made_by_device(data, trainer->kernels);
+    estimate_adjacency(e, data, s, &b, by_device);
     e->placed = data->n_time > 1 ? (size_t)(s->rows * data->fixed.dim) * real : 0;
     if (flip_data_sets_out(data, b.steps))
         e->placed += (size_t)(s->rows * b.steps * data->in_dim) * real;
     if (trainer->kernels->on_device && data->steps > 1 && n_blocks > 1)
-        e->placed += FLIP_STAGING_BYTES; /* pinned: the next block's matrix is sent ahead */
+        e->placed += FLIP_STAGING_BYTES; /* pinned: what is sent ahead */
     e->training = parameter_bytes(trainer) + carry_bytes(data, &m, s, n_blocks);
     if (flip_settings_batched(&data->s))
         e->training += flip_batch_bytes(data, s->n_halo, b.steps);
     else
         e->training += whole_bytes(data, &m, s, &b);
-    estimate_device(e, data, &m, s, &b);
+    estimate_device(e, data, &m, s, &b, by_device);
 }

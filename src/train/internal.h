@@ -330,6 +330,8 @@ typedef struct flip_trainer {
     const flip_kernels *kernels;     /* of the device that computes */
     const flip_adjacency *on_device; /* held there; or NULL */
     int32_t on_device_block;         /* whose it is */
+    const char *matrices_by_cpu;     /* why blocks' matrices are not made on the GPU that reads
+                                        them; NULL: they are, or are made once */
     const flip_real *features;       /* likewise */
     /* state */
     int64_t epoch, best_epoch; /* done; 0 = none */

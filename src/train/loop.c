@@ -138,6 +138,11 @@ static void say_model(const run *r) {
     if (r->trainer.kernels->on_device)
         fprintf(r->out, "device   %s, %.0f MiB free\n", r->trainer.kernels->device,
                 (double)r->trainer.kernels->available() / (1 << 20));
+    if (r->trainer.matrices_by_cpu)
+        fprintf(r->out,
+                "matrix   of a block: made by the CPU and sent to the GPU whole, since %s; "
+                "graph_to_device counts what --transfer sends before that\n",
+                r->trainer.matrices_by_cpu);
     if (r->trainer.kernels->on_device && flip_comm_size(r->trainer.data.comm) > 1)
         fprintf(r->out, "exchange %s: rows go %s\n", flip_device_exchange(&r->trainer),
                 flip_comm_direct(r->trainer.data.comm) == FLIP_DIRECT_NCCL ? "from GPU to GPU"

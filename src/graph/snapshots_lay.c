@@ -1,0 +1,205 @@
+/* The adjacency of a block made where the snapshots lie: by a table's kernels, in its memory. All
+ * columns are the rank's own, so that there is nothing to ask of other ranks, and what a host makes
+ * of the same snapshots (snapshots_assemble.c) has the same bits. The host waits once a block, for
+ * the numbers of entries, runs and values. */
+#include "graph/snapshots.h"
+
+/* Arrays of a matrix in the order of their rooms. */
+enum { ROW_PTR, COL, RUN_PTR, RUN_FIRST, VALUE_PTR, VALUE, ROW, ARRAYS };
+
+/* ---- whether ---- */
+
+/* Every block's pieces and values are numbered in 31 bits. */
+static bool few_enough(const flip_snapshots *s) {
+    const flip_timeline *x = &s->timeline;
+    for (int32_t k = 0; k < s->layout->n_blocks; k++) {
+        const flip_adjacency_params p = flip_snapshots_params(s, k);
+        int64_t pieces = x->n_rows, values = (int64_t)x->n_rows * p.n_steps, most = 0;
+        for (int32_t t = p.first_step; t < p.first_step + p.n_steps; t++) {
+            const flip_difference *d = &x->difference[t];
+            if (t > p.first_step) pieces += flip_difference_changes(d);
+            values += d->entries;
+            most = d->entries > most ? d->entries : most;
+        }
+        if (pieces + most >= INT32_MAX || values >= INT32_MAX) return false;
+    }
+    return true;
+}
+
+const char *flip_snapshots_by_host(const flip_adjacency_params *params, flip_transfer transfer,
+                                   int32_t n_space) {
+    if (transfer == FLIP_TRANSFER_RESIDENT) return "the events are resident";
+    if (n_space > 1) return "ranks share the nodes";
+    if (params->window > 1) return "values are averaged over a window of steps";
+    if (flip_kind_bare(params->kind)) return "attention and max pooling read no values";
+    if (params->kind == FLIP_ADJACENCY_GCN_INOUT) return "columns have degrees of their own";
+    return NULL;
+}
+
+static const char *against(const flip_snapshots *s) {
+    if (s->is_static) return "the graph has no steps";
+    const char *why = flip_snapshots_by_host(&s->params, s->transfer, s->layout->n_space);
+    return why || few_enough(s) ? why : "a block has 2^31 values or more";
+}
+
+/* ---- memory ---- */
+
+static flip_status send_columns(flip_laid *l, const flip_timeline *x) {
+    const size_t n = (size_t)x->n_cols;
+    int32_t *place;
+    FLIP_TRY(l->kernels->take(&l->order, n * sizeof *l->order, "order of columns"));
+    FLIP_TRY(l->kernels->take(&l->place, n * sizeof *l->place, "order of columns"));
+    FLIP_TRY(flip_alloc(&place, n, sizeof *place, "order of columns"));
+    for (int32_t i = 0; i < x->n_cols; i++)
+        place[x->order[i]] = i;
+    l->kernels->send(l->order, x->order, n * sizeof *l->order);
+    l->kernels->send(l->place, place, n * sizeof *l->place);
+    const flip_status status = l->kernels->wait();
+    flip_free(place);
+    return status;
+}
+
+flip_status flip_snapshots_use(flip_snapshots *s, const flip_kernels *kernels, const char **why) {
+    flip_device *d = &s->device;
+    int64_t changes;
+    *why = against(s);
+    if (*why) return FLIP_OK;
+    flip_snapshots_begin(s);
+    flip_packets_use(s, kernels);
+    flip_device_finish(d);
+    FLIP_TRY(flip_device_init(d, kernels, s->params.n_steps, s->timeline.form));
+    flip_timeline_most(&s->timeline, &d->most_entries, &changes);
+    d->later = kernels->on_device;
+    flip_laid_finish(&s->laid);
+    FLIP_TRY(flip_alloc_zero(&s->laid.changes, (size_t)s->params.n_steps, sizeof *s->laid.changes,
+                             "changes of a block"));
+    s->laid.kernels = kernels;
+    return send_columns(&s->laid, &s->timeline);
+}
+
+void flip_laid_finish(flip_laid *l) {
+    flip_free(l->changes);
+    if (l->kernels) {
+        l->kernels->give_back(l->order);
+        l->kernels->give_back(l->place);
+        for (int i = 0; i < FLIP_LAID_ROOMS; i++)
+            l->kernels->give_back(l->memory[i]);
+    }
+    *l = (flip_laid){0};
+}
+
+static flip_status room(flip_laid *l, int number, size_t bytes) {
+    return flip_kernels_reserve(l->kernels, &l->memory[number], &l->bytes[number], bytes,
+                                "matrix of a block");
+}
+
+/* Arrays of a matrix [n_rows, n_rows] from room `first` on; the transpose has no rows of entries.
+ */
+static flip_status make_arrays(flip_laid *l, int first, int32_t n_rows, const int64_t count[3],
+                               flip_csr_arrays *out) {
+    const size_t entries = (size_t)count[0], runs = (size_t)count[1], values = (size_t)count[2];
+    const bool turned = first == FLIP_LAID_AT;
+    const size_t bytes[ARRAYS] = {[ROW_PTR] = ((size_t)n_rows + 1) * sizeof *out->row_ptr,
+                                  [COL] = entries * sizeof *out->col,
+                                  [RUN_PTR] = (entries + 1) * sizeof *out->run_ptr,
+                                  [RUN_FIRST] = runs * sizeof *out->run_first,
+                                  [VALUE_PTR] = (runs + 1) * sizeof *out->value_ptr,
+                                  [VALUE] = values * sizeof *out->value,
+                                  [ROW] = entries * sizeof *out->row};
+    for (int i = 0; i < ARRAYS - turned; i++)
+        FLIP_TRY(room(l, first + i, bytes[i] ? bytes[i] : 1));
+    void **memory = l->memory + first;
+    *out = (flip_csr_arrays){.row_ptr = memory[ROW_PTR],
+                             .col = memory[COL],
+                             .run_ptr = memory[RUN_PTR],
+                             .run_first = memory[RUN_FIRST],
+                             .value_ptr = memory[VALUE_PTR],
+                             .value = memory[VALUE],
+                             .row = turned ? NULL : memory[ROW]};
+    return FLIP_OK;
+}
+
+/* ---- a block ---- */
+
+static flip_block_entries entries_of(const flip_snapshots *s, const flip_adjacency_params *p) {
+    const flip_device *d = &s->device;
+    const flip_laid *l = &s->laid;
+    for (int32_t t = d->low + 1; t <= d->high; t++)
+        l->changes[t - d->low - 1] = (flip_changes){.n = d->record[t].n,
+                                                    .key = d->record[t].key,
+                                                    .was = d->record[t].before,
+                                                    .is = d->record[t].after};
+    return (flip_block_entries){.n_rows = s->timeline.n_rows,
+                                .n_steps = p->n_steps,
+                                .place_bits = d->form.place_bits,
+                                .order = l->order,
+                                .own_place = flip_kind_diagonal(p->kind) ? l->place : NULL,
+                                .now = {.n = d->n, .key = d->key[0], .value = d->value[0]},
+                                .changes = l->changes};
+}
+
+static flip_csr matrix_of(const flip_csr_arrays *x, int32_t n_rows, int32_t n_steps,
+                          const int64_t count[3]) {
+    return (flip_csr){.n_rows = n_rows,
+                      .n_cols = n_rows,
+                      .n_own = n_rows,
+                      .n_steps = n_steps,
+                      .n_entries = count[0],
+                      .n_values = count[2],
+                      .row_ptr = x->row_ptr,
+                      .col = x->col,
+                      .run_ptr = x->run_ptr,
+                      .run_first = x->run_first,
+                      .value_ptr = x->value_ptr,
+                      .value = x->value,
+                      .placed = true};
+}
+
+/* Of one step an entry's run is its one value. */
+static void drop_runs(flip_csr *a) {
+    if (a->n_steps > 1) return;
+    a->run_ptr = NULL;
+    a->run_first = NULL;
+    a->value_ptr = NULL;
+}
+
+/* The matrix, scaled, and its transpose. */
+static flip_status make_matrices(flip_snapshots *s, const flip_adjacency_params *p,
+                                 flip_adjacency *out) {
+    flip_laid *l = &s->laid;
+    const flip_kernels *k = l->kernels;
+    const flip_block_entries block = entries_of(s, p);
+    const int32_t n = block.n_rows, steps = p->n_steps;
+    flip_csr_arrays a, at;
+    uint64_t found[5] = {0};
+    FLIP_TRY(room(l, FLIP_LAID_WORK, flip_runs_work(flip_pieces_of(&block), n, steps)));
+    void *work = l->memory[FLIP_LAID_WORK];
+    k->count_runs(&block, (int64_t *)(s->device.found + 2), work);
+    FLIP_TRY(flip_device_settle(&s->device, found, 5));
+    s->arrived = s->sent;
+    const int64_t count[3] = {(int64_t)found[2], (int64_t)found[3], (int64_t)found[4]};
+    FLIP_TRY(make_arrays(l, FLIP_LAID_A, n, count, &a));
+    k->lay_runs(&block, &a, work);
+    out->a = matrix_of(&a, n, steps, count);
+    if (flip_kind_diagonal(p->kind) || flip_kind_mean(p->kind))
+        k->scale_runs(&out->a, a.row,
+                      flip_kind_mean(p->kind) ? FLIP_RUNS_MEAN : FLIP_RUNS_SYMMETRIC, a.value,
+                      work);
+    if (!p->forward_only) {
+        FLIP_TRY(make_arrays(l, FLIP_LAID_AT, n, count, &at));
+        k->turn_runs(&out->a, a.row, l->place, block.place_bits, &at, work);
+        out->at = matrix_of(&at, n, steps, count);
+        drop_runs(&out->at);
+    }
+    drop_runs(&out->a);
+    return FLIP_OK;
+}
+
+flip_status flip_snapshots_lay(flip_snapshots *s, const flip_adjacency_params *params) {
+    FLIP_TRY(flip_alloc_zero(&s->current, 1, sizeof *s->current, "adjacency"));
+    s->current->comm = s->layout->space;
+    s->current->n_own = s->current->n_interior = s->timeline.n_rows;
+    const flip_status status = make_matrices(s, params, s->current);
+    if (status != FLIP_OK) flip_snapshots_drop(s);
+    return status;
+}

@@ -23,7 +23,7 @@ OUT=${OUT:-build/gpu-check}
 BUILD=${BUILD:-build/cuda}
 PACKAGES=${PACKAGES:-}
 PEERS=${PEERS:-../shared/peers}
-checkers="200 205 210 212 214 216 218 219 222 225 342 500 505 510 515 520 522 524" # tests that run over the table of a device
+checkers="200 205 210 212 214 216 218 219 222 225 340 342 500 505 510 515 520 522 524" # tests that run over the table of a device
 
 # ---- the programs ----
 [ -f "$BUILD/build.ninja" ] || meson setup "$BUILD" . -Dcuda=enabled -Dshared=true ${GPU_ARCHS:+-Dgpu_archs="$GPU_ARCHS"} >/dev/null
@@ -61,8 +61,11 @@ if [ -n "$pmix" ]; then # PMIx has plugins of its own, beside its library
 fi
 
 # ---- the libraries, but those that come with the system or with CUDA ----
-find "$parts" -type f \( -name '*.so' -o -perm -100 \) -print0 | xargs -0 -n 1 ldd 2>/dev/null |
-    awk '/=> \// { print $3 }' | sort -u |
+if [ -f "$BUILD/libflipbook.so" ]; then install -s -m 755 "$BUILD/libflipbook.so" "$parts/lib/"; fi
+find "$parts" -type f \( -name '*.so' -o -perm -100 \) -print0 |
+    LD_LIBRARY_PATH=$parts/lib xargs -0 -n 1 ldd >"$BUILD/gpu-check.ldd" 2>/dev/null || true # of scripts there is none
+if grep -m 1 'not found' "$BUILD/gpu-check.ldd" >&2; then exit 1; fi
+awk -v here="$parts/" '/=> \// && index($3, here) != 1 { print $3 }' "$BUILD/gpu-check.ldd" | sort -u |
     grep -Ev '/(libc|libm|libpthread|libdl|librt|libresolv|libutil|ld-linux[^/]*)\.so|/lib(cuda|cudart|cublas|cublasLt|cusparse|nvidia|nccl|nvrtc)[^/]*\.so' |
     while read -r library; do
         cp -L "$library" "$parts/lib/$(basename "$library")"

@@ -169,7 +169,8 @@ h='--hidden 8'
     same allreduce,halo 3 levels.h5 --task node --model sage $h --refine hot:0.3
     same allreduce,halo 2 static.h5 --model sage $h --layers 3 --activations 4bit
     same allreduce,halo,graph_to_device 2 nodes.h5 --task node --model cdgcn $h --distribute nodes --transfer full --blocks 1
-    WAITS=7 same graph_to_device 1 nodes.h5 --task node --model cdgcn $h --transfer delta --blocks 3 # 2 a block for its loss, and 1
+    # 2 a block for its loss, 1, and 2 a matrix that the device makes: five, there and back
+    WAITS=17 same graph_to_device 1 nodes.h5 --task node --model cdgcn $h --transfer delta --blocks 3
     same allreduce,redistribute,graph_to_device 3 nodes.h5 --task node --model cdgcn $h --distribute time --transfer delta --blocks 2 --activations recompute
     same allreduce,state 4 nodes.h5 --task node --model cdgcn $h --distribute wavefront --transfer resident --blocks 3
     same allreduce,halo,redistribute,graph_to_device 4 nodes.h5 --task node --model cdgcn $h --distribute grid --transfer delta --blocks 2 --activations 8bit

@@ -247,6 +247,11 @@ static flip_real factor_of(const matrix *m, int32_t v, int32_t t) {
     return (flip_real)(1.0 / sqrt(1.0 + sum_of(m, v, t)));
 }
 
+/* Weights that cancel make factors that are no numbers, whose bits a machine chooses. */
+static bool same_value(flip_real a, flip_real b) {
+    return isnan(b) ? isnan(a) && flip_is_absent(a) == flip_is_absent(b) : flip_same_bits(a, b);
+}
+
 static void check_scaled(const matrix *m, int32_t n, int how) {
     for (int32_t v = 0; v < n; v++)
         for (int64_t e = m->a.row_ptr[v]; e < m->a.row_ptr[v + 1]; e++)
@@ -260,7 +265,7 @@ static void check_scaled(const matrix *m, int32_t n, int how) {
                     if (how == FLIP_RUNS_SYMMETRIC)
                         x = (x + (u == v)) *
                             ((double)factor_of(m, v, t) * (double)factor_of(m, u, t));
-                    if (!isnan(x) && !flip_same_bits(m->a.value[i], (flip_real)x))
+                    if (!same_value(m->a.value[i], (flip_real)x))
                         fail_msg("scaled %d: [%d, %d] at step %d: %.9g, want %.9g", how, v, u, t,
                                  (double)m->a.value[i], x);
                 }
@@ -351,8 +356,10 @@ static void same_arrays(const char *what, const flip_csr_arrays *x, const flip_c
         memcmp(x->run_first, y->run_first, runs * sizeof *x->run_first) != 0 ||
         memcmp(x->value_ptr, y->value_ptr, (runs + 1) * sizeof *x->value_ptr) != 0)
         fail_msg("%s: other runs", what);
-    if (memcmp(x->value, y->value, values * sizeof *x->value) != 0)
-        fail_msg("%s: other values", what);
+    for (size_t i = 0; i < values; i++)
+        if (!same_value(x->value[i], y->value[i]))
+            fail_msg("%s: value %zu is %.9g, not %.9g", what, i, (double)x->value[i],
+                     (double)y->value[i]);
 }
 
 /* The first table's matrix is what the snapshots say, and all the others' are its. */
@@ -534,12 +541,94 @@ static void wrong_changes(void **state) {
             check_wrong(list[t], &wrongs[i]);
 }
 
+/* ---- how many changes there are between two snapshots, told or not ---- */
+
+/* Step 0 holds [1, 1] and [3, 2]; step 1 [1, 1] with another value and [4, 4]. */
+static void set_snapshot(flip_packet *p, int step, int64_t n_between) {
+    p->word[0] = (uint64_t)1 << 32 | 1;
+    p->word[1] = step ? (uint64_t)4 << 32 | 4 : (uint64_t)3 << 32 | 2;
+    p->value[0] = p->value[1] = (flip_real)(step + 1);
+    p->n_added = 2;
+    p->n_between = n_between;
+}
+
+/* Step 1, or, quiet, step 0 again, arrives as a snapshot beside step 0. */
+static void check_between(const flip_kernels *k, bool quiet, int64_t told) {
+    const int64_t changes = quiet ? 0 : 3;
+    flip_device d;
+    flip_packet p = {.kernels = k, .room = 2};
+    expect_ok(flip_device_init(&d, k, 2, flip_word_form_of(ROWS, ROWS)));
+    expect_ok(k->take_pinned(&p.word, 2 * sizeof *p.word, "test"));
+    expect_ok(k->take_pinned(&p.value, 2 * sizeof *p.value, "test"));
+    set_snapshot(&p, 0, -1);
+    expect_ok(flip_device_send(&d, 0, &p, true));
+    expect_ok(flip_device_take(&d, 0));
+    set_snapshot(&p, !quiet, told);
+    expect_ok(flip_device_send(&d, 1, &p, true));
+    const flip_status status = flip_device_take(&d, 1);
+    if (told >= 0 && told != changes) {
+        if (status != FLIP_ERROR_INTERNAL || !strstr(flip_error_message(), "changes lead to"))
+            fail_msg("%s: %lld changes, not %lld: status %d, '%s'", k->name, (long long)changes,
+                     (long long)told, (int)status, flip_error_message());
+        flip_error_clear();
+    } else {
+        expect_ok(status);
+        assert_int_equal(d.record[1].n, changes);
+        if (told == 0) assert_int_equal(d.record[1].room, 0);
+        expect_ok(flip_device_move(&d, 0));
+        expect_ok(flip_device_move(&d, 1));
+    }
+    flip_device_finish(&d);
+    flip_packet_finish(&p);
+}
+
+/* No more are written than there is room for; all are counted. */
+static void check_room(const flip_kernels *k, int64_t room) {
+    enum { ENTRIES = 600 };
+    uint64_t *key = get(ENTRIES, sizeof *key), *to = get(ENTRIES, sizeof *to);
+    flip_real *value = get(ENTRIES, sizeof *value), *was = get(ENTRIES, sizeof *was),
+              *is = get(ENTRIES, sizeof *is);
+    int64_t *count = get(1, sizeof *count);
+    void *work = get(flip_changes_work(0, ENTRIES), 1);
+    for (int64_t i = 0; i < ENTRIES; i++) {
+        key[i] = (uint64_t)(i * 3 / 2) << 32;
+        value[i] = 1;
+        to[i] = UINT64_MAX;
+        was[i] = is[i] = -7;
+    }
+    const flip_entries old = {.n = ENTRIES / 2, .key = key, .value = value},
+                       new = {.n = ENTRIES / 2, .key = key + ENTRIES / 2, .value = value};
+    const flip_changes c = {.n = room, .key = to, .was = was, .is = is};
+    CALL(k, find_changes, &c, count, &old, &new, work);
+    assert_int_equal(*count, ENTRIES);
+    for (int64_t i = 0; i < ENTRIES; i++)
+        if ((to[i] == key[i] && was[i] != -7 && is[i] != -7) != (i < room) ||
+            (i >= room && (to[i] != UINT64_MAX || was[i] != -7 || is[i] != -7)))
+            fail_msg("%s: room for %lld, change %lld", k->name, (long long)room, (long long)i);
+    RELEASE(key, to, value, was, is, count, work);
+}
+
+static void told_changes(void **state) {
+    (void)state;
+    for (int t = 0; t < n_tables; t++) {
+        for (int64_t told = -1; told <= 4; told++) {
+            check_between(list[t], false, told);
+            if (told <= 1) check_between(list[t], true, told);
+        }
+        check_room(list[t], 600);
+        check_room(list[t], 450);
+        check_room(list[t], 200);
+        check_room(list[t], 0);
+    }
+}
+
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_streams),
         cmocka_unit_test(large_streams),
         cmocka_unit_test(wrong_changes),
+        cmocka_unit_test(told_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -570,7 +570,8 @@ typedef struct flip_kernels {
      * nothing is), else it must be what is found. Walking back: was and is exchanged. */
     void (*merge_changes)(const flip_entries *to, const flip_entries *from,
                           const flip_changes *changes, bool learn, void *work, uint64_t *fault);
-    /* The changes that lead from one snapshot to the other, room for both's n; *n of them. */
+    /* The changes that lead from one snapshot to the other: *n of them, of which the first
+     * changes->n, for which there is room, are written. */
     void (*find_changes)(const flip_changes *changes, int64_t *n, const flip_entries *from,
                          const flip_entries *to, void *work);
     /* Snapshot t of events that stay: entries with an event in t-life+1 … t, value = the sum of

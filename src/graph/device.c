@@ -26,7 +26,7 @@ static void free_record(flip_device *d, flip_record *r) {
     *r = (flip_record){0};
 }
 
-/* A quarter more at most: what one step leaves fits others. */
+/* A quarter more at most, or up to 64: what one step leaves fits others. */
 static int64_t rounded(int64_t n) {
     int64_t unit = 64;
     while (unit < n / 8)
@@ -64,7 +64,7 @@ static flip_status make_record(flip_device *d, flip_record *r, int64_t n) {
 /* A record found by comparing was sized for the worst: what it did not take is given back. */
 static flip_status trim_record(flip_device *d, flip_record *r) {
     flip_record less = {0};
-    if (d->n_between > 0 || r->room - r->n < r->n / 4 + 64 || r->room <= d->most_changes)
+    if (d->n_between >= 0 || r->room - r->n < r->n / 4 + 64 || r->room <= d->most_changes)
         return FLIP_OK;
     FLIP_TRY(make_record(d, &less, r->n));
     d->kernels->copy(less.key, r->key, (size_t)r->n * sizeof *r->key);
@@ -240,16 +240,23 @@ flip_status flip_device_send(flip_device *d, int32_t t, const flip_packet *p, bo
 
 /* Beside what is held: the record tells the way between the two. */
 static flip_status take_whole(flip_device *d, flip_record *r, bool backward) {
-    const int64_t n = d->words.n_added;
+    const int64_t n = d->words.n_added, told = d->n_between;
     const flip_entries from = {.n = d->n, .key = d->key[0], .value = d->value[0]},
                        to = {.n = n, .key = d->key[1], .value = d->value[1]};
-    FLIP_TRY(make_record(d, r, d->n_between > 0 ? d->n_between : d->n + n));
+    FLIP_TRY(make_record(d, r, told >= 0 ? told : d->n + n));
     FLIP_TRY(make_work(d, 0, d->n + n));
+    r->n = told >= 0 ? told : d->n + n; /* no more are written */
     const flip_changes c = changes_of(r, backward);
     int64_t *count = (int64_t *)(d->found + 1);
     d->kernels->find_changes(&c, count, &from, &to, d->work);
     d->kernels->receive(&r->n, count, sizeof r->n);
     FLIP_TRY(d->kernels->wait());
+    if (told >= 0 && r->n != told) {
+        const long long n_found = (long long)r->n;
+        free_record(d, r);
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "%lld changes lead to a snapshot, not %lld", n_found,
+                         (long long)told);
+    }
     r->more = backward ? d->n - n : n - d->n;
     return trim_record(d, r);
 }

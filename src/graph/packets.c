@@ -211,7 +211,8 @@ flip_status flip_timeline_snapshot(flip_timeline *x, int32_t t, flip_packet *p) 
     const flip_share *share = x->share + (int64_t)t * SHARES;
     int64_t at[SHARES];
     FLIP_TRY(make_room(p, x->difference[t].entries));
-    p->n_removed = p->n_added = p->n_changed = p->n_extra = p->n_between = 0;
+    p->n_removed = p->n_added = p->n_changed = p->n_extra = 0;
+    p->n_between = -1;
     for (int k = 0; k < x->n_shares; k++) {
         at[k] = p->n_added;
         p->n_added += share[k].entries;

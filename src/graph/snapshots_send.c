@@ -51,7 +51,7 @@ static flip_status send_step(flip_snapshots *s, int32_t t, bool backward) {
     }
     FLIP_TRY(make_packet(s, packet, whole ? t : record, whole, down));
     packet->n_between =
-        whole && !first ? flip_difference_changes(&s->timeline.difference[record]) : 0;
+        whole && !first ? flip_difference_changes(&s->timeline.difference[record]) : -1;
     FLIP_TRY(flip_device_send(d, t, packet, whole));
     FLIP_TRY(flip_device_take(d, t));
     if (!d->later || (whole && !first)) s->arrived = s->sent; /* the host has waited */

@@ -82,7 +82,7 @@ typedef struct flip_packet {
     uint64_t *word;    /* removed, added, changed, each ascending; or a snapshot's keys, n_added */
     flip_real *value;  /* of those added that do not fit, then of those changed; or a snapshot's */
     int64_t room;      /* of word and value */
-    int64_t n_between; /* of a snapshot: changes between it and the one that it arrives beside; 0:
+    int64_t n_between; /* of a snapshot: changes between it and the one that it arrives beside; -1:
                           they are not known */
     const flip_kernels *kernels; /* word and value lie in this table's pinned memory */
     /* What it holds, for who asks for the same again: a snapshot of a step, or the difference

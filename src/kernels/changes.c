@@ -108,9 +108,12 @@ static void find_changes(const flip_changes *c, int64_t *n_changes, const flip_e
         i += a <= b;
         j += b <= a;
         if (flip_same_bits(was, is)) continue;
-        c->key[n] = a < b ? a : b;
-        c->was[n] = was;
-        c->is[n++] = is;
+        if (n < c->n) {
+            c->key[n] = a < b ? a : b;
+            c->was[n] = was;
+            c->is[n] = is;
+        }
+        n++;
     }
     *n_changes = n;
 }

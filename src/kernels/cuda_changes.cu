@@ -188,7 +188,7 @@ __global__ static void mark_changes_kernel(flip_entries a, flip_entries b, bool 
     }
 }
 
-/* Marked entries of a: behind those marked before them in a, and in b below them. */
+/* Marked entries of a: behind those marked before them in a, and in b below them; c.n have room. */
 __global__ static void put_found_kernel(flip_changes c, flip_entries a, flip_entries b, bool added,
                                         const int32_t *rank_a, const int32_t *rank_b,
                                         flip_pattern absent, int64_t *n) {
@@ -201,6 +201,7 @@ __global__ static void put_found_kernel(flip_changes c, flip_entries a, flip_ent
         const int64_t p = flip_find_key(b.key, 0, b.n, a.key[i], 0, false),
                       at = rank_a[i] + rank_b[p];
         const bool both = p < b.n && b.key[p] == a.key[i];
+        if (at >= c.n) continue;
         c.key[at] = a.key[i];
         c.was[at] = added ? flip_real_of(absent) : a.value[i];
         c.is[at] = added ? a.value[i] : both ? b.value[p] : flip_real_of(absent);

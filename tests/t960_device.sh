@@ -5,6 +5,7 @@
 # each counter that the case names. No device gives more memory than was foreseen. Blocks after the
 # first are sent ahead, and nothing else is. WAITS: how often an epoch's host waits for the device.
 # Passes that come again are replayed, as often as they should be, with the losses that calls give.
+# Snapshots and the matrices that are made of them take what is foreseen, and half of that at least.
 #   t960_device.sh FLIPBOOK [MPIRUN]      the device may be emulated
 set -u
 flipbook=$(realpath "$1")
@@ -134,6 +135,23 @@ repeated() {
     fi
 }
 
+# takes TRANSFER BLOCKS: MiB that every run has are 64 of the tape, and of the table 64 where 128 are foreseen
+takes() {
+    local bytes
+    tests=$((tests + 1))
+    rm -f takes.jsonl
+    FLIP_EMULATION=orders=0 "$flipbook" train moves.h5 --model gcn --hidden 1 --edge-life 5 --epochs 1 --threads 1 --device cuda \
+        --transfer "$1" --blocks "$2" --report takes.jsonl >takes.out 2>&1 || sed 's/^/# /' takes.out | tail -n 3
+    bytes=$(sed -n 's/.*"peak_device_bytes_of_ranks": *\[\([0-9]*\)\], *"estimated_device_bytes": *\([0-9]*\).*/\1 \2/p' takes.jsonl)
+    if awk '{ taken = $1 - 128 * 2^20; foreseen = $2 - 192 * 2^20; print "# " taken " bytes, foreseen " foreseen
+              exit !(taken > 0 && taken <= foreseen && foreseen <= 2 * taken) }' <<<"$bytes"; then
+        echo "ok $tests - bytes of snapshots, $1, $2 blocks"
+    else
+        echo "not ok $tests - bytes of snapshots, $1, $2 blocks"
+        failed=$((failed + 1))
+    fi
+}
+
 "$flipbook" generate sbm -o static.h5 --nodes 600 --features 12 >/dev/null &&
     "$flipbook" generate sbm -o nodes.h5 --nodes 150 --steps 6 --drift 0.02 --labels-change --features 8 >/dev/null &&
     "$flipbook" generate sbm -o few.h5 --nodes 80 --features 8 >/dev/null &&
@@ -141,6 +159,7 @@ repeated() {
     "$flipbook" compress static.h5 -o mixed.h5 --codec klt:2 >/dev/null &&
     "$flipbook" compress static.h5 -o products.h5 --codec pq:4x256 >/dev/null &&
     "$flipbook" compress static.h5 -o levels.h5 --codec pq:4x16+lloyd:4 >/dev/null &&
+    "$flipbook" generate sbm -o moves.h5 --nodes 300 --steps 7 --features 1 --degree-in 1 --degree-out 11 >/dev/null &&
     "$flipbook" generate payments -o links.h5 --nodes 200 --steps 8 >/dev/null || exit 1
 
 h='--hidden 8'
@@ -190,6 +209,10 @@ h='--hidden 8'
     repeated 4 steps.h5 --task node --model cdgcn $h --dropout 0.2 --blocks 1
     repeated 0 few.h5 --model gcn $h --layers 3 --activations 4bit       # rounded by another key each time
     repeated 0 steps.h5 --task node --model evolvegcn-h $h --blocks 1   # the host chooses its rows
+    takes full 1
+    takes delta 1
+    takes full 4
+    takes delta 4
 }
 echo "1..$tests"
 [ $failed -eq 0 ]

@@ -53,6 +53,8 @@ flip_status flip_snapshots_create(flip_snapshots **snapshots, flip_layout *layou
                                   flip_transfer transfer);
 /* Steps' differences that are sent to a GPU before the host waits for it. */
 enum { FLIP_SNAPSHOTS_AHEAD = 32 };
+/* Bytes that the host has of so many steps beside a rank's events, full and delta. */
+size_t flip_snapshots_steps_bytes(int32_t n_steps, int64_t n_events);
 /* Why kernels do not make the matrices of such snapshots where these lie; NULL: they can, unless a
  * block has too many entries. n_space: the layout's. */
 const char *flip_snapshots_by_host(const flip_adjacency_params *params, flip_transfer transfer,

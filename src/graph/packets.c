@@ -122,13 +122,10 @@ static void count_share(flip_timeline *x, int32_t t, int k) {
         if (add) share.follow[0] += follows(x, c.key, c.after);
         if (remove) share.follow[1] += follows(x, c.key, c.before);
     }
-    x->share[(int64_t)t * SHARES + k] = share;
+    x->share[(int64_t)t * x->n_shares + k] = share;
 }
 
 void flip_timeline_count(flip_timeline *x) {
-    enum { LEAST = 1 << 12 }; /* pairs of a share */
-    const int64_t shares = x->n_pairs / LEAST + 1;
-    x->n_shares = shares < SHARES ? (int)shares : SHARES;
     memset(x->difference, 0, (size_t)x->n_steps * sizeof *x->difference);
     memset(x->extra, 0, 2 * (size_t)x->n_steps * sizeof *x->extra);
 #pragma omp parallel for collapse(2) schedule(dynamic, 1) if (x->n_shares > 1)
@@ -138,8 +135,9 @@ void flip_timeline_count(flip_timeline *x) {
     for (int32_t t = 0; t < x->n_steps; t++) {
         flip_difference *d = &x->difference[t];
         for (int k = 0; k < x->n_shares; k++) {
-            flip_share *share = &x->share[(int64_t)t * SHARES + k];
-            share->entries = (t > 0 ? share[-SHARES].entries : 0) + share->added - share->removed;
+            flip_share *share = &x->share[(int64_t)t * x->n_shares + k];
+            share->entries =
+                (t > 0 ? share[-x->n_shares].entries : 0) + share->added - share->removed;
             d->added += share->added;
             d->removed += share->removed;
             d->changed += share->changed;
@@ -166,7 +164,8 @@ void flip_timeline_most(const flip_timeline *x, int64_t *entries, int64_t *chang
     *entries = *changes = 1;
     for (int32_t t = 0; t < x->n_steps; t++) {
         const flip_difference *d = &x->difference[t];
-        const int64_t n = flip_difference_changes(d), room = n + (t > 0 ? d[-1].entries : 0);
+        const int64_t n = flip_difference_changes(d), before = t > 0 ? d[-1].entries : 0;
+        const int64_t room = n + (before > d->entries ? before : d->entries); /* either way */
         if (n > *changes) *changes = n;
         if (room > *entries) *entries = room;
     }
@@ -208,7 +207,7 @@ static void write_entries(flip_timeline *x, int32_t t, int k, int64_t at, flip_p
 }
 
 flip_status flip_timeline_snapshot(flip_timeline *x, int32_t t, flip_packet *p) {
-    const flip_share *share = x->share + (int64_t)t * SHARES;
+    const flip_share *share = x->share + (int64_t)t * x->n_shares;
     int64_t at[SHARES];
     FLIP_TRY(make_room(p, x->difference[t].entries));
     p->n_removed = p->n_added = p->n_changed = p->n_extra = 0;
@@ -257,7 +256,7 @@ static places behind_share(places to, const flip_share *share, bool backward) {
 flip_status flip_timeline_difference(const flip_timeline *x, int32_t t, bool backward,
                                      flip_packet *p) {
     const flip_difference *d = &x->difference[t];
-    const flip_share *share = x->share + (int64_t)t * SHARES;
+    const flip_share *share = x->share + (int64_t)t * x->n_shares;
     places at[SHARES];
     FLIP_TRY(make_room(p, flip_difference_changes(d)));
     p->n_added = backward ? d->removed : d->added;

@@ -35,9 +35,22 @@ static void take_steps(flip_timeline *x) {
     x->step_ptr[0] = 0;
 }
 
+static int shares_of(int64_t n_pairs) {
+    enum { LEAST = 1 << 12 }; /* pairs of a share */
+    const int64_t shares = n_pairs / LEAST + 1;
+    return shares < FLIP_TIMELINE_SHARES ? (int)shares : FLIP_TIMELINE_SHARES;
+}
+
+size_t flip_snapshots_steps_bytes(int32_t n_steps, int64_t n_events) {
+    const size_t shares = (size_t)shares_of(n_events);
+    return (size_t)n_steps *
+           (shares * sizeof(flip_share) + sizeof(flip_difference) + 3 * sizeof(int64_t));
+}
+
 static flip_status allocate(flip_timeline *x, int64_t n_pairs, bool weighted) {
     const char *what = "events of snapshots";
     const size_t n = (size_t)x->n_events, pairs = (size_t)n_pairs, steps = (size_t)x->n_steps;
+    x->n_shares = shares_of(n_pairs);
     FLIP_TRY(flip_alloc(&x->key, pairs, sizeof *x->key, what));
     FLIP_TRY(flip_alloc(&x->event_ptr, pairs + 1, sizeof *x->event_ptr, what));
     FLIP_TRY(flip_alloc(&x->step, n, sizeof *x->step, what));
@@ -46,7 +59,7 @@ static flip_status allocate(flip_timeline *x, int64_t n_pairs, bool weighted) {
     FLIP_TRY(flip_alloc(&x->step_pair, n, sizeof *x->step_pair, what));
     FLIP_TRY(flip_alloc_zero(&x->mark, pairs / 64 + 1, sizeof *x->mark, what));
     FLIP_TRY(flip_alloc_zero(&x->difference, steps, sizeof *x->difference, what));
-    FLIP_TRY(flip_alloc_zero(&x->share, steps * FLIP_TIMELINE_SHARES, sizeof *x->share, what));
+    FLIP_TRY(flip_alloc_zero(&x->share, steps * (size_t)x->n_shares, sizeof *x->share, what));
     return flip_alloc_zero(&x->extra, 2 * steps, sizeof *x->extra, what);
 }
 

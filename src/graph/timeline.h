@@ -50,7 +50,7 @@ typedef struct flip_timeline {
     flip_difference *difference; /* [n_steps] */
     int64_t *extra;              /* [n_steps, 2] values that do not fit: added, removed */
     int n_shares;                /* of the pairs, at most FLIP_TIMELINE_SHARES */
-    flip_share *share;           /* [n_steps, FLIP_TIMELINE_SHARES] */
+    flip_share *share;           /* [n_steps, n_shares] */
 } flip_timeline;
 
 /* Collective. comm, rank_first, original, events as flip_adjacency_create. */
@@ -65,8 +65,8 @@ void flip_timeline_count_parts(const flip_timeline *timeline, int32_t n_parts,
                                const flip_gid *part_first, flip_difference *difference,
                                int64_t *extra);
 
-/* What the largest step needs: entries of a snapshot and all changes that lead to the next one;
- * changes. Both >= 1. */
+/* What the largest step needs: entries of a snapshot and all changes that lead from it to the next
+ * one, or to the one before; changes. Both >= 1. */
 void flip_timeline_most(const flip_timeline *timeline, int64_t *entries, int64_t *changes);
 static inline int64_t flip_difference_changes(const flip_difference *d) {
     return d->added + d->removed + d->changed;

@@ -157,21 +157,26 @@ static block block_of(const flip_data *data, const flip_shares *s, int32_t n_blo
     return b;
 }
 
-/* full, delta: sorted events, and a packet on its way. */
+/* full, delta: sorted events, and, of each step, what shares of them have. */
 static size_t events_bytes(const flip_data *data, const flip_shares *s, const block *b) {
-    const double all = b->all.arrivals, alive = b->values / b->steps;
-    return (size_t)(all * (28 + (data->events.weight ? sizeof(flip_real) : 0)) +
-                    (double)(s->rows + s->n_halo) * 28 + alive * (8 + sizeof(flip_real)));
+    const double all = b->all.arrivals;
+    const size_t real = data->events.weight ? sizeof(flip_real) : 0;
+    return (size_t)(all * (double)(28 + real) + (double)(s->rows + s->n_halo) * 28) +
+           flip_snapshots_steps_bytes(data->steps, (int64_t)all);
 }
 
-/* The changes of a block's steps, both values. */
+/* Entries of a snapshot; changes, with both values. */
+enum { ENTRY = 8 + sizeof(flip_real), CHANGE = 8 + 2 * sizeof(flip_real) };
+
+/* The changes of a block's steps. */
 static double changes_bytes(const block *b) {
-    return 2 * b->arrivals * (8 + 2 * sizeof(flip_real));
+    return 2 * b->arrivals * CHANGE;
 }
 
-/* … and what they are on the device: a snapshot, another that is being made, changes. */
+/* A packet on its way to the CPU's own copy, and what it is there: a snapshot, another that is
+ * being made, changes. */
 static size_t snapshot_bytes(const block *b) {
-    return (size_t)(2 * b->values / b->steps * (8 + sizeof(flip_real)) + changes_bytes(b));
+    return (size_t)(3 * b->values / b->steps * ENTRY + changes_bytes(b));
 }
 
 /* The pieces that the CPU makes a matrix of. */
@@ -180,29 +185,81 @@ static size_t pieces_bytes(const block *b) {
     return (size_t)(b->entries * 16 + (alive + 2 * changes) * 8);
 }
 
+/* ---- matrices that a GPU makes of snapshots ---- */
+
+/* Of all steps, whose memory is taken once for the largest. */
+typedef struct largest {
+    int64_t entries, changes; /* of a snapshot; on the way to one */
+    int64_t room;             /* entries with the changes on either side */
+    int64_t compared;         /* entries of two snapshots between which changes are to be found */
+    int64_t inside;           /* changes inside of a block */
+} largest;
+
+static int64_t alive_at(const flip_data *data, const flip_shares *s, int64_t t) {
+    return t < 0 ? 0 : arrived(s, t + 1 - data->s.edge_life, t + 1);
+}
+
+/* What arrives at t or leaves. */
+static int64_t changes_to(const flip_data *data, const flip_shares *s, int64_t t) {
+    const int64_t left = t - data->s.edge_life;
+    return arrived(s, t, t + 1) + (left < 0 ? 0 : arrived(s, left, left + 1));
+}
+
+static int64_t more(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* A difference gives way to a snapshot where it takes more bytes; counted are events, not pairs,
+ * and so it is said to where it takes half as many. */
+static largest find_largest(const flip_data *data, const flip_shares *s, const block *b) {
+    const bool full = data->s.transfer == FLIP_TRANSFER_FULL;
+    largest x = {0};
+    for (int64_t t = 0, inside = 0; t < data->steps; t++) {
+        const int64_t now = alive_at(data, s, t), before = alive_at(data, s, t - 1);
+        const int64_t changes = changes_to(data, s, t), step = t - data->s.first_step;
+        inside = step % b->steps == 0 ? 0 : inside + changes; /* to its first step: outside */
+        x.entries = more(x.entries, now);
+        x.changes = more(x.changes, changes);
+        x.room = more(x.room, more(now, before) + changes);
+        if (t > 0 && (full || 12 * now < 16 * changes)) x.compared = more(x.compared, now + before);
+        if (step >= 0) x.inside = more(x.inside, inside);
+    }
+    return x;
+}
+
 /* Does a GPU make the matrices, and the CPU none? */
-static bool made_by_device(const flip_data *data, const flip_kernels *kernels) {
+static bool made_by_device(const flip_data *data, const flip_shares *s, const block *b,
+                           const flip_kernels *kernels) {
     const flip_adjacency_params p = flip_data_adjacency_params(data);
-    return kernels->on_device && data->steps > 1 && !flip_settings_batched(&data->s) &&
-           !flip_snapshots_by_host(&p, (flip_transfer)data->s.transfer,
-                                   flip_comm_size(data->comm) / data->n_time);
+    if (!kernels->on_device || data->steps == 1 || flip_settings_batched(&data->s) ||
+        flip_snapshots_by_host(&p, (flip_transfer)data->s.transfer,
+                               flip_comm_size(data->comm) / data->n_time))
+        return false;
+    const largest x = find_largest(data, s, b);
+    return s->rows + x.inside + x.entries < INT32_MAX &&
+           (double)s->rows * b->steps + b->values < INT32_MAX;
 }
 
-/* Differences that wait for a GPU in pinned memory. */
-static size_t packet_bytes(const flip_data *data, const block *b) {
+/* Pinned: two snapshots on their way, or one, and differences that wait. */
+static size_t packet_bytes(const flip_data *data, const flip_shares *s, const block *b) {
     const int32_t most = b->steps < FLIP_SNAPSHOTS_AHEAD ? b->steps : FLIP_SNAPSHOTS_AHEAD;
-    if (data->s.transfer != FLIP_TRANSFER_DELTA) return 0;
-    return (size_t)(2 * b->arrivals / b->steps * most * (8 + sizeof(flip_real)));
+    const largest x = find_largest(data, s, b);
+    if (data->s.transfer == FLIP_TRANSFER_FULL) return (size_t)(2 * x.entries) * ENTRY;
+    return (size_t)(x.entries + most * (x.changes + x.changes / 8)) * ENTRY;
 }
 
-/* What a GPU makes them of: snapshots, the changes of the block before, differences that arrive,
- * pieces, rows of entries. */
-static size_t laid_bytes(const flip_shares *s, const block *b) {
-    const double changes = 2 * b->arrivals, rows = (double)s->rows;
-    return snapshot_bytes(b) + (size_t)(b->n > 1 ? changes_bytes(b) : 0) +
-           (size_t)(changes / b->steps * (8 + sizeof(flip_real))) +
-           flip_runs_work((int64_t)(rows + b->values / b->steps + changes), (int32_t)s->rows,
-                          b->steps) +
+/* Snapshots, the changes of a block and of the one before it, whose memory is cut in steps, a
+ * difference that arrives, the kernels' work, rows of entries, the order of columns. */
+static size_t laid_bytes(const flip_data *data, const flip_shares *s, const block *b) {
+    const largest x = find_largest(data, s, b);
+    const double walked = b->n > 1 ? 2 : 1, inside = (double)x.inside;
+    const double records = walked * (inside + (double)x.changes + 64 * b->steps);
+    const double rows = (double)s->rows;
+    const int64_t difference = data->s.transfer == FLIP_TRANSFER_FULL ? 0 : x.changes;
+    return (size_t)(2 * x.room + difference + difference / 8) * ENTRY +
+           (size_t)((records + records / 4) * CHANGE) +
+           flip_changes_work(x.room, more(x.compared, difference)) +
+           flip_runs_work(s->rows + x.entries + x.inside, (int32_t)s->rows, b->steps) +
            (size_t)((b->entries + 3 * rows) * 4);
 }
 
@@ -225,9 +282,11 @@ static void estimate_adjacency(flip_estimate *e, const flip_data *data, const fl
     const flip_adjacency_params p = params_of(data, b);
     const bool sent = data->steps > 1 && data->s.transfer != FLIP_TRANSFER_RESIDENT;
     const bool weighted = data->events.weight != NULL;
-    e->building = flip_adjacency_build_bytes(s->rows, s->n_halo, (int64_t)b->entries, &p);
+    e->building = by_device /* events are sorted, no more */
+                      ? (size_t)(b->all.arrivals * 8) + (size_t)(s->rows + s->n_halo) * 20
+                      : flip_adjacency_build_bytes(s->rows, s->n_halo, (int64_t)b->entries, &p);
     if (by_device)
-        e->adjacency = events_bytes(data, s, b) + packet_bytes(data, b);
+        e->adjacency = events_bytes(data, s, b) + packet_bytes(data, s, b);
     else if (sent)
         e->adjacency = matrix_bytes(data, s, b, b->entries, b->values) + events_bytes(data, s, b) +
                        snapshot_bytes(b) + pieces_bytes(b);
@@ -307,7 +366,7 @@ static size_t whole_bytes(const flip_data *data, const flip_model_params *m, con
 static void estimate_device(flip_estimate *e, const flip_data *data, const flip_model_params *m,
                             const flip_shares *s, const block *b, bool by_device) {
     const size_t one = matrix_bytes(data, s, b, b->entries, b->values);
-    const size_t matrix = by_device ? one + laid_bytes(s, b) : one;
+    const size_t matrix = by_device ? one + laid_bytes(data, s, b) : one;
     const double rows = (double)s->rows * b->steps;
     const double inputs = rows * (double)data->in_dim * sizeof(flip_real);
     const size_t next = (by_device ? 0 : one) + (size_t)inputs;
@@ -330,7 +389,7 @@ void flip_estimate_blocks(flip_estimate *e, const flip_trainer *trainer, const f
     flip_model_params m = flip_data_model_params(data);
     const block b = block_of(data, s, n_blocks);
     const size_t real = sizeof(flip_real);
-    const bool by_device = made_by_device(data, trainer->kernels);
+    const bool by_device = made_by_device(data, s, &b, trainer->kernels);
     estimate_adjacency(e, data, s, &b, by_device);
     e->placed = data->n_time > 1 ? (size_t)(s->rows * data->fixed.dim) * real : 0;
     if (flip_data_sets_out(data, b.steps))

@@ -742,9 +742,10 @@ typedef struct flip_kernels {
     void (*drop_recording)(flip_recording **recording); /* NULL then; NULL is let be */
 
     /* ---- the matrix of a block of snapshots (runs.c) ----
-     * work: flip_runs_work bytes; pieces, entries, runs and values are each fewer than 2^31. Values
-     * go through all calls as the same bits on every table: sums in double, one entry of a row
-     * after the other. */
+     * work: flip_runs_work bytes; mentions, entries, runs and values are each fewer than 2^31.
+     * Values that are numbers go through all calls as the same bits on every table: sums in double,
+     * one entry of a row after the other. Where 1 + sum is negative a factor is a NaN, of any bits.
+     */
     /* count [3]: entries, runs and values of the block. */
     void (*count_runs)(const flip_block_entries *block, int64_t *count, void *work);
     /* All of `to`, values as the snapshots have them; after count_runs, with what that left in

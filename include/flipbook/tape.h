@@ -230,6 +230,7 @@ flip_status flip_tape_reach(flip_tape *tape, const void *host, size_t bytes, voi
 /* After flip_tape_reset: memory of the kernels themselves is given to operators in place of a host
  * array, until the next reset. */
 flip_status flip_tape_lend(flip_tape *tape, const void *memory, size_t bytes);
+/* Of one step. */
 flip_status flip_tape_lend_adjacency(flip_tape *tape, const flip_adjacency *adjacency);
 
 /* data [rows, steps, dim] is borrowed, never copied (but to a device) and never written. */

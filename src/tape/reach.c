@@ -268,6 +268,8 @@ static void adjacency_arrays(flip_adjacency *of, array out[ADJACENCY_ARRAYS]) {
 flip_status flip_tape_lend_adjacency(flip_tape *tape, const flip_adjacency *g) {
     flip_adjacency of = *g;
     array all[ADJACENCY_ARRAYS] = {{NULL, 0}};
+    if (g->a.run_ptr || g->at.run_ptr) /* how many runs there are is not for the host to read */
+        return FLIP_FAIL(FLIP_ERROR_INTERNAL, "a matrix of %d steps is lent", g->a.n_steps);
     adjacency_arrays(&of, all);
     for (int i = 0; i < ADJACENCY_ARRAYS; i++)
         if (all[i].pointer) FLIP_TRY(flip_tape_lend(tape, *all[i].pointer, all[i].bytes));

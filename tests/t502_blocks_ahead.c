@@ -53,11 +53,17 @@ static flip_var read_block(flip_tape *tape, int block) {
     return y;
 }
 
+/* Ahead, inputs of every third block are sent before its matrix is there. */
 static void hold(flip_tape *tape, int block, bool ahead) {
+    const bool inputs_first = ahead && block % 3 == 2;
+    const flip_adjacency *g = adjacency[block % KINDS];
     set_input(block);
-    CHECK_OK(flip_tape_hold_block(tape, adjacency[block % KINDS], block % 2, ahead));
+    CHECK_OK(flip_tape_hold_block(tape, inputs_first ? NULL : g, block % 2, ahead));
     CHECK_OK(flip_tape_hold_inputs(tape, input, sizeof input));
     if (ahead) CHECK_OK(flip_tape_send_ahead(tape));
+    if (!inputs_first) return;
+    CHECK_OK(flip_tape_hold_block(tape, g, block % 2, false));
+    CHECK_OK(flip_tape_send_ahead(tape));
 }
 
 /* All blocks, with nothing that waits in between. `unread`: one that is sent and let go, and comes

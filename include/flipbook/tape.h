@@ -219,7 +219,8 @@ void flip_tape_let_go(flip_tape *tape, const void *host);
 /* What a block reads, one block at a time: its adjacency and, after it, its inputs. backward: the
  * pass that reads them walks back, too. ahead: kernels still work on the block that was let go, and
  * send_ahead follows, which sends meanwhile as much as the last such pass read; a pass asks for the
- * rest. Let go, the host's arrays may be written or given back. */
+ * rest. Let go, the host's arrays may be written or given back. NULL: the adjacency is not made
+ * yet; it is held, not ahead, after inputs that were sent before it. */
 flip_status flip_tape_hold_block(flip_tape *tape, const flip_adjacency *adjacency, bool backward,
                                  bool ahead);
 flip_status flip_tape_hold_inputs(flip_tape *tape, const flip_real *values, size_t bytes);

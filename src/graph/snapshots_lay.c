@@ -1,7 +1,8 @@
 /* The adjacency of a block made where the snapshots lie: by a table's kernels, in its memory. All
  * columns are the rank's own, so that there is nothing to ask of other ranks, and what a host makes
- * of the same snapshots (snapshots_assemble.c) has the same bits. The host waits once a block, for
- * the numbers of entries, runs and values. */
+ * of the same snapshots (snapshots_assemble.c) has the same bits. The host waits for the numbers of
+ * entries, runs and values: of differences once a block, of more than FLIP_SNAPSHOTS_AHEAD steps
+ * once for each so many; of snapshots in full once a step; and where memory must grow. */
 #include "graph/snapshots.h"
 
 /* Arrays of a matrix in the order of their rooms. */

@@ -292,13 +292,13 @@ static flip_status hold_array(flip_tape *tape, const array *a, int32_t number) {
 
 flip_status flip_tape_hold_block(flip_tape *tape, const flip_adjacency *g, bool backward,
                                  bool ahead) {
-    flip_adjacency of = *g;
     array all[ADJACENCY_ARRAYS] = {{NULL, 0}};
     reach *r = tape->reach;
     if (!tape->kernels->on_device) return FLIP_OK;
     r->backward = backward;
     if (ahead) r->current = !r->current;
-    if (g->a.placed) return FLIP_OK;
+    if (!g || g->a.placed) return FLIP_OK;
+    flip_adjacency of = *g;
     adjacency_arrays(&of, all);
     for (int i = 0; i < ADJACENCY_ARRAYS; i++)
         FLIP_TRY(hold_array(tape, &all[i], i + 1));

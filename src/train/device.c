@@ -209,6 +209,8 @@ flip_status flip_device_inputs(flip_trainer *trainer, int32_t block, const flip_
                                  rows * (size_t)trainer->data.in_dim * sizeof **x);
 }
 
+/* To make a matrix the host may wait for all that the GPU was given: inputs are on their way before
+ * that. */
 flip_status flip_device_look_ahead(flip_trainer *trainer, int32_t block, bool backward) {
     const flip_adjacency *adjacency;
     const flip_real *x;
@@ -216,11 +218,13 @@ flip_status flip_device_look_ahead(flip_trainer *trainer, int32_t block, bool ba
         (trainer->on_device && block == trainer->on_device_block))
         return FLIP_OK;
     flip_device_leave(trainer);
+    FLIP_TRY(flip_tape_hold_block(trainer->tape, NULL, backward, true));
+    if (!trainer->learned && !trainer->data.packed.packing)
+        FLIP_TRY(flip_device_inputs(trainer, block, &x));
+    FLIP_TRY(flip_tape_send_ahead(trainer->tape));
     FLIP_TRY(flip_data_block(&trainer->data, block, &adjacency));
     trainer->on_device = adjacency;
     trainer->on_device_block = block;
-    FLIP_TRY(flip_tape_hold_block(trainer->tape, adjacency, backward, true));
-    if (!trainer->learned && !trainer->data.packed.packing)
-        FLIP_TRY(flip_device_inputs(trainer, block, &x));
+    FLIP_TRY(flip_tape_hold_block(trainer->tape, adjacency, backward, false));
     return flip_tape_send_ahead(trainer->tape);
 }

@@ -374,8 +374,8 @@ flip_status flip_device_enter(flip_trainer *trainer, int32_t block, bool backwar
                               const flip_adjacency **adjacency);
 /* Its inputs after that, as flip_data_inputs. */
 flip_status flip_device_inputs(flip_trainer *trainer, int32_t block, const flip_real **x);
-/* The same for the block that comes next, while the GPU works on what it was given: to be called
- * once all of that was. Collective; on a CPU nothing is done. */
+/* The same for the block that comes next, inputs first, while the GPU works on what it was given:
+ * to be called once all of that was. Collective; on a CPU nothing is done. */
 flip_status flip_device_look_ahead(flip_trainer *trainer, int32_t block, bool backward);
 /* Before snapshots begin anew. */
 void flip_device_leave(flip_trainer *trainer);

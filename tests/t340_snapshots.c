@@ -460,6 +460,23 @@ static void test_walks(void **state) {
         }
 }
 
+/* More steps of a block than packets wait for a device, by kernels that are told of at the end
+ * alone: a GPU's, or plain ones that pass for one's. Edges live long: differences are few. */
+static void test_many_steps(void **state) {
+    (void)state;
+    flip_kernels plain = *flip_kernels_reference();
+    plain.on_device = true;
+    const flip_kernels *kernels = test_kernels() ? test_kernels() : &plain;
+    const int32_t steps = size * (FLIP_SNAPSHOTS_AHEAD + 12);
+    stream g = make_stream(700, 11, steps, 3 * 11, 4 * steps, FRACTIONS);
+    flip_adjacency_params p = {.kind = FLIP_ADJACENCY_WSUM, .n_steps = steps, .edge_life = 12};
+    g.life = p.edge_life;
+    grid x = make_grid(&g, size, 1);
+    check_walk(&g, &x, &p, FLIP_TRANSFER_DELTA, 32, kernels);
+    free_grid(&x);
+    free_stream(&g);
+}
+
 /* Words of every size of graph, and what does not fit them. */
 static void test_words(void **state) {
     (void)state;
@@ -545,9 +562,8 @@ int main(int argc, char **argv) {
     rank = flip_comm_rank(comm);
     size = flip_comm_size(comm);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_words),
-        cmocka_unit_test(test_differences),
-        cmocka_unit_test(test_walks),
+        cmocka_unit_test(test_words),  cmocka_unit_test(test_differences),
+        cmocka_unit_test(test_walks),  cmocka_unit_test(test_many_steps),
         cmocka_unit_test(test_static),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

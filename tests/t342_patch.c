@@ -153,7 +153,7 @@ static matrix make_matrix(const flip_kernels *k, const flip_block_entries *b, in
     matrix m = {.count = {-1, -1, -1}};
     const int32_t n = b->n_rows;
     int64_t *count = get(3, sizeof *count);
-    void *work = get(flip_runs_work(flip_pieces_of(b), n, b->n_steps), 1);
+    void *work = get(flip_runs_work(flip_mentions_of(b), n, b->n_steps), 1);
     CALL(k, count_runs, b, count, work);
     memcpy(m.count, count, sizeof m.count);
     m.a = make_arrays(n, count);

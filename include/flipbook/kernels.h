@@ -127,6 +127,14 @@ typedef struct flip_word_form {
     int place_bits, value_bits; /* value_bits 2 … 32 */
 } flip_word_form;
 
+/* Bits that tell n >= 1 things apart. */
+static inline int flip_bits_telling(int64_t n) {
+    int bits = 0;
+    while ((n - 1) >> bits > 0)
+        bits++;
+    return bits;
+}
+
 uint64_t flip_word_key(const flip_word_form *form, uint64_t word);
 /* false: the value follows. */
 bool flip_word_value(const flip_word_form *form, uint64_t word, flip_real *value);
@@ -199,8 +207,8 @@ typedef struct flip_block_entries {
     const flip_changes *changes; /* [n_steps - 1] from step t to t + 1: read at the call */
 } flip_block_entries;
 
-/* What one reads to tell of an entry: its own column, what a snapshot has of it, its changes. */
-static inline int64_t flip_pieces_of(const flip_block_entries *b) {
+/* Mentions of entries: their rows' own columns, what a snapshot has, changes. */
+static inline int64_t flip_mentions_of(const flip_block_entries *b) {
     int64_t n = b->now.n + (b->own_place ? b->n_rows : 0);
     for (int32_t t = 0; t + 1 < b->n_steps; t++)
         n += b->changes[t].n;
@@ -223,9 +231,9 @@ typedef enum flip_run_scale {
     FLIP_RUNS_MEAN       /* divided by the row's sum; 0 where that is 0 */
 } flip_run_scale;
 
-/* Bytes of `work` for a matrix that so many pieces, or entries, tell of. */
-static inline size_t flip_runs_work(int64_t pieces, int32_t n_rows, int32_t n_steps) {
-    const size_t n = (size_t)pieces + 64, rows = (size_t)n_rows, steps = (size_t)n_steps;
+/* Bytes of `work` for a matrix that so many mentions, or entries, tell of. */
+static inline size_t flip_runs_work(int64_t mentions, int32_t n_rows, int32_t n_steps) {
+    const size_t n = (size_t)mentions + 64, rows = (size_t)n_rows, steps = (size_t)n_steps;
     const size_t sorting = n * (28 + 2 * sizeof(flip_real)) + n / 256 + 16 * rows + 32 * steps;
     const size_t scaling = rows * steps * sizeof(double);
     return 4096 + (sorting > scaling ? sorting : scaling);

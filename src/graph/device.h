@@ -41,8 +41,7 @@ typedef struct flip_device {
     size_t room_work;       /* bytes */
     uint64_t *found;        /* [5] a change that does not fit, or all ones; number of changes; of a
                                block's matrix (snapshots_lay.c): entries, runs, values */
-    bool later;         /* what does not fit is told by flip_device_settle alone, and a packet of a
-                           difference must stay until then */
+    bool later;             /* what does not fit is told by flip_device_settle alone */
     flip_record *spare; /* [n_steps] of a GPU, whose memory is slow to take, those of records that
                            are gone: n_spare */
     int32_t n_spare;
@@ -53,8 +52,9 @@ flip_status flip_device_init(flip_device *device, const flip_kernels *kernels, i
 void flip_device_finish(flip_device *device);
 void flip_device_forget(flip_device *device);
 /* Step t is sent, as a snapshot or a difference: the first one (nothing held; a snapshot), or the
- * next on either side of what is held. The packet must stay until it is taken: it is patched in,
- * and the snapshot is that of step t. */
+ * next on either side of what is held. Taken, it is patched in, and the snapshot is that of step t.
+ * The packet must stay as it is until it is taken; with `later`, until flip_device_settle, unless
+ * it was a snapshot beside what is held, for which the host waits. */
 flip_status flip_device_send(flip_device *device, int32_t t, const flip_packet *packet, bool whole);
 flip_status flip_device_take(flip_device *device, int32_t t);
 /* The snapshot becomes that of step t, low <= t <= high. */

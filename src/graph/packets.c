@@ -99,19 +99,19 @@ static int64_t first_pair(const flip_timeline *x, int k) {
     return pair < x->n_pairs ? pair : x->n_pairs;
 }
 
-static changes changes_of(const flip_timeline *x, int32_t t, int k) {
+static changes share_changes(const flip_timeline *x, int32_t t, int k) {
     return changes_at(x, t, first_pair(x, k), first_pair(x, k + 1));
 }
 
 /* Does the value follow its word? */
-static bool follows(const flip_timeline *x, uint64_t key, flip_real value) {
+static bool value_follows(const flip_timeline *x, uint64_t key, flip_real value) {
     uint64_t word;
     return !flip_word_pack(&x->form, key, value, &word);
 }
 
 static void count_share(flip_timeline *x, int32_t t, int k) {
     flip_share share = {0};
-    changes c = changes_of(x, t, k);
+    changes c = share_changes(x, t, k);
     while (next_change(&c)) {
         const bool add = flip_is_absent(c.before), remove = flip_is_absent(c.after);
         share.added += add;
@@ -119,8 +119,8 @@ static void count_share(flip_timeline *x, int32_t t, int k) {
         share.changed += !add && !remove;
         if (add) share.extra[0] += !flip_word_fits(&x->form, c.after);
         if (remove) share.extra[1] += !flip_word_fits(&x->form, c.before);
-        if (add) share.follow[0] += follows(x, c.key, c.after);
-        if (remove) share.follow[1] += follows(x, c.key, c.before);
+        if (add) share.follow[0] += value_follows(x, c.key, c.after);
+        if (remove) share.follow[1] += value_follows(x, c.key, c.before);
     }
     x->share[(int64_t)t * x->n_shares + k] = share;
 }
@@ -229,7 +229,7 @@ typedef struct places {
 } places;
 
 static void write_changes(const flip_timeline *x, int32_t t, int k, bool backward, places to) {
-    changes c = changes_of(x, t, k);
+    changes c = share_changes(x, t, k);
     while (next_change(&c)) {
         const flip_real from = backward ? c.after : c.before, is = backward ? c.before : c.after;
         if (flip_is_absent(is)) {

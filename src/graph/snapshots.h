@@ -12,16 +12,27 @@ typedef struct flip_block_halo {
     flip_plan *plan; /* owned; the block's adjacency borrows it; NULL on one rank */
 } flip_block_halo;
 
+/* Arrays of a matrix, in the order of their rooms; the transpose has no rows of entries. */
+enum {
+    FLIP_LAID_ROW_PTR,
+    FLIP_LAID_COL,
+    FLIP_LAID_RUN_PTR,
+    FLIP_LAID_RUN_FIRST,
+    FLIP_LAID_VALUE_PTR,
+    FLIP_LAID_VALUE,
+    FLIP_LAID_ROW,
+    FLIP_LAID_ARRAYS
+};
 /* What a table makes of a block's snapshots in its own memory, which stays from block to block. */
 enum {
     FLIP_LAID_WORK,
     FLIP_LAID_A,
-    FLIP_LAID_AT = FLIP_LAID_A + 7,
-    FLIP_LAID_ROOMS = FLIP_LAID_AT + 6
+    FLIP_LAID_AT = FLIP_LAID_A + FLIP_LAID_ARRAYS,
+    FLIP_LAID_ROOMS = FLIP_LAID_AT + FLIP_LAID_ROW
 };
 typedef struct flip_laid {
     const flip_kernels *kernels; /* NULL: matrices are the host's (snapshots_assemble.c) */
-    int32_t *order, *place;      /* [n_rows] column at each place, place of each column */
+    int32_t *order, *place;      /* [n_cols] column at each place, place of each column */
     void *memory[FLIP_LAID_ROOMS];
     size_t bytes[FLIP_LAID_ROOMS];
     flip_changes *changes; /* [steps of the timeline] the host's */

@@ -5,24 +5,21 @@
  * once for each so many; of snapshots in full once a step; and where memory must grow. */
 #include "graph/snapshots.h"
 
-/* Arrays of a matrix in the order of their rooms. */
-enum { ROW_PTR, COL, RUN_PTR, RUN_FIRST, VALUE_PTR, VALUE, ROW, ARRAYS };
-
 /* ---- whether ---- */
 
-/* Every block's pieces and values are numbered in 31 bits. */
+/* Every block's mentions (flip_mentions_of) and values are numbered in 31 bits. */
 static bool few_enough(const flip_snapshots *s) {
     const flip_timeline *x = &s->timeline;
     for (int32_t k = 0; k < s->layout->n_blocks; k++) {
         const flip_adjacency_params p = flip_snapshots_params(s, k);
-        int64_t pieces = x->n_rows, values = (int64_t)x->n_rows * p.n_steps, most = 0;
+        int64_t mentions = x->n_rows, values = (int64_t)x->n_rows * p.n_steps, most = 0;
         for (int32_t t = p.first_step; t < p.first_step + p.n_steps; t++) {
             const flip_difference *d = &x->difference[t];
-            if (t > p.first_step) pieces += flip_difference_changes(d);
+            if (t > p.first_step) mentions += flip_difference_changes(d);
             values += d->entries;
             most = d->entries > most ? d->entries : most;
         }
-        if (pieces + most >= INT32_MAX || values >= INT32_MAX) return false;
+        if (mentions + most >= INT32_MAX || values >= INT32_MAX) return false;
     }
     return true;
 }
@@ -40,7 +37,7 @@ const char *flip_snapshots_by_host(const flip_adjacency_params *params, flip_tra
 static const char *against(const flip_snapshots *s) {
     if (s->is_static) return "the graph has no steps";
     const char *why = flip_snapshots_by_host(&s->params, s->transfer, s->layout->n_space);
-    return why || few_enough(s) ? why : "a block has 2^31 values or more";
+    return why || few_enough(s) ? why : "a block has 2^31 values or changes, or more";
 }
 
 /* ---- memory ---- */
@@ -62,7 +59,7 @@ static flip_status send_columns(flip_laid *l, const flip_timeline *x) {
 
 flip_status flip_snapshots_use(flip_snapshots *s, const flip_kernels *kernels, const char **why) {
     flip_device *d = &s->device;
-    int64_t changes;
+    int64_t changes; /* each record has its own room */
     *why = against(s);
     if (*why) return FLIP_OK;
     flip_snapshots_begin(s);
@@ -100,23 +97,24 @@ static flip_status make_arrays(flip_laid *l, int first, int32_t n_rows, const in
                                flip_csr_arrays *out) {
     const size_t entries = (size_t)count[0], runs = (size_t)count[1], values = (size_t)count[2];
     const bool turned = first == FLIP_LAID_AT;
-    const size_t bytes[ARRAYS] = {[ROW_PTR] = ((size_t)n_rows + 1) * sizeof *out->row_ptr,
-                                  [COL] = entries * sizeof *out->col,
-                                  [RUN_PTR] = (entries + 1) * sizeof *out->run_ptr,
-                                  [RUN_FIRST] = runs * sizeof *out->run_first,
-                                  [VALUE_PTR] = (runs + 1) * sizeof *out->value_ptr,
-                                  [VALUE] = values * sizeof *out->value,
-                                  [ROW] = entries * sizeof *out->row};
-    for (int i = 0; i < ARRAYS - turned; i++)
+    const size_t bytes[FLIP_LAID_ARRAYS] = {
+        [FLIP_LAID_ROW_PTR] = ((size_t)n_rows + 1) * sizeof *out->row_ptr,
+        [FLIP_LAID_COL] = entries * sizeof *out->col,
+        [FLIP_LAID_RUN_PTR] = (entries + 1) * sizeof *out->run_ptr,
+        [FLIP_LAID_RUN_FIRST] = runs * sizeof *out->run_first,
+        [FLIP_LAID_VALUE_PTR] = (runs + 1) * sizeof *out->value_ptr,
+        [FLIP_LAID_VALUE] = values * sizeof *out->value,
+        [FLIP_LAID_ROW] = entries * sizeof *out->row};
+    for (int i = 0; i < (turned ? FLIP_LAID_ROW : FLIP_LAID_ARRAYS); i++)
         FLIP_TRY(room(l, first + i, bytes[i] ? bytes[i] : 1));
     void **memory = l->memory + first;
-    *out = (flip_csr_arrays){.row_ptr = memory[ROW_PTR],
-                             .col = memory[COL],
-                             .run_ptr = memory[RUN_PTR],
-                             .run_first = memory[RUN_FIRST],
-                             .value_ptr = memory[VALUE_PTR],
-                             .value = memory[VALUE],
-                             .row = turned ? NULL : memory[ROW]};
+    *out = (flip_csr_arrays){.row_ptr = memory[FLIP_LAID_ROW_PTR],
+                             .col = memory[FLIP_LAID_COL],
+                             .run_ptr = memory[FLIP_LAID_RUN_PTR],
+                             .run_first = memory[FLIP_LAID_RUN_FIRST],
+                             .value_ptr = memory[FLIP_LAID_VALUE_PTR],
+                             .value = memory[FLIP_LAID_VALUE],
+                             .row = turned ? NULL : memory[FLIP_LAID_ROW]};
     return FLIP_OK;
 }
 
@@ -173,7 +171,7 @@ static flip_status make_matrices(flip_snapshots *s, const flip_adjacency_params 
     const int32_t n = block.n_rows, steps = p->n_steps;
     flip_csr_arrays a, at;
     uint64_t found[5] = {0};
-    FLIP_TRY(room(l, FLIP_LAID_WORK, flip_runs_work(flip_pieces_of(&block), n, steps)));
+    FLIP_TRY(room(l, FLIP_LAID_WORK, flip_runs_work(flip_mentions_of(&block), n, steps)));
     void *work = l->memory[FLIP_LAID_WORK];
     k->count_runs(&block, (int64_t *)(s->device.found + 2), work);
     FLIP_TRY(flip_device_settle(&s->device, found, 5));

@@ -3,15 +3,8 @@
 
 enum { FLOAT_BITS = 32 };
 
-static int bits_of(int32_t n) {
-    int bits = 0;
-    while (bits < 31 && (int64_t)1 << bits < n)
-        bits++;
-    return bits;
-}
-
 flip_word_form flip_word_form_of(int32_t n_rows, int32_t n_cols) {
-    const int place = bits_of(n_cols), left = 64 - bits_of(n_rows) - place;
+    const int place = flip_bits_telling(n_cols), left = 64 - flip_bits_telling(n_rows) - place;
     return (flip_word_form){.place_bits = place,
                             .value_bits = left < FLOAT_BITS ? left : FLOAT_BITS};
 }

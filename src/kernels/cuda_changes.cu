@@ -266,19 +266,6 @@ static void live_entries(const flip_entries *to, const flip_pair_events *p, int3
 
 /* ---- a snapshot as a matrix ---- */
 
-__global__ static void row_ptr_kernel(flip_entries e, int32_t n_rows, int64_t *row_ptr) {
-    __shared__ int64_t bound[2];
-    const int64_t first = (int64_t)blockIdx.x * THREADS,
-                  last = first + THREADS <= n_rows ? first + THREADS - 1 : n_rows;
-    if (threadIdx.x < 2)
-        bound[threadIdx.x] =
-            flip_find_key(e.key, 0, e.n, (uint64_t)(threadIdx.x ? last : first) << 32, 0, false);
-    __syncthreads();
-    const int64_t v = first + threadIdx.x;
-    if (v <= last)
-        row_ptr[v] = flip_find_key(e.key, bound[0], bound[1], (uint64_t)v << 32, 0, false);
-}
-
 __global__ static void col_kernel(flip_entries e, const int32_t *order, int32_t *col) {
     FLIP_EACH(i, e.n) {
         const uint32_t place = (uint32_t)e.key[i];
@@ -288,8 +275,7 @@ __global__ static void col_kernel(flip_entries e, const int32_t *order, int32_t 
 
 static void keys_to_csr(const flip_entries *e, const int32_t *order, int32_t n_rows,
                         int64_t *row_ptr, int32_t *col) {
-    FLIP_LAUNCH(row_ptr_kernel, flip_tiles_of((int64_t)n_rows + 1, THREADS), THREADS, 0, *e, n_rows,
-                row_ptr);
+    flip_find_rows(e->n, e->key, 32, nullptr, n_rows, row_ptr);
     FLIP_LAUNCH_EACH(col_kernel, e->n, *e, order, col);
 }
 

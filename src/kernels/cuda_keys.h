@@ -2,7 +2,7 @@
 #ifndef FLIPBOOK_KERNELS_CUDA_KEYS_H
 #define FLIPBOOK_KERNELS_CUDA_KEYS_H
 
-#include "kernels/cuda.h"
+#include "kernels/cuda_scan.h"
 
 #include <type_traits>
 
@@ -39,6 +39,31 @@ __device__ static inline int64_t flip_find_key(const uint64_t *list, int64_t low
             high = mid;
     }
     return low;
+}
+
+/* ptr[v]: how many entries stand before the first key of row v or behind it; numbered by `entries`,
+ * or, NULL, as the keys are. A block's rows search between its first and its last. */
+__global__ static void flip_find_rows_kernel(int64_t n, const uint64_t *key, int row_shift,
+                                             const int32_t *entries, int32_t n_rows, int64_t *ptr) {
+    __shared__ int64_t bound[2];
+    const int64_t first = (int64_t)blockIdx.x * FLIP_SCAN_THREADS,
+                  last =
+                      first + FLIP_SCAN_THREADS <= n_rows ? first + FLIP_SCAN_THREADS - 1 : n_rows;
+    if (threadIdx.x < 2)
+        bound[threadIdx.x] =
+            flip_find_key(key, 0, n, (uint64_t)(threadIdx.x ? last : first), row_shift, false);
+    __syncthreads();
+    const int64_t v = first + threadIdx.x;
+    if (v > last) return;
+    const int64_t i = flip_find_key(key, bound[0], bound[1], (uint64_t)v, row_shift, false);
+    ptr[v] = entries ? (int64_t)entries[i] : i;
+}
+
+/* ptr [n_rows + 1] of n ascending keys, whose rows are the bits from row_shift on. */
+static void flip_find_rows(int64_t n, const uint64_t *key, int row_shift, const int32_t *entries,
+                           int32_t n_rows, int64_t *ptr) {
+    FLIP_LAUNCH(flip_find_rows_kernel, flip_tiles_of((int64_t)n_rows + 1, FLIP_SCAN_THREADS),
+                FLIP_SCAN_THREADS, 0, n, key, row_shift, entries, n_rows, ptr);
 }
 
 #endif

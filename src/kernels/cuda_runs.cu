@@ -1,6 +1,6 @@
 /* The matrix of a block of snapshots on the GPU. What tells of the block's entries is laid into one
- * list of pieces and sorted by key: those of an entry follow each other, its own column first, then
- * what the snapshot has, then its changes, step after step. Each piece then knows from its
+ * list of mentions and sorted by key: those of an entry follow each other, its own column first,
+ * then what the snapshot has, then its changes, step after step. Each mention then knows from its
  * neighbours which steps it tells the value of, and so how many entries, runs and values begin with
  * it; sums of these tell it where they are written. */
 #include "kernels/cuda_keys.h"
@@ -9,12 +9,12 @@
 #include "kernels/cuda_warp.h"
 
 enum { THREADS = FLIP_SCAN_THREADS, LANES = 8 };
-/* Steps of pieces that are no change. */
+/* Steps of mentions that are no change. */
 enum { OWN_COLUMN = -2, SNAPSHOT = -1 };
 
-/* Room of n pieces. Sorted, key[0] and piece[0] hold their keys and numbers, and what is the other
- * half's becomes the sums. */
-typedef struct pieces {
+/* Room of n mentions. Sorted, key[0] and mention[0] hold their keys and numbers, and what is the
+ * other half's becomes the sums. */
+typedef struct mentions {
     int64_t n;
     int32_t n_steps, place_bits;
     const int32_t *own_place; /* [n_rows] or NULL */
@@ -24,12 +24,12 @@ typedef struct pieces {
     int32_t *step;       /* likewise */
     int32_t *entries, *runs, *values, *sums;
     flip_pattern absent;
-} pieces;
+} mentions;
 
-static pieces deal_pieces(const flip_block_entries *b, void *work) {
+static mentions deal_mentions(const flip_block_entries *b, void *work) {
     char *rest = static_cast<char *>(work);
-    pieces p = {};
-    p.n = flip_pieces_of(b);
+    mentions p = {};
+    p.n = flip_mentions_of(b);
     p.n_steps = b->n_steps;
     p.place_bits = b->place_bits;
     p.own_place = b->own_place;
@@ -48,17 +48,11 @@ static pieces deal_pieces(const flip_block_entries *b, void *work) {
     return p;
 }
 
-static int bits_for(int64_t below) {
-    int bits = 1;
-    while ((below - 1) >> bits > 0)
-        bits++;
-    return bits;
-}
-
 /* ---- the list ---- */
 
-__device__ static inline void put_piece(const pieces &p, int64_t i, uint64_t row, uint64_t place,
-                                        int32_t step, flip_real was, flip_real is) {
+__device__ static inline void put_mention(const mentions &p, int64_t i, uint64_t row,
+                                          uint64_t place, int32_t step, flip_real was,
+                                          flip_real is) {
     p.key[0][i] = row << p.place_bits | place;
     p.number[0][i] = (int32_t)i;
     p.step[i] = step;
@@ -66,46 +60,46 @@ __device__ static inline void put_piece(const pieces &p, int64_t i, uint64_t row
     p.is[i] = is;
 }
 
-__global__ static void own_pieces_kernel(pieces p, int32_t n_rows) {
+__global__ static void own_mentions_kernel(mentions p, int32_t n_rows) {
     FLIP_EACH(v, n_rows) {
         const flip_real absent = flip_real_of(p.absent);
-        put_piece(p, v, (uint64_t)v, (uint64_t)p.own_place[v], OWN_COLUMN, absent, absent);
+        put_mention(p, v, (uint64_t)v, (uint64_t)p.own_place[v], OWN_COLUMN, absent, absent);
     }
 }
 
-/* A list of n keys, as pieces from `at` on. */
-__global__ static void list_pieces_kernel(pieces p, int64_t at, int32_t step, int64_t n,
-                                          const uint64_t *key, const flip_real *was,
-                                          const flip_real *is) {
+/* A list of n keys, as mentions from `at` on. */
+__global__ static void list_mentions_kernel(mentions p, int64_t at, int32_t step, int64_t n,
+                                            const uint64_t *key, const flip_real *was,
+                                            const flip_real *is) {
     FLIP_EACH(i, n) {
-        put_piece(p, at + i, key[i] >> 32, key[i] & 0xffffffff, step, was[i], is[i]);
+        put_mention(p, at + i, key[i] >> 32, key[i] & 0xffffffff, step, was[i], is[i]);
     }
 }
 
-static void list_pieces(const flip_block_entries *b, const pieces *p) {
+static void list_mentions(const flip_block_entries *b, const mentions *p) {
     int64_t at = b->own_place ? b->n_rows : 0;
-    FLIP_LAUNCH_EACH(own_pieces_kernel, at, *p, b->n_rows);
-    FLIP_LAUNCH_EACH(list_pieces_kernel, b->now.n, *p, at, SNAPSHOT, b->now.n, b->now.key,
+    FLIP_LAUNCH_EACH(own_mentions_kernel, at, *p, b->n_rows);
+    FLIP_LAUNCH_EACH(list_mentions_kernel, b->now.n, *p, at, SNAPSHOT, b->now.n, b->now.key,
                      b->now.value, b->now.value);
     at += b->now.n;
     for (int32_t t = 0; t + 1 < b->n_steps; at += b->changes[t++].n) {
         const flip_changes *c = &b->changes[t];
-        FLIP_LAUNCH_EACH(list_pieces_kernel, c->n, *p, at, t + 1, c->n, c->key, c->was, c->is);
+        FLIP_LAUNCH_EACH(list_mentions_kernel, c->n, *p, at, t + 1, c->n, c->key, c->was, c->is);
     }
 }
 
-/* ---- what a piece tells ---- */
+/* ---- what a mention tells ---- */
 
 /* Steps 0 … lead - 1 have `was`, steps from … from + n - 1 have `is`; 0 steps where nothing is to
  * be written. */
-typedef struct piece {
+typedef struct mention {
     bool head, own; /* the entry's first; of a row's own column */
     bool opens_lead, opens;
     int32_t lead, from, n;
     flip_real was, is;
-} piece;
+} mention;
 
-__device__ static piece read_piece(const pieces &p, int64_t i) {
+__device__ static mention read_mention(const mentions &p, int64_t i) {
     const uint64_t key = p.key[0][i];
     const int32_t number = p.number[0][i], step = p.step[number];
     const bool head = i == 0 || p.key[0][i - 1] != key;
@@ -113,7 +107,7 @@ __device__ static piece read_piece(const pieces &p, int64_t i) {
     const bool first =
         head || p.step[p.number[0][i - 1]] < 0; /* of the entry's changes, if it is one */
     const int32_t end = tail ? p.n_steps : p.step[p.number[0][i + 1]];
-    piece x;
+    mention x;
     x.was = p.was[number];
     x.is = p.is[number];
     const bool was = flip_bits_of(x.was) != p.absent, is = flip_bits_of(x.is) != p.absent;
@@ -137,25 +131,25 @@ __device__ static piece read_piece(const pieces &p, int64_t i) {
     return x;
 }
 
-__global__ static void count_kernel(pieces p) {
+__global__ static void count_kernel(mentions p) {
     FLIP_EACH(i, p.n) {
-        const piece x = read_piece(p, i);
+        const mention x = read_mention(p, i);
         p.entries[i] = x.head;
         p.runs[i] = (int)x.opens_lead + (int)x.opens;
         p.values[i] = x.lead + x.n;
     }
 }
 
-__global__ static void totals_kernel(pieces p, int64_t *count) {
+__global__ static void totals_kernel(mentions p, int64_t *count) {
     count[0] = p.entries[p.n];
     count[1] = p.runs[p.n];
     count[2] = p.values[p.n];
 }
 
 static void count_runs(const flip_block_entries *b, int64_t *count, void *work) {
-    const pieces p = deal_pieces(b, work);
-    list_pieces(b, &p);
-    flip_sort_pairs(p.n, b->place_bits + bits_for(b->n_rows), p.key, p.number);
+    const mentions p = deal_mentions(b, work);
+    list_mentions(b, &p);
+    flip_sort_pairs(p.n, b->place_bits + flip_bits_telling(b->n_rows), p.key, p.number);
     FLIP_LAUNCH_EACH(count_kernel, p.n, p);
     flip_sum_all_before(p.n, p.entries, p.sums);
     flip_sum_all_before(p.n, p.runs, p.sums);
@@ -172,7 +166,7 @@ __device__ static inline void open_run(const flip_csr_arrays &to, int64_t r, int
 }
 
 /* The item behind the last ends the lists. */
-__global__ static void lay_kernel(pieces p, const int32_t *order, flip_csr_arrays to) {
+__global__ static void lay_kernel(mentions p, const int32_t *order, flip_csr_arrays to) {
     FLIP_EACH(i, p.n + 1) {
         const int32_t entries = p.entries[i];
         int64_t r = p.runs[i], at = p.values[i];
@@ -181,7 +175,7 @@ __global__ static void lay_kernel(pieces p, const int32_t *order, flip_csr_array
             to.value_ptr[r] = (uint32_t)at;
             continue;
         }
-        const piece x = read_piece(p, i);
+        const mention x = read_mention(p, i);
         if (x.head) {
             const uint64_t key = p.key[0][i];
             to.row[entries] = (int32_t)(key >> p.place_bits);
@@ -197,28 +191,10 @@ __global__ static void lay_kernel(pieces p, const int32_t *order, flip_csr_array
     }
 }
 
-/* ptr[v]: how many entries stand before the first key of row v or behind it; numbered by `entries`,
- * or, NULL, as the keys are. */
-__global__ static void row_ptr_kernel(int64_t n, const uint64_t *key, int place_bits,
-                                      const int32_t *entries, int32_t n_rows, int64_t *ptr) {
-    __shared__ int64_t bound[2];
-    const int64_t first = (int64_t)blockIdx.x * THREADS,
-                  last = first + THREADS <= n_rows ? first + THREADS - 1 : n_rows;
-    if (threadIdx.x < 2)
-        bound[threadIdx.x] =
-            flip_find_key(key, 0, n, (uint64_t)(threadIdx.x ? last : first), place_bits, false);
-    __syncthreads();
-    const int64_t v = first + threadIdx.x;
-    if (v > last) return;
-    const int64_t i = flip_find_key(key, bound[0], bound[1], (uint64_t)v, place_bits, false);
-    ptr[v] = entries ? (int64_t)entries[i] : i;
-}
-
 static void lay_runs(const flip_block_entries *b, const flip_csr_arrays *to, void *work) {
-    const pieces p = deal_pieces(b, work);
+    const mentions p = deal_mentions(b, work);
     FLIP_LAUNCH_EACH(lay_kernel, p.n + 1, p, b->order, *to);
-    FLIP_LAUNCH(row_ptr_kernel, flip_tiles_of((int64_t)b->n_rows + 1, THREADS), THREADS, 0, p.n,
-                p.key[0], p.place_bits, p.entries, b->n_rows, to->row_ptr);
+    flip_find_rows(p.n, p.key[0], p.place_bits, p.entries, b->n_rows, to->row_ptr);
 }
 
 /* ---- values ---- */
@@ -355,13 +331,12 @@ static void turn_runs(const flip_csr *a, const int32_t *row, const int32_t *plac
     int32_t *runs = reinterpret_cast<int32_t *>(key[1]), *values = runs + n + 1;
     const int steps = flip_lanes_for(a->n_steps), lanes = steps < LANES ? steps : LANES;
     FLIP_LAUNCH_EACH(turn_keys_kernel, n, *a, row, place, place_bits, key[0], entry[0]);
-    flip_sort_pairs(n, place_bits + bits_for(a->n_cols), key, entry);
+    flip_sort_pairs(n, place_bits + flip_bits_telling(a->n_cols), key, entry);
     FLIP_LAUNCH_EACH(turn_counts_kernel, n, *a, row, entry[0], to->col, runs, values);
     flip_sum_all_before(n, runs, sums);
     flip_sum_all_before(n, values, sums);
     FLIP_LAUNCH_EACH(turn_kernel, (n + 1) * lanes, *a, entry[0], lanes, runs, values, *to);
-    FLIP_LAUNCH(row_ptr_kernel, flip_tiles_of((int64_t)a->n_cols + 1, THREADS), THREADS, 0, n,
-                key[0], place_bits, nullptr, a->n_cols, to->row_ptr);
+    flip_find_rows(n, key[0], place_bits, nullptr, a->n_cols, to->row_ptr);
 }
 
 void flip_use_cuda_runs(flip_kernels *table) {

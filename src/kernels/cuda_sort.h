@@ -12,7 +12,7 @@ static void flip_sort_pairs(int64_t n, int bits, uint64_t *const key[2], int32_t
     cub::DoubleBuffer<uint64_t> keys(key[0], key[1]);
     cub::DoubleBuffer<int32_t> indices(index[0], index[1]);
     size_t bytes = 0;
-    if (n == 0) return;
+    if (n == 0 || bits == 0) return; /* as they stand */
     FLIP_CUDA_DO(cub::DeviceRadixSort::SortPairs(nullptr, bytes, keys, indices, n, 0, bits,
                                                  flip_cuda_stream));
     void *scratch = flip_cuda_scratch(bytes);

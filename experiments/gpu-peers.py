@@ -218,8 +218,8 @@ def each(a, rows, measured):
 
 # ---- sampled batches ----
 
-def fanouts_of(out):
-    """Of PyG's sampled graph the nodes and edges up to each hop: in the order of their targets."""
+def inner_hop(out):
+    """Of PyG's sampled graph, edges in the order of their targets: nodes and edges of the inner hop."""
     if out.get("num_sampled_nodes") is not None:
         nodes, edges = out["num_sampled_nodes"], out["num_sampled_edges"]
         return nodes[0] + nodes[1], edges[0]
@@ -248,7 +248,7 @@ def pyg_batches(g, a, torch):
 
     def batches():
         for out in loader:
-            near, edges = fanouts_of(out)
+            near, edges = inner_hop(out)
             pair = out.edge_index.to(g.x.device, non_blocking=True)
             yield out.n_id.to(g.x.device, non_blocking=True), pair, pair[:, :edges], near, out.batch_size
     return batches

@@ -19,19 +19,6 @@ static int usage(FILE *out) {
     return out == stdout ? 0 : 2;
 }
 
-static flip_status unknown_command(const char *word) {
-    enum { MOST = 32 };
-    const char *names[MOST];
-    const flip_command *table;
-    const size_t n = flip_commands(&table);
-    for (size_t i = 0; i < n && i < MOST; i++)
-        names[i] = table[i].name;
-    const char *near = flip_suggest(word, names, n < MOST ? n : MOST);
-    if (near)
-        return FLIP_FAIL(FLIP_ERROR_USAGE, "unknown command '%s'; did you mean '%s'?", word, near);
-    return FLIP_FAIL(FLIP_ERROR_USAGE, "unknown command '%s' (flipbook --help lists them)", word);
-}
-
 static bool wants_help(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
@@ -67,5 +54,5 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < n; i++)
         if (strcmp(argv[1], table[i].name) == 0)
             return flip_run_end(run(&table[i], argc - 1, argv + 1));
-    return flip_run_end(flip_command_end(unknown_command(argv[1])));
+    return flip_run_end(flip_command_end(flip_unknown_command(argv[1])));
 }

@@ -26,8 +26,19 @@ static const flip_command commands[] = {
     {"completion", "print shell completion: eval \"$(flipbook completion bash)\"", NULL,
      flip_command_completion, false, NULL},
 };
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 size_t flip_commands(const flip_command **table) {
     *table = commands;
-    return sizeof commands / sizeof *commands;
+    return N_COMMANDS;
+}
+
+flip_status flip_unknown_command(const char *word) {
+    const char *names[N_COMMANDS];
+    for (int i = 0; i < N_COMMANDS; i++)
+        names[i] = commands[i].name;
+    const char *near = flip_suggest(word, names, N_COMMANDS);
+    if (near)
+        return FLIP_FAIL(FLIP_ERROR_USAGE, "unknown command '%s'; did you mean '%s'?", word, near);
+    return FLIP_FAIL(FLIP_ERROR_USAGE, "unknown command '%s' (flipbook --help lists them)", word);
 }

@@ -43,6 +43,9 @@ extern const char flip_help_generate[], flip_help_import[], flip_help_info[], fl
 /* The whole table; returns how many. */
 size_t flip_commands(const flip_command **table);
 
+/* Record "unknown command 'tarin'; did you mean 'train'?" and return FLIP_ERROR_USAGE. */
+flip_status flip_unknown_command(const char *word);
+
 /* Exit code of a command that ends with `status`; the message stays recorded for main. */
 int flip_command_end(flip_status status);
 

@@ -87,6 +87,13 @@ static bool next_change(changes *c) {
     return false;
 }
 
+static void tally(flip_difference *d, const changes *c) {
+    const bool add = flip_is_absent(c->before), remove = flip_is_absent(c->after);
+    d->added += add;
+    d->removed += remove;
+    d->changed += !add && !remove;
+}
+
 /* ---- shares ---- */
 
 /* Words of marks before share k: no word is of two. */
@@ -111,17 +118,21 @@ static bool value_follows(const flip_timeline *x, uint64_t key, flip_real value)
 
 static void count_share(flip_timeline *x, int32_t t, int k) {
     flip_share share = {0};
+    flip_difference d = {0};
     changes c = share_changes(x, t, k);
     while (next_change(&c)) {
-        const bool add = flip_is_absent(c.before), remove = flip_is_absent(c.after);
-        share.added += add;
-        share.removed += remove;
-        share.changed += !add && !remove;
-        if (add) share.extra[0] += !flip_word_fits(&x->form, c.after);
-        if (remove) share.extra[1] += !flip_word_fits(&x->form, c.before);
-        if (add) share.follow[0] += value_follows(x, c.key, c.after);
-        if (remove) share.follow[1] += value_follows(x, c.key, c.before);
+        tally(&d, &c);
+        if (flip_is_absent(c.before)) {
+            share.extra[0] += !flip_word_fits(&x->form, c.after);
+            share.follow[0] += value_follows(x, c.key, c.after);
+        } else if (flip_is_absent(c.after)) {
+            share.extra[1] += !flip_word_fits(&x->form, c.before);
+            share.follow[1] += value_follows(x, c.key, c.before);
+        }
     }
+    share.added = (int32_t)d.added;
+    share.removed = (int32_t)d.removed;
+    share.changed = (int32_t)d.changed;
     x->share[(int64_t)t * x->n_shares + k] = share;
 }
 
@@ -288,12 +299,9 @@ void flip_timeline_count_parts(const flip_timeline *x, int32_t n_parts, const fl
         while (next_change(&c)) {
             while (flip_key_row(c.key) >= part_first[part + 1])
                 part++;
-            flip_difference *d = &difference[(int64_t)part * x->n_steps + t];
-            const bool add = flip_is_absent(c.before), remove = flip_is_absent(c.after);
-            d->added += add;
-            d->removed += remove;
-            d->changed += !add && !remove;
-            if (add) extra[(int64_t)part * x->n_steps + t] += !flip_word_fits(&x->form, c.after);
+            const int64_t at = (int64_t)part * x->n_steps + t;
+            tally(&difference[at], &c);
+            if (flip_is_absent(c.before)) extra[at] += !flip_word_fits(&x->form, c.after);
         }
         for (int32_t k = 0; k < n_parts; k++) {
             flip_difference *d = &difference[(int64_t)k * x->n_steps + t];

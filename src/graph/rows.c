@@ -13,24 +13,16 @@ typedef struct counts {
     int64_t entries, runs, values;
 } counts;
 
-/* The arrays of the matrix; only pointers until they are allocated. */
-typedef struct arrays {
-    int64_t *row_ptr;
-    uint32_t *run_ptr, *value_ptr;
-    int32_t *col, *run_first;
-    flip_real *value;
-} arrays;
-
 typedef struct writer {
     const flip_build *b;
-    const arrays *out;        /* NULL: counting */
-    bool is_static, bare;     /* is_static: a graph without steps, scales beside its values */
-    bool ones;                /* every static value so far is 1 */
-    counts at;                /* next place */
-    flip_row_scratch scratch; /* of this thread */
-    const double *row_sums;   /* [n_low] of the row being written, mean kinds only */
-    int32_t v;                /* the row */
-    bool loops, pending;      /* the kind has a diagonal; it is still to be written */
+    const flip_csr_arrays *out; /* NULL: counting */
+    bool is_static, bare;       /* is_static: a graph without steps, scales beside its values */
+    bool ones;                  /* every static value so far is 1 */
+    counts at;                  /* next place */
+    flip_row_scratch scratch;   /* of this thread */
+    const double *row_sums;     /* [n_low] of the row being written, mean kinds only */
+    int32_t v;                  /* the row */
+    bool loops, pending;        /* the kind has a diagonal; it is still to be written */
 } writer;
 
 /* Room in values for the runs i … j-1 of raw, the first of which has values at `value`. */
@@ -188,7 +180,8 @@ static void write_row(writer *w, int32_t v) {
 }
 
 /* All rows, in groups: place[g] is where group g begins (filling) or what it has (counting). */
-static flip_status write_rows(const flip_build *b, const arrays *out, counts *place, bool *ones) {
+static flip_status write_rows(const flip_build *b, const flip_csr_arrays *out, counts *place,
+                              bool *ones) {
     const int32_t groups = b->n_own / GROUP + (b->n_own % GROUP > 0);
     flip_status status = FLIP_OK;
     bool all = true;
@@ -249,7 +242,8 @@ static flip_status make_scales(const flip_build *b, flip_csr *a) {
     return FLIP_OK;
 }
 
-static flip_status allocate(const flip_build *b, arrays *x, const counts *all, bool values) {
+static flip_status allocate(const flip_build *b, flip_csr_arrays *x, const counts *all,
+                            bool values) {
     flip_arena *arena = b->out->arena;
     const size_t entries = (size_t)all->entries, runs = (size_t)all->runs;
     FLIP_TRY(flip_arena_alloc(arena, &x->row_ptr, (size_t)b->n_own + 1, sizeof *x->row_ptr));
@@ -289,7 +283,7 @@ flip_status flip_build_rows(flip_build *b) {
     flip_status status;
     const int32_t groups = b->n_own / GROUP + (b->n_own % GROUP > 0);
     const bool scaled = b->is_static;
-    arrays x = {0};
+    flip_csr_arrays x = {0}; /* only pointers until they are allocated; no rows of entries */
     counts *place = NULL;
     bool ones;
     FLIP_TRY_GOTO(flip_alloc(&place, (size_t)groups, sizeof *place, "places of rows"));

@@ -1,13 +1,21 @@
 /* t219: draws of sampled batches, the numbers of the rows that they name, and their transpose: the
- * definition against plain checks, every table against the definition to the last bit. Chances are
- * t410's. */
+ * definition against plain checks, every table against the definition to the last bit. How often
+ * what is drawn is t410's. */
 #include "outputs.h"
 
-enum { ROWS = 60, COLUMNS = 73, HUB = 180, MOST = 4096, SPARE = 17 };
+enum {
+    ROWS = 60,
+    COLUMNS = 1000,
+    FEW_COLUMNS = 73,
+    HUB = 5000,
+    MOST = 8192,
+    SPARE = 17,
+    SHARED = 4 << 8 | 129
+};
 
 typedef struct draws_case {
     int32_t fanout;
-    bool replace, values, weighted, loops, sums, scales;
+    bool replace, values, weighted, loops, sums, scales, shared;
 } draws_case;
 
 /* Rows without entries, one of many, doubled entries and loops; columns ascend. */
@@ -18,8 +26,9 @@ static int64_t *draw_rows(int32_t **out_col) {
     int32_t *col = get((size_t)n, sizeof *col);
     for (int64_t v = 0; v < ROWS; v++)
         for (int64_t e = ptr[v]; e < ptr[v + 1]; e++) {
-            int32_t c = e == ptr[v] && v % 3 == 0 ? (int32_t)v
-                                                  : (int32_t)chance(2, 2, (uint64_t)e, COLUMNS);
+            int32_t c = e == ptr[v] && v % 3 == 0
+                            ? (int32_t)v
+                            : (int32_t)chance(2, 2, (uint64_t)e, v == 3 ? COLUMNS : FEW_COLUMNS);
             int64_t at = e;
             for (; at > ptr[v] && col[at - 1] > c; at--)
                 col[at] = col[at - 1];
@@ -30,6 +39,7 @@ static int64_t *draw_rows(int32_t **out_col) {
 }
 
 static flip_draws draws_of(const draws_case *c) {
+    float *chance = get(COLUMNS, sizeof *chance);
     int32_t *col, *row = get(ROWS, sizeof *row);
     int64_t *ptr = draw_rows(&col), *original = get(COLUMNS, sizeof *original);
     uint8_t *looped = get(ROWS, 1);
@@ -40,6 +50,7 @@ static flip_draws draws_of(const draws_case *c) {
     }
     for (int32_t u = 0; u < COLUMNS; u++)
         original[u] = 3 * u + ((int64_t)1 << 33);
+    list[0]->share_chances(COLUMNS, original, 9, SHARED, chance);
     return (flip_draws){.n = ROWS - 1,
                         .row = row,
                         .row_ptr = ptr,
@@ -49,6 +60,8 @@ static flip_draws draws_of(const draws_case *c) {
                         .factor = c->values ? noise(COLUMNS, 4) : NULL,
                         .factor_v = c->values ? noise(ROWS, 5) : NULL,
                         .looped = c->loops ? looped : (release(looped), NULL),
+                        .chance = c->shared ? chance : (release(chance), NULL),
+                        .n_entries = ptr[ROWS],
                         .replace = c->replace,
                         .sums = c->sums,
                         .fanout = c->fanout,
@@ -58,7 +71,8 @@ static flip_draws draws_of(const draws_case *c) {
 
 static void free_draws(flip_draws *d) {
     RELEASE((void *)d->row, (void *)d->row_ptr, (void *)d->col, (void *)d->weight,
-            (void *)d->original, (void *)d->factor, (void *)d->factor_v, (void *)d->looped);
+            (void *)d->original, (void *)d->factor, (void *)d->factor_v, (void *)d->looped,
+            (void *)d->chance);
 }
 
 /* What came of a case: memory of every table. */
@@ -105,14 +119,16 @@ static flip_csr matrix_of(const flip_draws *d, const result *r) {
 static result draw(const flip_kernels *table, const draws_case *c, const flip_draws *d) {
     result r = {.first = get(ROWS + 1, sizeof *r.first)};
     void *work = get(flip_draws_work(MOST), 1);
-    CALL(table, count_draws, d, r.first, work);
+    void *left = get(flip_draws_room(d->n, d->n_entries, d->fanout), 1);
+    CALL(table, count_draws, d, r.first, left);
     const size_t entries = (size_t)r.first[d->n];
     assert_true(entries + SPARE < MOST);
     r.col = get(entries, sizeof *r.col);
     if (c->values) r.value = get(entries, sizeof *r.value);
     if (c->scales) r.scale = get(ROWS, sizeof *r.scale);
     const flip_drawn out = {.first = r.first, .col = r.col, .value = r.value, .scale = r.scale};
-    CALL(table, draw_entries, d, &out);
+    CALL(table, draw_entries, d, &out, left);
+    release(left);
     number(table, d, &r, work);
     const flip_csr a = matrix_of(d, &r);
     r.ptr = get((size_t)a.n_cols + 2, sizeof *r.ptr);
@@ -162,12 +178,27 @@ static void run_draws(const flip_kernels *table, const void *of, outputs *out) {
 
 /* ---- plain checks ---- */
 
+/* LABOR: those whose own draw, to be had from flip_random alone, is below fanout / n, in order. */
+static int64_t check_shared(const flip_draws *d, const result *r, int32_t i) {
+    const int64_t begin = d->row_ptr[d->row[i]], n = d->row_ptr[d->row[i] + 1] - begin;
+    int64_t k = 0, at = r->first[i] + (d->factor || (d->looped && !d->looped[d->row[i]]));
+    for (int64_t e = begin; e < begin + n; e++) {
+        const uint64_t key = (uint64_t)d->original[d->col[e]];
+        const double drawn =
+            (flip_random(9, FLIP_STREAM_SAMPLE, SHARED, key).v[0] >> 8) / 16777216.0;
+        if (!(drawn * (double)n < d->fanout)) continue;
+        assert_true(at + k < r->first[i + 1] && r->col[at + k] == d->col[e]);
+        k++;
+    }
+    return k;
+}
+
 static void check_row(const draws_case *c, const flip_draws *d, const result *r, int32_t i) {
     const int32_t v = d->row[i];
     const int64_t n = d->row_ptr[v + 1] - d->row_ptr[v], first = r->first[i];
     const bool all = c->fanout < 0 || n == 0 || (!c->replace && n <= c->fanout);
     const bool own = c->values || (c->loops && !d->looped[v]);
-    const int64_t k = all ? n : c->fanout;
+    const int64_t k = all ? n : c->shared ? check_shared(d, r, i) : c->fanout;
     int32_t times[COLUMNS] = {0};
     assert_true(r->first[i + 1] - first == k + own);
     for (int64_t e = d->row_ptr[v]; e < d->row_ptr[v + 1]; e++)
@@ -181,7 +212,7 @@ static void check_row(const draws_case *c, const flip_draws *d, const result *r,
     if (own && !all) assert_true(r->col[first] == v);
     for (int32_t u = 0; all && !c->replace && u < COLUMNS; u++)
         assert_true(times[u] == 0);
-    const double boost = all ? 1 : (double)n / (double)k;
+    const double boost = all ? 1 : (double)n / (double)(c->shared ? c->fanout : k);
     if (r->scale) {
         const double want = c->sums ? boost : k > 0 ? 1.0 / (double)k : 0;
         assert_true(fabs((double)r->scale[i] - want) <= 4 * ROUNDING * (1 + want));
@@ -227,6 +258,11 @@ static void draws(void **state) {
         {.fanout = -1, .values = true, .weighted = true},
         {.fanout = -1, .loops = true},
         {.fanout = -1, .scales = true},
+        {.fanout = 4, .shared = true, .scales = true},
+        {.fanout = 1, .shared = true, .sums = true, .scales = true},
+        {.fanout = 5, .shared = true, .values = true, .weighted = true},
+        {.fanout = 60, .shared = true, .loops = true},
+        {.fanout = -1, .shared = true, .values = true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         flip_draws d = draws_of(&cases[i]);
@@ -268,6 +304,24 @@ static void run_turn(const flip_kernels *table, const void *of, outputs *out) {
     RELEASE(row_ptr, col, turned, ptr, place, work);
 }
 
+static void run_chances(const flip_kernels *table, const void *of, outputs *out) {
+    const int64_t n = *(const int64_t *)of;
+    int64_t *original = get((size_t)n, sizeof *original);
+    float *chance = get((size_t)n, sizeof *chance);
+    for (int64_t u = 0; u < n; u++)
+        original[u] = u << 30 | 5;
+    CALL(table, share_chances, n, original, 9, SHARED, chance);
+    KEEP(out, "chance", chance, n);
+    RELEASE(original, chance);
+}
+
+static void chances(void **state) {
+    (void)state;
+    static const int64_t n[] = {0, 1, 3000};
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++)
+        same_bits(run_chances, &n[i]);
+}
+
 static void transposes(void **state) {
     (void)state;
     static const int32_t columns[] = {0, 3, 256, 257, 70000};
@@ -277,6 +331,7 @@ static void transposes(void **state) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(draws), cmocka_unit_test(transposes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(draws), cmocka_unit_test(chances),
+                                       cmocka_unit_test(transposes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

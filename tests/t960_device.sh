@@ -183,6 +183,7 @@ h='--hidden 8'
     same '' 1 static.h5 --model gcn $h --batch 100 --fanout 4,4 --dropout 0.3
     same '' 1 static.h5 --model sage $h --aggregator pool --batch 100 --fanout 3,5 --residual
     same '' 1 static.h5 --task link --model sage $h --batch 300 --fanout all
+    same '' 1 static.h5 --model gcn $h --batch 100 --fanout 4,3 --sampling labor
     where=''
     same '' 1 levels.h5 --task node --model gcn $h --refine all
     same allreduce,halo 3 levels.h5 --task node --model sage $h --refine hot:0.3

@@ -314,6 +314,7 @@ typedef struct flip_draws {
     const uint8_t *looped; /* of rows: its own entry is drawn too where it is no candidate; NULL:
                               never */
     const float *chance;   /* of columns, shared by all rows: LABOR; else NULL */
+    int64_t n_entries;     /* most candidates of the n rows together, where chance is there */
     bool replace, by_weight, recent;
     bool sums;           /* scales of sums; else of means */
     int32_t fanout;      /* -1 = all */
@@ -341,6 +342,20 @@ typedef struct flip_numbering {
 /* Bytes of `work` for so many rows or entries. */
 static inline size_t flip_draws_work(int64_t n) {
     return 18 * (size_t)n + (64 << 10);
+}
+/* Where every candidate is looked at, a device takes them in pieces of so many, each of one row, a
+ * warp each: a row of a million keeps many warps busy, and none waits for another. */
+static inline int32_t flip_draws_piece(int32_t fanout) {
+    return fanout > 1 << 20 ? 1 << 25 : fanout > 64 ? 32 * fanout : 2048;
+}
+/* Most pieces of n rows with n_entries candidates: rows that draw all of theirs have none. */
+static inline int64_t flip_draws_pieces(int64_t n, int64_t n_entries, int32_t fanout) {
+    const int64_t rows = n_entries / ((int64_t)fanout + 1);
+    return (rows < n ? rows : n) + n_entries / flip_draws_piece(fanout);
+}
+/* Bytes of `work` for rows that draw. */
+static inline size_t flip_draws_room(int64_t n, int64_t n_entries, int32_t fanout) {
+    return flip_draws_work(n + (fanout < 0 ? 0 : flip_draws_pieces(n, n_entries, fanout)));
 }
 
 /* About the most bytes of a device that its table takes for itself: cuBLAS's workspace, and scratch
@@ -595,11 +610,16 @@ typedef struct flip_kernels {
                           flip_real *scale);
 
     /* ---- sampled batches (draws.c). work: flip_draws_work bytes of the table's memory, whose CPU
-     *      entries do not look at it. A device draws neither by weight nor of steps, and shares no
-     *      draws ---- */
-    /* first [n + 1]: how many entries each row draws, as sums of all before. work: of n */
+     *      entries do not look at it. A device draws neither by weight nor of steps ---- */
+    /* chance[u] in [0, 1), in steps of 2^-24: word 0 of flip_random(seed, SAMPLE, draw,
+     * original[u]) without its last 8 bits */
+    void (*share_chances)(int64_t n, const int64_t *original, uint64_t seed, uint64_t draw,
+                          float *chance);
+    /* first [n + 1]: how many entries each row draws, as sums of all before. work:
+     * flip_draws_room */
     void (*count_draws)(const flip_draws *draws, int64_t *first, void *work);
-    void (*draw_entries)(const flip_draws *draws, const flip_drawn *out);
+    /* work: as count_draws left it */
+    void (*draw_entries)(const flip_draws *draws, const flip_drawn *out, void *work);
     /* The columns col[0 … *n_entries - 1], at most `most` (n_entries NULL: as many), are numbered:
      * those without a number get n, n + 1 … as they come; *n_rows numbers are there then, below
      * FLIP_NO_SLOT - most. col becomes numbers. work: of `most` */

@@ -120,10 +120,13 @@ const char *flip_sampler_unplaced(const flip_sampler_params *params, int ranks, 
 /* Batches that are drawn from now on lie in these kernels' memory; they go before the kernels do.
  * The thread that draws is the one that calls the kernels. */
 flip_status flip_sampler_place(flip_sampler *sampler, const flip_kernels *kernels);
-/* What it takes of that memory, and what one batch takes of so many rows and entries a hop. */
+/* What it takes of that memory, and what one batch takes of so many rows and entries a hop. LABOR
+ * draws no set number: what is counted on is, a hop, three standard deviations more than a fanout a
+ * row, as if all rows drew alike: fanout + 3 sqrt(fanout). A batch that draws more (neighbours that
+ * many rows share, or doubled edges) takes more. */
 size_t flip_sampler_placed_bytes_of(int64_t n_own, int64_t n_events, bool weighted,
                                     const flip_sampler_params *params);
-/* Most rows after so many hops of n_seeds (all are distinct but of steps). */
+/* Most rows after so many hops of n_seeds (all are distinct but of steps); LABOR's as above. */
 int64_t flip_batch_most_rows(int64_t n_own, int64_t n_seeds, int64_t n_events,
                              const flip_sampler_params *params, int32_t hops);
 size_t flip_batch_placed_bytes_of(int64_t n_own, int64_t n_seeds, int64_t n_events,

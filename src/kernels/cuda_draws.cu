@@ -1,27 +1,30 @@
 /* Sampled batches on the GPU. A row's draws are one thread's, which walks through the row's own
- * sequence; entries are filled in by as many lanes as there may be. Numbers and transposes follow
- * from where an entry stands, not from which thread came first: the bits are the CPU's. */
-#include "kernels/cuda_random.h"
-#include "kernels/cuda_scan.h"
+ * sequence, but for those that look at every candidate (cuda_picks.cu); entries are filled in by as
+ * many lanes as there may be. Numbers and transposes follow from where an entry stands, not from
+ * which thread came first: the bits are the CPU's. */
+#include "kernels/cuda_draws.h"
 #include "kernels/cuda_warp.h"
-#include "kernels/draws.h"
 
 /* ---- how many ---- */
 
-__device__ static inline uint32_t candidates_of(const flip_draws &d, int32_t row) {
-    return (uint32_t)(d.row_ptr[row + 1] - d.row_ptr[row]);
+__global__ static void chances_kernel(int64_t n, const int64_t *original, uint64_t seed,
+                                      uint64_t draw, float *chance) {
+    FLIP_EACH(u, n)
+    chance[u] =
+        flip_draws_chance(flip_cuda_random(seed, FLIP_STREAM_SAMPLE, draw, (uint64_t)original[u]));
 }
 
-/* The row's own entry: GCN's always, attention's where no event makes one. */
-__device__ static inline int own_entry(const flip_draws &d, int32_t row) {
-    return d.factor || (d.looped && !d.looped[row]);
+static void share_chances(int64_t n, const int64_t *original, uint64_t seed, uint64_t draw,
+                          float *chance) {
+    FLIP_LAUNCH_EACH(chances_kernel, n, n, original, seed, draw, chance);
 }
 
-__global__ static void count_kernel(flip_draws d, int32_t *count) {
+__global__ static void count_kernel(flip_draws d, flip_pieces p, int32_t *count) {
     FLIP_EACH(i, d.n) {
         const int32_t row = d.row[i];
-        const uint32_t n = candidates_of(d, row);
-        count[i] = own_entry(d, row) + (flip_draws_all(&d, n) ? (int32_t)n : d.fanout);
+        const uint32_t n = flip_candidates_of(d, row);
+        const int32_t drawn = p.drawn ? flip_shared_by(p, i) : d.fanout;
+        count[i] = flip_own_entry(d, row) + (flip_draws_all(&d, n) ? (int32_t)n : drawn);
     }
 }
 
@@ -31,9 +34,11 @@ __global__ static void widen_kernel(int64_t n, const int32_t *narrow, int64_t *w
 
 static void count_draws(const flip_draws *d, int64_t *first, void *work) {
     char *rest = static_cast<char *>(work);
+    const flip_pieces pieces = flip_cuda_pieces(d, &rest);
     int32_t *count = flip_deal<int32_t>(&rest, (int64_t)d->n + 1);
     int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of((int64_t)d->n + 1, FLIP_SCAN));
-    FLIP_LAUNCH_EACH(count_kernel, d->n, *d, count);
+    if (pieces.drawn) flip_cuda_count_shared(d, &pieces);
+    FLIP_LAUNCH_EACH(count_kernel, d->n, *d, pieces, count);
     flip_sum_all_before(d->n, count, sums);
     FLIP_LAUNCH_EACH(widen_kernel, (int64_t)d->n + 1, (int64_t)d->n + 1, count, first);
 }
@@ -44,9 +49,9 @@ static void count_draws(const flip_draws *d, int64_t *first, void *work) {
 __global__ static void pick_kernel(flip_draws d, flip_drawn out) {
     FLIP_EACH(i, d.n) {
         const int32_t row = d.row[i];
-        const uint32_t n = candidates_of(d, row);
+        const uint32_t n = flip_candidates_of(d, row);
         if (flip_draws_all(&d, n)) continue;
-        const int64_t at = out.first[i] + own_entry(d, row);
+        const int64_t at = out.first[i] + flip_own_entry(d, row);
         flip_luck l = flip_luck_from(
             flip_cuda_random(d.seed, FLIP_STREAM_SAMPLE, d.draw, (uint64_t)d.original[row]));
         flip_pick(&l, d.replace, reinterpret_cast<uint32_t *>(out.col + at),
@@ -72,11 +77,11 @@ __device__ static int64_t own_place(const flip_draws &d, int32_t row, int64_t be
 __global__ static void fill_kernel(flip_draws d, flip_drawn out, int lanes) {
     FLIP_EACH(t, (int64_t)d.n * lanes) {
         const int64_t i = t / lanes, first = out.first[i];
-        const int32_t row = d.row[i], own = own_entry(d, row);
+        const int32_t row = d.row[i], own = flip_own_entry(d, row);
         const int64_t begin = d.row_ptr[row], n = out.first[i + 1] - first - own;
-        const uint32_t all_n = candidates_of(d, row);
+        const uint32_t all_n = flip_candidates_of(d, row);
         const bool all = flip_draws_all(&d, all_n);
-        const double boost = all ? 1 : (double)all_n / (double)n;
+        const double boost = all ? 1 : (double)all_n / (double)(d.chance ? d.fanout : n);
         const int64_t place = own && all ? own_place(d, row, begin, n) : 0;
         for (int64_t j = t % lanes; j < n; j += lanes) {
             const int64_t to = first + j + (own && j >= place);
@@ -95,9 +100,14 @@ __global__ static void fill_kernel(flip_draws d, flip_drawn out, int lanes) {
     }
 }
 
-static void draw_entries(const flip_draws *d, const flip_drawn *out) {
+static void draw_entries(const flip_draws *d, const flip_drawn *out, void *work) {
+    char *rest = static_cast<char *>(work);
+    const flip_pieces pieces = flip_cuda_pieces(d, &rest);
     const int lanes = flip_lanes_for(d->fanout < 0 ? (int64_t)FLIP_WARP : d->fanout);
-    if (d->fanout >= 0) FLIP_LAUNCH_EACH(pick_kernel, d->n, *d, *out);
+    if (pieces.drawn)
+        flip_cuda_pick_shared(d, &pieces, out);
+    else if (d->fanout >= 0)
+        FLIP_LAUNCH_EACH(pick_kernel, d->n, *d, *out);
     FLIP_LAUNCH_EACH(fill_kernel, (int64_t)d->n * lanes, *d, *out, lanes);
 }
 
@@ -223,24 +233,11 @@ __global__ static void turned_rows_kernel(int64_t n_rows, int64_t n, const int32
     FLIP_EACH(u, n_rows + 2) ptr[u] = first_of(key, n, u);
 }
 
-/* The row that entry e is in. */
-__device__ static int32_t row_of(const flip_csr &a, int64_t e) {
-    int32_t low = 0, high = a.n_rows;
-    while (high - low > 1) {
-        const int32_t middle = low + (high - low) / 2;
-        if (a.row_ptr[middle] <= e)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 __global__ static void turned_entries_kernel(flip_csr a, const int32_t *entry, int32_t *col,
                                              flip_real *value, int64_t *place) {
     FLIP_EACH(i, a.n_entries) {
         const int32_t e = entry[i];
-        col[i] = row_of(a, e);
+        col[i] = flip_row_at(a.row_ptr, a.n_rows, e);
         if (value) value[i] = a.value[e];
         if (place) place[e] = i;
     }
@@ -269,6 +266,7 @@ static void turn_entries(const flip_csr *a, int64_t *ptr, int32_t *col, flip_rea
 }
 
 void flip_use_cuda_draws(flip_kernels *table) {
+    table->share_chances = share_chances;
     table->count_draws = count_draws;
     table->draw_entries = draw_entries;
     table->number_rows = number_rows;

@@ -187,6 +187,14 @@ FLIP_INLINE void ask_ahead(const flip_draws *d, int32_t i) {
     __builtin_prefetch(col + 16);
 }
 
+static void share_chances(int64_t n, const int64_t *original, uint64_t seed, uint64_t draw,
+                          float *chance) {
+#pragma omp parallel for schedule(static)
+    for (int64_t u = 0; u < n; u++)
+        chance[u] =
+            flip_draws_chance(flip_random(seed, FLIP_STREAM_SAMPLE, draw, (uint64_t)original[u]));
+}
+
 static void count_draws(const flip_draws *d, int64_t *first, void *work) {
     (void)work;
     first[0] = 0;
@@ -200,7 +208,8 @@ static void count_draws(const flip_draws *d, int64_t *first, void *work) {
         first[i + 1] += first[i];
 }
 
-static void draw_entries(const flip_draws *d, const flip_drawn *out) {
+static void draw_entries(const flip_draws *d, const flip_drawn *out, void *work) {
+    (void)work;
 #pragma omp parallel for schedule(static)
     for (int32_t i = 0; i < d->n; i++) {
         ask_ahead(d, i);
@@ -250,6 +259,7 @@ static void turn_entries(const flip_csr *a, int64_t *ptr, int32_t *col, flip_rea
 }
 
 void flip_kernels_use_draws(flip_kernels *table) {
+    table->share_chances = share_chances;
     table->count_draws = count_draws;
     table->draw_entries = draw_entries;
     table->number_rows = number_rows;

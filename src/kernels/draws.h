@@ -71,7 +71,12 @@ FLIP_EITHER bool flip_draws_all(const flip_draws *d, uint32_t n) {
     return d->fanout < 0 || n == 0 || (!d->replace && n <= (uint32_t)d->fanout);
 }
 
-/* LABOR: is the candidate drawn of n? */
+/* LABOR: a source's draw for all rows, [0, 1) in steps of 2^-24 … */
+FLIP_EITHER float flip_draws_chance(flip_random4 r) {
+    return (float)(r.v[0] >> 8) * 0x1p-24f;
+}
+
+/* … and is it drawn of n candidates? */
 FLIP_EITHER bool flip_draws_shared(const flip_draws *d, int32_t col, uint32_t n) {
     return (double)d->chance[col] * n < d->fanout;
 }

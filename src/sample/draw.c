@@ -11,18 +11,15 @@ static flip_status share_chances(flip_sampler *s, int64_t epoch) {
         FLIP_TRY(
             flip_alloc(&s->chance, (size_t)s->p.layers * n, sizeof *s->chance, "draws of sources"));
     s->chance_epoch = epoch;
-    for (int32_t hop = 0; hop < s->p.layers; hop++) {
-        uint64_t a = (uint64_t)epoch << 8 | 128 | (uint64_t)hop;
-        float *chance = s->chance + (size_t)hop * n;
-#pragma omp parallel for schedule(static)
-        for (size_t u = 0; u < n; u++)
-            chance[u] =
-                (float)(flip_random(s->p.seed, FLIP_STREAM_SAMPLE, a, (uint64_t)s->original[u])
-                            .v[0] >>
-                        8) *
-                0x1p-24f;
-    }
+    sample_share_chances(s, flip_kernels_get(), s->original, epoch, s->chance);
     return FLIP_OK;
+}
+
+void sample_share_chances(const flip_sampler *s, const flip_kernels *k, const int64_t *original,
+                          int64_t epoch, float *chance) {
+    for (int32_t hop = 0; hop < s->p.layers; hop++)
+        k->share_chances(s->n_cols, original, s->p.seed, (uint64_t)epoch << 8 | 128 | (uint64_t)hop,
+                         chance + (size_t)hop * (size_t)s->n_cols);
 }
 
 flip_draws sample_draws(const flip_sampler *s, int32_t hop, int64_t epoch) {
@@ -69,10 +66,12 @@ flip_status sample_rows(flip_sampler *s, flip_arena *arena, drawn *out, int32_t 
         FLIP_TRY(flip_arena_alloc(arena, &out->scale, (size_t)n, sizeof *out->scale));
     if (d.by_weight && d.fanout > 0)
         FLIP_TRY(flip_arena_alloc(arena, &keys, (size_t)threads * (size_t)d.fanout, sizeof *keys));
-    k->draw_entries(&d, &(flip_drawn){.first = out->first,
-                                      .col = out->col,
-                                      .value = out->value,
-                                      .scale = out->scale,
-                                      .key = keys});
+    k->draw_entries(&d,
+                    &(flip_drawn){.first = out->first,
+                                  .col = out->col,
+                                  .value = out->value,
+                                  .scale = out->scale,
+                                  .key = keys},
+                    NULL);
     return FLIP_OK;
 }

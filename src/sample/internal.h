@@ -92,6 +92,9 @@ size_t sample_lists_bytes(const flip_sampler *s, int64_t n, int64_t n_entries);
 
 /* draw.c: the draws of a hop, without rows and shared chances. */
 flip_draws sample_draws(const flip_sampler *s, int32_t hop, int64_t epoch);
+/* draw.c: those chances at every hop: chance [layers, n_cols], original [n_cols] of k's memory. */
+void sample_share_chances(const flip_sampler *s, const flip_kernels *k, const int64_t *original,
+                          int64_t epoch, float *chance);
 
 static inline flip_gid sample_id(const flip_sampler *s, int32_t col) {
     return col < s->n_own ? s->first + col : s->halo[col - s->n_own];

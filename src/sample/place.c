@@ -3,6 +3,7 @@
  * now; memory is taken by what the fanouts allow, and is used again. */
 #include "internal.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct room {
@@ -19,8 +20,10 @@ struct placed {
     int32_t *col, *slot;
     flip_real *weight, *factor, *factor_v;
     uint8_t *looped;
+    float *chance; /* LABOR: r_u [layers, n_own] of chance_epoch */
+    int64_t chance_epoch;
     int64_t *sizes; /* [N_SIZES] */
-    room work, seed;
+    room work, draws, seed;
 };
 
 enum {
@@ -51,11 +54,20 @@ static bool has_own(const flip_sampler_params *p) {
     return flip_kind_diagonal(p->adjacency) || p->adjacency == FLIP_ADJACENCY_ATTENTION;
 }
 
-/* Most entries of so many rows, of n with n_entries; without replacement a row's are distinct. */
+/* Are a hop's entries as many as its fanout says, at most? LABOR's are on average. */
+static bool is_bounded(const flip_sampler_params *p, int32_t hop) {
+    return p->fanout[hop] >= 0 && p->kind != FLIP_SAMPLE_LABOR;
+}
+
+/* Most entries of so many rows, of n with n_entries; without replacement a row's are distinct.
+ * LABOR: three standard deviations more than are expected, as if all rows drew alike. */
 static int64_t most_entries(const flip_sampler_params *p, int32_t hop, int64_t rows, int64_t n,
                             int64_t n_entries) {
-    const int64_t all = n_entries + n, drawn = rows * (p->fanout[hop] + (int64_t)has_own(p));
-    if (p->fanout[hop] < 0) return all;
+    const int64_t all = n_entries + n, fanout = p->fanout[hop];
+    const int64_t more =
+        is_bounded(p, hop) || fanout < 0 ? 0 : (int64_t)ceil(3 * sqrt((double)fanout));
+    const int64_t drawn = rows * (fanout + more + (int64_t)has_own(p));
+    if (fanout < 0) return all;
     return p->replace ? drawn : least(drawn, all);
 }
 
@@ -80,7 +92,6 @@ int64_t flip_batch_most_rows(int64_t n_own, int64_t n_seeds, int64_t n_events,
 const char *flip_sampler_unplaced(const flip_sampler_params *p, int ranks, int64_t n_events) {
     if (ranks > 1) return "with several ranks they ask each other for neighbours";
     if (p->temporal) return "neighbours of a step are drawn there";
-    if (p->kind == FLIP_SAMPLE_LABOR) return "--sampling labor is drawn there";
     if (p->kind == FLIP_SAMPLE_WEIGHTED) return "--sampling weighted is drawn there";
     if (n_events + p->rank_first[ranks] >= FLIP_NO_SLOT)
         return "entries of batches are numbered in 32 bits on a GPU";
@@ -114,8 +125,9 @@ void sample_free_memory(flip_batch_memory **memory) {
 void sample_placed_free(placed **out) {
     placed *p = *out;
     if (!p) return;
-    void *all[] = {p->row_ptr, p->original, p->col,   p->slot,        p->weight,
-                   p->factor,  p->looped,   p->sizes, p->work.memory, p->seed.memory};
+    void *all[] = {p->row_ptr, p->original,    p->col,          p->slot,
+                   p->weight,  p->factor,      p->looped,       p->chance,
+                   p->sizes,   p->work.memory, p->draws.memory, p->seed.memory};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         p->kernels->give_back(all[i]);
     if (p->factor_v != p->factor) p->kernels->give_back(p->factor_v);
@@ -161,6 +173,10 @@ static flip_status place(flip_sampler *s, placed *p) {
     FLIP_TRY(send(k, s->looped, n, 1, &p->looped));
     FLIP_TRY(k->take(&p->sizes, N_SIZES * sizeof *p->sizes, "sizes of batches"));
     k->clear(p->sizes, N_SIZES * sizeof *p->sizes);
+    p->chance_epoch = INT64_MIN;
+    if (s->p.kind == FLIP_SAMPLE_LABOR)
+        FLIP_TRY(
+            k->take(&p->chance, (size_t)s->p.layers * n * sizeof *p->chance, "draws of sources"));
     return no_slots(s, p);
 }
 
@@ -187,18 +203,22 @@ size_t flip_batch_placed_bytes_of(int64_t n_own, int64_t n_seeds, int64_t n_even
                                   const flip_sampler_params *p) {
     const bool value = flip_kind_diagonal(p->adjacency), bare = flip_kind_bare(p->adjacency);
     int64_t rows = least(n_seeds, n_own), work = rows;
+    size_t draws = 0;
     size_t bytes = (size_t)rows * sizeof(int32_t);
     for (int32_t hop = 0; hop < p->layers; hop++) {
         const int64_t entries = most_entries(p, hop, rows, n_own, n_events);
         const int64_t more = most_rows(p, hop, rows, n_own, n_events);
         const size_t entry = sizeof(int32_t) + (value ? sizeof(flip_real) : 0);
         const bool turns = hop < p->layers - 1 || p->input_gradient || bare;
+        const size_t room = flip_draws_room(rows, n_events, p->fanout[hop]);
+        if (room > draws) draws = room;
         bytes += (size_t)rows * (8 + sizeof(flip_real)) + (size_t)entries * entry * (turns ? 2 : 1);
         if (turns) bytes += (size_t)more * 8 + (size_t)entries * (bare ? 8 : 0);
         if (entries > work) work = entries;
         rows = more;
     }
-    bytes += (size_t)rows * (sizeof(int32_t) + sizeof(int64_t)) + flip_draws_work(work);
+    if (p->kind == FLIP_SAMPLE_LABOR) rows = n_own; /* begin_rows */
+    bytes += (size_t)rows * (sizeof(int32_t) + sizeof(int64_t)) + flip_draws_work(work) + draws;
     return bytes + bytes / 8 + (FLIP_SAMPLE_LAYERS * N_ROOMS + 4) * (size_t)64;
 }
 
@@ -233,7 +253,8 @@ static flip_status begin_rows(flip_sampler *s, flip_batch *b, flip_numbering *r,
     int32_t *row, *col;
     void *work;
     FLIP_TRY(seed_rows(s, b->arena, n, seeds, &row));
-    const int64_t rows = flip_batch_most_rows(s->n_own, n, s->row_ptr[s->n_own], &s->p, b->layers);
+    int64_t rows = flip_batch_most_rows(s->n_own, n, s->row_ptr[s->n_own], &s->p, b->layers);
+    if (s->p.kind == FLIP_SAMPLE_LABOR) rows = s->n_own; /* what there may be at worst */
     *r = (flip_numbering){.slot = p->slot, .original = p->original};
     FLIP_TRY(reserve(k, &b->memory->row, rows, sizeof *r->row, &r->row));
     FLIP_TRY(reserve(k, &b->memory->key, rows, sizeof *r->key, &r->key));
@@ -274,8 +295,14 @@ static flip_status turn(const flip_sampler *s, room *rooms, flip_adjacency *g) {
 }
 
 static flip_draws draws_of(const flip_sampler *s, int32_t hop, int64_t epoch) {
-    const placed *p = s->placed;
+    placed *p = s->placed;
     flip_draws d = sample_draws(s, hop, epoch);
+    if (p->chance && p->chance_epoch != epoch) {
+        sample_share_chances(s, p->kernels, p->original, epoch, p->chance);
+        p->chance_epoch = epoch;
+    }
+    if (p->chance) d.chance = p->chance + (size_t)hop * (size_t)s->n_own;
+    d.n_entries = s->row_ptr[s->n_own];
     d.row_ptr = p->row_ptr;
     d.col = p->col;
     d.weight = p->weight;
@@ -297,13 +324,13 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering 
     int64_t sizes[N_SIZES];
     flip_draws d = draws_of(s, hop, epoch);
     drawn out = {0};
-    void *work;
+    void *work, *left;
     d.n = n;
     d.row = r->row;
     FLIP_TRY(reserve(k, &rooms[ROOM_FIRST], (int64_t)n + 1, sizeof *out.first, &out.first));
-    FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(n), 1, &work));
-    k->count_draws(&d, out.first, work);
-    if (d.fanout < 0) k->receive(&most, out.first + n, sizeof most);
+    FLIP_TRY(reserve(k, &p->draws, (int64_t)flip_draws_room(n, d.n_entries, d.fanout), 1, &left));
+    k->count_draws(&d, out.first, left);
+    if (!is_bounded(&s->p, hop)) k->receive(&most, out.first + n, sizeof most);
     if (n + most >= FLIP_NO_SLOT)
         return FLIP_FAIL(FLIP_ERROR_USAGE,
                          "a batch may draw %lld entries: more than are numbered in 32 bits; use a "
@@ -313,7 +340,8 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering 
     FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(most), 1, &work));
     k->draw_entries(
         &d,
-        &(flip_drawn){.first = out.first, .col = out.col, .value = out.value, .scale = out.scale});
+        &(flip_drawn){.first = out.first, .col = out.col, .value = out.value, .scale = out.scale},
+        left);
     if (!in_place(&s->p, hop))
         k->number_rows(r, n, most, out.first + n, out.col, p->sizes + SIZE_ROWS, work);
     k->copy(p->sizes + SIZE_ENTRIES, out.first + n, sizeof *sizes);

@@ -1,0 +1,56 @@
+/* Rows that draw, for the CUDA kernels of sampled batches. */
+#ifndef FLIPBOOK_KERNELS_CUDA_DRAWS_H
+#define FLIPBOOK_KERNELS_CUDA_DRAWS_H
+
+#include "kernels/cuda_random.h"
+#include "kernels/cuda_scan.h"
+#include "kernels/draws.h"
+
+__device__ static inline uint32_t flip_candidates_of(const flip_draws &d, int32_t row) {
+    return (uint32_t)(d.row_ptr[row + 1] - d.row_ptr[row]);
+}
+
+/* The row's own entry: GCN's always, attention's where no event makes one. */
+__device__ static inline int flip_own_entry(const flip_draws &d, int32_t row) {
+    return d.factor || (d.looped && !d.looped[row]);
+}
+
+/* The last of n rows that begins at or before e: first [n] ascends, and first[0] <= e. */
+template <typename number>
+__device__ static inline int32_t flip_row_at(const number *first, int32_t n, int64_t e) {
+    int32_t low = 0, high = n;
+    while (high - low > 1) {
+        const int32_t middle = low + (high - low) / 2;
+        if (first[middle] <= e)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Candidates that are all looked at, in pieces of at most `each`, those of a row side by side. */
+typedef struct flip_pieces {
+    int64_t most; /* pieces, and those that would not come */
+    int32_t each;
+    int32_t *first; /* [n + 1] of each row's; rows that draw all of theirs have none */
+    int32_t *drawn; /* [most + 1] LABOR: entries drawn in pieces before this one */
+    int32_t *sums;  /* room for sums of either */
+} flip_pieces;
+
+/* Does the draw look at every candidate? */
+static inline bool flip_draws_in_pieces(const flip_draws *d) {
+    return d->fanout >= 0 && d->chance;
+}
+/* Their room, taken from the front of *work, without pieces where none are looked at. */
+flip_pieces flip_cuda_pieces(const flip_draws *draws, char **work);
+/* LABOR: pieces and what is drawn of each; then which, in out->col until they become columns. */
+void flip_cuda_count_shared(const flip_draws *draws, const flip_pieces *pieces);
+void flip_cuda_pick_shared(const flip_draws *draws, const flip_pieces *pieces,
+                           const flip_drawn *out);
+/* Entries that row i draws of its candidates, once they are counted. */
+__device__ static inline int32_t flip_shared_by(const flip_pieces &p, int64_t i) {
+    return p.drawn[p.first[i + 1]] - p.drawn[p.first[i]];
+}
+
+#endif

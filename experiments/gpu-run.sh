@@ -211,7 +211,7 @@ both() {
     same_losses "$row"
 }
 section_train() {
-    local hidden=128 wide=256 narrow=32 epochs=15 few=6 many=200 node model way
+    local hidden=128 wide=256 narrow=32 epochs=15 few=6 many=200 node model name way
     [ "$SIZE" = full ] || { hidden=16 wide=24 narrow=8 epochs=3 few=2 many=4; }
     node=(--task node --layers 2 --lr 0.01 --weight-decay 0 --dropout 0.5 --input-dropout 0 --feature-norm none --metric accuracy)
     both "sage-h$wide" static.h5 $epochs --model sage "${node[@]}" --hidden $wide
@@ -230,10 +230,14 @@ section_train() {
     if flipbook compress "$work/data/static.h5" -o "$work/data/packed.h5" --codec uniform:4 >>"$log" 2>&1; then
         both "sage-h$hidden-sampled-4bit" packed.h5 $few --model sage "${node[@]}" --hidden $hidden --batch 1024 --fanout 10,10
     fi
-    both cdgcn-4blocks dynamic.h5 9 --model cdgcn --task node --hidden $narrow --blocks 4
-    for way in full delta; do # the GPU makes the matrices, the same bits
-        train_row "cdgcn-4blocks-$way" "$device" 1 40 dynamic.h5 --epochs 9 --eval-every 9 --model cdgcn --task node --hidden $narrow --blocks 4 --transfer $way
-        same_losses "cdgcn-4blocks-$way" cdgcn-4blocks
+    # shellcheck disable=SC2086
+    for model in cdgcn 'tmgcn --window 5'; do
+        name=${model%% *}-4blocks
+        both "$name" dynamic.h5 9 --model $model --task node --hidden $narrow --blocks 4
+        for way in full delta; do # the GPU makes the matrices, the same bits
+            train_row "$name-$way" "$device" 1 40 dynamic.h5 --epochs 9 --eval-every 9 --model $model --task node --hidden $narrow --blocks 4 --transfer $way
+            same_losses "$name-$way" "$name"
+        done
     done
     train_row cdgcn-2ranks "$device-shared" 2 40 dynamic.h5 --epochs 3 --eval-every 3 --model cdgcn --task node --hidden $narrow
 }

@@ -135,19 +135,19 @@ repeated() {
     fi
 }
 
-# takes TRANSFER BLOCKS: MiB that every run has are 64 of the tape, and of the table 64 where 128 are foreseen
+# takes TRANSFER BLOCKS MODEL…: MiB that every run has are 64 of the tape, and of the table 64 where 128 are foreseen
 takes() {
     local bytes
     tests=$((tests + 1))
     rm -f takes.jsonl
-    FLIP_EMULATION=orders=0 "$flipbook" train moves.h5 --model gcn --hidden 1 --edge-life 5 --epochs 1 --threads 1 --device cuda \
+    FLIP_EMULATION=orders=0 "$flipbook" train moves.h5 --model "${@:3}" --hidden 1 --edge-life 5 --epochs 1 --threads 1 --device cuda \
         --transfer "$1" --blocks "$2" --report takes.jsonl >takes.out 2>&1 || sed 's/^/# /' takes.out | tail -n 3
     bytes=$(sed -n 's/.*"peak_device_bytes_of_ranks": *\[\([0-9]*\)\], *"estimated_device_bytes": *\([0-9]*\).*/\1 \2/p' takes.jsonl)
     if awk '{ taken = $1 - 128 * 2^20; foreseen = $2 - 192 * 2^20; print "# " taken " bytes, foreseen " foreseen
               exit !(taken > 0 && taken <= foreseen && foreseen <= 2 * taken) }' <<<"$bytes"; then
-        echo "ok $tests - bytes of snapshots, $1, $2 blocks"
+        echo "ok $tests - bytes of snapshots, $1, $2 blocks, ${*:3}"
     else
-        echo "not ok $tests - bytes of snapshots, $1, $2 blocks"
+        echo "not ok $tests - bytes of snapshots, $1, $2 blocks, ${*:3}"
         failed=$((failed + 1))
     fi
 }
@@ -191,6 +191,7 @@ h='--hidden 8'
     same allreduce,halo,graph_to_device 2 nodes.h5 --task node --model cdgcn $h --distribute nodes --transfer full --blocks 1
     # 2 a block for its loss, 1, and 2 a matrix that the device makes: five, there and back
     WAITS=17 same graph_to_device 1 nodes.h5 --task node --model cdgcn $h --transfer delta --blocks 3
+    WAITS=17 same graph_to_device 1 nodes.h5 --task node --model tmgcn --window 3 $h --transfer delta --blocks 3 --precompute off
     same allreduce,redistribute,graph_to_device 3 nodes.h5 --task node --model cdgcn $h --distribute time --transfer delta --blocks 2 --activations recompute
     same allreduce,state 4 nodes.h5 --task node --model cdgcn $h --distribute wavefront --transfer resident --blocks 3
     same allreduce,halo,redistribute,graph_to_device 4 nodes.h5 --task node --model cdgcn $h --distribute grid --transfer delta --blocks 2 --activations 8bit
@@ -210,10 +211,12 @@ h='--hidden 8'
     repeated 4 steps.h5 --task node --model cdgcn $h --dropout 0.2 --blocks 1
     repeated 0 few.h5 --model gcn $h --layers 3 --activations 4bit       # rounded by another key each time
     repeated 0 steps.h5 --task node --model evolvegcn-h $h --blocks 1   # the host chooses its rows
-    takes full 1
-    takes delta 1
-    takes full 4
-    takes delta 4
+    takes full 1 gcn
+    takes delta 1 gcn
+    takes full 4 gcn
+    takes delta 4 gcn
+    takes full 1 tmgcn --window 3 --precompute off
+    takes delta 3 tmgcn --window 3 --precompute off
 }
 echo "1..$tests"
 [ $failed -eq 0 ]

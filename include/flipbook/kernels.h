@@ -199,6 +199,8 @@ static inline size_t flip_changes_work(int64_t n, int64_t changes) {
  * to the next. */
 typedef struct flip_block_entries {
     int32_t n_rows, n_steps;
+    int32_t stay;                /* an entry stays so many steps more, as 0: a window's, less one */
+    int32_t before;              /* the first steps are there for the window alone; <= stay */
     int place_bits;              /* of the places in keys */
     const int32_t *order;        /* column at each place */
     const int32_t *own_place;    /* [n_rows] the place of the row's own column, which is an entry of
@@ -226,16 +228,28 @@ typedef struct flip_csr_arrays {
 
 /* How the values of runs are scaled. */
 typedef enum flip_run_scale {
+    FLIP_RUNS_PLAIN,     /* as they are */
     FLIP_RUNS_SYMMETRIC, /* 1 more in a row's own column; times 1 / sqrt(1 + sum) of the row and of
                             the column's row, sums without that 1 */
     FLIP_RUNS_MEAN       /* divided by the row's sum; 0 where that is 0 */
 } flip_run_scale;
 
+/* Scaled, values may be averaged: that of step t is the sum of the entry's at steps t-window+1 … t
+ * (none before its run begins), over the steps that there were by then, window at most. The sum is
+ * one of multiples of window … t, ascending, and, added to it, one of those before, descending. */
+typedef struct flip_run_scaling {
+    flip_run_scale how;
+    int32_t window;        /* <= 1: none */
+    int32_t first, before; /* the timeline's number of the matrix's step 0; its first steps, which
+                              are left out of what is written */
+    int64_t n_runs;        /* of the matrix; without a window not looked at */
+} flip_run_scaling;
+
 /* Bytes of `work` for a matrix that so many mentions, or entries, tell of. */
 static inline size_t flip_runs_work(int64_t mentions, int32_t n_rows, int32_t n_steps) {
     const size_t n = (size_t)mentions + 64, rows = (size_t)n_rows, steps = (size_t)n_steps;
     const size_t sorting = n * (28 + 2 * sizeof(flip_real)) + n / 256 + 16 * rows + 32 * steps;
-    const size_t scaling = rows * steps * sizeof(double);
+    const size_t scaling = rows * steps * sizeof(double) + n / 256 + 8 * steps;
     return 4096 + (sorting > scaling ? sorting : scaling);
 }
 
@@ -774,14 +788,16 @@ typedef struct flip_kernels {
      * Values that are numbers go through all calls as the same bits on every table: sums in double,
      * one entry of a row after the other. Where 1 + sum is negative a factor is a NaN, of any bits.
      */
-    /* count [3]: entries, runs and values of the block. */
+    /* count [4]: entries, runs and values of the block, values of steps from `before` on. */
     void (*count_runs)(const flip_block_entries *block, int64_t *count, void *work);
     /* All of `to`, values as the snapshots have them; after count_runs, with what that left in
      * work. */
     void (*lay_runs)(const flip_block_entries *block, const flip_csr_arrays *to, void *work);
-    /* value: a's own, which has runs; row [n_entries]. A square matrix. */
-    void (*scale_runs)(const flip_csr *a, const int32_t *row, flip_run_scale how, flip_real *value,
-                       void *work);
+    /* A square matrix that has runs; row [n_entries]. to->value out: without a window it may be
+     * a's; with one, run_first and value_ptr of what is not left out, too, which no run is all of.
+     * No more of `to` is looked at: entries and the numbers of their runs are a's. */
+    void (*scale_runs)(const flip_csr *a, const int32_t *row, const flip_run_scaling *scaling,
+                       const flip_csr_arrays *to, void *work);
     /* The transpose of a square matrix that has runs: rows in the order of place [n_rows], which
      * is below 2^place_bits; to->row is not looked at. */
     void (*turn_runs)(const flip_csr *a, const int32_t *row, const int32_t *place, int place_bits,

@@ -10,7 +10,7 @@ flip_status flip_device_init(flip_device *d, const flip_kernels *kernels, int32_
         .kernels = kernels, .form = form, .n_steps = n_steps, .low = -1, .now = -1, .high = -1};
     FLIP_TRY(flip_alloc_zero(&d->record, (size_t)n_steps, sizeof *d->record, "records of changes"));
     FLIP_TRY(flip_alloc_zero(&d->spare, (size_t)n_steps, sizeof *d->spare, "records of changes"));
-    FLIP_TRY(kernels->take(&d->found, 5 * sizeof *d->found, "records of changes"));
+    FLIP_TRY(kernels->take(&d->found, 6 * sizeof *d->found, "records of changes"));
     kernels->send(d->found, &NO_KEY, sizeof NO_KEY);
     return FLIP_OK;
 }

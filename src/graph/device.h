@@ -39,8 +39,8 @@ typedef struct flip_device {
     int64_t room_words;     /* of word and extra */
     void *work;             /* the kernels' */
     size_t room_work;       /* bytes */
-    uint64_t *found;        /* [5] a change that does not fit, or all ones; number of changes; of a
-                               block's matrix (snapshots_lay.c): entries, runs, values */
+    uint64_t *found;        /* [6] a change that does not fit, or all ones; number of changes; of a
+                               block's matrix (snapshots_lay.c): entries, runs, values, those kept */
     bool later;             /* what does not fit is told by flip_device_settle alone */
     flip_record *spare; /* [n_steps] of a GPU, whose memory is slow to take, those of records that
                            are gone: n_spare */
@@ -59,7 +59,7 @@ flip_status flip_device_send(flip_device *device, int32_t t, const flip_packet *
 flip_status flip_device_take(flip_device *device, int32_t t);
 /* The snapshot becomes that of step t, low <= t <= high. */
 flip_status flip_device_move(flip_device *device, int32_t t);
-/* All is done that was called, and every change was one of the snapshot's; found [n <= 5] out: what
+/* All is done that was called, and every change was one of the snapshot's; found [n <= 6] out: what
  * the device has. */
 flip_status flip_device_settle(flip_device *device, uint64_t *found, int n);
 /* Only steps low … high are needed from now on; the snapshot is one of them. */

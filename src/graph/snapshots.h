@@ -12,23 +12,26 @@ typedef struct flip_block_halo {
     flip_plan *plan; /* owned; the block's adjacency borrows it; NULL on one rank */
 } flip_block_halo;
 
-/* Arrays of a matrix, in the order of their rooms; the transpose has no rows of entries. */
+/* Arrays of a matrix, in the order of their rooms. */
 enum {
+    FLIP_LAID_ROW,
     FLIP_LAID_ROW_PTR,
     FLIP_LAID_COL,
     FLIP_LAID_RUN_PTR,
     FLIP_LAID_RUN_FIRST,
     FLIP_LAID_VALUE_PTR,
     FLIP_LAID_VALUE,
-    FLIP_LAID_ROW,
     FLIP_LAID_ARRAYS
 };
-/* What a table makes of a block's snapshots in its own memory, which stays from block to block. */
+/* What a table makes of a block's snapshots in its own memory, which stays from block to block. The
+ * transpose has no rows of entries; of a window, whose matrix has the steps before the block's,
+ * too, runs and values of the block's alone lie apart. */
 enum {
     FLIP_LAID_WORK,
     FLIP_LAID_A,
     FLIP_LAID_AT = FLIP_LAID_A + FLIP_LAID_ARRAYS,
-    FLIP_LAID_ROOMS = FLIP_LAID_AT + FLIP_LAID_ROW
+    FLIP_LAID_CUT = FLIP_LAID_AT + FLIP_LAID_ARRAYS,
+    FLIP_LAID_ROOMS = FLIP_LAID_CUT + FLIP_LAID_ARRAYS
 };
 typedef struct flip_laid {
     const flip_kernels *kernels; /* NULL: matrices are the host's (snapshots_assemble.c) */

@@ -7,15 +7,24 @@
 
 /* ---- whether ---- */
 
+/* Steps before a block's own that its window needs. */
+static int32_t steps_before(const flip_adjacency_params *p) {
+    const int32_t band = p->window > 1 ? p->window - 1 : 0;
+    return p->first_step < band ? p->first_step : band;
+}
+
 /* Every block's mentions (flip_mentions_of) and values are numbered in 31 bits. */
 static bool few_enough(const flip_snapshots *s) {
     const flip_timeline *x = &s->timeline;
     for (int32_t k = 0; k < s->layout->n_blocks; k++) {
         const flip_adjacency_params p = flip_snapshots_params(s, k);
-        int64_t mentions = x->n_rows, values = (int64_t)x->n_rows * p.n_steps, most = 0;
-        for (int32_t t = p.first_step; t < p.first_step + p.n_steps; t++) {
+        const int32_t low = p.first_step - steps_before(&p), end = p.first_step + p.n_steps;
+        int64_t mentions = x->n_rows, values = (int64_t)x->n_rows * (end - low), most = 0;
+        for (int32_t t = low; t < end; t++) {
             const flip_difference *d = &x->difference[t];
-            if (t > p.first_step) mentions += flip_difference_changes(d);
+            if (t > low) mentions += flip_difference_changes(d);
+            if (t > low && p.window > 1) /* what goes stays */
+                values += d->removed * (p.window - 1 < end - t ? p.window - 1 : end - t);
             values += d->entries;
             most = d->entries > most ? d->entries : most;
         }
@@ -28,7 +37,6 @@ const char *flip_snapshots_by_host(const flip_adjacency_params *params, flip_tra
                                    int32_t n_space) {
     if (transfer == FLIP_TRANSFER_RESIDENT) return "the events are resident";
     if (n_space > 1) return "ranks share the nodes";
-    if (params->window > 1) return "values are averaged over a window of steps";
     if (flip_kind_bare(params->kind)) return "attention and max pooling read no values";
     if (params->kind == FLIP_ADJACENCY_GCN_INOUT) return "columns have degrees of their own";
     return NULL;
@@ -91,30 +99,35 @@ static flip_status room(flip_laid *l, int number, size_t bytes) {
                                 "matrix of a block");
 }
 
-/* Arrays of a matrix [n_rows, n_rows] from room `first` on; the transpose has no rows of entries.
- */
-static flip_status make_arrays(flip_laid *l, int first, int32_t n_rows, const int64_t count[3],
-                               flip_csr_arrays *out) {
-    const size_t entries = (size_t)count[0], runs = (size_t)count[1], values = (size_t)count[2];
-    const bool turned = first == FLIP_LAID_AT;
+/* A matrix's. */
+typedef struct counts {
+    int64_t entries, runs, values;
+} counts;
+
+/* Arrays of a matrix [n_rows, n_rows], those from `from` on: the others are as they are. */
+static flip_status make_arrays(flip_laid *l, int matrix, int from, int32_t n_rows,
+                               const counts *count, flip_csr_arrays *out) {
+    const size_t entries = (size_t)count->entries, runs = (size_t)count->runs;
     const size_t bytes[FLIP_LAID_ARRAYS] = {
+        [FLIP_LAID_ROW] = entries * sizeof *out->row,
         [FLIP_LAID_ROW_PTR] = ((size_t)n_rows + 1) * sizeof *out->row_ptr,
         [FLIP_LAID_COL] = entries * sizeof *out->col,
         [FLIP_LAID_RUN_PTR] = (entries + 1) * sizeof *out->run_ptr,
         [FLIP_LAID_RUN_FIRST] = runs * sizeof *out->run_first,
         [FLIP_LAID_VALUE_PTR] = (runs + 1) * sizeof *out->value_ptr,
-        [FLIP_LAID_VALUE] = values * sizeof *out->value,
-        [FLIP_LAID_ROW] = entries * sizeof *out->row};
-    for (int i = 0; i < (turned ? FLIP_LAID_ROW : FLIP_LAID_ARRAYS); i++)
-        FLIP_TRY(room(l, first + i, bytes[i] ? bytes[i] : 1));
-    void **memory = l->memory + first;
-    *out = (flip_csr_arrays){.row_ptr = memory[FLIP_LAID_ROW_PTR],
-                             .col = memory[FLIP_LAID_COL],
-                             .run_ptr = memory[FLIP_LAID_RUN_PTR],
-                             .run_first = memory[FLIP_LAID_RUN_FIRST],
-                             .value_ptr = memory[FLIP_LAID_VALUE_PTR],
-                             .value = memory[FLIP_LAID_VALUE],
-                             .row = turned ? NULL : memory[FLIP_LAID_ROW]};
+        [FLIP_LAID_VALUE] = (size_t)count->values * sizeof *out->value};
+    for (int i = from; i < FLIP_LAID_ARRAYS; i++)
+        FLIP_TRY(room(l, matrix + i, bytes[i] ? bytes[i] : 1));
+    void **memory = l->memory + matrix;
+    if (from <= FLIP_LAID_ROW) out->row = memory[FLIP_LAID_ROW];
+    if (from <= FLIP_LAID_ROW_PTR) {
+        out->row_ptr = memory[FLIP_LAID_ROW_PTR];
+        out->col = memory[FLIP_LAID_COL];
+        out->run_ptr = memory[FLIP_LAID_RUN_PTR];
+    }
+    out->run_first = memory[FLIP_LAID_RUN_FIRST];
+    out->value_ptr = memory[FLIP_LAID_VALUE_PTR];
+    out->value = memory[FLIP_LAID_VALUE];
     return FLIP_OK;
 }
 
@@ -129,7 +142,9 @@ static flip_block_entries entries_of(const flip_snapshots *s, const flip_adjacen
                                                     .was = d->record[t].before,
                                                     .is = d->record[t].after};
     return (flip_block_entries){.n_rows = s->timeline.n_rows,
-                                .n_steps = p->n_steps,
+                                .n_steps = d->high - d->low + 1,
+                                .stay = p->window > 1 ? p->window - 1 : 0,
+                                .before = p->first_step - d->low,
                                 .place_bits = d->form.place_bits,
                                 .order = l->order,
                                 .own_place = flip_kind_diagonal(p->kind) ? l->place : NULL,
@@ -138,13 +153,13 @@ static flip_block_entries entries_of(const flip_snapshots *s, const flip_adjacen
 }
 
 static flip_csr matrix_of(const flip_csr_arrays *x, int32_t n_rows, int32_t n_steps,
-                          const int64_t count[3]) {
+                          const counts *count) {
     return (flip_csr){.n_rows = n_rows,
                       .n_cols = n_rows,
                       .n_own = n_rows,
                       .n_steps = n_steps,
-                      .n_entries = count[0],
-                      .n_values = count[2],
+                      .n_entries = count->entries,
+                      .n_values = count->values,
                       .row_ptr = x->row_ptr,
                       .col = x->col,
                       .run_ptr = x->run_ptr,
@@ -162,32 +177,51 @@ static void drop_runs(flip_csr *a) {
     a->value_ptr = NULL;
 }
 
+/* The block's steps of a matrix that has those before them, too, scaled and averaged; its number of
+ * values is the block's then. */
+static flip_status scale(flip_laid *l, const flip_adjacency_params *p,
+                         const flip_block_entries *block, counts *count, int64_t kept,
+                         flip_csr_arrays *a) {
+    const flip_csr all = matrix_of(a, block->n_rows, block->n_steps, count);
+    const flip_run_scaling scaling = {.how = flip_kind_diagonal(p->kind) ? FLIP_RUNS_SYMMETRIC
+                                             : flip_kind_mean(p->kind)   ? FLIP_RUNS_MEAN
+                                                                         : FLIP_RUNS_PLAIN,
+                                      .window = p->window,
+                                      .first = p->first_step - block->before,
+                                      .before = block->before,
+                                      .n_runs = count->runs};
+    if (scaling.how == FLIP_RUNS_PLAIN && p->window <= 1) return FLIP_OK;
+    count->values = kept;
+    if (p->window > 1)
+        FLIP_TRY(make_arrays(l, FLIP_LAID_CUT, FLIP_LAID_RUN_FIRST, block->n_rows, count, a));
+    l->kernels->scale_runs(&all, a->row, &scaling, a, l->memory[FLIP_LAID_WORK]);
+    return FLIP_OK;
+}
+
 /* The matrix, scaled, and its transpose. */
 static flip_status make_matrices(flip_snapshots *s, const flip_adjacency_params *p,
                                  flip_adjacency *out) {
     flip_laid *l = &s->laid;
     const flip_kernels *k = l->kernels;
     const flip_block_entries block = entries_of(s, p);
-    const int32_t n = block.n_rows, steps = p->n_steps;
-    flip_csr_arrays a, at;
-    uint64_t found[5] = {0};
-    FLIP_TRY(room(l, FLIP_LAID_WORK, flip_runs_work(flip_mentions_of(&block), n, steps)));
+    const int32_t n = block.n_rows;
+    flip_csr_arrays a = {0}, at = {0};
+    uint64_t found[6] = {0};
+    FLIP_TRY(room(l, FLIP_LAID_WORK, flip_runs_work(flip_mentions_of(&block), n, block.n_steps)));
     void *work = l->memory[FLIP_LAID_WORK];
     k->count_runs(&block, (int64_t *)(s->device.found + 2), work);
-    FLIP_TRY(flip_device_settle(&s->device, found, 5));
+    FLIP_TRY(flip_device_settle(&s->device, found, 6));
     s->arrived = s->sent;
-    const int64_t count[3] = {(int64_t)found[2], (int64_t)found[3], (int64_t)found[4]};
-    FLIP_TRY(make_arrays(l, FLIP_LAID_A, n, count, &a));
+    counts count = {
+        .entries = (int64_t)found[2], .runs = (int64_t)found[3], .values = (int64_t)found[4]};
+    FLIP_TRY(make_arrays(l, FLIP_LAID_A, FLIP_LAID_ROW, n, &count, &a));
     k->lay_runs(&block, &a, work);
-    out->a = matrix_of(&a, n, steps, count);
-    if (flip_kind_diagonal(p->kind) || flip_kind_mean(p->kind))
-        k->scale_runs(&out->a, a.row,
-                      flip_kind_mean(p->kind) ? FLIP_RUNS_MEAN : FLIP_RUNS_SYMMETRIC, a.value,
-                      work);
+    FLIP_TRY(scale(l, p, &block, &count, (int64_t)found[5], &a));
+    out->a = matrix_of(&a, n, p->n_steps, &count);
     if (!p->forward_only) {
-        FLIP_TRY(make_arrays(l, FLIP_LAID_AT, n, count, &at));
+        FLIP_TRY(make_arrays(l, FLIP_LAID_AT, FLIP_LAID_ROW_PTR, n, &count, &at));
         k->turn_runs(&out->a, a.row, l->place, block.place_bits, &at, work);
-        out->at = matrix_of(&at, n, steps, count);
+        out->at = matrix_of(&at, n, p->n_steps, &count);
         drop_runs(&out->at);
     }
     drop_runs(&out->a);

@@ -16,7 +16,7 @@ enum { OWN_COLUMN = -2, SNAPSHOT = -1 };
  * other half's becomes the sums. */
 typedef struct mentions {
     int64_t n;
-    int32_t n_steps, place_bits;
+    int32_t n_steps, place_bits, stay;
     const int32_t *own_place; /* [n_rows] or NULL */
     uint64_t *key[2];
     int32_t *number[2];
@@ -32,6 +32,7 @@ static mentions deal_mentions(const flip_block_entries *b, void *work) {
     p.n = flip_mentions_of(b);
     p.n_steps = b->n_steps;
     p.place_bits = b->place_bits;
+    p.stay = b->stay;
     p.own_place = b->own_place;
     p.absent = flip_absent_bits();
     for (int i = 0; i < 2; i++) {
@@ -124,37 +125,53 @@ __device__ static mention read_mention(const mentions &p, int64_t i) {
         if (!is) x.is = 0;
         return x;
     }
+    const int32_t gone = first ? x.from : x.from - p.step[p.number[0][i - 1]];
     if (!was) x.lead = 0;
-    if (!is) x.n = 0;
+    if (!is) {
+        x.n = x.n < p.stay ? x.n : p.stay;
+        x.is = 0;
+    }
     x.opens_lead = x.lead > 0;
-    x.opens = x.n > 0 && (step < 0 || !was);
+    x.opens = is && x.n > 0 && (step < 0 || (!was && (first || gone > p.stay)));
     return x;
 }
 
-__global__ static void count_kernel(mentions p) {
+/* Of n steps from `from` on, those that are not before. */
+__device__ static inline int32_t not_before(int32_t from, int32_t n, int32_t before) {
+    const int32_t left = from + n - before;
+    return left < 0 ? 0 : left < n ? left : n;
+}
+
+/* Values: of steps that are not before. */
+__global__ static void count_kernel(mentions p, int32_t before) {
     FLIP_EACH(i, p.n) {
         const mention x = read_mention(p, i);
         p.entries[i] = x.head;
         p.runs[i] = (int)x.opens_lead + (int)x.opens;
-        p.values[i] = x.lead + x.n;
+        p.values[i] = not_before(0, x.lead, before) + not_before(x.from, x.n, before);
     }
 }
 
-__global__ static void totals_kernel(mentions p, int64_t *count) {
-    count[0] = p.entries[p.n];
-    count[1] = p.runs[p.n];
-    count[2] = p.values[p.n];
+__global__ static void total_kernel(const int32_t *sum, int64_t *count) {
+    *count = *sum;
+}
+
+static void total(const mentions *p, int32_t *x, int64_t *count) {
+    flip_sum_all_before(p->n, x, p->sums);
+    FLIP_LAUNCH(total_kernel, 1, 1, 0, x + p->n, count);
 }
 
 static void count_runs(const flip_block_entries *b, int64_t *count, void *work) {
     const mentions p = deal_mentions(b, work);
     list_mentions(b, &p);
     flip_sort_pairs(p.n, b->place_bits + flip_bits_telling(b->n_rows), p.key, p.number);
-    FLIP_LAUNCH_EACH(count_kernel, p.n, p);
-    flip_sum_all_before(p.n, p.entries, p.sums);
-    flip_sum_all_before(p.n, p.runs, p.sums);
-    flip_sum_all_before(p.n, p.values, p.sums);
-    FLIP_LAUNCH(totals_kernel, 1, 1, 0, p, count);
+    FLIP_LAUNCH_EACH(count_kernel, p.n, p, b->before);
+    total(&p, p.values, count + 3);
+    if (b->before > 0) FLIP_LAUNCH_EACH(count_kernel, p.n, p, 0);
+    if (b->before > 0) flip_sum_all_before(p.n, p.values, p.sums);
+    FLIP_LAUNCH(total_kernel, 1, 1, 0, p.values + p.n, count + 2);
+    total(&p, p.entries, count);
+    total(&p, p.runs, count + 1);
 }
 
 /* ---- all of it written ---- */
@@ -240,9 +257,24 @@ __global__ static void row_sums_kernel(flip_csr a, int lanes, double *sums, flip
     }
 }
 
+/* What values are scaled by: [n_rows, n_steps], one of both or none. */
+typedef struct scales {
+    const double *sums;
+    const flip_real *factors;
+} scales;
+
+/* x of a run, whose step is `mine` in v's scales and `other` in u's. It is added to others: nothing
+ * may be multiplied and added at once. */
+__device__ static inline double scale_value(const scales &s, double x, bool own, int64_t mine,
+                                            int64_t other) {
+    if (s.sums) return s.sums[mine] != 0 ? x / s.sums[mine] : 0;
+    if (!s.factors) return x;
+    return __dmul_rn(own ? x + 1 : x, __dmul_rn((double)s.factors[mine], (double)s.factors[other]));
+}
+
 /* `lanes` threads an entry. */
-__global__ static void scale_kernel(flip_csr a, const int32_t *row, int lanes, const double *sums,
-                                    const flip_real *factors, flip_real *value) {
+__global__ static void scale_kernel(flip_csr a, const int32_t *row, int lanes, scales s,
+                                    flip_real *value) {
     FLIP_EACH(i, a.n_entries * lanes) {
         const int64_t e = i / lanes;
         const int32_t v = row[e], u = a.col[e];
@@ -251,25 +283,76 @@ __global__ static void scale_kernel(flip_csr a, const int32_t *row, int lanes, c
             const int64_t begin = a.value_ptr[r], n = a.value_ptr[r + 1] - begin;
             const int64_t mine = (int64_t)v * a.n_steps + a.run_first[r],
                           other = (int64_t)u * a.n_steps + a.run_first[r];
-            for (int64_t k = i % lanes; k < n; k += lanes) {
-                double x = (double)value[begin + k];
-                if (sums)
-                    x = sums[mine + k] != 0 ? x / sums[mine + k] : 0;
-                else
-                    x = (x + (u == v)) * ((double)factors[mine + k] * (double)factors[other + k]);
-                value[begin + k] = (flip_real)x;
+            for (int64_t k = i % lanes; k < n; k += lanes)
+                value[begin + k] = (flip_real)scale_value(s, (double)a.value[begin + k], u == v,
+                                                          mine + k, other + k);
+        }
+    }
+}
+
+/* What is left of each run. */
+__global__ static void cut_kernel(flip_csr a, int64_t n_runs, int32_t before, int32_t *first,
+                                  int32_t *length) {
+    FLIP_EACH(r, n_runs) {
+        const int32_t from = a.run_first[r], n = (int32_t)(a.value_ptr[r + 1] - a.value_ptr[r]);
+        first[r] = from > before ? from - before : 0;
+        length[r] = not_before(from, n, before);
+    }
+}
+
+/* `lanes` threads an entry. */
+__global__ static void average_kernel(flip_csr a, const int32_t *row, int lanes, scales s,
+                                      flip_run_scaling p, const uint32_t *value_ptr,
+                                      flip_real *value) {
+    FLIP_EACH(i, a.n_entries * lanes) {
+        const int64_t e = i / lanes;
+        const int32_t v = row[e], u = a.col[e], w = p.window;
+        const uint32_t end = a.run_ptr[e + 1];
+        for (uint32_t r = a.run_ptr[e]; r < end; r++) {
+            const int32_t from = a.run_first[r], out = p.before > from ? p.before - from : 0;
+            const int64_t begin = a.value_ptr[r], to = value_ptr[r];
+            const int32_t n = (int32_t)(a.value_ptr[r + 1] - begin);
+            const int64_t mine = (int64_t)v * a.n_steps + from,
+                          other = (int64_t)u * a.n_steps + from;
+            for (int32_t k = out + (int32_t)(i % lanes); k < n; k += lanes) {
+                const int32_t t = p.first + from + k, lowest = k < w ? 0 : k - w + 1;
+                const int32_t middle = t % w < k ? k - t % w : 0;
+                double head = 0, tail = 0;
+                for (int32_t j = middle; j <= k; j++)
+                    head += scale_value(s, (double)a.value[begin + j], u == v, mine + j, other + j);
+                for (int32_t j = middle - 1; j >= lowest; j--)
+                    tail += scale_value(s, (double)a.value[begin + j], u == v, mine + j, other + j);
+                value[to + k - out] = (flip_real)((tail + head) / (t + 1 < w ? t + 1 : w));
             }
         }
     }
 }
 
-static void scale_runs(const flip_csr *a, const int32_t *row, flip_run_scale how, flip_real *value,
-                       void *work) {
+static scales make_scales(const flip_csr *a, flip_run_scale how, char **rest) {
+    const int64_t n = (int64_t)a->n_rows * a->n_steps;
+    const int steps = flip_lanes_for(a->n_steps);
+    double *sums = how == FLIP_RUNS_MEAN ? flip_deal<double>(rest, n) : nullptr;
+    flip_real *factors = how == FLIP_RUNS_SYMMETRIC ? flip_deal<flip_real>(rest, n) : nullptr;
+    if (sums || factors)
+        FLIP_LAUNCH_EACH(row_sums_kernel, (int64_t)a->n_rows * steps, *a, steps, sums, factors);
+    return {sums, factors};
+}
+
+static void scale_runs(const flip_csr *a, const int32_t *row, const flip_run_scaling *p,
+                       const flip_csr_arrays *to, void *work) {
+    char *rest = static_cast<char *>(work);
     const int steps = flip_lanes_for(a->n_steps), lanes = steps < LANES ? steps : LANES;
-    double *sums = how == FLIP_RUNS_MEAN ? static_cast<double *>(work) : nullptr;
-    flip_real *factors = sums ? nullptr : static_cast<flip_real *>(work);
-    FLIP_LAUNCH_EACH(row_sums_kernel, (int64_t)a->n_rows * steps, *a, steps, sums, factors);
-    FLIP_LAUNCH_EACH(scale_kernel, a->n_entries * lanes, *a, row, lanes, sums, factors, value);
+    const scales s = make_scales(a, p->how, &rest);
+    if (p->window <= 1) {
+        FLIP_LAUNCH_EACH(scale_kernel, a->n_entries * lanes, *a, row, lanes, s, to->value);
+        return;
+    }
+    int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of(p->n_runs + 1, FLIP_SCAN));
+    int32_t *value_ptr = reinterpret_cast<int32_t *>(to->value_ptr);
+    FLIP_LAUNCH_EACH(cut_kernel, p->n_runs, *a, p->n_runs, p->before, to->run_first, value_ptr);
+    flip_sum_all_before(p->n_runs, value_ptr, sums);
+    FLIP_LAUNCH_EACH(average_kernel, a->n_entries * lanes, *a, row, lanes, s, *p, to->value_ptr,
+                     to->value);
 }
 
 /* ---- the transpose ---- */

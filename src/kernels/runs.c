@@ -71,17 +71,21 @@ static bool next_entry(walker *w) {
 }
 
 static bool lives(const walker *w, int32_t t) {
-    return w->is_own || !flip_is_absent(w->value[t]);
+    bool any = w->is_own;
+    for (int32_t s = t > w->b->stay ? t - w->b->stay : 0; s <= t; s++)
+        any = any || !flip_is_absent(w->value[s]);
+    return any;
 }
 
 static void count_runs(const flip_block_entries *b, int64_t *count, void *work) {
     walker w = begin_walk(b, work);
-    memset(count, 0, 3 * sizeof *count);
+    memset(count, 0, 4 * sizeof *count);
     while (next_entry(&w)) {
         count[0]++;
         for (int32_t t = 0; t < b->n_steps; t++) {
             count[1] += lives(&w, t) && (t == 0 || !lives(&w, t - 1));
             count[2] += lives(&w, t);
+            count[3] += t >= b->before && lives(&w, t);
         }
     }
 }
@@ -123,27 +127,77 @@ static void row_sums(const flip_csr *a, int32_t v, double *sums) {
             sums[a->run_first[r] + (int32_t)(i - a->value_ptr[r])] += (double)a->value[i];
 }
 
-/* Of symmetric scaling a factor, rounded, in the place of a sum. */
-static void scale_runs(const flip_csr *a, const int32_t *row, flip_run_scale how, flip_real *value,
-                       void *work) {
-    const bool mean = how == FLIP_RUNS_MEAN;
+/* What values are scaled by. */
+typedef struct scales {
+    flip_run_scale how;
+    double *sum;       /* [n_rows, n_steps] MEAN */
+    flip_real *factor; /* [n_rows, n_steps] SYMMETRIC */
+} scales;
+
+static scales make_scales(const flip_csr *a, flip_run_scale how, double *sums, void *rest) {
+    const scales s = {.how = how, .sum = rest, .factor = rest};
     const int64_t steps = a->n_steps;
-    double *of_row = work; /* [n_rows, n_steps] */
-    for (int32_t v = 0; v < a->n_rows; v++)
-        row_sums(a, v, of_row + v * steps);
-    for (int64_t i = 0; !mean && i < a->n_rows * steps; i++)
-        of_row[i] = (double)(flip_real)(1.0 / sqrt(1.0 + of_row[i]));
+    for (int32_t v = 0; how != FLIP_RUNS_PLAIN && v < a->n_rows; v++) {
+        row_sums(a, v, sums);
+        for (int64_t t = 0; t < steps; t++) {
+            if (how == FLIP_RUNS_MEAN)
+                s.sum[v * steps + t] = sums[t];
+            else
+                s.factor[v * steps + t] = (flip_real)(1.0 / sqrt(1.0 + sums[t]));
+        }
+    }
+    return s;
+}
+
+/* x of [v, u]; mine, other: of v and u, at its step. */
+static double scale_value(const scales *s, double x, bool own, int64_t mine, int64_t other) {
+    if (s->how == FLIP_RUNS_PLAIN) return x;
+    if (s->how == FLIP_RUNS_MEAN) return s->sum[mine] != 0 ? x / s->sum[mine] : 0;
+    return (own ? x + 1 : x) * ((double)s->factor[mine] * (double)s->factor[other]);
+}
+
+/* The average at a run's step k; the run begins at step `first` of the timeline. */
+static double average(const double *run, int32_t k, int32_t first, int32_t window) {
+    const int32_t t = first + k, lowest = k < window ? 0 : k - window + 1;
+    const int32_t middle = t % window < k ? k - t % window : 0;
+    double head = 0, tail = 0;
+    for (int32_t i = middle; i <= k; i++)
+        head += run[i];
+    for (int32_t i = middle - 1; i >= lowest; i--)
+        tail += run[i];
+    return (tail + head) / (t + 1 < window ? t + 1 : window);
+}
+
+/* Those of a run of n that begins at step `from` go to where its own begin: the next place. */
+static int64_t write_averages(const double *run, int32_t from, int32_t n, const flip_run_scaling *p,
+                              int64_t r, const flip_csr_arrays *to, int64_t at) {
+    const int32_t left_out = p->before > from ? p->before - from : 0;
+    to->run_first[r] = from + left_out - p->before;
+    to->value_ptr[r] = (uint32_t)at;
+    for (int32_t k = left_out; k < n; k++)
+        to->value[at++] = (flip_real)average(run, k, p->first + from, p->window);
+    to->value_ptr[r + 1] = (uint32_t)at;
+    return at;
+}
+
+static void scale_runs(const flip_csr *a, const int32_t *row, const flip_run_scaling *p,
+                       const flip_csr_arrays *to, void *work) {
+    const int64_t steps = a->n_steps;
+    double *x = work; /* [n_steps] of a run */
+    const scales s = make_scales(a, p->how, x, x + steps);
+    int64_t at = 0;
     for (int64_t e = 0; e < a->n_entries; e++)
-        for (int64_t r = a->run_ptr[e]; r < a->run_ptr[e + 1]; r++)
-            for (uint32_t i = a->value_ptr[r]; i < a->value_ptr[r + 1]; i++) {
-                const int64_t t = a->run_first[r] + (int64_t)(i - a->value_ptr[r]);
-                const double mine = of_row[row[e] * steps + t], x = (double)value[i];
-                if (mean)
-                    value[i] = (flip_real)(mine != 0 ? x / mine : 0);
-                else
-                    value[i] = (flip_real)((x + (a->col[e] == row[e])) *
-                                           (mine * of_row[a->col[e] * steps + t]));
+        for (int64_t r = a->run_ptr[e]; r < a->run_ptr[e + 1]; r++) {
+            const int64_t begin = a->value_ptr[r], n = a->value_ptr[r + 1] - begin;
+            const int64_t mine = row[e] * steps + a->run_first[r],
+                          other = a->col[e] * steps + a->run_first[r];
+            for (int64_t k = 0; k < n; k++) {
+                x[k] = scale_value(&s, (double)a->value[begin + k], a->col[e] == row[e], mine + k,
+                                   other + k);
+                if (p->window <= 1) to->value[begin + k] = (flip_real)x[k];
             }
+            if (p->window > 1) at = write_averages(x, a->run_first[r], (int32_t)n, p, r, to, at);
+        }
 }
 
 /* ---- the transpose ---- */

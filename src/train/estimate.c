@@ -209,6 +209,11 @@ static int64_t more(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
+/* Steps before a block's own that its window needs. */
+static int32_t band_of(const flip_data *data) {
+    return data->s.window > 1 ? (int32_t)data->s.window - 1 : 0;
+}
+
 /* A difference gives way to a snapshot where it takes more bytes; counted are events, not pairs,
  * and so it is said to where it takes half as many. */
 static largest find_largest(const flip_data *data, const flip_shares *s, const block *b) {
@@ -217,7 +222,12 @@ static largest find_largest(const flip_data *data, const flip_shares *s, const b
     for (int64_t t = 0, inside = 0; t < data->steps; t++) {
         const int64_t now = alive_at(data, s, t), before = alive_at(data, s, t - 1);
         const int64_t changes = changes_to(data, s, t), step = t - data->s.first_step;
-        inside = step % b->steps == 0 ? 0 : inside + changes; /* to its first step: outside */
+        inside += changes;
+        if (step % b->steps == 0) { /* to the first step that it needs: outside */
+            inside = 0;
+            for (int64_t k = t - band_of(data) + 1; k <= t; k++)
+                inside += k > 0 ? changes_to(data, s, k) : 0;
+        }
         x.entries = more(x.entries, now);
         x.changes = more(x.changes, changes);
         x.room = more(x.room, more(now, before) + changes);
@@ -225,6 +235,13 @@ static largest find_largest(const flip_data *data, const flip_shares *s, const b
         if (step >= 0) x.inside = more(x.inside, inside);
     }
     return x;
+}
+
+/* Values of a block's matrix before its window is taken, if it has one: those of a row's own
+ * column, and those of the steps before. */
+static double values_before(const flip_data *data, const flip_shares *s, const block *b) {
+    const double steps = b->steps + band_of(data);
+    return (double)s->rows * steps + b->values / b->steps * steps;
 }
 
 /* Does a GPU make the matrices, and the CPU none? */
@@ -236,31 +253,35 @@ static bool made_by_device(const flip_data *data, const flip_shares *s, const bl
                                flip_comm_size(data->comm) / data->n_time))
         return false;
     const largest x = find_largest(data, s, b);
-    return s->rows + x.inside + x.entries < INT32_MAX &&
-           (double)s->rows * b->steps + b->values < INT32_MAX;
+    return s->rows + x.inside + x.entries < INT32_MAX && values_before(data, s, b) < INT32_MAX;
 }
 
 /* Pinned: two snapshots on their way, or one, and differences that wait. */
 static size_t packet_bytes(const flip_data *data, const flip_shares *s, const block *b) {
-    const int32_t most = b->steps < FLIP_SNAPSHOTS_AHEAD ? b->steps : FLIP_SNAPSHOTS_AHEAD;
+    const int32_t steps = b->steps + band_of(data),
+                  most = steps < FLIP_SNAPSHOTS_AHEAD ? steps : FLIP_SNAPSHOTS_AHEAD;
     const largest x = find_largest(data, s, b);
     if (data->s.transfer == FLIP_TRANSFER_FULL) return (size_t)(2 * x.entries) * ENTRY;
     return (size_t)(x.entries + most * (x.changes + x.changes / 8)) * ENTRY;
 }
 
 /* Snapshots, the changes of a block and of the one before it, whose memory is cut in steps, a
- * difference that arrives, the kernels' work, rows of entries, the order of columns. */
+ * difference that arrives, the kernels' work, rows of entries, the order of columns; runs and
+ * values that a window is taken of. */
 static size_t laid_bytes(const flip_data *data, const flip_shares *s, const block *b) {
     const largest x = find_largest(data, s, b);
     const double walked = b->n > 1 ? 2 : 1, inside = (double)x.inside;
-    const double records = walked * (inside + (double)x.changes + 64 * b->steps);
-    const double rows = (double)s->rows;
+    const int32_t steps = b->steps + band_of(data);
+    const double records = walked * (inside + (double)x.changes + 64 * steps);
+    const double rows = (double)s->rows, averaged = band_of(data) > 0 ? 1 : 0;
     const int64_t difference = data->s.transfer == FLIP_TRANSFER_FULL ? 0 : x.changes;
     return (size_t)(2 * x.room + difference + difference / 8) * ENTRY +
            (size_t)((records + records / 4) * CHANGE) +
            flip_changes_work(x.room, more(x.compared, difference)) +
-           flip_runs_work(s->rows + x.entries + x.inside, (int32_t)s->rows, b->steps) +
-           (size_t)((b->entries + 3 * rows) * 4);
+           flip_runs_work(s->rows + x.entries + x.inside, (int32_t)s->rows, steps) +
+           (size_t)((b->entries + 3 * rows) * 4) +
+           (size_t)(averaged * ((b->entries + rows) * 8 +
+                                values_before(data, s, b) * (double)sizeof(flip_real)));
 }
 
 static flip_adjacency_params params_of(const flip_data *data, const block *b) {

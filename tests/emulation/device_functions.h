@@ -107,6 +107,9 @@ static inline float __fadd_rn(float a, float b) {
 static inline float __fmul_rn(float a, float b) {
     return a * b;
 }
+static inline double __dmul_rn(double a, double b) {
+    return a * b;
+}
 
 /* ---- atomics on integers ---- */
 #define FLIP_EMULATED_ATOMICS(type)                                                                \

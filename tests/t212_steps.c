@@ -227,14 +227,14 @@ static void banded(void **state) {
 /* ---- rows by number ---- */
 
 typedef struct numbered {
-    int64_t n, dim;
+    int64_t n, dim, ldz;
     const int32_t *index, *row, *ptr;
     const flip_real *x, *halo;
 } numbered;
 
 static void run_gather(const flip_kernels *k, const void *how, flip_real *z) {
     const numbered *c = how;
-    k->gather_rows(c->n, c->dim, z, c->index, c->x, c->halo);
+    k->gather_rows(c->n, c->dim, z, c->ldz, c->index, c->x, c->halo);
 }
 
 static void run_add(const flip_kernels *k, const void *how, flip_real *y) {
@@ -242,19 +242,19 @@ static void run_add(const flip_kernels *k, const void *how, flip_real *y) {
     k->add_to_rows(c->n, c->dim, y, c->row, c->ptr, c->index, c->x);
 }
 
-static void check_gather(int64_t n, int64_t dim, uint64_t seed) {
+static void check_gather(int64_t n, int64_t dim, int64_t ldz, uint64_t seed) {
     enum { OWN = 21, HALO = 5 };
     flip_real *x = noise(OWN * dim, seed), *halo = noise(HALO * dim, seed + 1);
-    flip_real *z = noise(n * dim + 1, seed + 2), *want = copy_of(z, n * dim + 1);
+    flip_real *z = noise(n * ldz + 1, seed + 2), *want = copy_of(z, n * ldz + 1);
     int32_t *index = get((size_t)n + 1, sizeof *index);
     for (int64_t i = 0; i < n; i++) {
         index[i] = (int32_t)chance(seed, 1, (uint64_t)i, OWN + HALO) - HALO;
         for (int64_t j = 0; j < dim; j++)
-            want[i * dim + j] =
+            want[i * ldz + j] =
                 index[i] < 0 ? halo[(-1 - index[i]) * dim + j] : x[index[i] * dim + j];
     }
-    numbered c = {.n = n, .dim = dim, .index = index, .x = x, .halo = halo};
-    all_tables("rows gathered", run_gather, &c, z, want, n * dim + 1, 0);
+    numbered c = {.n = n, .dim = dim, .ldz = ldz, .index = index, .x = x, .halo = halo};
+    all_tables("rows gathered", run_gather, &c, z, want, n * ldz + 1, 0);
     RELEASE(x, halo, z, want, index);
 }
 
@@ -283,10 +283,11 @@ static void check_add(int64_t n, int64_t dim, uint64_t seed) {
 static void rows_by_number(void **state) {
     (void)state;
     for (int w = 0; w < N_WIDTHS; w++) {
-        check_gather(83, widths[w], (uint64_t)w);
+        check_gather(83, widths[w], widths[w], (uint64_t)w);
+        check_gather(31, widths[w], widths[w] + 4 - w % 2, (uint64_t)w);
         check_add(13, widths[w], 50 + (uint64_t)w);
     }
-    check_gather(0, 3, 1);
+    check_gather(0, 3, 3, 1);
     check_add(0, 3, 2);
 }
 

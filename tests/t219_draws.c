@@ -10,12 +10,15 @@ enum {
     HUB = 5000,
     MOST = 8192,
     SPARE = 17,
-    SHARED = 4 << 8 | 129
+    SHARED = 4 << 8 | 129,
+    STEPS = 6
 };
 
 typedef struct draws_case {
     int32_t fanout;
     bool replace, values, weighted, loops, sums, scales, shared;
+    bool steps, recent;
+    int32_t life;
 } draws_case;
 
 /* Rows without entries, one of many, doubled entries and loops; columns ascend. */
@@ -38,13 +41,31 @@ static int64_t *draw_rows(int32_t **out_col) {
     return ptr;
 }
 
+/* Entries by step, columns of a step and from step to step descend. */
+static int32_t *draw_steps(const int64_t *ptr, int32_t *col) {
+    int32_t *step = get((size_t)ptr[ROWS], sizeof *step);
+    for (int64_t v = 0; v < ROWS; v++) {
+        const int64_t begin = ptr[v], n = ptr[v + 1] - begin;
+        for (int64_t e = 0; e < n; e++)
+            step[begin + e] = (int32_t)(e * STEPS / n);
+        for (int64_t e = 0; e < n / 2; e++) {
+            const int32_t low = col[begin + e];
+            col[begin + e] = col[begin + n - 1 - e];
+            col[begin + n - 1 - e] = low;
+        }
+    }
+    return step;
+}
+
 static flip_draws draws_of(const draws_case *c) {
     float *chance = get(COLUMNS, sizeof *chance);
-    int32_t *col, *row = get(ROWS, sizeof *row);
+    int32_t *col, *row = get(ROWS, sizeof *row), *before = get(ROWS, sizeof *before);
     int64_t *ptr = draw_rows(&col), *original = get(COLUMNS, sizeof *original);
+    int32_t *step = c->steps ? draw_steps(ptr, col) : NULL;
     uint8_t *looped = get(ROWS, 1);
     for (int32_t v = 0; v < ROWS; v++) {
         row[v] = (v * 7 + 5) % ROWS;
+        before[v] = v % (STEPS + 1);
         for (int64_t e = ptr[v]; e < ptr[v + 1]; e++)
             looped[v] |= col[e] == v;
     }
@@ -53,16 +74,21 @@ static flip_draws draws_of(const draws_case *c) {
     list[0]->share_chances(COLUMNS, original, 9, SHARED, chance);
     return (flip_draws){.n = ROWS - 1,
                         .row = row,
+                        .before = c->steps ? before : (release(before), NULL),
+                        .life = c->life,
                         .row_ptr = ptr,
                         .col = col,
+                        .step = step,
                         .weight = c->weighted ? noise(ptr[ROWS], 3) : NULL,
                         .original = original,
+                        .original_bits = 34,
                         .factor = c->values ? noise(COLUMNS, 4) : NULL,
                         .factor_v = c->values ? noise(ROWS, 5) : NULL,
                         .looped = c->loops ? looped : (release(looped), NULL),
                         .chance = c->shared ? chance : (release(chance), NULL),
-                        .n_entries = ptr[ROWS],
+                        .n_entries = ptr[ROWS] * (c->steps ? STEPS : 1),
                         .replace = c->replace,
+                        .recent = c->recent,
                         .sums = c->sums,
                         .fanout = c->fanout,
                         .seed = 9,
@@ -72,33 +98,53 @@ static flip_draws draws_of(const draws_case *c) {
 static void free_draws(flip_draws *d) {
     RELEASE((void *)d->row, (void *)d->row_ptr, (void *)d->col, (void *)d->weight,
             (void *)d->original, (void *)d->factor, (void *)d->factor_v, (void *)d->looped,
-            (void *)d->chance);
+            (void *)d->chance, (void *)d->before, (void *)d->step);
 }
 
 /* What came of a case: memory of every table. */
 typedef struct result {
     int64_t *first, *n_rows, *key, *ptr, *place;
-    int32_t *col, *number, *slot, *row, *turned;
+    int32_t *col, *number, *slot, *row, *node, *step, *turned;
     flip_real *value, *scale, *turned_value;
     int32_t n_seeds;
 } result;
 
+/* Columns, of steps: a node's are side by side. */
+static int32_t n_columns(const flip_draws *d) {
+    return COLUMNS * (d->step ? STEPS + 1 : 1);
+}
+
+static int32_t column(const flip_draws *d, int32_t node, int32_t i) {
+    return d->step ? node * (STEPS + 1) + d->before[i] : node;
+}
+
 static void number(const flip_kernels *table, const flip_draws *d, result *r, void *work) {
-    r->slot = get(COLUMNS, sizeof *r->slot);
-    r->row = get(COLUMNS, sizeof *r->row);
-    r->key = get(COLUMNS, sizeof *r->key);
+    const size_t columns = (size_t)n_columns(d);
+    r->slot = get(columns, sizeof *r->slot);
+    r->row = get(columns, sizeof *r->row);
+    r->key = get(columns, sizeof *r->key);
+    r->node = get(columns, sizeof *r->node);
+    r->step = get(columns, sizeof *r->step);
     r->n_rows = get(1, sizeof *r->n_rows);
     int64_t entries = r->first[d->n];
     int32_t *seeds = get(ROWS, sizeof *seeds);
-    for (int32_t u = 0; u < COLUMNS; u++)
+    for (size_t u = 0; u < columns; u++)
         r->slot[u] = FLIP_NO_SLOT;
-    memcpy(seeds, d->row, (size_t)d->n * sizeof *seeds);
-    flip_numbering to = {.slot = r->slot, .original = d->original, .row = r->row, .key = r->key};
+    for (int32_t i = 0; i < d->n; i++)
+        seeds[i] = column(d, d->row[i], i);
+    flip_numbering to = {.slot = r->slot,
+                         .steps = d->step ? STEPS + 1 : 0,
+                         .original = d->original,
+                         .row = r->row,
+                         .key = r->key,
+                         .node = r->node,
+                         .step = r->step};
     CALL(table, number_rows, &to, 0, d->n, NULL, seeds, r->n_rows, work);
     r->n_seeds = (int32_t)*r->n_rows;
     r->number = get((size_t)entries + SPARE, sizeof *r->number);
     memcpy(r->number, r->col, (size_t)entries * sizeof *r->number);
     memset(r->number + entries, 0x7f, SPARE * sizeof *r->number); /* no column */
+    if (d->step) CALL(table, set_at_steps, d->n, r->first, d->before, STEPS + 1, r->number);
     CALL(table, number_rows, &to, r->n_seeds, entries + SPARE, r->first + d->n, r->number,
          r->n_rows, work);
     release(seeds);
@@ -123,10 +169,15 @@ static result draw(const flip_kernels *table, const draws_case *c, const flip_dr
     CALL(table, count_draws, d, r.first, left);
     const size_t entries = (size_t)r.first[d->n];
     assert_true(entries + SPARE < MOST);
-    r.col = get(entries, sizeof *r.col);
+    r.col = get(entries + SPARE, sizeof *r.col);
     if (c->values) r.value = get(entries, sizeof *r.value);
     if (c->scales) r.scale = get(ROWS, sizeof *r.scale);
-    const flip_drawn out = {.first = r.first, .col = r.col, .value = r.value, .scale = r.scale};
+    const flip_drawn out = {.first = r.first,
+                            .col = r.col,
+                            .value = r.value,
+                            .scale = r.scale,
+                            .most = (int64_t)entries + SPARE,
+                            .work = work};
     CALL(table, draw_entries, d, &out, left);
     release(left);
     number(table, d, &r, work);
@@ -142,7 +193,7 @@ static result draw(const flip_kernels *table, const draws_case *c, const flip_dr
 
 static void free_result(result *r) {
     RELEASE(r->first, r->n_rows, r->key, r->ptr, r->place, r->col, r->number, r->slot, r->row,
-            r->turned, r->value, r->scale, r->turned_value);
+            r->node, r->step, r->turned, r->value, r->scale, r->turned_value);
 }
 
 #define KEEP(out, name, x, n)                                                                      \
@@ -164,13 +215,15 @@ static void run_draws(const flip_kernels *table, const void *of, outputs *out) {
     KEEP(out, "rows", r.n_rows, 1);
     KEEP(out, "row", r.row, rows);
     KEEP(out, "key", r.key, rows);
-    KEEP(out, "slot", r.slot, COLUMNS);
+    KEEP(out, "node", r.node, d.step ? rows : 0);
+    KEEP(out, "step", r.step, d.step ? rows : 0);
+    KEEP(out, "slot", r.slot, n_columns(&d));
     KEEP(out, "ptr", r.ptr, rows + 1);
     KEEP(out, "turned", r.turned, entries);
     KEEP(out, "turned value", r.turned_value, entries);
     KEEP(out, "place", r.place, entries);
     CALL(table, forget_rows, rows, r.row, r.slot);
-    for (int32_t u = 0; u < COLUMNS; u++)
+    for (int32_t u = 0; u < n_columns(&d); u++)
         assert_true(r.slot[u] == FLIP_NO_SLOT);
     free_result(&r);
     free_draws(&d);
@@ -178,32 +231,39 @@ static void run_draws(const flip_kernels *table, const void *of, outputs *out) {
 
 /* ---- plain checks ---- */
 
-/* LABOR: those whose own draw, to be had from flip_random alone, is below fanout / n, in order. */
-static int64_t check_shared(const flip_draws *d, const result *r, int32_t i) {
-    const int64_t begin = d->row_ptr[d->row[i]], n = d->row_ptr[d->row[i] + 1] - begin;
-    int64_t k = 0, at = r->first[i] + (d->factor || (d->looped && !d->looped[d->row[i]]));
-    for (int64_t e = begin; e < begin + n; e++) {
-        const uint64_t key = (uint64_t)d->original[d->col[e]];
+/* LABOR: those of n candidates whose own draw, to be had from flip_random alone, is below fanout /
+ * n, in order. */
+static int64_t check_shared(const flip_draws *d, const result *r, int64_t at, const int32_t *from,
+                            int64_t n) {
+    int64_t k = 0;
+    for (int64_t e = 0; e < n; e++) {
+        const uint64_t key = (uint64_t)d->original[from[e]];
         const double drawn =
             (flip_random(9, FLIP_STREAM_SAMPLE, SHARED, key).v[0] >> 8) / 16777216.0;
-        if (!(drawn * (double)n < d->fanout)) continue;
-        assert_true(at + k < r->first[i + 1] && r->col[at + k] == d->col[e]);
-        k++;
+        if (drawn * (double)n < d->fanout) assert_true(r->col[at + k++] == from[e]);
     }
     return k;
 }
 
 static void check_row(const draws_case *c, const flip_draws *d, const result *r, int32_t i) {
     const int32_t v = d->row[i];
-    const int64_t n = d->row_ptr[v + 1] - d->row_ptr[v], first = r->first[i];
-    const bool all = c->fanout < 0 || n == 0 || (!c->replace && n <= c->fanout);
-    const bool own = c->values || (c->loops && !d->looped[v]);
-    const int64_t k = all ? n : c->shared ? check_shared(d, r, i) : c->fanout;
-    int32_t times[COLUMNS] = {0};
-    assert_true(r->first[i + 1] - first == k + own);
-    for (int64_t e = d->row_ptr[v]; e < d->row_ptr[v + 1]; e++)
+    const int64_t first = r->first[i];
+    int32_t times[COLUMNS] = {0}, from[HUB];
+    int64_t n = 0;
+    for (int64_t e = d->row_ptr[v]; e < d->row_ptr[v + 1]; e++) {
+        if (d->step &&
+            (d->step[e] >= d->before[i] || (c->life > 0 && d->step[e] < d->before[i] - c->life)))
+            continue;
+        from[n++] = d->col[e];
         times[d->col[e]]++;
+    }
+    const bool all = c->fanout < 0 || n == 0 || (!c->replace && n <= c->fanout);
+    const bool own = c->values || (c->loops && times[v] == 0);
+    const int64_t k = all ? n : c->shared ? check_shared(d, r, first + own, from, n) : c->fanout;
+    assert_true(r->first[i + 1] - first == k + own);
     times[v] += own;
+    for (int64_t e = 0; c->recent && !all && e < k; e++)
+        assert_true(r->col[first + own + e] == from[n - k + e]);
     for (int64_t e = first; e < first + k + own; e++) {
         assert_true(r->col[e] >= 0 && r->col[e] < COLUMNS && times[r->col[e]] > 0);
         times[r->col[e]] -= !c->replace;
@@ -228,11 +288,14 @@ static void check_numbers(const flip_draws *d, const result *r) {
     int32_t seen = r->n_seeds;
     assert_int_equal(seen, d->n);
     for (int32_t i = 0; i < seen; i++)
-        assert_true(r->row[i] == d->row[i] && r->key[i] == d->original[d->row[i]]);
+        assert_true(r->row[i] == column(d, d->row[i], i) && r->key[i] == d->original[d->row[i]]);
     for (int32_t i = 0; i < d->n; i++)
         for (int64_t e = r->first[i]; e < r->first[i + 1]; e++) {
             const int32_t number = r->number[e];
-            assert_true(number <= seen && number < *r->n_rows && r->row[number] == r->col[e]);
+            assert_true(number <= seen && number < *r->n_rows);
+            assert_true(r->row[number] == column(d, r->col[e], i));
+            assert_true(!d->step ||
+                        (r->node[number] == r->col[e] && r->step[number] == d->before[i]));
             seen += number == seen;
             const int64_t at = r->place[e];
             assert_true(at >= r->ptr[number] && at < r->ptr[number + 1] && r->turned[at] == i);
@@ -263,6 +326,14 @@ static void draws(void **state) {
         {.fanout = 5, .shared = true, .values = true, .weighted = true},
         {.fanout = 60, .shared = true, .loops = true},
         {.fanout = -1, .shared = true, .values = true},
+        {.fanout = 3, .steps = true, .scales = true},
+        {.fanout = 5, .steps = true, .life = 2, .sums = true, .scales = true},
+        {.fanout = 4, .steps = true, .loops = true},
+        {.fanout = 20, .steps = true, .life = 3, .loops = true, .recent = true},
+        {.fanout = 6, .steps = true, .replace = true, .scales = true},
+        {.fanout = -1, .steps = true, .loops = true, .life = 1},
+        {.fanout = -1, .steps = true, .scales = true},
+        {.fanout = 4, .steps = true, .shared = true, .loops = true, .life = 3},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         flip_draws d = draws_of(&cases[i]);

@@ -90,7 +90,7 @@ where=''
 same() {
     local counters=$1 blocks=
     shift
-    case " $* " in *' --blocks '[2-9]* | *' --history '*) blocks=several ;; esac
+    case " $* " in *' --batch '*) ;; *' --blocks '[2-9]* | *' --history '*) blocks=several ;; esac
     tests=$((tests + 1))
     rm -f cpu.jsonl cuda.jsonl
     if run cpu "$@" && run cuda "$@" && compare "$counters" "$blocks" && { grep -q "$where" cuda.out || { echo "# '$where' is not said"; false; }; }; then
@@ -184,6 +184,9 @@ h='--hidden 8'
     same '' 1 static.h5 --model sage $h --aggregator pool --batch 100 --fanout 3,5 --residual
     same '' 1 static.h5 --task link --model sage $h --batch 300 --fanout all
     same '' 1 static.h5 --model gcn $h --batch 100 --fanout 4,3 --sampling labor
+    same '' 1 links.h5 --task link --model sage $h --features degree --edge-life 3 --batch 200 --fanout 4,60 --dropout 0.3
+    same '' 1 links.h5 --task edge --model gat $h --heads 2 --batch 200 --fanout 3,2 --sampling recent --blocks 3
+    same '' 1 nodes.h5 --task node --model gin $h --features given+degree --batch 100 --fanout all --edge-life 2 --blocks 2
     where=''
     same '' 1 levels.h5 --task node --model gcn $h --refine all
     same allreduce,halo 3 levels.h5 --task node --model sage $h --refine hot:0.3

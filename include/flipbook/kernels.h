@@ -320,9 +320,10 @@ typedef struct flip_draws {
     const int32_t *before; /* [n] or NULL: entries of earlier steps alone … */
     int32_t life;          /* … of the last so many; 0 = all */
     const int64_t *row_ptr;
-    const int32_t *col, *step;          /* step: ascending in a row; NULL without `before` */
-    const flip_real *weight;            /* or NULL = 1 */
-    const int64_t *original;            /* of columns */
+    const int32_t *col, *step; /* step: ascending in a row; NULL without `before` */
+    const flip_real *weight;   /* or NULL = 1 */
+    const int64_t *original;   /* of columns */
+    int original_bits;         /* they are below 2^this; a device's draws of steps need it */
     const flip_real *factor, *factor_v; /* of columns and of rows: what values are made of, and a
                                            row's own entry is always drawn; NULL = no values */
     const uint8_t *looped; /* of rows: its own entry is drawn too where it is no candidate; NULL:
@@ -342,20 +343,31 @@ typedef struct flip_drawn {
     flip_real *value;     /* [first[n]], or NULL without factors */
     flip_real *scale;     /* [n] times the entries' values, or NULL */
     double *key;          /* room for `fanout` a thread where draws are by weight; else NULL */
+    int64_t most;         /* a device: entries that there is room for … */
+    void *work;           /* … and work for as many; where there are steps */
 } flip_drawn;
 
-/* Columns as they come: slot[u] is the number of u, or FLIP_NO_SLOT. */
+/* Columns as they come: slot[u] is the number of u, or FLIP_NO_SLOT. u is a node, or, of a
+ * timeline, node * steps + step. */
 enum { FLIP_NO_SLOT = INT32_MAX };
 typedef struct flip_numbering {
     int32_t *slot;           /* of all columns */
-    const int64_t *original; /* likewise */
+    int32_t steps;           /* 0: columns are nodes */
+    const int64_t *original; /* of nodes */
     int32_t *row;            /* by number: u, … */
-    int64_t *key;            /* … and original[u] */
+    int64_t *key;            /* … original of its node, … */
+    int32_t *node, *step;    /* … its node and its step; NULL without steps */
 } flip_numbering;
+
+/* Where a node's row at step t is: start[t] + node * width[t]. */
+typedef struct flip_step_rows {
+    int32_t steps;
+    const int32_t *start, *width; /* [steps] */
+} flip_step_rows;
 
 /* Bytes of `work` for so many rows or entries. */
 static inline size_t flip_draws_work(int64_t n) {
-    return 18 * (size_t)n + (64 << 10);
+    return 21 * (size_t)n + (64 << 10);
 }
 /* Where every candidate is looked at, a device takes them in pieces of so many, each of one row, a
  * warp each: a row of a million keeps many warps busy, and none waits for another. */
@@ -541,8 +553,9 @@ typedef struct flip_kernels {
     /* Its transpose, t ascending: dbefore is written, dx written, or added to. */
     void (*band_sums_back)(const flip_band_steps *band, const flip_real *dy, flip_real *dbefore,
                            flip_real *dx, bool accumulate);
-    /* z[i,:] = row index[i] of x, or row -1 - index[i] of halo where that is negative */
-    void (*gather_rows)(int64_t n, int64_t dim, flip_real *z, const int32_t *index,
+    /* z[i, 0 … dim-1] = row index[i] of x, or row -1 - index[i] of halo where that is negative;
+     * rows of z are ldz apart */
+    void (*gather_rows)(int64_t n, int64_t dim, flip_real *z, int64_t ldz, const int32_t *index,
                         const flip_real *x, const flip_real *halo);
     /* y[row[i],:] += x[index[k],:] for k = ptr[i] … ptr[i+1]-1, one after the other, i < n; rows
      * are distinct */
@@ -624,7 +637,7 @@ typedef struct flip_kernels {
                           flip_real *scale);
 
     /* ---- sampled batches (draws.c). work: flip_draws_work bytes of the table's memory, whose CPU
-     *      entries do not look at it. A device draws neither by weight nor of steps ---- */
+     *      entries do not look at it. A device does not draw by weight ---- */
     /* chance[u] in [0, 1), in steps of 2^-24: word 0 of flip_random(seed, SAMPLE, draw,
      * original[u]) without its last 8 bits */
     void (*share_chances)(int64_t n, const int64_t *original, uint64_t seed, uint64_t draw,
@@ -639,6 +652,15 @@ typedef struct flip_kernels {
      * FLIP_NO_SLOT - most. col becomes numbers. work: of `most` */
     void (*number_rows)(const flip_numbering *numbering, int32_t n, int64_t most,
                         const int64_t *n_entries, int32_t *col, int64_t *n_rows, void *work);
+    /* Columns of n rows of drawn entries become columns of a timeline: those of row i at the step
+     * before[i], col = col * steps + before[i] */
+    void (*set_at_steps)(int32_t n, const int64_t *first, const int32_t *before, int32_t steps,
+                         int32_t *col);
+    /* Of node[i] at the step t = before[i] - 1: index[i], its row, and key[i] = original[i] *
+     * steps + t; either may be NULL */
+    void (*find_step_rows)(int64_t n, const flip_step_rows *rows, const int32_t *node,
+                           const int32_t *before, const int64_t *original, int32_t *index,
+                           int64_t *key);
     /* slot[row[i]] = FLIP_NO_SLOT */
     void (*forget_rows)(int64_t n, const int32_t *row, int32_t *slot);
     /* The transpose of a matrix of one step: ptr [n_cols + 2], the last of which is room, col and
@@ -819,6 +841,9 @@ const flip_kernels *flip_kernels_reference(void); /* plain C, the definition */
 /* Room for `bytes` of these kernels' memory in *room (NULL at first), of which *held are there;
  * what was there is lost where it grows. */
 flip_status flip_kernels_reserve(const flip_kernels *kernels, void *room_pointer, size_t *held,
+                                 size_t bytes, const char *what);
+/* A copy of the host's bytes in these kernels' memory; none: NULL. They stay until wait. */
+flip_status flip_kernels_copy_of(const flip_kernels *kernels, void *out_pointer, const void *host,
                                  size_t bytes, const char *what);
 /* Every table this machine can run (FLIP_ISA lowers it), reference first; returns how many. */
 enum { FLIP_KERNEL_TABLES = 5 };

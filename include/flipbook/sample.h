@@ -50,6 +50,7 @@ typedef struct flip_sampler_params {
     flip_sample_kind kind;
     bool replace;
     bool temporal;                 /* only events with step < the seed's */
+    int32_t steps;                 /* … which is at most this (read where batches are placed) */
     int32_t life;                  /* … and >= the seed's - life; 0 = from the first on */
     bool recent;                   /* … the most recent ones in place of drawn ones */
     flip_adjacency_kind adjacency; /* MEAN, SUM, GCN, GCN_INOUT, PATTERN or ATTENTION */
@@ -76,7 +77,8 @@ typedef struct flip_mfg {
  *     in place   column c of mfg[0] is own row c where c < n_own (mfg[0].adjacency.a.n_own), else
  *                row c - n_own of the n_input rows of other ranks; column[i] is destination i's
  *
- * Of a placed sampler all arrays lie in its kernels' memory, and column has every row's own node.
+ * Of a placed sampler all arrays lie in its kernels' memory, and column has every row's own node,
+ * a timeline's too.
  */
 typedef struct flip_batch {
     int32_t layers;

@@ -183,7 +183,8 @@ flip_status flip_plan_device_forward_begin(flip_plan *plan, const flip_real *own
     FLIP_TRY(reserve(plan, OWN));
     if (d->place) FLIP_TRY(reserve(plan, COPIES));
     plan->halo = halo;
-    d->kernels->gather_rows(plan->owner.n_rows, width_of(plan), d->packed[OWN], d->pack, own, NULL);
+    d->kernels->gather_rows(plan->owner.n_rows, width_of(plan), d->packed[OWN], width_of(plan),
+                            d->pack, own, NULL);
     return exchange(plan, OWN, d->packed[OWN], COPIES, d->place ? d->packed[COPIES] : halo);
 }
 
@@ -191,7 +192,7 @@ flip_status flip_plan_device_forward_end(flip_plan *plan) {
     flip_plan_device *d = plan->device;
     FLIP_TRY(receive_end(plan, COPIES, d->place ? d->packed[COPIES] : plan->halo));
     if (d->place)
-        d->kernels->gather_rows(plan->n_halo, width_of(plan), plan->halo, d->place,
+        d->kernels->gather_rows(plan->n_halo, width_of(plan), plan->halo, width_of(plan), d->place,
                                 d->packed[COPIES], NULL);
     return FLIP_OK;
 }
@@ -202,8 +203,8 @@ flip_status flip_plan_device_backward_begin(flip_plan *plan, const flip_real *ha
     FLIP_TRY(reserve(plan, OWN));
     if (d->give) {
         FLIP_TRY(reserve(plan, COPIES));
-        d->kernels->gather_rows(plan->n_halo, width_of(plan), d->packed[COPIES], d->give, halo,
-                                NULL);
+        d->kernels->gather_rows(plan->n_halo, width_of(plan), d->packed[COPIES], width_of(plan),
+                                d->give, halo, NULL);
         halo = d->packed[COPIES];
     }
     return exchange(plan, COPIES, halo, OWN, d->packed[OWN]);

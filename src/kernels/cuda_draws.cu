@@ -3,6 +3,7 @@
  * many lanes as there may be. Numbers and transposes follow from where an entry stands, not from
  * which thread came first: the bits are the CPU's. */
 #include "kernels/cuda_draws.h"
+#include "kernels/cuda_sort.h"
 #include "kernels/cuda_warp.h"
 
 /* ---- how many ---- */
@@ -21,10 +22,8 @@ static void share_chances(int64_t n, const int64_t *original, uint64_t seed, uin
 
 __global__ static void count_kernel(flip_draws d, flip_pieces p, int32_t *count) {
     FLIP_EACH(i, d.n) {
-        const int32_t row = d.row[i];
-        const uint32_t n = flip_candidates_of(d, row);
-        const int32_t drawn = p.drawn ? flip_shared_by(p, i) : d.fanout;
-        count[i] = flip_own_entry(d, row) + (flip_draws_all(&d, n) ? (int32_t)n : drawn);
+        const flip_candidates c = flip_draws_candidates_at(&d, (int32_t)i);
+        count[i] = flip_draws_own(&d, d.row[i], c) + flip_drawn_by(d, p, i, c.n);
     }
 }
 
@@ -48,14 +47,15 @@ static void count_draws(const flip_draws *d, int64_t *first, void *work) {
 /* Positions among a row's candidates, in the columns until they become those. */
 __global__ static void pick_kernel(flip_draws d, flip_drawn out) {
     FLIP_EACH(i, d.n) {
-        const int32_t row = d.row[i];
-        const uint32_t n = flip_candidates_of(d, row);
+        const uint32_t n = flip_draws_candidates_at(&d, (int32_t)i).n;
         if (flip_draws_all(&d, n)) continue;
-        const int64_t at = out.first[i] + flip_own_entry(d, row);
+        uint32_t *pick = reinterpret_cast<uint32_t *>(out.col + out.first[i + 1] - d.fanout);
         flip_luck l = flip_luck_from(
-            flip_cuda_random(d.seed, FLIP_STREAM_SAMPLE, d.draw, (uint64_t)d.original[row]));
-        flip_pick(&l, d.replace, reinterpret_cast<uint32_t *>(out.col + at),
-                  (int32_t)(out.first[i + 1] - at), n);
+            flip_cuda_random(d.seed, FLIP_STREAM_SAMPLE, d.draw, (uint64_t)d.original[d.row[i]]));
+        if (d.recent)
+            flip_pick_last(pick, d.fanout, n);
+        else
+            flip_pick(&l, d.replace, pick, d.fanout, n);
     }
 }
 
@@ -74,18 +74,18 @@ __device__ static int64_t own_place(const flip_draws &d, int32_t row, int64_t be
 }
 
 /* `lanes` threads a row. */
-__global__ static void fill_kernel(flip_draws d, flip_drawn out, int lanes) {
+__global__ static void fill_kernel(flip_draws d, flip_pieces p, flip_drawn out, int lanes) {
     FLIP_EACH(t, (int64_t)d.n * lanes) {
         const int64_t i = t / lanes, first = out.first[i];
-        const int32_t row = d.row[i], own = flip_own_entry(d, row);
-        const int64_t begin = d.row_ptr[row], n = out.first[i + 1] - first - own;
-        const uint32_t all_n = flip_candidates_of(d, row);
-        const bool all = flip_draws_all(&d, all_n);
-        const double boost = all ? 1 : (double)all_n / (double)(d.chance ? d.fanout : n);
-        const int64_t place = own && all ? own_place(d, row, begin, n) : 0;
+        const int32_t row = d.row[i];
+        const flip_candidates c = flip_draws_candidates_at(&d, (int32_t)i);
+        const int64_t n = flip_drawn_by(d, p, i, c.n), own = out.first[i + 1] - first - n;
+        const bool all = flip_draws_all(&d, c.n);
+        const double boost = all ? 1 : (double)c.n / (double)(d.chance ? d.fanout : n);
+        const int64_t place = own && all && !d.step ? own_place(d, row, c.begin, n) : 0;
         for (int64_t j = t % lanes; j < n; j += lanes) {
             const int64_t to = first + j + (own && j >= place);
-            const int64_t e = begin + (all ? j : (int64_t)out.col[to]);
+            const int64_t e = c.begin + (all ? j : (int64_t)out.col[to]);
             const int32_t col = d.col[e];
             out.col[to] = col;
             if (!out.value) continue;
@@ -100,6 +100,29 @@ __global__ static void fill_kernel(flip_draws d, flip_drawn out, int lanes) {
     }
 }
 
+/* Of a row's entries at steps: whole rows by original id, others as they stand; those behind all
+ * rows' stay there. */
+__global__ static void key_kernel(flip_draws d, flip_drawn out, int lanes, uint64_t *key) {
+    FLIP_EACH(t, ((int64_t)d.n + 1) * lanes) {
+        const int64_t i = t / lanes, end = i < d.n ? out.first[i + 1] : out.most;
+        const bool by_original =
+            i < d.n && flip_draws_all(&d, flip_draws_candidates_at(&d, (int32_t)i).n);
+        for (int64_t e = out.first[i] + t % lanes; e < end; e += lanes)
+            key[e] = (uint64_t)i << d.original_bits |
+                     (by_original ? (uint64_t)d.original[out.col[e]] : 0);
+    }
+}
+
+/* Entries of whole rows stand by step; they are to stand by original id, as in the whole graph. */
+static void order_steps(const flip_draws *d, const flip_drawn *out, int lanes) {
+    char *rest = static_cast<char *>(out->work);
+    uint64_t *key[2] = {flip_deal<uint64_t>(&rest, out->most),
+                        flip_deal<uint64_t>(&rest, out->most)};
+    int32_t *col[2] = {out->col, flip_deal<int32_t>(&rest, out->most)};
+    FLIP_LAUNCH_EACH(key_kernel, ((int64_t)d->n + 1) * lanes, *d, *out, lanes, key[0]);
+    flip_sort_pairs(out->most, d->original_bits + flip_bits_telling((int64_t)d->n + 1), key, col);
+}
+
 static void draw_entries(const flip_draws *d, const flip_drawn *out, void *work) {
     char *rest = static_cast<char *>(work);
     const flip_pieces pieces = flip_cuda_pieces(d, &rest);
@@ -108,7 +131,8 @@ static void draw_entries(const flip_draws *d, const flip_drawn *out, void *work)
         flip_cuda_pick_shared(d, &pieces, out);
     else if (d->fanout >= 0)
         FLIP_LAUNCH_EACH(pick_kernel, d->n, *d, *out);
-    FLIP_LAUNCH_EACH(fill_kernel, (int64_t)d->n * lanes, *d, *out, lanes);
+    FLIP_LAUNCH_EACH(fill_kernel, (int64_t)d->n * lanes, *d, pieces, *out, lanes);
+    if (d->step) order_steps(d, out, lanes);
 }
 
 /* ---- the rows that entries name ---- */
@@ -132,9 +156,13 @@ __global__ static void put_rows_kernel(flip_numbering r, int32_t base, int64_t m
         if (e == most) *n_rows = (int64_t)base + rank[most];
         if (e == most || rank[e] == rank[e + 1]) continue;
         const int32_t u = col[e], number = base + rank[e];
+        const int32_t node = r.steps ? u / r.steps : u;
         r.row[number] = u;
-        r.key[number] = r.original[u];
+        r.key[number] = r.original[node];
         r.slot[u] = number;
+        if (!r.steps) continue;
+        r.node[number] = node;
+        r.step[number] = u - node * r.steps;
     }
 }
 
@@ -154,6 +182,38 @@ static void number_rows(const flip_numbering *r, int32_t n, int64_t most, const 
     flip_sum_all_before(most, rank, sums);
     FLIP_LAUNCH_EACH(put_rows_kernel, most + 1, *r, n, most, col, rank, n_rows);
     FLIP_LAUNCH_EACH(relabel_kernel, most, most, n_entries, r->slot, col);
+}
+
+/* `lanes` threads a row. */
+__global__ static void at_steps_kernel(int32_t n, const int64_t *first, const int32_t *before,
+                                       int32_t steps, int32_t *col, int lanes) {
+    FLIP_EACH(t, (int64_t)n * lanes) {
+        const int64_t i = t / lanes;
+        for (int64_t e = first[i] + t % lanes; e < first[i + 1]; e += lanes)
+            col[e] = col[e] * steps + before[i];
+    }
+}
+
+static void set_at_steps(int32_t n, const int64_t *first, const int32_t *before, int32_t steps,
+                         int32_t *col) {
+    enum { LANES = 8 };
+    FLIP_LAUNCH_EACH(at_steps_kernel, (int64_t)n * LANES, n, first, before, steps, col, LANES);
+}
+
+__global__ static void step_rows_kernel(int64_t n, flip_step_rows r, const int32_t *node,
+                                        const int32_t *before, const int64_t *original,
+                                        int32_t *index, int64_t *key) {
+    FLIP_EACH(i, n) {
+        const int32_t t = before[i] - 1;
+        if (index) index[i] = r.start[t] + node[i] * r.width[t];
+        if (key) key[i] = original[i] * r.steps + t;
+    }
+}
+
+static void find_step_rows(int64_t n, const flip_step_rows *r, const int32_t *node,
+                           const int32_t *before, const int64_t *original, int32_t *index,
+                           int64_t *key) {
+    FLIP_LAUNCH_EACH(step_rows_kernel, n, n, *r, node, before, original, index, key);
 }
 
 __global__ static void forget_kernel(int64_t n, const int32_t *row, int32_t *slot) {
@@ -270,6 +330,8 @@ void flip_use_cuda_draws(flip_kernels *table) {
     table->count_draws = count_draws;
     table->draw_entries = draw_entries;
     table->number_rows = number_rows;
+    table->set_at_steps = set_at_steps;
+    table->find_step_rows = find_step_rows;
     table->forget_rows = forget_rows;
     table->turn_entries = turn_entries;
 }

@@ -6,15 +6,6 @@
 #include "kernels/cuda_scan.h"
 #include "kernels/draws.h"
 
-__device__ static inline uint32_t flip_candidates_of(const flip_draws &d, int32_t row) {
-    return (uint32_t)(d.row_ptr[row + 1] - d.row_ptr[row]);
-}
-
-/* The row's own entry: GCN's always, attention's where no event makes one. */
-__device__ static inline int flip_own_entry(const flip_draws &d, int32_t row) {
-    return d.factor || (d.looped && !d.looped[row]);
-}
-
 /* The last of n rows that begins at or before e: first [n] ascends, and first[0] <= e. */
 template <typename number>
 __device__ static inline int32_t flip_row_at(const number *first, int32_t n, int64_t e) {
@@ -48,9 +39,15 @@ flip_pieces flip_cuda_pieces(const flip_draws *draws, char **work);
 void flip_cuda_count_shared(const flip_draws *draws, const flip_pieces *pieces);
 void flip_cuda_pick_shared(const flip_draws *draws, const flip_pieces *pieces,
                            const flip_drawn *out);
-/* Entries that row i draws of its candidates, once they are counted. */
+/* LABOR: entries that row i draws of its candidates, unless all, once they are counted. */
 __device__ static inline int32_t flip_shared_by(const flip_pieces &p, int64_t i) {
     return p.drawn[p.first[i + 1]] - p.drawn[p.first[i]];
+}
+
+/* Entries that row i draws of its n candidates. */
+__device__ static inline int32_t flip_drawn_by(const flip_draws &d, const flip_pieces &p, int64_t i,
+                                               uint32_t n) {
+    return flip_draws_all(&d, n) ? (int32_t)n : p.drawn ? flip_shared_by(p, i) : d.fanout;
 }
 
 #endif

@@ -19,7 +19,7 @@ flip_pieces flip_cuda_pieces(const flip_draws *d, char **work) {
 
 __global__ static void pieces_kernel(flip_draws d, int32_t each, int32_t *count) {
     FLIP_EACH(i, d.n) {
-        const uint32_t n = flip_candidates_of(d, d.row[i]);
+        const uint32_t n = flip_draws_candidates_at(&d, (int32_t)i).n;
         count[i] = flip_draws_all(&d, n) ? 0 : (int32_t)((n + (uint32_t)each - 1) / (uint32_t)each);
     }
 }
@@ -40,10 +40,11 @@ typedef struct piece {
 __device__ static inline piece piece_at(const flip_draws &d, const flip_pieces &p, int64_t t) {
     piece q;
     q.i = flip_row_at(p.first, d.n, t);
-    q.of = flip_candidates_of(d, d.row[q.i]);
+    const flip_candidates c = flip_draws_candidates_at(&d, q.i);
+    q.of = c.n;
     q.at = (uint32_t)(t - p.first[q.i]) * (uint32_t)p.each;
     q.n = (int32_t)(q.of - q.at < (uint32_t)p.each ? q.of - q.at : (uint32_t)p.each);
-    q.col = d.col + d.row_ptr[d.row[q.i]] + q.at;
+    q.col = d.col + c.begin + q.at;
     return q;
 }
 
@@ -73,8 +74,7 @@ __global__ static void pick_shared_kernel(flip_draws d, flip_pieces p, flip_draw
     const int lane = (int)threadIdx.x % FLIP_WARP;
     FLIP_EACH_WARP(t, p.first[d.n]) {
         const piece q = piece_at(d, p, t);
-        int32_t *to = out.col + out.first[q.i] + flip_own_entry(d, d.row[q.i]) + p.drawn[t] -
-                      p.drawn[p.first[q.i]];
+        int32_t *to = out.col + out.first[q.i + 1] + p.drawn[t] - p.drawn[p.first[q.i + 1]];
         for (int32_t from = 0; from < q.n; from += FLIP_WARP) {
             const int32_t j = from + lane;
             const bool mine = j < q.n && flip_draws_shared(&d, q.col[j], q.of);

@@ -185,34 +185,35 @@ static void band_sums_back(const flip_band_steps *b, const flip_real *dy, flip_r
 /* ---- rows by number ---- */
 
 template <typename count, typename value>
-__global__ static void gather_kernel(count total, count dim, value *z, const int32_t *index,
-                                     const value *x, const value *halo) {
+__global__ static void gather_kernel(count total, count dim, value *z, int64_t ldz,
+                                     const int32_t *index, const value *x, const value *halo) {
     EACH(count, at, total) {
         const count i = at / dim, j = at - i * dim;
         const int64_t from = index[i];
-        z[at] = from < 0 ? halo[(-1 - from) * dim + j] : x[from * dim + j];
+        z[i * ldz + j] = from < 0 ? halo[(-1 - from) * dim + j] : x[from * dim + j];
     }
 }
 
 template <typename value>
-static void launch_gather(int64_t n, int64_t dim, value *z, const int32_t *index, const value *x,
-                          const value *halo) {
+static void launch_gather(int64_t n, int64_t dim, value *z, int64_t ldz, const int32_t *index,
+                          const value *x, const value *halo) {
     const int64_t total = n * dim;
     if (is_small(total))
         FLIP_LAUNCH_EACH((gather_kernel<uint32_t, value>), total, (uint32_t)total, (uint32_t)dim, z,
-                         index, x, halo);
+                         ldz, index, x, halo);
     else
-        FLIP_LAUNCH_EACH((gather_kernel<int64_t, value>), total, total, dim, z, index, x, halo);
+        FLIP_LAUNCH_EACH((gather_kernel<int64_t, value>), total, total, dim, z, ldz, index, x,
+                         halo);
 }
 
-static void gather_rows(int64_t n, int64_t dim, flip_real *z, const int32_t *index,
+static void gather_rows(int64_t n, int64_t dim, flip_real *z, int64_t ldz, const int32_t *index,
                         const flip_real *x, const flip_real *halo) {
-    if (flip_fours_whole(dim, dim, z) && flip_fours_whole(dim, dim, x) &&
+    if (flip_fours_whole(dim, ldz, z) && flip_fours_whole(dim, dim, x) &&
         flip_fours_whole(dim, dim, halo))
-        launch_gather(n, dim / FLIP_FOUR, (flip_four *)z, index, (const flip_four *)x,
-                      (const flip_four *)halo);
+        launch_gather(n, dim / FLIP_FOUR, (flip_four *)z, ldz / FLIP_FOUR, index,
+                      (const flip_four *)x, (const flip_four *)halo);
     else
-        launch_gather(n, dim, z, index, x, halo);
+        launch_gather(n, dim, z, ldz, index, x, halo);
 }
 
 /* A thread has a column of a row that is added to: no two threads meet, and the order is ptr's. */

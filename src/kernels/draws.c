@@ -51,8 +51,7 @@ void flip_draws_pick(const flip_draws *d, int64_t original, uint32_t n, const fl
     flip_luck l =
         flip_luck_from(flip_random(d->seed, FLIP_STREAM_SAMPLE, d->draw, (uint64_t)original));
     if (d->recent)
-        for (int32_t i = 0; i < k; i++)
-            pick[i] = n - (uint32_t)k + (uint32_t)i;
+        flip_pick_last(pick, k, n);
     else if (!weight)
         flip_pick(&l, d->replace, pick, k, n);
     else if (d->replace)
@@ -63,31 +62,6 @@ void flip_draws_pick(const flip_draws *d, int64_t original, uint32_t n, const fl
 
 /* ---- one row ---- */
 
-/* The first entry from low on whose step is not before; `high` where all are. */
-static int64_t first_from(const flip_draws *d, int64_t low, int64_t high, int32_t before) {
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (d->step[middle] < before)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-flip_candidates flip_draws_candidates(const flip_draws *d, int32_t row, int32_t before) {
-    int64_t begin = d->row_ptr[row], end = d->row_ptr[row + 1];
-    if (d->step) {
-        end = first_from(d, begin, end, before);
-        if (d->life > 0) begin = first_from(d, begin, end, before - d->life);
-    }
-    return (flip_candidates){.begin = begin, .n = (uint32_t)(end - begin)};
-}
-
-static flip_candidates candidates_at(const flip_draws *d, int32_t i) {
-    return flip_draws_candidates(d, d->row[i], d->before ? d->before[i] : 0);
-}
-
 static int32_t count_drawn(const flip_draws *d, flip_candidates c) {
     if (flip_draws_all(d, c.n)) return (int32_t)c.n;
     if (!d->chance) return d->fanout;
@@ -95,17 +69,6 @@ static int32_t count_drawn(const flip_draws *d, flip_candidates c) {
     for (uint32_t i = 0; i < c.n; i++)
         count += flip_draws_shared(d, d->col[c.begin + i], c.n);
     return count;
-}
-
-/* The row's own entry, in front: GCN's always, attention's where no event makes one. */
-static int own_entry(const flip_draws *d, int32_t row, flip_candidates c) {
-    bool looped = d->looped && d->looped[row];
-    if (looped && d->step) { /* at any time: at this one? */
-        looped = false;
-        for (uint32_t i = 0; i < c.n; i++)
-            looped = looped || d->col[c.begin + i] == row;
-    }
-    return d->factor || (d->looped && !looped);
 }
 
 /* What a drawn entry of a sum stands for: itself and those that were not drawn. */
@@ -149,9 +112,9 @@ static void sink_own(const flip_draws *d, int32_t *col, flip_real *value, int32_
 }
 
 static void fill_row(const flip_draws *d, const flip_drawn *out, int32_t i, double *key) {
-    flip_candidates c = candidates_at(d, i);
+    flip_candidates c = flip_draws_candidates_at(d, i);
     const int64_t first = out->first[i];
-    int32_t row = d->row[i], own = own_entry(d, row, c), *col = out->col + first + own;
+    int32_t row = d->row[i], own = flip_draws_own(d, row, c), *col = out->col + first + own;
     flip_real *value = out->value ? out->value + first + own : NULL;
     int32_t n = (int32_t)(out->first[i + 1] - first) - own;
     pick_row(d, row, c, (uint32_t *)col, n, key);
@@ -201,8 +164,8 @@ static void count_draws(const flip_draws *d, int64_t *first, void *work) {
 #pragma omp parallel for schedule(static)
     for (int32_t i = 0; i < d->n; i++) {
         ask_ahead(d, i);
-        flip_candidates c = candidates_at(d, i);
-        first[i + 1] = count_drawn(d, c) + own_entry(d, d->row[i], c);
+        flip_candidates c = flip_draws_candidates_at(d, i);
+        first[i + 1] = count_drawn(d, c) + flip_draws_own(d, d->row[i], c);
     }
     for (int32_t i = 0; i < d->n; i++)
         first[i + 1] += first[i];
@@ -220,19 +183,44 @@ static void draw_entries(const flip_draws *d, const flip_drawn *out, void *work)
 
 /* ---- the rows that entries name ---- */
 
+static void put_row(const flip_numbering *r, int32_t n, int32_t u) {
+    const int32_t node = r->steps ? u / r->steps : u;
+    r->row[n] = u;
+    r->key[n] = r->original[node];
+    if (!r->steps) return;
+    r->node[n] = node;
+    r->step[n] = u % r->steps;
+}
+
 static void number_rows(const flip_numbering *r, int32_t n, int64_t most, const int64_t *n_entries,
                         int32_t *col, int64_t *n_rows, void *work) {
     (void)work;
     for (int64_t e = 0; e < (n_entries ? *n_entries : most); e++) {
         int32_t *slot = &r->slot[col[e]];
         if (*slot == FLIP_NO_SLOT) {
-            r->row[n] = col[e];
-            r->key[n] = r->original[col[e]];
+            put_row(r, n, col[e]);
             *slot = n++;
         }
         col[e] = *slot;
     }
     *n_rows = n;
+}
+
+static void set_at_steps(int32_t n, const int64_t *first, const int32_t *before, int32_t steps,
+                         int32_t *col) {
+    for (int32_t i = 0; i < n; i++)
+        for (int64_t e = first[i]; e < first[i + 1]; e++)
+            col[e] = col[e] * steps + before[i];
+}
+
+static void find_step_rows(int64_t n, const flip_step_rows *r, const int32_t *node,
+                           const int32_t *before, const int64_t *original, int32_t *index,
+                           int64_t *key) {
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t t = before[i] - 1;
+        if (index) index[i] = r->start[t] + node[i] * r->width[t];
+        if (key) key[i] = original[i] * r->steps + t;
+    }
 }
 
 static void forget_rows(int64_t n, const int32_t *row, int32_t *slot) {
@@ -263,6 +251,8 @@ void flip_kernels_use_draws(flip_kernels *table) {
     table->count_draws = count_draws;
     table->draw_entries = draw_entries;
     table->number_rows = number_rows;
+    table->set_at_steps = set_at_steps;
+    table->find_step_rows = find_step_rows;
     table->forget_rows = forget_rows;
     table->turn_entries = turn_entries;
 }

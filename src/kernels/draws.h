@@ -56,6 +56,12 @@ FLIP_EITHER void flip_pick_many(flip_luck *l, uint32_t *pick, int32_t k, uint32_
         if (flip_luck_below(l, n - i) < (uint32_t)(k - found)) pick[found++] = i;
 }
 
+/* The last k of n. */
+FLIP_EITHER void flip_pick_last(uint32_t *pick, int32_t k, uint32_t n) {
+    for (int32_t i = 0; i < k; i++)
+        pick[i] = n - (uint32_t)k + (uint32_t)i;
+}
+
 /* k of n, each as likely as any other. */
 FLIP_EITHER void flip_pick(flip_luck *l, bool replace, uint32_t *pick, int32_t k, uint32_t n) {
     if (!replace && k <= FLIP_PICK_FEW)
@@ -81,16 +87,60 @@ FLIP_EITHER bool flip_draws_shared(const flip_draws *d, int32_t col, uint32_t n)
     return (double)d->chance[col] * n < d->fanout;
 }
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+/* The first of entries low … high-1, which have steps, whose step is not before; `high` where all
+ * are. */
+FLIP_EITHER int64_t flip_draws_from(const flip_draws *d, int64_t low, int64_t high,
+                                    int32_t before) {
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (d->step[middle] < before)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 /* What of a row's entries may be drawn: begin … begin+n-1, of earlier steps than `before` where
  * they have steps. */
 typedef struct flip_candidates {
     int64_t begin;
     uint32_t n;
 } flip_candidates;
-flip_candidates flip_draws_candidates(const flip_draws *draws, int32_t row, int32_t before);
+
+FLIP_EITHER flip_candidates flip_draws_candidates(const flip_draws *d, int32_t row,
+                                                  int32_t before) {
+    flip_candidates c;
+    int64_t end = d->row_ptr[row + 1];
+    c.begin = d->row_ptr[row];
+    if (d->step) {
+        end = flip_draws_from(d, c.begin, end, before);
+        if (d->life > 0) c.begin = flip_draws_from(d, c.begin, end, before - d->life);
+    }
+    c.n = (uint32_t)(end - c.begin);
+    return c;
+}
+
+/* Of the destination i. */
+FLIP_EITHER flip_candidates flip_draws_candidates_at(const flip_draws *d, int32_t i) {
+    return flip_draws_candidates(d, d->row[i], d->before ? d->before[i] : 0);
+}
+
+/* Has the row an entry of its own beside its candidates: GCN's always, attention's where no event
+ * makes one. */
+FLIP_EITHER bool flip_draws_own(const flip_draws *d, int32_t row, flip_candidates c) {
+    bool looped = d->looped && d->looped[row];
+    if (looped && d->step) { /* at any time: at this one? */
+        looped = false;
+        for (uint32_t i = 0; i < c.n && !looped; i++)
+            looped = d->col[c.begin + i] == row;
+    }
+    return d->factor || (d->looped && !looped);
+}
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 /* If not all are drawn: k positions among n candidates, for a row of this original id. weight [n]
  * or NULL; key: room for k where draws are by weight. */
 void flip_draws_pick(const flip_draws *draws, int64_t original, uint32_t n, const flip_real *weight,

@@ -171,12 +171,12 @@ static inline const flip_real *row_of(int32_t at, int64_t dim, const flip_real *
     return at < 0 ? halo + (-1 - (int64_t)at) * dim : x + at * dim;
 }
 
-static void gather_rows(int64_t n, int64_t dim, flip_real *z, const int32_t *index,
+static void gather_rows(int64_t n, int64_t dim, flip_real *z, int64_t ldz, const int32_t *index,
                         const flip_real *x, const flip_real *halo) {
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
         if (i + AHEAD < n) ask_for(row_of(index[i + AHEAD], dim, x, halo), dim);
-        memcpy(z + i * dim, row_of(index[i], dim, x, halo), (size_t)dim * sizeof *z);
+        memcpy(z + i * ldz, row_of(index[i], dim, x, halo), (size_t)dim * sizeof *z);
     }
 }
 

@@ -79,6 +79,17 @@ flip_status flip_kernels_reserve(const flip_kernels *kernels, void *room_pointer
     return FLIP_OK;
 }
 
+flip_status flip_kernels_copy_of(const flip_kernels *kernels, void *out_pointer, const void *host,
+                                 size_t bytes, const char *what) {
+    void *memory = NULL;
+    if (bytes > 0) {
+        FLIP_TRY(kernels->take(&memory, bytes, what));
+        kernels->send(memory, host, bytes);
+    }
+    memcpy(out_pointer, &memory, sizeof memory);
+    return FLIP_OK;
+}
+
 /* ---- CUDA: the one place that knows whether this build has it ---- */
 
 #ifdef FLIP_CUDA

@@ -69,9 +69,10 @@ typedef struct turned {
 void sample_set_mfg(const flip_sampler *s, flip_batch *b, int32_t layer, const drawn *d,
                     int64_t n_entries, int32_t n_dst, int32_t n_src);
 void sample_set_transpose(flip_adjacency *g, const turned *t);
+void sample_forget_far(flip_sampler *s); /* s->far is empty */
 /* place.c: the batch of own seeds in the memory of s->placed. */
 flip_status sample_placed(flip_sampler *s, flip_batch *b, int32_t n_seeds, const flip_gid *seeds,
-                          int64_t epoch);
+                          const int32_t *step, int64_t epoch);
 void sample_placed_free(placed **p);
 void sample_free_memory(flip_batch_memory **memory);
 

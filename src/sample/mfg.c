@@ -73,7 +73,7 @@ static inline flip_status row_of(flip_sampler *s, rows *r, flip_gid id, int64_t 
     return FLIP_OK;
 }
 
-static void clear_far(flip_sampler *s) {
+void sample_forget_far(flip_sampler *s) {
     if (s->far.n == 0) return;
     memset(s->far.value, 0xff, (s->far.mask + 1) * sizeof *s->far.value);
     s->far.n = 0;
@@ -85,7 +85,7 @@ static void forget(flip_sampler *s, const rows *r) {
         uint64_t own = (uint64_t)(r->id[i] - s->first);
         if (own < (uint64_t)s->n_own) s->slot[own] = -1;
     }
-    clear_far(s);
+    sample_forget_far(s);
 }
 
 /* ---- columns ---- */
@@ -119,7 +119,7 @@ static flip_status place(flip_sampler *s, flip_gid id, int32_t *column) {
 static flip_status number_in_place(flip_sampler *s, flip_batch *b, const rows *r, drawn *d) {
     int32_t *column, n = r->n;
     flip_gid *input;
-    clear_far(s);
+    sample_forget_far(s);
     FLIP_TRY(flip_arena_alloc(b->arena, &column, (size_t)n, sizeof *column));
     for (int32_t i = 0; i < n; i++)
         FLIP_TRY(place(s, r->id[i], &column[i]));
@@ -235,7 +235,7 @@ flip_status flip_sampler_draw(flip_sampler *s, flip_batch *b, int32_t n_seeds,
     flip_arena_reset(arena, (flip_mark){0});
     *b = (flip_batch){
         .layers = s->p.layers, .n_seeds = n_seeds, .arena = arena, .memory = b->memory};
-    if (s->placed) return sample_placed(s, b, n_seeds, seeds, epoch);
+    if (s->placed) return sample_placed(s, b, n_seeds, seeds, step, epoch);
     flip_status status = draw(s, b, &r, n_seeds, seeds, step, original, epoch);
     forget(s, &r);
     return status;

@@ -17,11 +17,13 @@ enum { SIZE_ENTRIES, SIZE_ROWS, N_SIZES };
 struct placed {
     const flip_kernels *kernels;
     int64_t *row_ptr, *original;
-    int32_t *col, *slot;
+    int32_t *col, *step, *slot; /* slot: of nodes, temporal of nodes at steps [n_own, at_steps] */
     flip_real *weight, *factor, *factor_v;
     uint8_t *looped;
     float *chance; /* LABOR: r_u [layers, n_own] of chance_epoch */
     int64_t chance_epoch;
+    int32_t at_steps; /* temporal: steps + 1, else 0 */
+    int original_bits;
     int64_t *sizes; /* [N_SIZES] */
     room work, draws, seed;
 };
@@ -41,7 +43,7 @@ enum {
 struct flip_batch_memory {
     const flip_kernels *kernels;
     room layer[FLIP_SAMPLE_LAYERS][N_ROOMS];
-    room row, key;
+    room row, key, node, step;
 };
 
 /* ---- what there may be ---- */
@@ -54,16 +56,32 @@ static bool has_own(const flip_sampler_params *p) {
     return flip_kind_diagonal(p->adjacency) || p->adjacency == FLIP_ADJACENCY_ATTENTION;
 }
 
+/* Steps that a batch's rows have: a seed's is 0 … steps. 0: rows are nodes. */
+static int32_t row_steps(const flip_sampler_params *p) {
+    return p->temporal ? p->steps + 1 : 0;
+}
+
+/* What may be a row of a batch: n nodes, at every step. */
+static int64_t all_rows(const flip_sampler_params *p, int64_t n) {
+    return p->temporal ? n * row_steps(p) : n;
+}
+
+/* Entries that all these rows read together, of n_entries. */
+static int64_t all_entries(const flip_sampler_params *p, int64_t n_entries) {
+    if (!p->temporal) return n_entries;
+    return n_entries * (p->life > 0 ? least(p->life, p->steps) : p->steps);
+}
+
 /* Are a hop's entries as many as its fanout says, at most? LABOR's are on average. */
 static bool is_bounded(const flip_sampler_params *p, int32_t hop) {
     return p->fanout[hop] >= 0 && p->kind != FLIP_SAMPLE_LABOR;
 }
 
-/* Most entries of so many rows, of n with n_entries; without replacement a row's are distinct.
- * LABOR: three standard deviations more than are expected, as if all rows drew alike. */
+/* Most entries of so many rows, of n nodes with n_entries; without replacement a row's are
+ * distinct. LABOR: three standard deviations more than are expected, as if all rows drew alike. */
 static int64_t most_entries(const flip_sampler_params *p, int32_t hop, int64_t rows, int64_t n,
                             int64_t n_entries) {
-    const int64_t all = n_entries + n, fanout = p->fanout[hop];
+    const int64_t all = all_entries(p, n_entries) + all_rows(p, n), fanout = p->fanout[hop];
     const int64_t more =
         is_bounded(p, hop) || fanout < 0 ? 0 : (int64_t)ceil(3 * sqrt((double)fanout));
     const int64_t drawn = rows * (fanout + more + (int64_t)has_own(p));
@@ -78,12 +96,13 @@ static bool in_place(const flip_sampler_params *p, int32_t hop) {
 /* Most rows after a hop. */
 static int64_t most_rows(const flip_sampler_params *p, int32_t hop, int64_t rows, int64_t n,
                          int64_t n_entries) {
-    return in_place(p, hop) ? rows : least(n, rows + most_entries(p, hop, rows, n, n_entries));
+    if (in_place(p, hop)) return rows;
+    return least(all_rows(p, n), rows + most_entries(p, hop, rows, n, n_entries));
 }
 
 int64_t flip_batch_most_rows(int64_t n_own, int64_t n_seeds, int64_t n_events,
                              const flip_sampler_params *p, int32_t hops) {
-    int64_t rows = least(n_seeds, n_own);
+    int64_t rows = least(n_seeds, all_rows(p, n_own));
     for (int32_t hop = 0; hop < hops; hop++)
         rows = most_rows(p, hop, rows, n_own, n_events);
     return rows;
@@ -91,10 +110,9 @@ int64_t flip_batch_most_rows(int64_t n_own, int64_t n_seeds, int64_t n_events,
 
 const char *flip_sampler_unplaced(const flip_sampler_params *p, int ranks, int64_t n_events) {
     if (ranks > 1) return "with several ranks they ask each other for neighbours";
-    if (p->temporal) return "neighbours of a step are drawn there";
     if (p->kind == FLIP_SAMPLE_WEIGHTED) return "--sampling weighted is drawn there";
-    if (n_events + p->rank_first[ranks] >= FLIP_NO_SLOT)
-        return "entries of batches are numbered in 32 bits on a GPU";
+    if (n_events + all_rows(p, p->rank_first[ranks]) >= FLIP_NO_SLOT)
+        return "entries of batches, and nodes at steps, are numbered in 32 bits on a GPU";
     return NULL;
 }
 
@@ -116,8 +134,9 @@ void sample_free_memory(flip_batch_memory **memory) {
     for (int l = 0; l < FLIP_SAMPLE_LAYERS; l++)
         for (int i = 0; i < N_ROOMS; i++)
             m->kernels->give_back(m->layer[l][i].memory);
-    m->kernels->give_back(m->row.memory);
-    m->kernels->give_back(m->key.memory);
+    room *rows[] = {&m->row, &m->key, &m->node, &m->step};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        m->kernels->give_back(rows[i]->memory);
     flip_free(m);
     *memory = NULL;
 }
@@ -125,9 +144,9 @@ void sample_free_memory(flip_batch_memory **memory) {
 void sample_placed_free(placed **out) {
     placed *p = *out;
     if (!p) return;
-    void *all[] = {p->row_ptr, p->original,    p->col,          p->slot,
-                   p->weight,  p->factor,      p->looped,       p->chance,
-                   p->sizes,   p->work.memory, p->draws.memory, p->seed.memory};
+    void *all[] = {p->row_ptr,     p->original,     p->col,        p->step,   p->slot,
+                   p->weight,      p->factor,       p->looped,     p->chance, p->sizes,
+                   p->work.memory, p->draws.memory, p->seed.memory};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         p->kernels->give_back(all[i]);
     if (p->factor_v != p->factor) p->kernels->give_back(p->factor_v);
@@ -138,18 +157,12 @@ void sample_placed_free(placed **out) {
 /* A copy of the host's array in the kernels' memory; NULL stays NULL. */
 static flip_status send(const flip_kernels *k, const void *host, size_t n, size_t size,
                         void *out_pointer) {
-    void *memory = NULL;
-    if (host) {
-        FLIP_TRY(k->take(&memory, n * size, "the sampler's rows"));
-        k->send(memory, host, n * size);
-    }
-    memcpy(out_pointer, &memory, sizeof memory);
-    return FLIP_OK;
+    return flip_kernels_copy_of(k, out_pointer, host, host ? n * size : 0, "the sampler's rows");
 }
 
 static flip_status no_slots(const flip_sampler *s, placed *p) {
     int32_t *slot;
-    const size_t n = (size_t)s->n_own;
+    const size_t n = (size_t)all_rows(&s->p, s->n_own);
     FLIP_TRY(flip_alloc(&slot, n, sizeof *slot, "numbers of own nodes"));
     for (size_t i = 0; i < n; i++)
         slot[i] = FLIP_NO_SLOT;
@@ -159,12 +172,26 @@ static flip_status no_slots(const flip_sampler *s, placed *p) {
     return status;
 }
 
+/* Draws of steps are put in order by rows and originals together, in 64 bits. */
+static flip_status count_bits(const flip_sampler *s, placed *p) {
+    int64_t most = 0;
+    for (int32_t v = 0; v < s->n_own; v++)
+        if (s->original[v] > most) most = s->original[v];
+    p->original_bits = flip_bits_telling(most + 1);
+    if (!s->p.temporal || p->original_bits <= 32) return FLIP_OK;
+    return FLIP_FAIL(FLIP_ERROR_USAGE,
+                     "node %lld: on a GPU draws of steps take ids below 4294967296",
+                     (long long)most);
+}
+
 static flip_status place(flip_sampler *s, placed *p) {
     const flip_kernels *k = p->kernels;
     const size_t n = (size_t)s->n_own, entries = (size_t)s->row_ptr[n], real = sizeof(flip_real);
     const bool values = sample_has_values(s);
     FLIP_TRY(send(k, s->row_ptr, n + 1, sizeof *s->row_ptr, &p->row_ptr));
+    FLIP_TRY(count_bits(s, p));
     FLIP_TRY(send(k, s->col, entries, sizeof *s->col, &p->col));
+    FLIP_TRY(send(k, s->step, entries, sizeof *s->step, &p->step));
     FLIP_TRY(send(k, s->original, n, sizeof *s->original, &p->original));
     FLIP_TRY(send(k, s->weight, entries, real, &p->weight));
     FLIP_TRY(send(k, values ? s->factor : NULL, n, real, &p->factor));
@@ -189,6 +216,7 @@ flip_status flip_sampler_place(flip_sampler *s, const flip_kernels *kernels) {
     if (why) return FLIP_FAIL(FLIP_ERROR_INTERNAL, "batches stay on the host: %s", why);
     FLIP_TRY(flip_alloc_zero(&s->placed, 1, sizeof *s->placed, "sampler"));
     s->placed->kernels = kernels;
+    s->placed->at_steps = row_steps(&s->p);
     flip_status status = place(s, s->placed);
     if (status != FLIP_OK) sample_placed_free(&s->placed);
     return status;
@@ -196,13 +224,15 @@ flip_status flip_sampler_place(flip_sampler *s, const flip_kernels *kernels) {
 
 size_t flip_sampler_placed_bytes_of(int64_t n_own, int64_t n_events, bool weighted,
                                     const flip_sampler_params *params) {
-    return flip_sampler_bytes_of(n_own, 0, n_events, weighted, params) + N_SIZES * sizeof(int64_t);
+    const int64_t slots = params->temporal ? all_rows(params, n_own) : 0; /* a node's are counted */
+    return flip_sampler_bytes_of(n_own, 0, n_events, weighted, params) +
+           (size_t)slots * sizeof(int32_t) + N_SIZES * sizeof(int64_t);
 }
 
 size_t flip_batch_placed_bytes_of(int64_t n_own, int64_t n_seeds, int64_t n_events,
                                   const flip_sampler_params *p) {
     const bool value = flip_kind_diagonal(p->adjacency), bare = flip_kind_bare(p->adjacency);
-    int64_t rows = least(n_seeds, n_own), work = rows;
+    int64_t rows = least(n_seeds, all_rows(p, n_own)), work = rows;
     size_t draws = 0;
     size_t bytes = (size_t)rows * sizeof(int32_t);
     for (int32_t hop = 0; hop < p->layers; hop++) {
@@ -210,19 +240,47 @@ size_t flip_batch_placed_bytes_of(int64_t n_own, int64_t n_seeds, int64_t n_even
         const int64_t more = most_rows(p, hop, rows, n_own, n_events);
         const size_t entry = sizeof(int32_t) + (value ? sizeof(flip_real) : 0);
         const bool turns = hop < p->layers - 1 || p->input_gradient || bare;
-        const size_t room = flip_draws_room(rows, n_events, p->fanout[hop]);
+        const size_t room = flip_draws_room(rows, all_entries(p, n_events), p->fanout[hop]);
         if (room > draws) draws = room;
         bytes += (size_t)rows * (8 + sizeof(flip_real)) + (size_t)entries * entry * (turns ? 2 : 1);
         if (turns) bytes += (size_t)more * 8 + (size_t)entries * (bare ? 8 : 0);
         if (entries > work) work = entries;
         rows = more;
     }
-    if (p->kind == FLIP_SAMPLE_LABOR) rows = n_own; /* begin_rows */
-    bytes += (size_t)rows * (sizeof(int32_t) + sizeof(int64_t)) + flip_draws_work(work) + draws;
-    return bytes + bytes / 8 + (FLIP_SAMPLE_LAYERS * N_ROOMS + 4) * (size_t)64;
+    if (p->kind == FLIP_SAMPLE_LABOR) rows = all_rows(p, n_own); /* begin_rows */
+    bytes += (size_t)rows * ((p->temporal ? 3 : 1) * sizeof(int32_t) + sizeof(int64_t)) +
+             flip_draws_work(work) + draws;
+    return bytes + bytes / 8 + (FLIP_SAMPLE_LAYERS * N_ROOMS + 6) * (size_t)64;
 }
 
 /* ---- one batch ---- */
+
+static flip_status twice(int32_t i, int32_t before) {
+    return FLIP_FAIL(FLIP_ERROR_INTERNAL, "seed %d of a batch is seed %d once more", i, before);
+}
+
+/* Seeds at steps, each once. */
+static flip_status seeds_at_steps(flip_sampler *s, flip_arena *arena, int32_t n,
+                                  const flip_gid *seeds, const int32_t *step, int32_t **out) {
+    flip_status status = FLIP_OK;
+    int32_t *row;
+    FLIP_TRY(flip_arena_alloc(arena, &row, (size_t)n, sizeof *row));
+    for (int32_t i = 0; i < n && status == FLIP_OK; i++) {
+        const int32_t own = (int32_t)(seeds[i] - s->first),
+                      when = step && step[i] > 0 ? step[i] : 0;
+        int32_t number = i;
+        if (when > s->p.steps)
+            status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "a seed's step is %d, the last is %d", when,
+                               s->p.steps);
+        else
+            status = flip_gid_map_add(&s->far, seeds[i] << 31 | when, &number);
+        if (status == FLIP_OK && number != i) status = twice(i, number);
+        row[i] = own * s->placed->at_steps + when;
+    }
+    sample_forget_far(s);
+    *out = row;
+    return status;
+}
 
 /* Own rows of the seeds, each once. */
 static flip_status seed_rows(flip_sampler *s, flip_arena *arena, int32_t n, const flip_gid *seeds,
@@ -233,8 +291,7 @@ static flip_status seed_rows(flip_sampler *s, flip_arena *arena, int32_t n, cons
     for (; done < n; done++) {
         row[done] = (int32_t)(seeds[done] - s->first);
         if (s->slot[row[done]] >= 0) {
-            status = FLIP_FAIL(FLIP_ERROR_INTERNAL, "seed %d of a batch is seed %d once more", done,
-                               s->slot[row[done]]);
+            status = twice(done, s->slot[row[done]]);
             break;
         }
         s->slot[row[done]] = done;
@@ -247,17 +304,22 @@ static flip_status seed_rows(flip_sampler *s, flip_arena *arena, int32_t n, cons
 
 /* Rows of the batch, by number. */
 static flip_status begin_rows(flip_sampler *s, flip_batch *b, flip_numbering *r, int32_t n,
-                              const flip_gid *seeds) {
+                              const flip_gid *seeds, const int32_t *step) {
     placed *p = s->placed;
     const flip_kernels *k = p->kernels;
-    int32_t *row, *col;
+    int32_t *row = NULL, *col;
     void *work;
-    FLIP_TRY(seed_rows(s, b->arena, n, seeds, &row));
+    FLIP_TRY(s->p.temporal ? seeds_at_steps(s, b->arena, n, seeds, step, &row)
+                           : seed_rows(s, b->arena, n, seeds, &row));
     int64_t rows = flip_batch_most_rows(s->n_own, n, s->row_ptr[s->n_own], &s->p, b->layers);
-    if (s->p.kind == FLIP_SAMPLE_LABOR) rows = s->n_own; /* what there may be at worst */
-    *r = (flip_numbering){.slot = p->slot, .original = p->original};
+    if (s->p.kind == FLIP_SAMPLE_LABOR) rows = all_rows(&s->p, s->n_own); /* at worst */
+    *r = (flip_numbering){.slot = p->slot, .steps = p->at_steps, .original = p->original};
     FLIP_TRY(reserve(k, &b->memory->row, rows, sizeof *r->row, &r->row));
     FLIP_TRY(reserve(k, &b->memory->key, rows, sizeof *r->key, &r->key));
+    if (r->steps) {
+        FLIP_TRY(reserve(k, &b->memory->node, rows, sizeof *r->node, &r->node));
+        FLIP_TRY(reserve(k, &b->memory->step, rows, sizeof *r->step, &r->step));
+    }
     FLIP_TRY(reserve(k, &p->seed, n, sizeof *col, &col));
     FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(n), 1, &work));
     k->send(col, row, (size_t)n * sizeof *row);
@@ -302,11 +364,13 @@ static flip_draws draws_of(const flip_sampler *s, int32_t hop, int64_t epoch) {
         p->chance_epoch = epoch;
     }
     if (p->chance) d.chance = p->chance + (size_t)hop * (size_t)s->n_own;
-    d.n_entries = s->row_ptr[s->n_own];
+    d.n_entries = all_entries(&s->p, s->row_ptr[s->n_own]);
     d.row_ptr = p->row_ptr;
     d.col = p->col;
+    d.step = p->step;
     d.weight = p->weight;
     d.original = p->original;
+    d.original_bits = p->original_bits;
     d.factor = p->factor;
     d.factor_v = p->factor_v;
     d.looped = p->looped;
@@ -326,7 +390,8 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering 
     drawn out = {0};
     void *work, *left;
     d.n = n;
-    d.row = r->row;
+    d.row = r->steps ? r->node : r->row;
+    d.before = r->step;
     FLIP_TRY(reserve(k, &rooms[ROOM_FIRST], (int64_t)n + 1, sizeof *out.first, &out.first));
     FLIP_TRY(reserve(k, &p->draws, (int64_t)flip_draws_room(n, d.n_entries, d.fanout), 1, &left));
     k->count_draws(&d, out.first, left);
@@ -338,10 +403,16 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering 
                          (long long)most);
     FLIP_TRY(reserve_entries(s, rooms, &out, n, most));
     FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(most), 1, &work));
-    k->draw_entries(
-        &d,
-        &(flip_drawn){.first = out.first, .col = out.col, .value = out.value, .scale = out.scale},
-        left);
+    k->draw_entries(&d,
+                    &(flip_drawn){.first = out.first,
+                                  .col = out.col,
+                                  .value = out.value,
+                                  .scale = out.scale,
+                                  .most = most,
+                                  .work = work},
+                    left);
+    if (r->steps && !in_place(&s->p, hop))
+        k->set_at_steps(n, out.first, r->step, r->steps, out.col);
     if (!in_place(&s->p, hop))
         k->number_rows(r, n, most, out.first + n, out.col, p->sizes + SIZE_ROWS, work);
     k->copy(p->sizes + SIZE_ENTRIES, out.first + n, sizeof *sizes);
@@ -354,19 +425,20 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering 
 
 /* What fails here ends the run: the numbers of the batch may stay. */
 flip_status sample_placed(flip_sampler *s, flip_batch *b, int32_t n_seeds, const flip_gid *seeds,
-                          int64_t epoch) {
+                          const int32_t *step, int64_t epoch) {
     flip_numbering r;
     int32_t n = n_seeds;
     if (!b->memory) {
         FLIP_TRY(flip_alloc_zero(&b->memory, 1, sizeof *b->memory, "batch"));
         b->memory->kernels = s->placed->kernels;
     }
-    FLIP_TRY(begin_rows(s, b, &r, n, seeds));
+    FLIP_TRY(begin_rows(s, b, &r, n, seeds, step));
     for (int32_t hop = 0; hop < b->layers; hop++)
         FLIP_TRY(add_hop(s, b, &r, hop, epoch, &n));
     s->placed->kernels->forget_rows(n, r.row, r.slot);
     b->original = r.key;
-    b->column = r.row;
+    b->column = r.steps ? r.node : r.row;
+    b->step = r.step;
     b->n_input = s->p.in_place ? 0 : n;
     return FLIP_OK;
 }

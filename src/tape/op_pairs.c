@@ -253,7 +253,7 @@ static flip_status gather_forward(flip_tape *tape, record *r) {
     FLIP_TRY(tape_output(tape, r, -1));
     if (p->plan) FLIP_TRY(flip_plan_forward_end(p->plan));
     mirror_send(tape, &arrive, 0, n_halo);
-    tape->kernels->gather_rows(2 * (int64_t)p->n, dim, tape_out(tape, r)->value, end, h->value,
+    tape->kernels->gather_rows(2 * (int64_t)p->n, dim, tape_out(tape, r)->value, dim, end, h->value,
                                halo);
     mirror_close(tape, &from);
     mirror_close(tape, &arrive);

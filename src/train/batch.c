@@ -98,6 +98,7 @@ flip_sampler_params flip_batch_sampler_params(const flip_data *data) {
                              .kind =
                                  recent ? FLIP_SAMPLE_UNIFORM : (flip_sample_kind)data->s.sampling,
                              .temporal = data->steps > 1,
+                             .steps = data->steps,
                              .life = (int32_t)data->s.edge_life,
                              .recent = recent,
                              .replace = data->s.replace,
@@ -160,6 +161,7 @@ void flip_batching_destroy(flip_batching **batching) {
     if (!b || b->pipe.lost) return; /* a thread still waits with all of this in its hands */
     flip_store_destroy(&b->store);
     flip_store_destroy(&b->fine);
+    flip_batching_unplace(b);
     flip_sampler_destroy(&b->sampler);
     flip_comm_destroy(&b->comm);
     flip_pipeline_finish(b);

@@ -75,6 +75,15 @@ typedef struct flip_pipeline {
     flip_status status;        /* of the batch after the last that was made */
 } flip_pipeline;
 
+/* A timeline's features where batches are placed. */
+typedef struct flip_placed_features {
+    flip_real *fixed, *moving; /* as flip_data has them; NULL = no such columns */
+    flip_step_rows rows;       /* of `moving` */
+    int32_t *step_rows;        /* owned: rows.start, rows.width */
+    int32_t *index;            /* of a batch's rows */
+    size_t room;
+} flip_placed_features;
+
 struct flip_batching {
     flip_comm *comm; /* of rows as they come; NULL on one rank or with a store */
     flip_sampler *sampler;
@@ -89,7 +98,8 @@ struct flip_batching {
     int64_t *run_first; /* owned: those of columns that change, else NULL */
     int32_t *run_step;
     const flip_kernels *placed; /* in whose memory batches and their rows lie; NULL = the host's */
-    flip_tape *tape;            /* of these: what it has of the features */
+    flip_tape *tape;            /* of these: what it has of the features … */
+    flip_placed_features there; /* … and what is of a timeline's */
     int64_t n_items;
     int64_t *item; /* nodes: [n_items] own row * steps + step; edges, links: [n_items + 1] first
                       pair in the set */
@@ -137,6 +147,10 @@ int64_t flip_batch_most_seeds(const flip_data *data); /* of a rank's share of a 
 /* The features as the kernels read them, plain or packed. */
 flip_status flip_batching_reach(flip_batching *b, const flip_data *data, const flip_real **features,
                                 flip_packed_rows *packed);
+/* Rows [n_input, in_dim] of a timeline's batch and its keys. */
+flip_status flip_batching_gather(flip_batching *b, const flip_batch *batch, const flip_data *data,
+                                 flip_real *rows, int64_t *key);
+void flip_batching_unplace(flip_batching *b);
 /* After flip_tape_reset: the tape reads what lies there. Nothing where batches are the host's. */
 flip_status flip_batching_lend(const flip_batching *b, const flip_batch_slot *slot,
                                const flip_data *data);

@@ -10,8 +10,8 @@ void flip_batch_rows_finish(flip_batch_rows *rows, const flip_kernels *placed) {
     give_back(rows->input);
     give_back(rows->self);
     give_back(rows->aggregated);
+    give_back(rows->key);
     flip_free(rows->codes);
-    flip_free(rows->key);
     flip_free(rows->fine.at);
     flip_free(rows->fine.id);
     flip_free(rows->fine.key);
@@ -27,14 +27,18 @@ flip_status flip_batch_room(void *pointer, size_t *room, int64_t n, size_t bytes
     return flip_alloc(pointer, *room, bytes, "features of a batch");
 }
 
-/* In the memory where batches lie; there `room` counts bytes. */
+/* n items of `size` bytes in the memory where batches lie; there `room` counts bytes. */
+static flip_status make_items(const flip_batching *b, void *items, size_t *room, int64_t n,
+                              size_t size) {
+    size_t bytes = (size_t)n * size;
+    if (!b->placed) return flip_batch_room(items, room, n, size);
+    if (bytes > *room) bytes += bytes / 8;
+    return flip_kernels_reserve(b->placed, items, room, bytes, "features of a batch");
+}
+
 static flip_status make_room(const flip_batching *b, flip_real **rows, size_t *room, int64_t n,
                              int32_t dim) {
-    const size_t row = (size_t)dim * sizeof **rows;
-    size_t bytes = (size_t)n * row;
-    if (!b->placed) return flip_batch_room(rows, room, n, row);
-    if (bytes > *room) bytes += bytes / 8;
-    return flip_kernels_reserve(b->placed, rows, room, bytes, "features of a batch");
+    return make_items(b, rows, room, n, (size_t)dim * sizeof **rows);
 }
 
 static const flip_kernels *kernels_of(const flip_batching *b) {
@@ -239,8 +243,20 @@ static flip_status fetch_placed(flip_batching *b, flip_batch_slot *slot, const f
     if (of.packed.packing)
         FLIP_TRY(decode(b, &of.packed, n, batch->column, r->self));
     else
-        b->placed->gather_rows(n, data->in_dim, r->self, batch->column, of.x, NULL);
+        b->placed->gather_rows(n, data->in_dim, r->self, data->in_dim, batch->column, of.x, NULL);
     return b->aggregates ? aggregate(b, slot, data, &of) : FLIP_OK;
+}
+
+/* Rows of its timeline. */
+static flip_status fetch_placed_steps(flip_batching *b, flip_batch_slot *slot,
+                                      const flip_data *data) {
+    const flip_batch *batch = slot->batch;
+    flip_batch_rows *r = &slot->rows;
+    FLIP_TRY(make_room(b, &r->input, &r->room[0], batch->n_input, data->in_dim));
+    FLIP_TRY(make_items(b, &r->key, &r->room[4], batch->n_input, sizeof *r->key));
+    FLIP_TRY(flip_batching_gather(b, batch, data, r->input, r->key));
+    r->x = r->input; /* the destinations' rows are the first */
+    return b->aggregates ? aggregate(b, slot, data, &(summing){.x = r->input}) : FLIP_OK;
 }
 
 /* All rows side by side. */
@@ -317,12 +333,13 @@ static flip_status make_keys(flip_batch_slot *slot, const flip_data *data) {
 
 flip_status flip_batch_rows_fetch(flip_batching *b, flip_batch_slot *slot, const flip_data *data) {
     flip_meter_begin(b->meter, FLIP_STAGE_FETCH);
-    flip_status status = b->placed                ? fetch_placed(b, slot, data)
-                         : flip_batch_codes(data) ? fetch_codes(b, slot, data)
-                         : b->store               ? fetch_stored(b, slot, data)
-                         : b->in_place            ? fetch_in_place(b, slot, data)
-                                                  : fetch_side_by_side(b, slot, data);
-    if (status == FLIP_OK) status = make_keys(slot, data);
+    flip_status status =
+        b->placed ? (slot->batch->step ? fetch_placed_steps : fetch_placed)(b, slot, data)
+        : flip_batch_codes(data) ? fetch_codes(b, slot, data)
+        : b->store               ? fetch_stored(b, slot, data)
+        : b->in_place            ? fetch_in_place(b, slot, data)
+                                 : fetch_side_by_side(b, slot, data);
+    if (status == FLIP_OK && !b->placed) status = make_keys(slot, data);
     flip_meter_end(b->meter);
     return status;
 }

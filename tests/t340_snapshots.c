@@ -158,7 +158,7 @@ static flip_csr receive_csr(const flip_kernels *k, const flip_csr *a) {
     CHECK(a->placed, "the matrix is the host's");
     x.row_ptr = received(k, a->row_ptr, ((size_t)a->n_rows + 1) * sizeof *a->row_ptr);
     x.col = received(k, a->col, entries * sizeof *a->col);
-    x.value = received(k, a->value, (size_t)a->n_values * sizeof *a->value);
+    if (a->value) x.value = received(k, a->value, (size_t)a->n_values * sizeof *a->value);
     if (!a->run_ptr) return x;
     x.run_ptr = received(k, a->run_ptr, (entries + 1) * sizeof *a->run_ptr);
     const size_t runs = (size_t)x.run_ptr[entries];
@@ -184,6 +184,13 @@ static void same_laid(const char *what, const flip_kernels *k, const flip_adjace
           "%s: %d own, %d interior", what, got->n_own, got->n_interior);
     same_csr(what, &a, &want->a);
     same_csr(what, &at, &want->at);
+    if (got->to_transposed) {
+        const size_t bytes = (size_t)a.n_entries * sizeof *got->to_transposed;
+        int64_t *turned = received(k, got->to_transposed, bytes);
+        same(what, "to_transposed", turned, want->to_transposed, bytes);
+        free(turned);
+    }
+    CHECK(!got->to_transposed == !want->to_transposed, "%s: places in the transpose", what);
     free_csr(&a);
     free_csr(&at);
 }
@@ -360,7 +367,7 @@ static bool use(flip_snapshots *s, const grid *x, const flip_adjacency_params *p
                 const flip_kernels *kernels) {
     const char *why = NULL;
     const bool can = x->layout.n_space == 1 && s->transfer != FLIP_TRANSFER_RESIDENT &&
-                     p->kind != FLIP_ADJACENCY_GCN_INOUT && p->kind < FLIP_ADJACENCY_PATTERN;
+                     p->kind != FLIP_ADJACENCY_GCN_INOUT;
     if (!kernels) return false;
     CHECK_OK(flip_snapshots_use(s, kernels, &why));
     CHECK(can == !why, "kind %d window %d, %d parts, transfer %d: %s", p->kind, p->window,

@@ -132,11 +132,14 @@ static void check_live(const flip_kernels *k, const flip_timeline *x, const flip
 typedef struct making {
     flip_run_scale how;
     int32_t window;
+    bool levels; /* of streams without weights; no values */
 } making;
 
-static const making makings[] = {{FLIP_RUNS_PLAIN, 1}, {FLIP_RUNS_SYMMETRIC, 1},
-                                 {FLIP_RUNS_MEAN, 1},  {FLIP_RUNS_PLAIN, 3},
-                                 {FLIP_RUNS_MEAN, 2},  {FLIP_RUNS_SYMMETRIC, 4}};
+static const making makings[] = {
+    {FLIP_RUNS_PLAIN, 1, false},     {FLIP_RUNS_SYMMETRIC, 1, false}, {FLIP_RUNS_MEAN, 1, false},
+    {FLIP_RUNS_PLAIN, 3, false},     {FLIP_RUNS_MEAN, 2, false},      {FLIP_RUNS_PLAIN, 1, true},
+    {FLIP_RUNS_SYMMETRIC, 4, false},
+};
 enum { MAKINGS = sizeof makings / sizeof *makings };
 
 typedef struct matrix {
@@ -144,6 +147,7 @@ typedef struct matrix {
     int64_t count[4]; /* entries, runs, values of all steps, of the last ones */
     int32_t first, before;
     flip_csr_arrays raw, a, at; /* raw: of all steps, a and at: of the last ones */
+    int64_t *turned;            /* place of a's entries in at */
 } matrix;
 
 static flip_csr_arrays make_arrays(int32_t n, const int64_t count[4], int64_t n_values) {
@@ -191,7 +195,7 @@ static matrix make_matrix(const flip_kernels *k, const flip_block_entries *b, in
                           making how) {
     matrix m = {.how = how, .first = first, .before = b->before};
     const int32_t n = b->n_rows;
-    const bool in_place = how.window <= 1;
+    const bool in_place = how.window <= 1, bare = how.levels;
     int64_t *count = get(4, sizeof *count);
     void *work = get(flip_runs_work(flip_mentions_of(b), n, b->n_steps), 1);
     CALL(k, count_runs, b, count, work);
@@ -200,12 +204,15 @@ static matrix make_matrix(const flip_kernels *k, const flip_block_entries *b, in
     m.raw = make_arrays(n, count, values);
     m.a = make_arrays(n, count, kept);
     m.at = make_arrays(n, count, kept);
+    m.turned = get((size_t)count[0] + 1, sizeof *m.turned);
+    if (bare) RELEASE(m.raw.value, m.a.value, m.at.value);
+    if (bare) m.raw.value = m.a.value = m.at.value = NULL;
     CALL(k, lay_runs, b, in_place ? &m.a : &m.raw, work);
     copy_entries(in_place ? &m.raw : &m.a, in_place ? &m.a : &m.raw, n, count);
     if (in_place) {
         memcpy(m.raw.run_first, m.a.run_first, (size_t)count[1] * sizeof *m.a.run_first);
         memcpy(m.raw.value_ptr, m.a.value_ptr, ((size_t)count[1] + 1) * sizeof *m.a.value_ptr);
-        memcpy(m.raw.value, m.a.value, (size_t)values * sizeof *m.a.value);
+        if (!bare) memcpy(m.raw.value, m.a.value, (size_t)values * sizeof *m.a.value);
     }
     const flip_csr all = matrix_of(in_place ? &m.a : &m.raw, n, b->n_steps, count, values);
     const flip_csr a = matrix_of(&m.a, n, b->n_steps - b->before, count, kept);
@@ -214,8 +221,10 @@ static matrix make_matrix(const flip_kernels *k, const flip_block_entries *b, in
                                       .first = first,
                                       .before = b->before,
                                       .n_runs = count[1]};
-    CALL(k, scale_runs, &all, m.a.row, &scaling, &m.a, work);
-    CALL(k, turn_runs, &a, m.a.row, b->order, b->place_bits, &m.at, work);
+    if (!bare) CALL(k, scale_runs, &all, m.a.row, &scaling, &m.a, work);
+    RELEASE(work);
+    work = get(flip_runs_work(count[0], n, b->n_steps), 1);
+    CALL(k, turn_runs, &a, m.a.row, b->order, b->place_bits, &m.at, m.turned, work);
     RELEASE(count, work);
     return m;
 }
@@ -225,6 +234,7 @@ static void free_matrix(matrix *m) {
     free_arrays(&m->a);
     free_arrays(&m->raw);
     free_arrays(&m->at);
+    RELEASE(m->turned);
 }
 
 /* The value of [v, place] at step t of the snapshots; absent. */
@@ -241,6 +251,50 @@ static bool stays(const flip_block_entries *b, const flip_entries *want, int32_t
     for (int32_t s = t - b->stay; s <= t; s++)
         if (s >= 0 && !flip_is_absent(value_of(&want[s], v, place))) return true;
     return false;
+}
+
+/* The k-th of an entry's events lives where there are so many, line 0 where there is none. */
+static bool level_lives(const flip_entries *want, int32_t v, int32_t place, int32_t k, int32_t t) {
+    const flip_real value = value_of(&want[t], v, place);
+    return k == 0 ? flip_is_absent(value) : !flip_is_absent(value) && value >= (flip_real)k;
+}
+
+/* An entry for each event of those of a pair that are there together; of a row's own column one
+ * more, behind them. */
+static void check_levels(const matrix *m, const flip_block_entries *b, const flip_entries *want) {
+    enum { MOST = 64 };
+    int64_t e = 0, r = 0, i = 0;
+    for (int32_t v = 0; v < b->n_rows; v++) {
+        assert_int_equal(m->a.row_ptr[v], e);
+        for (int32_t place = 0; place < b->n_rows; place++)
+            for (int32_t k = 1; k <= MOST; k++) {
+                const int32_t line = k == MOST ? 0 : k;
+                bool was = false, any = false;
+                if (line == 0 && b->own_place[v] != place) continue;
+                for (int32_t t = 0; t < b->n_steps; t++) {
+                    const bool lives = level_lives(want, v, place, line, t);
+                    if (lives && !any) {
+                        assert_int_equal(m->a.row[e], v);
+                        assert_int_equal(m->a.col[e], b->order[place]);
+                        assert_int_equal(m->a.run_ptr[e++], r);
+                    }
+                    if (lives && !was) {
+                        assert_int_equal(m->a.run_first[r], t);
+                        assert_int_equal(m->a.value_ptr[r++], i);
+                    }
+                    i += lives;
+                    any = any || lives;
+                    was = lives;
+                }
+            }
+    }
+    assert_int_equal(m->a.row_ptr[b->n_rows], e);
+    assert_int_equal(m->a.run_ptr[e], r);
+    assert_int_equal(m->a.value_ptr[r], i);
+    assert_int_equal(m->count[0], e);
+    assert_int_equal(m->count[1], r);
+    assert_int_equal(m->count[2], i);
+    assert_int_equal(m->count[3], i);
 }
 
 /* Each of the raw matrix's numbers from the snapshots of its steps, one after the other. */
@@ -359,13 +413,15 @@ static void check_turned(const matrix *m, int32_t n, const int32_t *place) {
             for (int64_t e = m->a.row_ptr[v]; e < m->a.row_ptr[v + 1]; e++) {
                 if (m->a.col[e] != u) continue;
                 assert_int_equal(m->at.col[p], v);
+                assert_int_equal(m->turned[e], p);
                 assert_int_equal(m->at.run_ptr[p++], q);
                 for (int64_t r = m->a.run_ptr[e]; r < m->a.run_ptr[e + 1]; r++) {
                     const int64_t at = m->a.value_ptr[r], length = m->a.value_ptr[r + 1] - at;
                     assert_int_equal(m->at.run_first[q], m->a.run_first[r]);
                     assert_int_equal(m->at.value_ptr[q++], j);
-                    assert_memory_equal(m->at.value + j, m->a.value + at,
-                                        (size_t)length * sizeof *m->a.value);
+                    if (m->a.value)
+                        assert_memory_equal(m->at.value + j, m->a.value + at,
+                                            (size_t)length * sizeof *m->a.value);
                     j += length;
                 }
             }
@@ -425,7 +481,8 @@ static void free_world(world *w) {
 /* `at` has no rows of entries. */
 static void same_arrays(const char *what, const flip_csr_arrays *x, const flip_csr_arrays *y,
                         int32_t n, const int64_t count[4]) {
-    const size_t entries = (size_t)count[0], runs = (size_t)count[1], values = (size_t)count[3];
+    const size_t entries = (size_t)count[0], runs = (size_t)count[1],
+                 values = x->value ? (size_t)count[3] : 0;
     if (memcmp(x->row_ptr, y->row_ptr, ((size_t)n + 1) * sizeof *x->row_ptr) != 0 ||
         memcmp(x->col, y->col, entries * sizeof *x->col) != 0 ||
         memcmp(x->row, y->row, entries * sizeof *x->row) != 0)
@@ -449,13 +506,18 @@ static void check_matrices(world *w, const flip_kernels *k, const flip_block_ent
             fail_msg("%s: other numbers of entries, runs or values", k->name);
         same_arrays(k->name, &m.a, &kept->a, b->n_rows, m.count);
         same_arrays(k->name, &m.at, &kept->at, b->n_rows, m.count);
+        if (memcmp(m.turned, kept->turned, (size_t)m.count[0] * sizeof *m.turned) != 0)
+            fail_msg("%s: other places in the transpose", k->name);
         free_matrix(&m);
         return;
     }
     *kept = m;
     if (b->n_rows > DENSE) return;
-    check_dense(&m, b, w->want + low);
-    check_scaled(&m, b->n_rows);
+    if (b->levels)
+        check_levels(&m, b, w->want + low);
+    else
+        check_dense(&m, b, w->want + low);
+    if (!b->levels) check_scaled(&m, b->n_rows);
     check_turned(&m, b->n_rows, w->order);
 }
 
@@ -475,7 +537,9 @@ static void check_block(world *w, const flip_device *d, int block) {
                             .changes = changes};
     for (int how = 0; how < MAKINGS; how++) {
         if (b.n_rows > DENSE && (how + block) % 2) continue; /* as many, but in half the time */
-        b.own_place = makings[how].how == FLIP_RUNS_SYMMETRIC ? w->order : NULL;
+        b.levels = makings[how].levels;
+        if (b.levels && w->g.weight) continue;
+        b.own_place = makings[how].how == FLIP_RUNS_SYMMETRIC || b.levels ? w->order : NULL;
         b.stay = makings[how].window - 1;
         b.before = b.stay < b.n_steps - 1 ? b.stay : b.n_steps - 1;
         check_matrices(w, d->kernels, &b, d->low, block, how);

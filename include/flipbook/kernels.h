@@ -201,10 +201,13 @@ typedef struct flip_block_entries {
     int32_t n_rows, n_steps;
     int32_t stay;                /* an entry stays so many steps more, as 0: a window's, less one */
     int32_t before;              /* the first steps are there for the window alone; <= stay */
+    bool levels;                 /* values are whole numbers, each of whose ones is an entry: the
+                                    k-th lives where the value is k or more; stay is 0 */
     int place_bits;              /* of the places in keys */
     const int32_t *order;        /* column at each place */
     const int32_t *own_place;    /* [n_rows] the place of the row's own column, which is an entry of
-                                    all steps, 0 where no snapshot has it; NULL: of none */
+                                    all steps, 0 where no snapshot has it (levels: which, behind
+                                    its others, is an entry where none has it); NULL: of none */
     flip_entries now;            /* any one of the snapshots */
     const flip_changes *changes; /* [n_steps - 1] from step t to t + 1: read at the call */
 } flip_block_entries;
@@ -812,18 +815,19 @@ typedef struct flip_kernels {
      */
     /* count [4]: entries, runs and values of the block, values of steps from `before` on. */
     void (*count_runs)(const flip_block_entries *block, int64_t *count, void *work);
-    /* All of `to`, values as the snapshots have them; after count_runs, with what that left in
-     * work. */
+    /* All of `to`, values, unless NULL, as the snapshots have them; after count_runs, with what
+     * that left in work. */
     void (*lay_runs)(const flip_block_entries *block, const flip_csr_arrays *to, void *work);
     /* A square matrix that has runs; row [n_entries]. to->value out: without a window it may be
      * a's; with one, run_first and value_ptr of what is not left out, too, which no run is all of.
      * No more of `to` is looked at: entries and the numbers of their runs are a's. */
     void (*scale_runs)(const flip_csr *a, const int32_t *row, const flip_run_scaling *scaling,
                        const flip_csr_arrays *to, void *work);
-    /* The transpose of a square matrix that has runs: rows in the order of place [n_rows], which
-     * is below 2^place_bits; to->row is not looked at. */
+    /* The transpose of a square matrix that has runs, with its values, if any: rows in the order of
+     * place [n_rows], which is below 2^place_bits; turned [n_entries] out, unless NULL: where each
+     * entry stands there; to->row is not looked at. */
     void (*turn_runs)(const flip_csr *a, const int32_t *row, const int32_t *place, int place_bits,
-                      const flip_csr_arrays *to, void *work);
+                      const flip_csr_arrays *to, int64_t *turned, void *work);
 } flip_kernels;
 
 /* Is element (row key, column j of n) kept by dropout p? The definition every implementation

@@ -59,6 +59,11 @@ static inline bool flip_kind_diagonal(flip_adjacency_kind kind) {
 static inline bool flip_kind_mean(flip_adjacency_kind kind) {
     return kind == FLIP_ADJACENCY_MEAN || kind == FLIP_ADJACENCY_WMEAN;
 }
+/* Is there an entry in a row's own column? Attention's: in the steps in which no event is one. */
+static inline bool flip_kind_loops(const flip_adjacency_params *p) {
+    return flip_kind_diagonal(p->kind) ||
+           (p->kind == FLIP_ADJACENCY_ATTENTION && !p->without_loops);
+}
 /* Entries only, no values. */
 static inline bool flip_kind_bare(flip_adjacency_kind kind) {
     return kind == FLIP_ADJACENCY_PATTERN || kind == FLIP_ADJACENCY_ATTENTION;

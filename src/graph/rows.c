@@ -187,14 +187,12 @@ static flip_status write_rows(const flip_build *b, const flip_csr_arrays *out, c
     bool all = true;
 #pragma omp parallel reduction(&& : all)
     {
-        const flip_adjacency_kind kind = b->params.kind;
         writer w = {.b = b,
                     .out = out,
                     .is_static = b->is_static,
-                    .bare = flip_kind_bare(kind),
+                    .bare = flip_kind_bare(b->params.kind),
                     .ones = true,
-                    .loops = flip_kind_diagonal(kind) ||
-                             (kind == FLIP_ADJACENCY_ATTENTION && !b->params.without_loops)};
+                    .loops = flip_kind_loops(&b->params)};
         const flip_status mine = flip_row_scratch_init(&w.scratch, b);
 #pragma omp for schedule(dynamic, 1)
         for (int32_t g = 0; g < groups; g++) {

@@ -31,7 +31,8 @@ enum {
     FLIP_LAID_A,
     FLIP_LAID_AT = FLIP_LAID_A + FLIP_LAID_ARRAYS,
     FLIP_LAID_CUT = FLIP_LAID_AT + FLIP_LAID_ARRAYS,
-    FLIP_LAID_ROOMS = FLIP_LAID_CUT + FLIP_LAID_ARRAYS
+    FLIP_LAID_TURNED = FLIP_LAID_CUT + FLIP_LAID_ARRAYS, /* each entry's place in the transpose */
+    FLIP_LAID_ROOMS
 };
 typedef struct flip_laid {
     const flip_kernels *kernels; /* NULL: matrices are the host's (snapshots_assemble.c) */

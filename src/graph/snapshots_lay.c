@@ -20,6 +20,8 @@ static bool few_enough(const flip_snapshots *s) {
         const flip_adjacency_params p = flip_snapshots_params(s, k);
         const int32_t low = p.first_step - steps_before(&p), end = p.first_step + p.n_steps;
         int64_t mentions = x->n_rows, values = (int64_t)x->n_rows * (end - low), most = 0;
+        if (p.kind == FLIP_ADJACENCY_ATTENTION) /* an entry an event */
+            values += x->n_events * (x->life < p.n_steps ? x->life : p.n_steps);
         for (int32_t t = low; t < end; t++) {
             const flip_difference *d = &x->difference[t];
             if (t > low) mentions += flip_difference_changes(d);
@@ -37,7 +39,6 @@ const char *flip_snapshots_by_host(const flip_adjacency_params *params, flip_tra
                                    int32_t n_space) {
     if (transfer == FLIP_TRANSFER_RESIDENT) return "the events are resident";
     if (n_space > 1) return "ranks share the nodes";
-    if (flip_kind_bare(params->kind)) return "attention and max pooling read no values";
     if (params->kind == FLIP_ADJACENCY_GCN_INOUT) return "columns have degrees of their own";
     return NULL;
 }
@@ -102,6 +103,7 @@ static flip_status room(flip_laid *l, int number, size_t bytes) {
 /* A matrix's. */
 typedef struct counts {
     int64_t entries, runs, values;
+    bool bare; /* values are counted, no more */
 } counts;
 
 /* Arrays of a matrix [n_rows, n_rows], those from `from` on: the others are as they are. */
@@ -116,7 +118,7 @@ static flip_status make_arrays(flip_laid *l, int matrix, int from, int32_t n_row
         [FLIP_LAID_RUN_FIRST] = runs * sizeof *out->run_first,
         [FLIP_LAID_VALUE_PTR] = (runs + 1) * sizeof *out->value_ptr,
         [FLIP_LAID_VALUE] = (size_t)count->values * sizeof *out->value};
-    for (int i = from; i < FLIP_LAID_ARRAYS; i++)
+    for (int i = from; i < (count->bare ? FLIP_LAID_VALUE : FLIP_LAID_ARRAYS); i++)
         FLIP_TRY(room(l, matrix + i, bytes[i] ? bytes[i] : 1));
     void **memory = l->memory + matrix;
     if (from <= FLIP_LAID_ROW) out->row = memory[FLIP_LAID_ROW];
@@ -127,7 +129,7 @@ static flip_status make_arrays(flip_laid *l, int matrix, int from, int32_t n_row
     }
     out->run_first = memory[FLIP_LAID_RUN_FIRST];
     out->value_ptr = memory[FLIP_LAID_VALUE_PTR];
-    out->value = memory[FLIP_LAID_VALUE];
+    out->value = count->bare ? NULL : memory[FLIP_LAID_VALUE];
     return FLIP_OK;
 }
 
@@ -145,9 +147,10 @@ static flip_block_entries entries_of(const flip_snapshots *s, const flip_adjacen
                                 .n_steps = d->high - d->low + 1,
                                 .stay = p->window > 1 ? p->window - 1 : 0,
                                 .before = p->first_step - d->low,
+                                .levels = p->kind == FLIP_ADJACENCY_ATTENTION,
                                 .place_bits = d->form.place_bits,
                                 .order = l->order,
-                                .own_place = flip_kind_diagonal(p->kind) ? l->place : NULL,
+                                .own_place = flip_kind_loops(p) ? l->place : NULL,
                                 .now = {.n = d->n, .key = d->key[0], .value = d->value[0]},
                                 .changes = l->changes};
 }
@@ -198,6 +201,24 @@ static flip_status scale(flip_laid *l, const flip_adjacency_params *p,
     return FLIP_OK;
 }
 
+/* The transpose; of kinds without values entries are told where they stand there. */
+static flip_status turn(flip_laid *l, const flip_adjacency_params *p, int place_bits,
+                        const counts *count, const flip_csr_arrays *a, flip_adjacency *out) {
+    const size_t entries = (size_t)count->entries;
+    const int32_t n = out->a.n_rows;
+    flip_csr_arrays at = {0};
+    FLIP_TRY(make_arrays(l, FLIP_LAID_AT, FLIP_LAID_ROW_PTR, n, count, &at));
+    FLIP_TRY(room(l, FLIP_LAID_WORK, flip_runs_work(count->entries, n, 1)));
+    if (count->bare)
+        FLIP_TRY(room(l, FLIP_LAID_TURNED, (entries + 1) * sizeof *out->to_transposed));
+    int64_t *turned = count->bare ? l->memory[FLIP_LAID_TURNED] : NULL;
+    l->kernels->turn_runs(&out->a, a->row, l->place, place_bits, &at, turned,
+                          l->memory[FLIP_LAID_WORK]);
+    out->at = matrix_of(&at, n, p->n_steps, count);
+    out->to_transposed = turned;
+    return FLIP_OK;
+}
+
 /* The matrix, scaled, and its transpose. */
 static flip_status make_matrices(flip_snapshots *s, const flip_adjacency_params *p,
                                  flip_adjacency *out) {
@@ -205,26 +226,24 @@ static flip_status make_matrices(flip_snapshots *s, const flip_adjacency_params 
     const flip_kernels *k = l->kernels;
     const flip_block_entries block = entries_of(s, p);
     const int32_t n = block.n_rows;
-    flip_csr_arrays a = {0}, at = {0};
+    flip_csr_arrays a = {0};
     uint64_t found[6] = {0};
     FLIP_TRY(room(l, FLIP_LAID_WORK, flip_runs_work(flip_mentions_of(&block), n, block.n_steps)));
     void *work = l->memory[FLIP_LAID_WORK];
     k->count_runs(&block, (int64_t *)(s->device.found + 2), work);
     FLIP_TRY(flip_device_settle(&s->device, found, 6));
     s->arrived = s->sent;
-    counts count = {
-        .entries = (int64_t)found[2], .runs = (int64_t)found[3], .values = (int64_t)found[4]};
+    counts count = {.entries = (int64_t)found[2],
+                    .runs = (int64_t)found[3],
+                    .values = (int64_t)found[4],
+                    .bare = flip_kind_bare(p->kind)};
     FLIP_TRY(make_arrays(l, FLIP_LAID_A, FLIP_LAID_ROW, n, &count, &a));
     k->lay_runs(&block, &a, work);
     FLIP_TRY(scale(l, p, &block, &count, (int64_t)found[5], &a));
     out->a = matrix_of(&a, n, p->n_steps, &count);
-    if (!p->forward_only) {
-        FLIP_TRY(make_arrays(l, FLIP_LAID_AT, FLIP_LAID_ROW_PTR, n, &count, &at));
-        k->turn_runs(&out->a, a.row, l->place, block.place_bits, &at, work);
-        out->at = matrix_of(&at, n, p->n_steps, &count);
-        drop_runs(&out->at);
-    }
+    if (!p->forward_only || count.bare) FLIP_TRY(turn(l, p, block.place_bits, &count, &a, out));
     drop_runs(&out->a);
+    drop_runs(&out->at);
     return FLIP_OK;
 }
 

@@ -152,6 +152,101 @@ __global__ static void count_kernel(mentions p, int32_t before) {
     }
 }
 
+__device__ static inline void open_run(const flip_csr_arrays &to, int64_t r, int32_t from,
+                                       int64_t at) {
+    to.run_first[r] = from;
+    to.value_ptr[r] = (uint32_t)at;
+}
+
+/* ---- levels: what an entry's first mention tells of all of them ---- */
+
+/* Numbers of entries, runs and values so far; they are written where there is room. */
+typedef struct level_writer {
+    int32_t entries, runs, values;
+    int32_t row, col;
+    bool writes;
+    flip_csr_arrays to;
+} level_writer;
+
+/* see(value, from, end) for all steps of the entry that begins at mention i, in order. */
+template <typename seer>
+__device__ static void see_steps(const mentions &p, int64_t i, const seer &see) {
+    const uint64_t key = p.key[0][i];
+    flip_real value = flip_real_of(p.absent);
+    int32_t from = 0;
+    for (bool first = true; i < p.n && p.key[0][i] == key; i++) {
+        const int32_t number = p.number[0][i], step = p.step[number];
+        if (step >= 0) {
+            see(first ? p.was[number] : value, from, step);
+            first = false;
+            from = step;
+        }
+        value = p.is[number];
+    }
+    see(value, from, p.n_steps);
+}
+
+/* Level k of the entry lives where its value is k or more, level 0 where it has none. */
+__device__ static void write_level(const mentions &p, int64_t i, int32_t level, level_writer *w) {
+    bool any = false, open = false;
+    see_steps(p, i, [&](flip_real value, int32_t from, int32_t end) {
+        const bool lives = level == 0 ? flip_bits_of(value) == p.absent : value >= (flip_real)level;
+        if (lives && !any) {
+            if (w->writes) {
+                w->to.row[w->entries] = w->row;
+                w->to.col[w->entries] = w->col;
+                w->to.run_ptr[w->entries] = (uint32_t)w->runs;
+            }
+            w->entries++;
+        }
+        if (lives && !open) {
+            if (w->writes) open_run(w->to, w->runs, from, w->values);
+            w->runs++;
+        }
+        if (lives) w->values += end - from;
+        any = any || lives;
+        open = lives;
+    });
+}
+
+__device__ static void write_levels(const mentions &p, int64_t i, bool own, level_writer *w) {
+    flip_real most = 0;
+    see_steps(p, i, [&](flip_real value, int32_t, int32_t) { most = value > most ? value : most; });
+    for (int32_t level = 1; (flip_real)level <= most; level++)
+        write_level(p, i, level, w);
+    if (own) write_level(p, i, 0, w);
+}
+
+__global__ static void count_levels_kernel(mentions p) {
+    FLIP_EACH(i, p.n) {
+        const mention x = read_mention(p, i);
+        level_writer w = {};
+        if (x.head) write_levels(p, i, x.own, &w);
+        p.entries[i] = w.entries;
+        p.runs[i] = w.runs;
+        p.values[i] = w.values;
+    }
+}
+
+/* The item behind the last ends the lists. */
+__global__ static void lay_levels_kernel(mentions p, const int32_t *order, flip_csr_arrays to) {
+    FLIP_EACH(i, p.n + 1) {
+        level_writer w = {p.entries[i], p.runs[i], p.values[i], 0, 0, true, to};
+        if (i == p.n) {
+            to.run_ptr[w.entries] = (uint32_t)w.runs;
+            to.value_ptr[w.runs] = (uint32_t)w.values;
+            continue;
+        }
+        const mention x = read_mention(p, i);
+        const uint64_t key = p.key[0][i];
+        w.row = (int32_t)(key >> p.place_bits);
+        w.col = order[key & (((uint64_t)1 << p.place_bits) - 1)];
+        if (x.head) write_levels(p, i, x.own, &w);
+    }
+}
+
+/* ---- numbers ---- */
+
 __global__ static void total_kernel(const int32_t *sum, int64_t *count) {
     *count = *sum;
 }
@@ -165,7 +260,10 @@ static void count_runs(const flip_block_entries *b, int64_t *count, void *work) 
     const mentions p = deal_mentions(b, work);
     list_mentions(b, &p);
     flip_sort_pairs(p.n, b->place_bits + flip_bits_telling(b->n_rows), p.key, p.number);
-    FLIP_LAUNCH_EACH(count_kernel, p.n, p, b->before);
+    if (b->levels)
+        FLIP_LAUNCH_EACH(count_levels_kernel, p.n, p);
+    else
+        FLIP_LAUNCH_EACH(count_kernel, p.n, p, b->before);
     total(&p, p.values, count + 3);
     if (b->before > 0) FLIP_LAUNCH_EACH(count_kernel, p.n, p, 0);
     if (b->before > 0) flip_sum_all_before(p.n, p.values, p.sums);
@@ -175,12 +273,6 @@ static void count_runs(const flip_block_entries *b, int64_t *count, void *work) 
 }
 
 /* ---- all of it written ---- */
-
-__device__ static inline void open_run(const flip_csr_arrays &to, int64_t r, int32_t from,
-                                       int64_t at) {
-    to.run_first[r] = from;
-    to.value_ptr[r] = (uint32_t)at;
-}
 
 /* The item behind the last ends the lists. */
 __global__ static void lay_kernel(mentions p, const int32_t *order, flip_csr_arrays to) {
@@ -200,17 +292,21 @@ __global__ static void lay_kernel(mentions p, const int32_t *order, flip_csr_arr
             to.run_ptr[entries] = (uint32_t)r;
         }
         if (x.opens_lead) open_run(to, r++, 0, at);
-        for (int32_t k = 0; k < x.lead; k++)
-            to.value[at++] = x.was;
+        for (int32_t k = 0; k < x.lead && to.value; k++)
+            to.value[at + k] = x.was;
+        at += x.lead;
         if (x.opens) open_run(to, r, x.from, at);
-        for (int32_t k = 0; k < x.n; k++)
-            to.value[at++] = x.is;
+        for (int32_t k = 0; k < x.n && to.value; k++)
+            to.value[at + k] = x.is;
     }
 }
 
 static void lay_runs(const flip_block_entries *b, const flip_csr_arrays *to, void *work) {
     const mentions p = deal_mentions(b, work);
-    FLIP_LAUNCH_EACH(lay_kernel, p.n + 1, p, b->order, *to);
+    if (b->levels)
+        FLIP_LAUNCH_EACH(lay_levels_kernel, p.n + 1, p, b->order, *to);
+    else
+        FLIP_LAUNCH_EACH(lay_kernel, p.n + 1, p, b->order, *to);
     flip_find_rows(p.n, p.key[0], p.place_bits, p.entries, b->n_rows, to->row_ptr);
 }
 
@@ -378,7 +474,7 @@ __global__ static void turn_counts_kernel(flip_csr a, const int32_t *row, const 
 
 /* `lanes` threads an entry; the one behind the last ends the lists. */
 __global__ static void turn_kernel(flip_csr a, const int32_t *entry, int lanes, const int32_t *runs,
-                                   const int32_t *values, flip_csr_arrays to) {
+                                   const int32_t *values, flip_csr_arrays to, int64_t *turned) {
     FLIP_EACH(k, (a.n_entries + 1) * lanes) {
         const int64_t i = k / lanes;
         const int lane = (int)(k % lanes);
@@ -389,19 +485,20 @@ __global__ static void turn_kernel(flip_csr a, const int32_t *entry, int lanes, 
             continue;
         }
         const int32_t e = entry[i];
+        if (turned && lane == 0) turned[e] = i;
         const uint32_t first = a.run_ptr[e], end = a.run_ptr[e + 1];
         const uint32_t begin = a.value_ptr[first], n = a.value_ptr[end] - begin;
         for (uint32_t r = first + (uint32_t)lane; r < end; r += (uint32_t)lanes) {
             to.run_first[to_run + (r - first)] = a.run_first[r];
             to.value_ptr[to_run + (r - first)] = to_value + (a.value_ptr[r] - begin);
         }
-        for (uint32_t j = (uint32_t)lane; j < n; j += (uint32_t)lanes)
+        for (uint32_t j = (uint32_t)lane; j < n && a.value; j += (uint32_t)lanes)
             to.value[to_value + j] = a.value[begin + j];
     }
 }
 
 static void turn_runs(const flip_csr *a, const int32_t *row, const int32_t *place, int place_bits,
-                      const flip_csr_arrays *to, void *work) {
+                      const flip_csr_arrays *to, int64_t *turned, void *work) {
     char *rest = static_cast<char *>(work);
     const int64_t n = a->n_entries;
     uint64_t *key[2];
@@ -418,7 +515,7 @@ static void turn_runs(const flip_csr *a, const int32_t *row, const int32_t *plac
     FLIP_LAUNCH_EACH(turn_counts_kernel, n, *a, row, entry[0], to->col, runs, values);
     flip_sum_all_before(n, runs, sums);
     flip_sum_all_before(n, values, sums);
-    FLIP_LAUNCH_EACH(turn_kernel, (n + 1) * lanes, *a, entry[0], lanes, runs, values, *to);
+    FLIP_LAUNCH_EACH(turn_kernel, (n + 1) * lanes, *a, entry[0], lanes, runs, values, *to, turned);
     flip_find_rows(n, key[0], place_bits, nullptr, a->n_cols, to->row_ptr);
 }
 

@@ -14,6 +14,7 @@ typedef struct walker {
     flip_real *value; /* [n_steps] of the entry; flip_absent where it is not */
     uint64_t key;
     bool is_own;
+    int32_t most; /* levels: the largest value */
 } walker;
 
 static walker begin_walk(const flip_block_entries *b, void *work) {
@@ -52,6 +53,9 @@ static void read_entry(walker *w) {
             w->value[after] = c->is[w->at[t]];
         w->at[t]++;
     }
+    w->most = 0;
+    for (int32_t t = 0; b->levels && t < b->n_steps; t++)
+        if (w->value[t] > (flip_real)w->most) w->most = (int32_t)w->value[t];
 }
 
 /* false: there are no more. */
@@ -70,8 +74,20 @@ static bool next_entry(walker *w) {
     return true;
 }
 
-static bool lives(const walker *w, int32_t t) {
+/* Entries of the matrix that the entry of the snapshots is: of levels one for each, and one where
+ * nothing is. */
+static int32_t n_lines(const walker *w) {
+    bool missing = false;
+    if (!w->b->levels) return 1;
+    for (int32_t t = 0; t < w->b->n_steps; t++)
+        missing = missing || flip_is_absent(w->value[t]);
+    return w->most + (w->is_own && missing);
+}
+
+static bool lives(const walker *w, int32_t line, int32_t t) {
     bool any = w->is_own;
+    if (w->b->levels && line == w->most) return flip_is_absent(w->value[t]);
+    if (w->b->levels) return w->value[t] > (flip_real)line;
     for (int32_t s = t > w->b->stay ? t - w->b->stay : 0; s <= t; s++)
         any = any || !flip_is_absent(w->value[s]);
     return any;
@@ -81,40 +97,52 @@ static void count_runs(const flip_block_entries *b, int64_t *count, void *work) 
     walker w = begin_walk(b, work);
     memset(count, 0, 4 * sizeof *count);
     while (next_entry(&w)) {
-        count[0]++;
-        for (int32_t t = 0; t < b->n_steps; t++) {
-            count[1] += lives(&w, t) && (t == 0 || !lives(&w, t - 1));
-            count[2] += lives(&w, t);
-            count[3] += t >= b->before && lives(&w, t);
+        const int32_t n = n_lines(&w);
+        count[0] += n;
+        for (int32_t i = 0; i < n; i++)
+            for (int32_t t = 0; t < b->n_steps; t++) {
+                count[1] += lives(&w, i, t) && (t == 0 || !lives(&w, i, t - 1));
+                count[2] += lives(&w, i, t);
+                count[3] += t >= b->before && lives(&w, i, t);
+            }
+    }
+}
+
+/* The next places of entries, runs and values. */
+typedef struct places {
+    int64_t entries;
+    uint32_t runs, values;
+} places;
+
+static void lay_line(const walker *w, int32_t line, const flip_csr_arrays *to, places *at) {
+    to->row[at->entries] = (int32_t)(w->key >> 32);
+    to->col[at->entries] = w->b->order[w->key & 0xffffffff];
+    to->run_ptr[at->entries++] = at->runs;
+    for (int32_t t = 0; t < w->b->n_steps; t++) {
+        if (!lives(w, line, t)) continue;
+        if (t == 0 || !lives(w, line, t - 1)) {
+            to->run_first[at->runs] = t;
+            to->value_ptr[at->runs++] = at->values;
         }
+        if (to->value) to->value[at->values] = flip_is_absent(w->value[t]) ? 0 : w->value[t];
+        at->values++;
     }
 }
 
 static void lay_runs(const flip_block_entries *b, const flip_csr_arrays *to, void *work) {
     walker w = begin_walk(b, work);
-    int64_t entries = 0;
-    uint32_t runs = 0, values = 0;
+    places at = {0};
     int32_t row = 0; /* whose row_ptr comes next */
-    for (; next_entry(&w); entries++) {
-        const int32_t v = (int32_t)(w.key >> 32);
-        for (; row <= v; row++)
-            to->row_ptr[row] = entries;
-        to->row[entries] = v;
-        to->col[entries] = b->order[w.key & 0xffffffff];
-        to->run_ptr[entries] = runs;
-        for (int32_t t = 0; t < b->n_steps; t++) {
-            if (!lives(&w, t)) continue;
-            if (t == 0 || !lives(&w, t - 1)) {
-                to->run_first[runs] = t;
-                to->value_ptr[runs++] = values;
-            }
-            to->value[values++] = flip_is_absent(w.value[t]) ? 0 : w.value[t];
-        }
+    while (next_entry(&w)) {
+        for (; row <= (int32_t)(w.key >> 32); row++)
+            to->row_ptr[row] = at.entries;
+        for (int32_t i = 0, n = n_lines(&w); i < n; i++)
+            lay_line(&w, i, to, &at);
     }
     for (; row <= b->n_rows; row++)
-        to->row_ptr[row] = entries;
-    to->run_ptr[entries] = runs;
-    to->value_ptr[runs] = values;
+        to->row_ptr[row] = at.entries;
+    to->run_ptr[at.entries] = at.runs;
+    to->value_ptr[at.runs] = at.values;
 }
 
 /* ---- values ---- */
@@ -211,7 +239,8 @@ static void turn_entry(const flip_csr *a, int64_t e, int32_t row, int64_t p,
         const uint32_t n = a->value_ptr[r + 1] - a->value_ptr[r];
         to->run_first[q] = a->run_first[r];
         to->value_ptr[q + 1] = to->value_ptr[q] + n;
-        memcpy(to->value + to->value_ptr[q], a->value + a->value_ptr[r], n * sizeof *to->value);
+        if (a->value)
+            memcpy(to->value + to->value_ptr[q], a->value + a->value_ptr[r], n * sizeof *to->value);
     }
     to->run_ptr[p + 1] = q;
 }
@@ -234,15 +263,17 @@ static void order_entries(const flip_csr *a, const int32_t *place, const flip_cs
 }
 
 static void turn_runs(const flip_csr *a, const int32_t *row, const int32_t *place, int place_bits,
-                      const flip_csr_arrays *to, void *work) {
+                      const flip_csr_arrays *to, int64_t *turned, void *work) {
     (void)place_bits;
     int64_t *next = work;                            /* [n_cols] */
     int32_t *row_at = (int32_t *)(next + a->n_cols); /* [n_rows] */
     int32_t *entry = row_at + a->n_rows;
     order_entries(a, place, to, entry, row_at, next);
     to->run_ptr[0] = to->value_ptr[0] = 0;
-    for (int64_t p = 0; p < a->n_entries; p++)
+    for (int64_t p = 0; p < a->n_entries; p++) {
         turn_entry(a, entry[p], row[entry[p]], p, to);
+        if (turned) turned[entry[p]] = p;
+    }
 }
 
 void flip_kernels_use_runs(flip_kernels *table) {

@@ -33,6 +33,8 @@ void reach_reset(reach *r);
 flip_status tape_reach(flip_tape *tape, const void *host, size_t bytes, const void *out_pointer);
 /* The same for all arrays of a matrix. */
 flip_status tape_csr(flip_tape *tape, const flip_csr *a, flip_csr *out);
+/* … for to_transposed [entries]. */
+flip_status tape_turned(flip_tape *tape, const flip_adjacency *g, const int64_t **out);
 /* A packing whose tables the kernels reach; it lasts as its tables do. */
 flip_status tape_packing(flip_tape *tape, const flip_packing *packing, const flip_packing **out);
 /* Values as host code reads them: themselves, or received, until the next call. NULL where the

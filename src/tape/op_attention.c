@@ -155,7 +155,7 @@ static flip_status entries_back(flip_tape *tape, const attention *at, const flip
                                 slopes *s) {
     const flip_adjacency *g = at->g;
     const int64_t *place;
-    FLIP_TRY(tape_reach(tape, g->to_transposed, (size_t)g->a.n_entries * sizeof *place, &place));
+    FLIP_TRY(tape_turned(tape, g, &place));
     tape->kernels->attention_back(&at->a, &at->heads, at->src, at->dst, at->z, at->halo, at->alpha,
                                   dy, place, s->ds_t, s->alpha_t, s->dst_sum, s->room);
     return FLIP_OK;

@@ -51,7 +51,7 @@ static flip_status weight_gradients(flip_tape *tape, const record *r, int64_t wi
 static flip_status transpose_weights(flip_tape *tape, const flip_adjacency *g, const flip_real *w,
                                      flip_real *value, flip_csr *out) {
     const int64_t *place;
-    FLIP_TRY(tape_reach(tape, g->to_transposed, (size_t)g->a.n_entries * sizeof *place, &place));
+    FLIP_TRY(tape_turned(tape, g, &place));
     FLIP_TRY(tape_csr(tape, &g->at, out));
     tape->kernels->place_values(g->a.n_entries, place, w, value);
     out->value = value;

@@ -186,6 +186,12 @@ flip_status tape_csr(flip_tape *tape, const flip_csr *a, flip_csr *out) {
     return FLIP_OK;
 }
 
+flip_status tape_turned(flip_tape *tape, const flip_adjacency *g, const int64_t **out) {
+    *out = g->to_transposed;
+    if (g->a.placed) return FLIP_OK;
+    return tape_reach(tape, g->to_transposed, (size_t)g->a.n_entries * sizeof **out, out);
+}
+
 /* Values of a packing's `level`. */
 static size_t levels_of(const flip_packing *p) {
     if (p->kind == FLIP_PACKING_MIXED) return FLIP_MIXED_LEVELS;

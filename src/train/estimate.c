@@ -275,10 +275,11 @@ static size_t laid_bytes(const flip_data *data, const flip_shares *s, const bloc
     const double records = walked * (inside + (double)x.changes + 64 * steps);
     const double rows = (double)s->rows, averaged = band_of(data) > 0 ? 1 : 0;
     const int64_t difference = data->s.transfer == FLIP_TRANSFER_FULL ? 0 : x.changes;
+    const int64_t mentions = s->rows + x.entries + x.inside, entries = (int64_t)(b->entries + rows);
     return (size_t)(2 * x.room + difference + difference / 8) * ENTRY +
            (size_t)((records + records / 4) * CHANGE) +
            flip_changes_work(x.room, more(x.compared, difference)) +
-           flip_runs_work(s->rows + x.entries + x.inside, (int32_t)s->rows, steps) +
+           flip_runs_work(more(mentions, entries), (int32_t)s->rows, steps) +
            (size_t)((b->entries + 3 * rows) * 4) +
            (size_t)(averaged * ((b->entries + rows) * 8 +
                                 values_before(data, s, b) * (double)sizeof(flip_real)));

@@ -230,6 +230,7 @@ section_train() {
     if flipbook compress "$work/data/static.h5" -o "$work/data/packed.h5" --codec uniform:4 >>"$log" 2>&1; then
         both "sage-h$hidden-sampled-4bit" packed.h5 $few --model sage "${node[@]}" --hidden $hidden --batch 1024 --fanout 10,10
     fi
+    both dynamic-sampled dynamic.h5 2 --model sage --task node --hidden $hidden --batch 8192 --fanout 10,10 --sampling recent --edge-life 4
     # shellcheck disable=SC2086
     for model in cdgcn 'tmgcn --window 5'; do
         name=${model%% *}-4blocks

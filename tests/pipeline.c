@@ -194,7 +194,8 @@ double pipeline_apart(const char *a, const char *b, int n) {
 
 double pipeline_peak(const char *graph, const char *arguments, double table) {
     unsetenv("MALLOC_PERTURB_"); /* meson's: touches memory that a run leaves alone */
-    pipeline_good(0, "train %s --epochs 1 --seed 1 --threads 1 %s --report r", graph, arguments);
+    pipeline_good(0, "train %s --epochs 1 --seed 1 --threads 1 --device cpu %s --report r", graph,
+                  arguments);
     report r = pipeline_report("r");
     double bytes = pipeline_number(&r, "peak_rss_bytes");
     fprintf(stderr, "# %s %s: peak %.0f MB, the table %.0f MB\n", graph, arguments, bytes / 1e6,

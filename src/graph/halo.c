@@ -148,27 +148,35 @@ static flip_status sort_groups(const flip_build *b) {
     return FLIP_OK;
 }
 
+/* An event with its row at hand: rows of events that stand by column are all over the file. */
+typedef struct placed_event {
+    uint32_t event;
+    int32_t row;
+} placed_event;
+
 /* Events by column, columns in order of original id. */
-static flip_status sort_by_column(const flip_build *b, uint32_t *by_column) {
+static flip_status sort_by_column(const flip_build *b, placed_event *by_column) {
+    const flip_events *ev = b->events;
     int64_t *start, n = 0;
     FLIP_TRY(flip_alloc_zero(&start, (size_t)b->n_cols, sizeof *start, "column counts"));
-    for (int64_t i = 0; i < b->events->n; i++)
+    for (int64_t i = 0; i < ev->n; i++)
         if (b->column[i] >= 0) start[b->column[i]]++;
     for (int32_t i = 0; i < b->n_cols; i++) {
         int64_t count = start[b->order[i]];
         start[b->order[i]] = n;
         n += count;
     }
-    for (int64_t i = 0; i < b->events->n; i++)
-        if (b->column[i] >= 0) by_column[start[b->column[i]]++] = (uint32_t)i;
+    for (int64_t i = 0; i < ev->n; i++)
+        if (b->column[i] >= 0)
+            by_column[start[b->column[i]]++] =
+                (placed_event){.event = (uint32_t)i, .row = (int32_t)(ev->dst[i] - b->first)};
     flip_free(start);
     return FLIP_OK;
 }
 
 static flip_status sort_by_row(flip_build *b) {
     flip_status status;
-    const flip_events *ev = b->events;
-    uint32_t *by_column = NULL;
+    placed_event *by_column = NULL;
     FLIP_TRY_GOTO(
         flip_alloc(&by_column, (size_t)b->n_alive, sizeof *by_column, "events sorted by source"));
     FLIP_TRY_GOTO(sort_by_column(b, by_column));
@@ -178,13 +186,11 @@ static flip_status sort_by_row(flip_build *b) {
         flip_alloc_zero(&b->row_start, (size_t)b->n_own + 2, sizeof *b->row_start, "row pointers"));
     int64_t *cursor = b->row_start + 1; /* ends up as the row pointers themselves */
     for (int64_t k = 0; k < b->n_alive; k++)
-        cursor[ev->dst[by_column[k]] - b->first + 1]++;
+        cursor[by_column[k].row + 1]++;
     for (int32_t v = 0; v < b->n_own; v++)
         cursor[v + 1] += cursor[v];
-    for (int64_t k = 0; k < b->n_alive; k++) {
-        uint32_t i = by_column[k];
-        b->by_row[cursor[ev->dst[i] - b->first]++] = i;
-    }
+    for (int64_t k = 0; k < b->n_alive; k++)
+        b->by_row[cursor[by_column[k].row]++] = by_column[k].event;
     status = sort_groups(b);
 done:
     flip_free(by_column);

@@ -18,21 +18,14 @@ static const char *const bytes_names[] = {
 _Static_assert(sizeof bytes_names / sizeof *bytes_names == FLIP_BYTES_COUNT, "a name a kind");
 
 static const char *const stage_names[] = {
-    [FLIP_STAGE_LOAD] = "load",
-    [FLIP_STAGE_PARTITION] = "partition",
-    [FLIP_STAGE_AGGREGATE] = "aggregate",
-    [FLIP_STAGE_DENSE] = "dense",
-    [FLIP_STAGE_RECURRENT] = "recurrent",
-    [FLIP_STAGE_POINTWISE] = "pointwise",
-    [FLIP_STAGE_EXCHANGE] = "exchange",
-    [FLIP_STAGE_SAMPLE] = "sample",
-    [FLIP_STAGE_FETCH] = "fetch",
-    [FLIP_STAGE_WAIT] = "wait",
-    [FLIP_STAGE_LOSS] = "loss",
-    [FLIP_STAGE_ALLREDUCE] = "allreduce",
-    [FLIP_STAGE_OPTIMISER] = "optimiser",
-    [FLIP_STAGE_EVALUATE] = "evaluate",
-    [FLIP_STAGE_CHECKPOINT] = "checkpoint",
+    [FLIP_STAGE_LOAD] = "load",           [FLIP_STAGE_PARTITION] = "partition",
+    [FLIP_STAGE_ADJACENCY] = "adjacency", [FLIP_STAGE_AGGREGATE] = "aggregate",
+    [FLIP_STAGE_DENSE] = "dense",         [FLIP_STAGE_RECURRENT] = "recurrent",
+    [FLIP_STAGE_POINTWISE] = "pointwise", [FLIP_STAGE_EXCHANGE] = "exchange",
+    [FLIP_STAGE_SAMPLE] = "sample",       [FLIP_STAGE_FETCH] = "fetch",
+    [FLIP_STAGE_WAIT] = "wait",           [FLIP_STAGE_LOSS] = "loss",
+    [FLIP_STAGE_ALLREDUCE] = "allreduce", [FLIP_STAGE_OPTIMISER] = "optimiser",
+    [FLIP_STAGE_EVALUATE] = "evaluate",   [FLIP_STAGE_CHECKPOINT] = "checkpoint",
 };
 _Static_assert(sizeof stage_names / sizeof *stage_names == FLIP_STAGE_COUNT, "a name a stage");
 

@@ -148,7 +148,10 @@ flip_status flip_batching_create(flip_batching **out, flip_data *data) {
     b->in_place = p.in_place;
     b->meter = flip_comm_meter(data->comm);
     FLIP_TRY(flip_comm_agree(data->comm, flip_pipeline_create(b, data)));
-    FLIP_TRY(flip_sampler_create(&b->sampler, data->comm, &p));
+    flip_meter_begin(b->meter, FLIP_STAGE_ADJACENCY);
+    const flip_status status = flip_sampler_create(&b->sampler, data->comm, &p);
+    flip_meter_end(b->meter);
+    FLIP_TRY(status);
     if (flip_comm_size(data->comm) > 1 && !flip_batch_stored(data))
         FLIP_TRY(flip_comm_split(&b->comm, data->comm, 0, flip_comm_rank(data->comm)));
     FLIP_TRY(flip_batch_items(b, data));

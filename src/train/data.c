@@ -456,15 +456,21 @@ static flip_status make_snapshots(flip_data *data) {
                                  (flip_transfer)data->s.transfer);
 }
 
+static flip_status make_adjacency(flip_data *data) {
+    const flip_adjacency_params params = flip_data_adjacency_params(data);
+    if (data->steps > 1) return make_snapshots(data);
+    return flip_adjacency_create(&data->adjacency, data->comm, data->rank_first, data->original,
+                                 &data->events, &params);
+}
+
 flip_status flip_data_adjacency(flip_data *data) {
-    flip_adjacency_params params = flip_data_adjacency_params(data);
+    flip_meter *meter = flip_comm_meter(data->comm);
     FLIP_TRY(flip_alloc_zero(&data->halo_rows, (size_t)data->layout->n_blocks,
                              sizeof *data->halo_rows, "halo rows"));
-    if (data->steps > 1)
-        FLIP_TRY(make_snapshots(data));
-    else
-        FLIP_TRY(flip_adjacency_create(&data->adjacency, data->comm, data->rank_first,
-                                       data->original, &data->events, &params));
+    flip_meter_begin(meter, FLIP_STAGE_ADJACENCY);
+    const flip_status status = make_adjacency(data);
+    flip_meter_end(meter);
+    FLIP_TRY(status);
     const flip_real *given = flip_graph_features(data->graph);
     if (given && data->fixed.values != given && data->moving.values != given)
         flip_graph_release_features(data->graph);

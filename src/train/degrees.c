@@ -114,7 +114,10 @@ flip_status flip_data_add_degrees(flip_data *data) {
     flip_status status;
     FLIP_TRY_GOTO(flip_data_fits(data, (double)rows * (double)(dim + 4), "degrees"));
     FLIP_TRY_GOTO(flip_alloc_zero(&count, 2 * (size_t)rows, sizeof *count, "degrees"));
-    FLIP_TRY_GOTO(count_edges(data, count));
+    flip_meter_begin(flip_comm_meter(data->comm), FLIP_STAGE_ADJACENCY);
+    status = count_edges(data, count);
+    flip_meter_end(flip_comm_meter(data->comm));
+    FLIP_TRY_GOTO(status);
     FLIP_TRY_GOTO(flip_alloc(&wide, (size_t)(rows * (dim + 2)), sizeof *wide, "degrees"));
     if (dim > 0) widen(joined, rows, wide);
     for (int64_t i = 0; i < 2 * rows; i++)

@@ -152,8 +152,14 @@ flip_status flip_data_loss_total(flip_data *data) {
 /* ---- the graph ---- */
 
 flip_status flip_data_block(flip_data *data, int32_t block, const flip_adjacency **adjacency) {
+    flip_meter *meter = flip_comm_meter(data->comm);
     *adjacency = data->adjacency;
-    if (data->snapshots) FLIP_TRY(flip_snapshots_block(data->snapshots, block, adjacency));
+    if (data->snapshots) {
+        flip_meter_begin(meter, FLIP_STAGE_ADJACENCY);
+        const flip_status status = flip_snapshots_block(data->snapshots, block, adjacency);
+        flip_meter_end(meter);
+        FLIP_TRY(status);
+    }
     if ((*adjacency)->plan) data->halo_rows[block] = flip_plan_rows_sent((*adjacency)->plan);
     return FLIP_OK;
 }

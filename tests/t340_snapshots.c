@@ -6,6 +6,7 @@
 
 #include "graph/snapshots.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -366,8 +367,7 @@ static int32_t block_of_walk(const stream *g, int32_t n, int32_t i) {
 static bool use(flip_snapshots *s, const grid *x, const flip_adjacency_params *p,
                 const flip_kernels *kernels) {
     const char *why = NULL;
-    const bool can = x->layout.n_space == 1 && s->transfer != FLIP_TRANSFER_RESIDENT &&
-                     p->kind != FLIP_ADJACENCY_GCN_INOUT;
+    const bool can = x->layout.n_space == 1 && s->transfer != FLIP_TRANSFER_RESIDENT;
     if (!kernels) return false;
     CHECK_OK(flip_snapshots_use(s, kernels, &why));
     CHECK(can == !why, "kind %d window %d, %d parts, transfer %d: %s", p->kind, p->window,
@@ -484,6 +484,56 @@ static void test_many_steps(void **state) {
     free_stream(&g);
 }
 
+static flip_real factor_of(double sum) {
+    return (flip_real)(1.0 / sqrt(1.0 + sum));
+}
+
+/* A sum that half a unit in the last place does not move, but one does, and its factor with it. */
+static double find_brink(double from, double unit) {
+    for (;; from += 0.01) {
+        double low = from, high = from + 0.005;
+        while (high - low > unit) {
+            const double mid = low + (high - low) / 2;
+            *(factor_of(mid) == factor_of(low) ? &low : &high) = mid;
+        }
+        if (low + unit / 2 == low && factor_of(low) != factor_of(low + unit)) return low;
+    }
+}
+
+/* The largest flip_real that is not above x. */
+static double floor_real(double x) {
+    const flip_real y = (flip_real)x;
+    return (double)y <= x ? (double)y : (double)nextafterf((float)y, 0);
+}
+
+/* Sums of columns in the order of the rows' own numbers: in that of their original ids, the
+ * reverse, the last column's would have another factor. */
+static void test_column_order(void **state) {
+    (void)state;
+    enum { N = 6 };
+    const double unit = ldexp(1, -51), sum = find_brink(2.1, unit), rest = sum - floor_real(sum);
+    flip_gid dst[N - 1] = {0, 1, 2, 3, 4}, src[N - 1] = {5, 5, 5, 5, 5};
+    double weight[N - 1] = {floor_real(sum), floor_real(rest), rest - floor_real(rest), unit / 2,
+                            unit / 2};
+    int32_t step[N - 1] = {0};
+    int64_t original[N] = {4, 3, 2, 1, 0, 5};
+    const stream g = {.n = N,
+                      .steps = 4,
+                      .life = 4,
+                      .n_events = N - 1,
+                      .dst = dst,
+                      .src = src,
+                      .step = step,
+                      .weight = weight,
+                      .original = original};
+    const flip_adjacency_params p = {
+        .kind = FLIP_ADJACENCY_GCN_INOUT, .n_steps = g.steps, .edge_life = g.life};
+    grid x = make_grid(&g, size, 1);
+    check_walk(&g, &x, &p, FLIP_TRANSFER_DELTA, 32,
+               test_kernels() ? test_kernels() : flip_kernels_reference());
+    free_grid(&x);
+}
+
 /* Words of every size of graph, and what does not fit them. */
 static void test_words(void **state) {
     (void)state;
@@ -571,7 +621,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words),  cmocka_unit_test(test_differences),
         cmocka_unit_test(test_walks),  cmocka_unit_test(test_many_steps),
-        cmocka_unit_test(test_static),
+        cmocka_unit_test(test_static), cmocka_unit_test(test_column_order),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

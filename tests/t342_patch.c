@@ -138,14 +138,14 @@ typedef struct making {
 static const making makings[] = {
     {FLIP_RUNS_PLAIN, 1, false},     {FLIP_RUNS_SYMMETRIC, 1, false}, {FLIP_RUNS_MEAN, 1, false},
     {FLIP_RUNS_PLAIN, 3, false},     {FLIP_RUNS_MEAN, 2, false},      {FLIP_RUNS_PLAIN, 1, true},
-    {FLIP_RUNS_SYMMETRIC, 4, false},
+    {FLIP_RUNS_SYMMETRIC, 4, false}, {FLIP_RUNS_INOUT, 1, false},     {FLIP_RUNS_INOUT, 3, false},
 };
 enum { MAKINGS = sizeof makings / sizeof *makings };
 
 typedef struct matrix {
     making how;
     int64_t count[4]; /* entries, runs, values of all steps, of the last ones */
-    int32_t first, before;
+    int32_t n, first, before;
     flip_csr_arrays raw, a, at; /* raw: of all steps, a and at: of the last ones */
     int64_t *turned;            /* place of a's entries in at */
 } matrix;
@@ -193,7 +193,7 @@ static void copy_entries(flip_csr_arrays *to, const flip_csr_arrays *from, int32
  * which is its own inverse. Without a window values are scaled where they are. */
 static matrix make_matrix(const flip_kernels *k, const flip_block_entries *b, int32_t first,
                           making how) {
-    matrix m = {.how = how, .first = first, .before = b->before};
+    matrix m = {.how = how, .n = b->n_rows, .first = first, .before = b->before};
     const int32_t n = b->n_rows;
     const bool in_place = how.window <= 1, bare = how.levels;
     int64_t *count = get(4, sizeof *count);
@@ -216,16 +216,22 @@ static matrix make_matrix(const flip_kernels *k, const flip_block_entries *b, in
     }
     const flip_csr all = matrix_of(in_place ? &m.a : &m.raw, n, b->n_steps, count, values);
     const flip_csr a = matrix_of(&m.a, n, b->n_steps - b->before, count, kept);
+    flip_csr_arrays columns = make_arrays(n, count, how.how == FLIP_RUNS_INOUT ? values : 0);
+    const flip_csr turned = matrix_of(&columns, n, b->n_steps, count, values);
+    if (how.how == FLIP_RUNS_INOUT)
+        CALL(k, turn_runs, &all, m.a.row, NULL, b->place_bits, &columns, NULL, work);
     const flip_run_scaling scaling = {.how = how.how,
                                       .window = how.window,
                                       .first = first,
                                       .before = b->before,
-                                      .n_runs = count[1]};
+                                      .n_runs = count[1],
+                                      .turned = &turned};
     if (!bare) CALL(k, scale_runs, &all, m.a.row, &scaling, &m.a, work);
     RELEASE(work);
     work = get(flip_runs_work(count[0], n, b->n_steps), 1);
     CALL(k, turn_runs, &a, m.a.row, b->order, b->place_bits, &m.at, m.turned, work);
     RELEASE(count, work);
+    free_arrays(&columns);
     return m;
 }
 
@@ -350,8 +356,20 @@ static double sum_of(const matrix *m, int32_t v, int32_t t) {
     return sum;
 }
 
-static flip_real factor_of(const matrix *m, int32_t v, int32_t t) {
-    return (flip_real)(1.0 / sqrt(1.0 + sum_of(m, v, t)));
+/* The same of column u, row after row. */
+static double column_sum(const matrix *m, int32_t n, int32_t u, int32_t t) {
+    const flip_csr_arrays *a = &m->raw;
+    double sum = 0;
+    for (int64_t e = 0; e < a->row_ptr[n]; e++)
+        for (int64_t r = a->run_ptr[e]; a->col[e] == u && r < a->run_ptr[e + 1]; r++) {
+            const int64_t i = t - a->run_first[r], at = a->value_ptr[r];
+            if (i >= 0 && i < a->value_ptr[r + 1] - at) sum += (double)a->value[at + i];
+        }
+    return sum;
+}
+
+static flip_real factor_of(double sum) {
+    return (flip_real)(1.0 / sqrt(1.0 + sum));
 }
 
 /* Weights that cancel make factors that are no numbers, whose bits a machine chooses. */
@@ -365,7 +383,9 @@ static double scaled_at(const matrix *m, int32_t v, int32_t u, int64_t r, int32_
     const double sum = m->how.how == FLIP_RUNS_MEAN ? sum_of(m, v, t) : 0;
     if (m->how.how == FLIP_RUNS_PLAIN) return x;
     if (m->how.how == FLIP_RUNS_MEAN) return sum != 0 ? x / sum : 0;
-    return (x + (u == v)) * ((double)factor_of(m, v, t) * (double)factor_of(m, u, t));
+    const double other =
+        m->how.how == FLIP_RUNS_INOUT ? column_sum(m, m->n, u, t) : sum_of(m, u, t);
+    return (x + (u == v)) * ((double)factor_of(sum_of(m, v, t)) * (double)factor_of(other));
 }
 
 /* What an average is: steps of the same multiple of the window as t, then those of the one before.
@@ -521,6 +541,10 @@ static void check_matrices(world *w, const flip_kernels *k, const flip_block_ent
     check_turned(&m, b->n_rows, w->order);
 }
 
+static bool loops(const making *how) {
+    return how->levels || how->how == FLIP_RUNS_SYMMETRIC || how->how == FLIP_RUNS_INOUT;
+}
+
 /* The block that the device holds; its snapshot is of any step. */
 static void check_block(world *w, const flip_device *d, int block) {
     flip_changes *changes = calloc((size_t)d->n_steps, sizeof *changes);
@@ -539,7 +563,7 @@ static void check_block(world *w, const flip_device *d, int block) {
         if (b.n_rows > DENSE && (how + block) % 2) continue; /* as many, but in half the time */
         b.levels = makings[how].levels;
         if (b.levels && w->g.weight) continue;
-        b.own_place = makings[how].how == FLIP_RUNS_SYMMETRIC || b.levels ? w->order : NULL;
+        b.own_place = loops(&makings[how]) ? w->order : NULL;
         b.stay = makings[how].window - 1;
         b.before = b.stay < b.n_steps - 1 ? b.stay : b.n_steps - 1;
         check_matrices(w, d->kernels, &b, d->low, block, how);

@@ -234,6 +234,7 @@ typedef enum flip_run_scale {
     FLIP_RUNS_PLAIN,     /* as they are */
     FLIP_RUNS_SYMMETRIC, /* 1 more in a row's own column; times 1 / sqrt(1 + sum) of the row and of
                             the column's row, sums without that 1 */
+    FLIP_RUNS_INOUT,     /* likewise, but of the column's own sum */
     FLIP_RUNS_MEAN       /* divided by the row's sum; 0 where that is 0 */
 } flip_run_scale;
 
@@ -242,17 +243,19 @@ typedef enum flip_run_scale {
  * one of multiples of window … t, ascending, and, added to it, one of those before, descending. */
 typedef struct flip_run_scaling {
     flip_run_scale how;
-    int32_t window;        /* <= 1: none */
-    int32_t first, before; /* the timeline's number of the matrix's step 0; its first steps, which
-                              are left out of what is written */
-    int64_t n_runs;        /* of the matrix; without a window not looked at */
+    int32_t window;         /* <= 1: none */
+    int32_t first, before;  /* the timeline's number of the matrix's step 0; its first steps, which
+                               are left out of what is written */
+    int64_t n_runs;         /* of the matrix; without a window not looked at */
+    const flip_csr *turned; /* INOUT: the transpose, rows in their own order, which columns are
+                               summed in */
 } flip_run_scaling;
 
 /* Bytes of `work` for a matrix that so many mentions, or entries, tell of. */
 static inline size_t flip_runs_work(int64_t mentions, int32_t n_rows, int32_t n_steps) {
     const size_t n = (size_t)mentions + 64, rows = (size_t)n_rows, steps = (size_t)n_steps;
     const size_t sorting = n * (28 + 2 * sizeof(flip_real)) + n / 256 + 16 * rows + 32 * steps;
-    const size_t scaling = rows * steps * sizeof(double) + n / 256 + 8 * steps;
+    const size_t scaling = 2 * rows * steps * sizeof(flip_real) + n / 256 + 8 * steps;
     return 4096 + (sorting > scaling ? sorting : scaling);
 }
 
@@ -824,8 +827,8 @@ typedef struct flip_kernels {
     void (*scale_runs)(const flip_csr *a, const int32_t *row, const flip_run_scaling *scaling,
                        const flip_csr_arrays *to, void *work);
     /* The transpose of a square matrix that has runs, with its values, if any: rows in the order of
-     * place [n_rows], which is below 2^place_bits; turned [n_entries] out, unless NULL: where each
-     * entry stands there; to->row is not looked at. */
+     * place [n_rows], which is below 2^place_bits, or, NULL, in their own; turned [n_entries] out,
+     * unless NULL: where each entry stands there; to->row is not looked at. */
     void (*turn_runs)(const flip_csr *a, const int32_t *row, const int32_t *place, int place_bits,
                       const flip_csr_arrays *to, int64_t *turned, void *work);
 } flip_kernels;

@@ -55,10 +55,9 @@ flip_status flip_snapshots_create(flip_snapshots **snapshots, flip_layout *layou
 enum { FLIP_SNAPSHOTS_AHEAD = 32 };
 /* Bytes that the host has of so many steps beside a rank's events, full and delta. */
 size_t flip_snapshots_steps_bytes(int32_t n_steps, int64_t n_events);
-/* Why kernels do not make the matrices of such snapshots where these lie; NULL: they can, unless a
- * block has too many entries. n_space: the layout's. */
-const char *flip_snapshots_by_host(const flip_adjacency_params *params, flip_transfer transfer,
-                                   int32_t n_space);
+/* Why kernels do not make the matrices of snapshots where these lie; NULL: they can, unless a block
+ * has too many entries. n_space: the layout's. */
+const char *flip_snapshots_by_host(flip_transfer transfer, int32_t n_space);
 /* Before the first block: snapshots lie, are patched, and become matrices in these kernels' memory,
  * bit for bit those that the host makes (flip_csr: placed). Where *why is not NULL then, nothing
  * has changed, and it tells why. Local, but layout->space is one rank where it is NULL. */

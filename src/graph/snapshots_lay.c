@@ -35,17 +35,15 @@ static bool few_enough(const flip_snapshots *s) {
     return true;
 }
 
-const char *flip_snapshots_by_host(const flip_adjacency_params *params, flip_transfer transfer,
-                                   int32_t n_space) {
+const char *flip_snapshots_by_host(flip_transfer transfer, int32_t n_space) {
     if (transfer == FLIP_TRANSFER_RESIDENT) return "the events are resident";
     if (n_space > 1) return "ranks share the nodes";
-    if (params->kind == FLIP_ADJACENCY_GCN_INOUT) return "columns have degrees of their own";
     return NULL;
 }
 
 static const char *against(const flip_snapshots *s) {
     if (s->is_static) return "the graph has no steps";
-    const char *why = flip_snapshots_by_host(&s->params, s->transfer, s->layout->n_space);
+    const char *why = flip_snapshots_by_host(s->transfer, s->layout->n_space);
     return why || few_enough(s) ? why : "a block has 2^31 values or changes, or more";
 }
 
@@ -180,20 +178,39 @@ static void drop_runs(flip_csr *a) {
     a->value_ptr = NULL;
 }
 
+static flip_run_scale scaling_of(flip_adjacency_kind kind) {
+    if (kind == FLIP_ADJACENCY_GCN_INOUT) return FLIP_RUNS_INOUT;
+    if (flip_kind_diagonal(kind)) return FLIP_RUNS_SYMMETRIC;
+    return flip_kind_mean(kind) ? FLIP_RUNS_MEAN : FLIP_RUNS_PLAIN;
+}
+
+/* Columns as rows, before anything is scaled, where the transpose will lie: a host adds a column's
+ * values row after row by their own numbers. */
+static flip_status turn_for_sums(flip_laid *l, const flip_block_entries *block, const counts *count,
+                                 const flip_csr *all, const int32_t *row, flip_csr *out) {
+    flip_csr_arrays x = {0};
+    FLIP_TRY(make_arrays(l, FLIP_LAID_AT, FLIP_LAID_ROW_PTR, block->n_rows, count, &x));
+    l->kernels->turn_runs(all, row, NULL, block->place_bits, &x, NULL, l->memory[FLIP_LAID_WORK]);
+    *out = matrix_of(&x, block->n_rows, block->n_steps, count);
+    return FLIP_OK;
+}
+
 /* The block's steps of a matrix that has those before them, too, scaled and averaged; its number of
  * values is the block's then. */
 static flip_status scale(flip_laid *l, const flip_adjacency_params *p,
                          const flip_block_entries *block, counts *count, int64_t kept,
                          flip_csr_arrays *a) {
     const flip_csr all = matrix_of(a, block->n_rows, block->n_steps, count);
-    const flip_run_scaling scaling = {.how = flip_kind_diagonal(p->kind) ? FLIP_RUNS_SYMMETRIC
-                                             : flip_kind_mean(p->kind)   ? FLIP_RUNS_MEAN
-                                                                         : FLIP_RUNS_PLAIN,
+    flip_csr turned;
+    const flip_run_scaling scaling = {.how = scaling_of(p->kind),
                                       .window = p->window,
                                       .first = p->first_step - block->before,
                                       .before = block->before,
-                                      .n_runs = count->runs};
+                                      .n_runs = count->runs,
+                                      .turned = &turned};
     if (scaling.how == FLIP_RUNS_PLAIN && p->window <= 1) return FLIP_OK;
+    if (scaling.how == FLIP_RUNS_INOUT)
+        FLIP_TRY(turn_for_sums(l, block, count, &all, a->row, &turned));
     count->values = kept;
     if (p->window > 1)
         FLIP_TRY(make_arrays(l, FLIP_LAID_CUT, FLIP_LAID_RUN_FIRST, block->n_rows, count, a));

@@ -353,10 +353,10 @@ __global__ static void row_sums_kernel(flip_csr a, int lanes, double *sums, flip
     }
 }
 
-/* What values are scaled by: [n_rows, n_steps], one of both or none. */
+/* What values are scaled by: [n_rows, n_steps], sums, factors of rows and columns, or nothing. */
 typedef struct scales {
     const double *sums;
-    const flip_real *factors;
+    const flip_real *row, *column;
 } scales;
 
 /* x of a run, whose step is `mine` in v's scales and `other` in u's. It is added to others: nothing
@@ -364,8 +364,8 @@ typedef struct scales {
 __device__ static inline double scale_value(const scales &s, double x, bool own, int64_t mine,
                                             int64_t other) {
     if (s.sums) return s.sums[mine] != 0 ? x / s.sums[mine] : 0;
-    if (!s.factors) return x;
-    return __dmul_rn(own ? x + 1 : x, __dmul_rn((double)s.factors[mine], (double)s.factors[other]));
+    if (!s.row) return x;
+    return __dmul_rn(own ? x + 1 : x, __dmul_rn((double)s.row[mine], (double)s.column[other]));
 }
 
 /* `lanes` threads an entry. */
@@ -396,10 +396,14 @@ __global__ static void cut_kernel(flip_csr a, int64_t n_runs, int32_t before, in
     }
 }
 
+/* flip_run_scaling's, without what is the host's. */
+typedef struct band {
+    int32_t window, first, before;
+} band;
+
 /* `lanes` threads an entry. */
-__global__ static void average_kernel(flip_csr a, const int32_t *row, int lanes, scales s,
-                                      flip_run_scaling p, const uint32_t *value_ptr,
-                                      flip_real *value) {
+__global__ static void average_kernel(flip_csr a, const int32_t *row, int lanes, scales s, band p,
+                                      const uint32_t *value_ptr, flip_real *value) {
     FLIP_EACH(i, a.n_entries * lanes) {
         const int64_t e = i / lanes;
         const int32_t v = row[e], u = a.col[e], w = p.window;
@@ -424,21 +428,34 @@ __global__ static void average_kernel(flip_csr a, const int32_t *row, int lanes,
     }
 }
 
-static scales make_scales(const flip_csr *a, flip_run_scale how, char **rest) {
-    const int64_t n = (int64_t)a->n_rows * a->n_steps;
+/* Sums of rows, or the factors made of them. */
+static void sum_rows(const flip_csr *a, double *sums, flip_real *factors) {
     const int steps = flip_lanes_for(a->n_steps);
-    double *sums = how == FLIP_RUNS_MEAN ? flip_deal<double>(rest, n) : nullptr;
-    flip_real *factors = how == FLIP_RUNS_SYMMETRIC ? flip_deal<flip_real>(rest, n) : nullptr;
-    if (sums || factors)
-        FLIP_LAUNCH_EACH(row_sums_kernel, (int64_t)a->n_rows * steps, *a, steps, sums, factors);
-    return {sums, factors};
+    FLIP_LAUNCH_EACH(row_sums_kernel, (int64_t)a->n_rows * steps, *a, steps, sums, factors);
+}
+
+static scales make_scales(const flip_csr *a, const flip_run_scaling *p, char **rest) {
+    const int64_t n = (int64_t)a->n_rows * a->n_steps;
+    if (p->how == FLIP_RUNS_PLAIN) return {nullptr, nullptr, nullptr};
+    if (p->how == FLIP_RUNS_MEAN) {
+        double *sums = flip_deal<double>(rest, n);
+        sum_rows(a, sums, nullptr);
+        return {sums, nullptr, nullptr};
+    }
+    flip_real *row = flip_deal<flip_real>(rest, n), *column = row;
+    sum_rows(a, nullptr, row);
+    if (p->how == FLIP_RUNS_INOUT) {
+        column = flip_deal<flip_real>(rest, n);
+        sum_rows(p->turned, nullptr, column);
+    }
+    return {nullptr, row, column};
 }
 
 static void scale_runs(const flip_csr *a, const int32_t *row, const flip_run_scaling *p,
                        const flip_csr_arrays *to, void *work) {
     char *rest = static_cast<char *>(work);
     const int steps = flip_lanes_for(a->n_steps), lanes = steps < LANES ? steps : LANES;
-    const scales s = make_scales(a, p->how, &rest);
+    const scales s = make_scales(a, p, &rest);
     if (p->window <= 1) {
         FLIP_LAUNCH_EACH(scale_kernel, a->n_entries * lanes, *a, row, lanes, s, to->value);
         return;
@@ -447,7 +464,8 @@ static void scale_runs(const flip_csr *a, const int32_t *row, const flip_run_sca
     int32_t *value_ptr = reinterpret_cast<int32_t *>(to->value_ptr);
     FLIP_LAUNCH_EACH(cut_kernel, p->n_runs, *a, p->n_runs, p->before, to->run_first, value_ptr);
     flip_sum_all_before(p->n_runs, value_ptr, sums);
-    FLIP_LAUNCH_EACH(average_kernel, a->n_entries * lanes, *a, row, lanes, s, *p, to->value_ptr,
+    const band b = {p->window, p->first, p->before};
+    FLIP_LAUNCH_EACH(average_kernel, a->n_entries * lanes, *a, row, lanes, s, b, to->value_ptr,
                      to->value);
 }
 
@@ -456,7 +474,7 @@ static void scale_runs(const flip_csr *a, const int32_t *row, const flip_run_sca
 __global__ static void turn_keys_kernel(flip_csr a, const int32_t *row, const int32_t *place,
                                         int place_bits, uint64_t *key, int32_t *entry) {
     FLIP_EACH(e, a.n_entries) {
-        key[e] = (uint64_t)a.col[e] << place_bits | (uint64_t)place[row[e]];
+        key[e] = (uint64_t)a.col[e] << place_bits | (uint64_t)(place ? place[row[e]] : row[e]);
         entry[e] = (int32_t)e;
     }
 }

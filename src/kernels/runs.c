@@ -158,22 +158,27 @@ static void row_sums(const flip_csr *a, int32_t v, double *sums) {
 /* What values are scaled by. */
 typedef struct scales {
     flip_run_scale how;
-    double *sum;       /* [n_rows, n_steps] MEAN */
-    flip_real *factor; /* [n_rows, n_steps] SYMMETRIC */
+    double *sum;             /* [n_rows, n_steps] MEAN */
+    flip_real *row, *column; /* [n_rows, n_steps] SYMMETRIC, where they are one, and INOUT */
 } scales;
 
-static scales make_scales(const flip_csr *a, flip_run_scale how, double *sums, void *rest) {
-    const scales s = {.how = how, .sum = rest, .factor = rest};
-    const int64_t steps = a->n_steps;
-    for (int32_t v = 0; how != FLIP_RUNS_PLAIN && v < a->n_rows; v++) {
+static void make_factors(const flip_csr *a, double *sums, flip_real *factors) {
+    for (int32_t v = 0; v < a->n_rows; v++) {
         row_sums(a, v, sums);
-        for (int64_t t = 0; t < steps; t++) {
-            if (how == FLIP_RUNS_MEAN)
-                s.sum[v * steps + t] = sums[t];
-            else
-                s.factor[v * steps + t] = (flip_real)(1.0 / sqrt(1.0 + sums[t]));
-        }
+        for (int32_t t = 0; t < a->n_steps; t++)
+            *factors++ = (flip_real)(1.0 / sqrt(1.0 + sums[t]));
     }
+}
+
+/* sums: room [n_steps]. */
+static scales make_scales(const flip_csr *a, const flip_run_scaling *p, double *sums, void *rest) {
+    scales s = {.how = p->how, .sum = rest, .row = rest, .column = rest};
+    const int64_t steps = a->n_steps;
+    if (p->how == FLIP_RUNS_SYMMETRIC || p->how == FLIP_RUNS_INOUT) make_factors(a, sums, s.row);
+    if (p->how == FLIP_RUNS_INOUT) s.column += a->n_rows * steps;
+    if (p->how == FLIP_RUNS_INOUT) make_factors(p->turned, sums, s.column);
+    for (int32_t v = 0; p->how == FLIP_RUNS_MEAN && v < a->n_rows; v++)
+        row_sums(a, v, s.sum + v * steps);
     return s;
 }
 
@@ -181,7 +186,7 @@ static scales make_scales(const flip_csr *a, flip_run_scale how, double *sums, v
 static double scale_value(const scales *s, double x, bool own, int64_t mine, int64_t other) {
     if (s->how == FLIP_RUNS_PLAIN) return x;
     if (s->how == FLIP_RUNS_MEAN) return s->sum[mine] != 0 ? x / s->sum[mine] : 0;
-    return (own ? x + 1 : x) * ((double)s->factor[mine] * (double)s->factor[other]);
+    return (own ? x + 1 : x) * ((double)s->row[mine] * (double)s->column[other]);
 }
 
 /* The average at a run's step k; the run begins at step `first` of the timeline. */
@@ -212,7 +217,7 @@ static void scale_runs(const flip_csr *a, const int32_t *row, const flip_run_sca
                        const flip_csr_arrays *to, void *work) {
     const int64_t steps = a->n_steps;
     double *x = work; /* [n_steps] of a run */
-    const scales s = make_scales(a, p->how, x, x + steps);
+    const scales s = make_scales(a, p, x, x + steps);
     int64_t at = 0;
     for (int64_t e = 0; e < a->n_entries; e++)
         for (int64_t r = a->run_ptr[e]; r < a->run_ptr[e + 1]; r++) {
@@ -256,7 +261,7 @@ static void order_entries(const flip_csr *a, const int32_t *place, const flip_cs
         to->row_ptr[u + 1] += to->row_ptr[u];
     }
     for (int32_t v = 0; v < a->n_rows; v++)
-        row_at[place[v]] = v;
+        row_at[place ? place[v] : v] = v;
     for (int32_t i = 0; i < a->n_rows; i++)
         for (int64_t e = a->row_ptr[row_at[i]]; e < a->row_ptr[row_at[i] + 1]; e++)
             entry[next[a->col[e]]++] = (int32_t)e;

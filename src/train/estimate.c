@@ -247,9 +247,8 @@ static double values_before(const flip_data *data, const flip_shares *s, const b
 /* Does a GPU make the matrices, and the CPU none? */
 static bool made_by_device(const flip_data *data, const flip_shares *s, const block *b,
                            const flip_kernels *kernels) {
-    const flip_adjacency_params p = flip_data_adjacency_params(data);
     if (!kernels->on_device || data->steps == 1 || flip_settings_batched(&data->s) ||
-        flip_snapshots_by_host(&p, (flip_transfer)data->s.transfer,
+        flip_snapshots_by_host((flip_transfer)data->s.transfer,
                                flip_comm_size(data->comm) / data->n_time))
         return false;
     const largest x = find_largest(data, s, b);
@@ -267,13 +266,15 @@ static size_t packet_bytes(const flip_data *data, const flip_shares *s, const bl
 
 /* Snapshots, the changes of a block and of the one before it, whose memory is cut in steps, a
  * difference that arrives, the kernels' work, rows of entries, the order of columns; runs and
- * values that a window is taken of. */
+ * values that a window is taken of, and, of columns with degrees of their own, their transpose's.
+ */
 static size_t laid_bytes(const flip_data *data, const flip_shares *s, const block *b) {
     const largest x = find_largest(data, s, b);
     const double walked = b->n > 1 ? 2 : 1, inside = (double)x.inside;
     const int32_t steps = b->steps + band_of(data);
     const double records = walked * (inside + (double)x.changes + 64 * steps);
-    const double rows = (double)s->rows, averaged = band_of(data) > 0 ? 1 : 0;
+    const bool inout = flip_data_adjacency_params(data).kind == FLIP_ADJACENCY_GCN_INOUT;
+    const double rows = (double)s->rows, averaged = band_of(data) == 0 ? 0 : inout ? 2 : 1;
     const int64_t difference = data->s.transfer == FLIP_TRANSFER_FULL ? 0 : x.changes;
     const int64_t mentions = s->rows + x.entries + x.inside, entries = (int64_t)(b->entries + rows);
     return (size_t)(2 * x.room + difference + difference / 8) * ENTRY +

@@ -1,6 +1,7 @@
 /* t219: draws of sampled batches, the numbers of the rows that they name, and their transpose: the
  * definition against plain checks, every table against the definition to the last bit. How often
  * what is drawn is t410's. */
+#include "kernels/draws.h"
 #include "outputs.h"
 
 enum {
@@ -19,6 +20,7 @@ typedef struct draws_case {
     bool replace, values, weighted, loops, sums, scales, shared;
     bool steps, recent;
     int32_t life;
+    bool by_weight, ties;
 } draws_case;
 
 /* Rows without entries, one of many, doubled entries and loops; columns ascend. */
@@ -57,6 +59,26 @@ static int32_t *draw_steps(const int64_t *ptr, int32_t *col) {
     return step;
 }
 
+/* By weight: above 0; ties: some are endless, which come first, and some 0, which come last. */
+static flip_real *weights_of(const draws_case *c, int64_t n) {
+    flip_real *weight = noise(n, 3);
+    for (int64_t e = 0; c->by_weight && e < n; e++) {
+        weight[e] = e % 3 == 0 ? 1 : (flip_real)1.01 + weight[e];
+        if (!c->ties && e / 500 == 9) weight[e] *= 1000; /* the hub's last piece has the first */
+        if (c->ties && e % 97 == 0) weight[e] = (flip_real)INFINITY;
+        if (c->ties && e % 4 == 1) weight[e] = 0;
+    }
+    return weight;
+}
+
+/* With replacement: of a row's weights before each. */
+static double *sums_of(const int64_t *ptr, const flip_real *weight) {
+    double *sums = get((size_t)ptr[ROWS], sizeof *sums);
+    for (int64_t v = 0; v < ROWS; v++)
+        flip_draws_sums(ptr[v + 1] - ptr[v], weight + ptr[v], sums + ptr[v]);
+    return sums;
+}
+
 static flip_draws draws_of(const draws_case *c) {
     float *chance = get(COLUMNS, sizeof *chance);
     int32_t *col, *row = get(ROWS, sizeof *row), *before = get(ROWS, sizeof *before);
@@ -72,6 +94,7 @@ static flip_draws draws_of(const draws_case *c) {
     for (int32_t u = 0; u < COLUMNS; u++)
         original[u] = 3 * u + ((int64_t)1 << 33);
     list[0]->share_chances(COLUMNS, original, 9, SHARED, chance);
+    const flip_real *weight = c->weighted || c->by_weight ? weights_of(c, ptr[ROWS]) : NULL;
     return (flip_draws){.n = ROWS - 1,
                         .row = row,
                         .before = c->steps ? before : (release(before), NULL),
@@ -79,7 +102,9 @@ static flip_draws draws_of(const draws_case *c) {
                         .row_ptr = ptr,
                         .col = col,
                         .step = step,
-                        .weight = c->weighted ? noise(ptr[ROWS], 3) : NULL,
+                        .weight = weight,
+                        .weight_sums = c->by_weight && c->replace ? sums_of(ptr, weight) : NULL,
+                        .by_weight = c->by_weight,
                         .original = original,
                         .original_bits = 34,
                         .factor = c->values ? noise(COLUMNS, 4) : NULL,
@@ -98,7 +123,7 @@ static flip_draws draws_of(const draws_case *c) {
 static void free_draws(flip_draws *d) {
     RELEASE((void *)d->row, (void *)d->row_ptr, (void *)d->col, (void *)d->weight,
             (void *)d->original, (void *)d->factor, (void *)d->factor_v, (void *)d->looped,
-            (void *)d->chance, (void *)d->before, (void *)d->step);
+            (void *)d->weight_sums, (void *)d->chance, (void *)d->before, (void *)d->step);
 }
 
 /* What came of a case: memory of every table. */
@@ -165,7 +190,8 @@ static flip_csr matrix_of(const flip_draws *d, const result *r) {
 static result draw(const flip_kernels *table, const draws_case *c, const flip_draws *d) {
     result r = {.first = get(ROWS + 1, sizeof *r.first)};
     void *work = get(flip_draws_work(MOST), 1);
-    void *left = get(flip_draws_room(d->n, d->n_entries, d->fanout), 1);
+    void *left = get(flip_draws_room(d->n, d->n_entries, d->fanout, c->by_weight), 1);
+    double *key = get(2 * (size_t)(c->fanout > 0 ? c->fanout : 1), sizeof *key);
     CALL(table, count_draws, d, r.first, left);
     const size_t entries = (size_t)r.first[d->n];
     assert_true(entries + SPARE < MOST);
@@ -176,10 +202,11 @@ static result draw(const flip_kernels *table, const draws_case *c, const flip_dr
                             .col = r.col,
                             .value = r.value,
                             .scale = r.scale,
+                            .key = c->by_weight ? key : NULL,
                             .most = (int64_t)entries + SPARE,
                             .work = work};
     CALL(table, draw_entries, d, &out, left);
-    release(left);
+    RELEASE(left, key);
     number(table, d, &r, work);
     const flip_csr a = matrix_of(d, &r);
     r.ptr = get((size_t)a.n_cols + 2, sizeof *r.ptr);
@@ -245,15 +272,58 @@ static int64_t check_shared(const flip_draws *d, const result *r, int64_t at, co
     return k;
 }
 
+/* By weight: of n candidates, entries[n], those with the largest log(u) / weight, which libm finds,
+ * in this order; equal ones as they stand. */
+static void check_heavy(const flip_draws *d, const int32_t *col, int64_t original,
+                        const int64_t *entry, int64_t n) {
+    flip_luck l =
+        flip_luck_from(flip_random(d->seed, FLIP_STREAM_SAMPLE, d->draw, (uint64_t)original));
+    double key[HUB];
+    for (int64_t i = 0; i < n; i++)
+        key[i] =
+            log((double)((flip_luck_next(&l) >> 11) + 1) * 0x1p-53) / (double)d->weight[entry[i]];
+    for (int64_t j = 0; j < d->fanout; j++) {
+        int64_t most = -1;
+        for (int64_t i = 0; i < n; i++)
+            if (!isnan(key[i]) && (most < 0 || key[i] > key[most])) most = i;
+        assert_int_equal(col[j], d->col[entry[most]]);
+        key[most] = NAN;
+    }
+}
+
+/* With replacement: in the candidate drawn the sum of weights, here a plain one, comes to the share
+ * that was drawn, but for rounding. */
+static void check_again(const flip_draws *d, const int32_t *col, int64_t original,
+                        const int64_t *entry, int64_t n) {
+    flip_luck l =
+        flip_luck_from(flip_random(d->seed, FLIP_STREAM_SAMPLE, d->draw, (uint64_t)original));
+    long double all = 0;
+    for (int64_t i = 0; i < n; i++)
+        all += (long double)d->weight[entry[i]];
+    for (int64_t j = 0; j < d->fanout; j++) {
+        const long double share = (long double)((flip_luck_next(&l) >> 11) + 1) * 0x1p-53L;
+        long double sum = 0;
+        bool found = false;
+        for (int64_t i = 0; i < n; i++) {
+            const bool begun = sum <= share * all + 1e-12L * all;
+            sum += (long double)d->weight[entry[i]];
+            found =
+                found || (begun && sum >= share * all - 1e-12L * all && col[j] == d->col[entry[i]]);
+        }
+        assert_true(found);
+    }
+}
+
 static void check_row(const draws_case *c, const flip_draws *d, const result *r, int32_t i) {
     const int32_t v = d->row[i];
     const int64_t first = r->first[i];
     int32_t times[COLUMNS] = {0}, from[HUB];
-    int64_t n = 0;
+    int64_t entry[HUB], n = 0;
     for (int64_t e = d->row_ptr[v]; e < d->row_ptr[v + 1]; e++) {
         if (d->step &&
             (d->step[e] >= d->before[i] || (c->life > 0 && d->step[e] < d->before[i] - c->life)))
             continue;
+        entry[n] = e;
         from[n++] = d->col[e];
         times[d->col[e]]++;
     }
@@ -270,6 +340,10 @@ static void check_row(const draws_case *c, const flip_draws *d, const result *r,
         if (all && e > first) assert_true(r->col[e - 1] <= r->col[e]);
     }
     if (own && !all) assert_true(r->col[first] == v);
+    if (c->by_weight && c->replace && !all)
+        check_again(d, r->col + first + own, d->original[v], entry, n);
+    if (c->by_weight && !c->replace && !all)
+        check_heavy(d, r->col + first + own, d->original[v], entry, n);
     for (int32_t u = 0; all && !c->replace && u < COLUMNS; u++)
         assert_true(times[u] == 0);
     const double boost = all ? 1 : (double)n / (double)(c->shared ? c->fanout : k);
@@ -334,6 +408,17 @@ static void draws(void **state) {
         {.fanout = -1, .steps = true, .loops = true, .life = 1},
         {.fanout = -1, .steps = true, .scales = true},
         {.fanout = 4, .steps = true, .shared = true, .loops = true, .life = 3},
+        {.fanout = 1, .by_weight = true, .sums = true, .scales = true},
+        {.fanout = 5, .by_weight = true, .scales = true},
+        {.fanout = 8, .by_weight = true, .ties = true, .loops = true},
+        {.fanout = 33, .by_weight = true, .ties = true, .scales = true},
+        {.fanout = 100, .by_weight = true, .loops = true},
+        {.fanout = -1, .by_weight = true, .loops = true},
+        {.fanout = 1, .by_weight = true, .replace = true, .loops = true},
+        {.fanout = 7, .by_weight = true, .replace = true, .scales = true},
+        {.fanout = 3, .by_weight = true, .replace = true, .steps = true, .life = 2},
+        {.fanout = -1, .by_weight = true, .replace = true, .scales = true},
+        {.fanout = 4, .by_weight = true, .steps = true, .life = 3, .loops = true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         flip_draws d = draws_of(&cases[i]);
@@ -375,6 +460,36 @@ static void run_turn(const flip_kernels *table, const void *of, outputs *out) {
     RELEASE(row_ptr, col, turned, ptr, place, work);
 }
 
+/* ---- logarithms ---- */
+
+static void check_log(uint64_t x, double *most) {
+    const uint64_t gap = ((uint64_t)1 << 53) - x, got = flip_luck_log(x);
+    const long double want = -log1pl(-(long double)gap * 0x1p-53L) / logl(2) * 0x1p57L;
+    *most = fmax(*most, fabs((double)((long double)got - want)));
+    for (int w = 1; w < 9; w += 2) { /* nobody is late who comes before the last */
+        const double time = flip_luck_time(x, (flip_real)w / 2);
+        assert_true(!flip_luck_late(x, (flip_real)w / 2, nextafter(time, INFINITY)));
+    }
+}
+
+/* Against libm's in 64 bits, in units of 2^-57. */
+static void logarithms(void **state) {
+    (void)state;
+    double most = 0;
+    for (int e = 0; e <= 53; e++)
+        for (int i = 0; i < 3000; i++) {
+            const uint64_t one = (uint64_t)1 << e,
+                           near = i < 40 ? (uint64_t)i : chance(7, (uint64_t)e, (uint64_t)i, one);
+            if (e < 53 && near < one) check_log(one + near, &most);
+            if (near < one) check_log(one - near, &most);
+        }
+    for (uint64_t i = 0; i < 200;
+         i++) /* of sqrt(2), where it goes over from one side to the other */
+        check_log(0x16A09E667F3BCCu - 100 + i, &most);
+    print_message("# off by %g at most\n", most);
+    assert_true(most <= 16);
+}
+
 static void run_chances(const flip_kernels *table, const void *of, outputs *out) {
     const int64_t n = *(const int64_t *)of;
     int64_t *original = get((size_t)n, sizeof *original);
@@ -403,6 +518,6 @@ static void transposes(void **state) {
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     const struct CMUnitTest tests[] = {cmocka_unit_test(draws), cmocka_unit_test(chances),
-                                       cmocka_unit_test(transposes)};
+                                       cmocka_unit_test(logarithms), cmocka_unit_test(transposes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

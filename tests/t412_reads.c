@@ -318,6 +318,10 @@ static void lists_kept(void **state) {
         {.fanout = {3, 5}, .adjacency = FLIP_ADJACENCY_MEAN},
         {.fanout = {-1, 2}, .adjacency = FLIP_ADJACENCY_SUM},
         {.fanout = {3, 2}, .adjacency = FLIP_ADJACENCY_MEAN, .kind = FLIP_SAMPLE_WEIGHTED},
+        {.fanout = {4, 3},
+         .adjacency = FLIP_ADJACENCY_MEAN,
+         .kind = FLIP_SAMPLE_WEIGHTED,
+         .replace = true},
         {.fanout = {3, 3}, .adjacency = FLIP_ADJACENCY_SUM, .replace = true},
         {.fanout = {2, 40}, .adjacency = FLIP_ADJACENCY_ATTENTION},
         {.fanout = {3, 2}, .adjacency = FLIP_ADJACENCY_PATTERN},
@@ -332,7 +336,7 @@ static void lists_kept(void **state) {
             flip_batch *a, *b;
             int64_t asked = 0, listed = 0, bytes = 0;
             keep_some(kept, keep, some);
-            for (int v = 0; v < NODES && k >= 6; v++)
+            for (int v = 0; v < NODES && k >= 7; v++)
                 keep[v] = false; /* these keep none */
             CHECK_OK(flip_batch_create(&a));
             CHECK_OK(flip_batch_create(&b));

@@ -187,6 +187,8 @@ h='--hidden 8'
     same '' 1 links.h5 --task link --model sage $h --features degree --edge-life 3 --batch 200 --fanout 4,60 --dropout 0.3
     same '' 1 links.h5 --task edge --model gat $h --heads 2 --batch 200 --fanout 3,2 --sampling recent --blocks 3
     same '' 1 nodes.h5 --task node --model gin $h --features given+degree --batch 100 --fanout all --edge-life 2 --blocks 2
+    same '' 1 links.h5 --task edge --model sage $h --aggregator pool --batch 200 --fanout 3,2 --sampling weighted
+    same '' 1 links.h5 --task link --model gat $h --batch 200 --fanout 3,2 --sampling weighted --replace on --edge-life 4
     where=''
     same '' 1 levels.h5 --task node --model gcn $h --refine all
     same allreduce,halo 3 levels.h5 --task node --model sage $h --refine hot:0.3

@@ -328,6 +328,7 @@ typedef struct flip_draws {
     const int64_t *row_ptr;
     const int32_t *col, *step; /* step: ascending in a row; NULL without `before` */
     const flip_real *weight;   /* or NULL = 1 */
+    const double *weight_sums; /* by weight again: of a row's weights before each; else NULL */
     const int64_t *original;   /* of columns */
     int original_bits;         /* they are below 2^this; a device's draws of steps need it */
     const flip_real *factor, *factor_v; /* of columns and of rows: what values are made of, and a
@@ -335,7 +336,8 @@ typedef struct flip_draws {
     const uint8_t *looped; /* of rows: its own entry is drawn too where it is no candidate; NULL:
                               never */
     const float *chance;   /* of columns, shared by all rows: LABOR; else NULL */
-    int64_t n_entries;     /* most candidates of the n rows together, where chance is there */
+    int64_t n_entries;     /* most candidates of the n rows together: a device's, where there are
+                              chances or weights */
     bool replace, by_weight, recent;
     bool sums;           /* scales of sums; else of means */
     int32_t fanout;      /* -1 = all */
@@ -385,9 +387,11 @@ static inline int64_t flip_draws_pieces(int64_t n, int64_t n_entries, int32_t fa
     const int64_t rows = n_entries / ((int64_t)fanout + 1);
     return (rows < n ? rows : n) + n_entries / flip_draws_piece(fanout);
 }
-/* Bytes of `work` for rows that draw. */
-static inline size_t flip_draws_room(int64_t n, int64_t n_entries, int32_t fanout) {
-    return flip_draws_work(n + (fanout < 0 ? 0 : flip_draws_pieces(n, n_entries, fanout)));
+/* Bytes of `work` for rows that draw; by weight each piece has the first of its own. */
+static inline size_t flip_draws_room(int64_t n, int64_t n_entries, int32_t fanout, bool by_weight) {
+    const int64_t pieces = fanout < 0 ? 0 : flip_draws_pieces(n, n_entries, fanout);
+    const size_t first = by_weight && fanout > 0 ? (size_t)fanout * (sizeof(double) + 4) : 0;
+    return flip_draws_work(n + pieces) + (size_t)pieces * first;
 }
 
 /* About the most bytes of a device that its table takes for itself: cuBLAS's workspace, and scratch
@@ -643,7 +647,7 @@ typedef struct flip_kernels {
                           flip_real *scale);
 
     /* ---- sampled batches (draws.c). work: flip_draws_work bytes of the table's memory, whose CPU
-     *      entries do not look at it. A device does not draw by weight ---- */
+     *      entries do not look at it ---- */
     /* chance[u] in [0, 1), in steps of 2^-24: word 0 of flip_random(seed, SAMPLE, draw,
      * original[u]) without its last 8 bits */
     void (*share_chances)(int64_t n, const int64_t *original, uint64_t seed, uint64_t draw,

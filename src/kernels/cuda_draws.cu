@@ -129,6 +129,10 @@ static void draw_entries(const flip_draws *d, const flip_drawn *out, void *work)
     const int lanes = flip_lanes_for(d->fanout < 0 ? (int64_t)FLIP_WARP : d->fanout);
     if (pieces.drawn)
         flip_cuda_pick_shared(d, &pieces, out);
+    else if (pieces.time)
+        flip_cuda_pick_heavy(d, &pieces, out);
+    else if (d->fanout >= 0 && d->weight_sums)
+        flip_cuda_pick_again(d, out);
     else if (d->fanout >= 0)
         FLIP_LAUNCH_EACH(pick_kernel, d->n, *d, *out);
     FLIP_LAUNCH_EACH(fill_kernel, (int64_t)d->n * lanes, *d, pieces, *out, lanes);

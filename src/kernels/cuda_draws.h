@@ -27,11 +27,13 @@ typedef struct flip_pieces {
     int32_t *first; /* [n + 1] of each row's; rows that draw all of theirs have none */
     int32_t *drawn; /* [most + 1] LABOR: entries drawn in pieces before this one */
     int32_t *sums;  /* room for sums of either */
+    double *time;   /* by weight [most, fanout]: the least of each piece … */
+    uint32_t *pick; /* … and where they stand in their row */
 } flip_pieces;
 
 /* Does the draw look at every candidate? */
 static inline bool flip_draws_in_pieces(const flip_draws *d) {
-    return d->fanout >= 0 && d->chance;
+    return d->fanout >= 0 && (d->chance || (d->by_weight && d->weight && !d->weight_sums));
 }
 /* Their room, taken from the front of *work, without pieces where none are looked at. */
 flip_pieces flip_cuda_pieces(const flip_draws *draws, char **work);
@@ -39,6 +41,11 @@ flip_pieces flip_cuda_pieces(const flip_draws *draws, char **work);
 void flip_cuda_count_shared(const flip_draws *draws, const flip_pieces *pieces);
 void flip_cuda_pick_shared(const flip_draws *draws, const flip_pieces *pieces,
                            const flip_drawn *out);
+/* By weight without replacement: likewise. */
+void flip_cuda_pick_heavy(const flip_draws *draws, const flip_pieces *pieces,
+                          const flip_drawn *out);
+/* By weight with replacement: likewise, without pieces. */
+void flip_cuda_pick_again(const flip_draws *draws, const flip_drawn *out);
 /* LABOR: entries that row i draws of its candidates, unless all, once they are counted. */
 __device__ static inline int32_t flip_shared_by(const flip_pieces &p, int64_t i) {
     return p.drawn[p.first[i + 1]] - p.drawn[p.first[i]];

@@ -8,46 +8,54 @@
 
 /* ---- which positions of n candidates ---- */
 
-/* (0, 1] */
-static inline double unit(flip_luck *l) {
-    return (double)((flip_luck_next(l) >> 11) + 1) * 0x1p-53;
+/* The k least times so far, which ascend in key; of equal ones the earlier stays before. */
+static inline int32_t keep_least(double *key, uint32_t *pick, int32_t found, int32_t k, double mine,
+                                 uint32_t i) {
+    if (found == k && !(mine < key[k - 1])) return found;
+    int32_t at = found < k ? found++ : k - 1;
+    for (; at > 0 && key[at - 1] > mine; at--) {
+        key[at] = key[at - 1];
+        pick[at] = pick[at - 1];
+    }
+    key[at] = mine;
+    pick[at] = i;
+    return found;
 }
 
-/* By weight: the k largest log(u) / w, which are the largest u^(1/w). pick ends up in descending
- * order of keys. */
+/* By weight: the k least times. Several are worked out at once, those that are late aside. */
 static void pick_heavy(flip_luck *l, uint32_t *pick, double *key, int32_t k, uint32_t n,
                        const flip_real *weight) {
+    enum { AT_ONCE = 16 };
     int32_t found = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        double mine = log(unit(l)) / (double)weight[i];
-        if (found == k && mine <= key[k - 1]) continue;
-        int32_t at = found < k ? found++ : k - 1;
-        for (; at > 0 && key[at - 1] < mine; at--) {
-            key[at] = key[at - 1];
-            pick[at] = pick[at - 1];
+    for (uint32_t from = 0; from < n; from += AT_ONCE) {
+        const uint32_t end = n - from < AT_ONCE ? n : from + AT_ONCE;
+        const double last = found < k ? INFINITY : key[k - 1];
+        uint32_t which[AT_ONCE];
+        uint64_t x[AT_ONCE];
+        double time[AT_ONCE];
+        int32_t some = 0;
+        for (uint32_t i = from; i < end; i++) {
+            x[some] = flip_luck_unit(l);
+            which[some] = i;
+            some += !flip_luck_late(x[some], weight[i], last);
         }
-        key[at] = mine;
-        pick[at] = i;
+        for (int32_t j = 0; j < some; j++)
+            time[j] = flip_luck_time(x[j], weight[which[j]]);
+        for (int32_t j = 0; j < some; j++)
+            found = keep_least(key, pick, found, k, time[j], which[j]);
     }
 }
 
-/* By weight with replacement. */
-static void pick_again(flip_luck *l, uint32_t *pick, int32_t k, uint32_t n,
-                       const flip_real *weight) {
-    double all = 0;
-    for (uint32_t i = 0; i < n; i++)
-        all += (double)weight[i];
-    for (int32_t j = 0; j < k; j++) {
-        double left = unit(l) * all;
-        uint32_t i = 0;
-        while (i + 1 < n && left > (double)weight[i])
-            left -= (double)weight[i++];
-        pick[j] = i;
+void flip_draws_sums(int64_t n, const flip_real *weight, double *sums) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sums[i] = sum;
+        sum += (double)weight[i];
     }
 }
 
 void flip_draws_pick(const flip_draws *d, int64_t original, uint32_t n, const flip_real *weight,
-                     int32_t k, uint32_t *pick, double *key) {
+                     const double *sums, int32_t k, uint32_t *pick, double *key) {
     flip_luck l =
         flip_luck_from(flip_random(d->seed, FLIP_STREAM_SAMPLE, d->draw, (uint64_t)original));
     if (d->recent)
@@ -55,7 +63,8 @@ void flip_draws_pick(const flip_draws *d, int64_t original, uint32_t n, const fl
     else if (!weight)
         flip_pick(&l, d->replace, pick, k, n);
     else if (d->replace)
-        pick_again(&l, pick, k, n, weight);
+        for (int32_t i = 0; i < k; i++)
+            pick[i] = flip_pick_again(flip_luck_unit(&l), sums, n, weight[n - 1]);
     else
         pick_heavy(&l, pick, key, k, n, weight);
 }
@@ -88,7 +97,8 @@ static void pick_row(const flip_draws *d, int32_t row, flip_candidates c, uint32
             if (flip_draws_shared(d, d->col[c.begin + i], c.n)) pick[at++] = i;
     } else {
         const flip_real *weight = d->by_weight && d->weight ? d->weight + c.begin : NULL;
-        flip_draws_pick(d, d->original[row], c.n, weight, n, pick, key);
+        const double *sums = d->weight_sums ? d->weight_sums + c.begin : NULL;
+        flip_draws_pick(d, d->original[row], c.n, weight, sums, n, pick, key);
     }
 }
 

@@ -29,6 +29,7 @@ flip_draws sample_draws(const flip_sampler *s, int32_t hop, int64_t epoch) {
                         .col = s->col,
                         .step = s->step,
                         .weight = s->weight,
+                        .weight_sums = s->weight_sums,
                         .original = s->original,
                         .factor = values ? s->factor : NULL,
                         .factor_v = values ? s->factor_v : NULL,
@@ -42,12 +43,18 @@ flip_draws sample_draws(const flip_sampler *s, int32_t hop, int64_t epoch) {
                         .draw = (uint64_t)epoch << 8 | (uint64_t)hop};
 }
 
+flip_status sample_keys(flip_arena *arena, const flip_draws *d, double **out) {
+    const size_t n = d->by_weight && d->fanout > 0 ? (size_t)d->fanout : 0;
+    *out = NULL;
+    return n == 0 ? FLIP_OK
+                  : flip_arena_alloc(arena, out, (size_t)omp_get_max_threads() * n, sizeof **out);
+}
+
 flip_status sample_rows(flip_sampler *s, flip_arena *arena, drawn *out, int32_t n,
                         const int32_t *row, const int32_t *step, int32_t hop, int64_t epoch) {
     const flip_kernels *k = flip_kernels_get();
     flip_draws d = sample_draws(s, hop, epoch);
-    int threads = omp_get_max_threads();
-    double *keys = NULL;
+    double *keys;
     d.n = n;
     d.row = row;
     d.before = step;
@@ -64,8 +71,7 @@ flip_status sample_rows(flip_sampler *s, flip_arena *arena, drawn *out, int32_t 
         FLIP_TRY(flip_arena_alloc(arena, &out->value, entries, sizeof *out->value));
     if (sample_has_scales(s))
         FLIP_TRY(flip_arena_alloc(arena, &out->scale, (size_t)n, sizeof *out->scale));
-    if (d.by_weight && d.fanout > 0)
-        FLIP_TRY(flip_arena_alloc(arena, &keys, (size_t)threads * (size_t)d.fanout, sizeof *keys));
+    FLIP_TRY(sample_keys(arena, &d, &keys));
     k->draw_entries(&d,
                     &(flip_drawn){.first = out->first,
                                   .col = out->col,

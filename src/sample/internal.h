@@ -31,9 +31,10 @@ struct flip_sampler {
     int32_t *col;      /* [entries] own row, or n_own + halo row; ascending by original id, temporal
                           ones by step first */
     flip_real *weight; /* [entries] or NULL = all 1 */
-    int32_t *step;     /* [entries] temporal, else NULL */
-    int64_t *original; /* [n_cols] */
-    flip_gid *halo;    /* [n_cols - n_own] */
+    double *weight_sums; /* [entries] drawn by weight again: of a row's before each; else NULL */
+    int32_t *step;       /* [entries] temporal, else NULL */
+    int64_t *original;   /* [n_cols] */
+    flip_gid *halo;      /* [n_cols - n_own] */
     flip_real *factor, *factor_v; /* GCN: of sources [n_cols], of destinations [n_own] (may be
                                      `factor`) */
     uint8_t *looped;              /* ATTENTION: [n_own] has a self-loop among its events */
@@ -93,6 +94,8 @@ size_t sample_lists_bytes(const flip_sampler *s, int64_t n, int64_t n_entries);
 
 /* draw.c: the draws of a hop, without rows and shared chances. */
 flip_draws sample_draws(const flip_sampler *s, int32_t hop, int64_t epoch);
+/* draw.c: room for the CPU's keys (flip_drawn), or NULL. */
+flip_status sample_keys(flip_arena *arena, const flip_draws *d, double **keys);
 /* draw.c: those chances at every hop: chance [layers, n_cols], original [n_cols] of k's memory. */
 void sample_share_chances(const flip_sampler *s, const flip_kernels *k, const int64_t *original,
                           int64_t epoch, float *chance);

@@ -158,7 +158,7 @@ static int own_entry(const flip_sampler *s, int64_t i) {
 }
 
 /* As the kernels fill a row (draws.c), on ids. */
-static void fill_list(const request *r, drawn *out, int32_t i, double *key) {
+static void fill_list(const request *r, drawn *out, int32_t i, double *key, double *sums) {
     const flip_lists *l = &r->s->lists;
     int64_t list = r->list[i], begin = l->first[list], at = out->first[i];
     int32_t n = candidates(l, list), own = own_entry(r->s, list);
@@ -166,9 +166,11 @@ static void fill_list(const request *r, drawn *out, int32_t i, double *key) {
     bool all = flip_draws_all(&r->draws, (uint32_t)n);
     for (int32_t j = 0; all && j < k; j++)
         pick[j] = j;
+    const flip_real *weight = l->weight ? l->weight + begin : NULL;
+    if (!all && weight && r->draws.replace) flip_draws_sums(n, weight, sums);
     if (!all)
-        flip_draws_pick(&r->draws, l->key[list], (uint32_t)n, l->weight ? l->weight + begin : NULL,
-                        k, (uint32_t *)pick, key);
+        flip_draws_pick(&r->draws, l->key[list], (uint32_t)n, weight, sums, k, (uint32_t *)pick,
+                        key);
     int32_t place = 0; /* of the own entry: in front, or in the order of a whole row */
     while (own && all && place < k && l->original[begin + pick[place]] < l->key[list])
         place++;
@@ -193,12 +195,14 @@ flip_status sample_lists(flip_sampler *s, flip_arena *arena, drawn *out, int32_t
     request r = {.s = s, .list = list, .draws = sample_draws(s, hop, epoch)};
     const int32_t fanout = r.draws.fanout;
     int threads = omp_get_max_threads();
-    double *keys = NULL;
+    double *keys = NULL, *sums = NULL;
+    int32_t longest = 0;
     *out = (drawn){0};
     FLIP_TRY(flip_arena_alloc(arena, &out->first, (size_t)n + 1, sizeof *out->first));
     out->first[0] = 0;
     for (int32_t i = 0; i < n; i++) {
         int32_t all = candidates(&s->lists, list[i]);
+        if (all > longest) longest = all;
         out->first[i + 1] = out->first[i] + own_entry(s, list[i]) +
                             (flip_draws_all(&r.draws, (uint32_t)all) ? all : fanout);
     }
@@ -210,8 +214,11 @@ flip_status sample_lists(flip_sampler *s, flip_arena *arena, drawn *out, int32_t
         FLIP_TRY(flip_arena_alloc(arena, &out->scale, (size_t)n, sizeof *out->scale));
     size_t most = s->lists.weight && fanout > 0 ? (size_t)fanout : 0;
     FLIP_TRY(flip_arena_alloc(arena, &keys, (size_t)threads * most, sizeof *keys));
+    const size_t each = s->lists.weight && r.draws.replace ? (size_t)longest : 0;
+    FLIP_TRY(flip_arena_alloc(arena, &sums, (size_t)threads * each, sizeof *sums));
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int32_t i = 0; i < n; i++)
-        fill_list(&r, out, i, keys + (size_t)omp_get_thread_num() * most);
+        fill_list(&r, out, i, keys + (size_t)omp_get_thread_num() * most,
+                  sums + (size_t)omp_get_thread_num() * each);
     return FLIP_OK;
 }

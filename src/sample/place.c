@@ -19,6 +19,7 @@ struct placed {
     int64_t *row_ptr, *original;
     int32_t *col, *step, *slot; /* slot: of nodes, temporal of nodes at steps [n_own, at_steps] */
     flip_real *weight, *factor, *factor_v;
+    double *weight_sums;
     uint8_t *looped;
     float *chance; /* LABOR: r_u [layers, n_own] of chance_epoch */
     int64_t chance_epoch;
@@ -72,6 +73,11 @@ static int64_t all_entries(const flip_sampler_params *p, int64_t n_entries) {
     return n_entries * (p->life > 0 ? least(p->life, p->steps) : p->steps);
 }
 
+/* Are times of candidates kept? */
+static bool by_weight(const flip_sampler_params *p) {
+    return p->kind == FLIP_SAMPLE_WEIGHTED && !p->replace;
+}
+
 /* Are a hop's entries as many as its fanout says, at most? LABOR's are on average. */
 static bool is_bounded(const flip_sampler_params *p, int32_t hop) {
     return p->fanout[hop] >= 0 && p->kind != FLIP_SAMPLE_LABOR;
@@ -110,7 +116,6 @@ int64_t flip_batch_most_rows(int64_t n_own, int64_t n_seeds, int64_t n_events,
 
 const char *flip_sampler_unplaced(const flip_sampler_params *p, int ranks, int64_t n_events) {
     if (ranks > 1) return "with several ranks they ask each other for neighbours";
-    if (p->kind == FLIP_SAMPLE_WEIGHTED) return "--sampling weighted is drawn there";
     if (n_events + all_rows(p, p->rank_first[ranks]) >= FLIP_NO_SLOT)
         return "entries of batches, and nodes at steps, are numbered in 32 bits on a GPU";
     return NULL;
@@ -144,9 +149,9 @@ void sample_free_memory(flip_batch_memory **memory) {
 void sample_placed_free(placed **out) {
     placed *p = *out;
     if (!p) return;
-    void *all[] = {p->row_ptr,     p->original,     p->col,        p->step,   p->slot,
-                   p->weight,      p->factor,       p->looped,     p->chance, p->sizes,
-                   p->work.memory, p->draws.memory, p->seed.memory};
+    void *all[] = {p->row_ptr, p->original,    p->col,          p->step,       p->slot,
+                   p->weight,  p->weight_sums, p->factor,       p->looped,     p->chance,
+                   p->sizes,   p->work.memory, p->draws.memory, p->seed.memory};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         p->kernels->give_back(all[i]);
     if (p->factor_v != p->factor) p->kernels->give_back(p->factor_v);
@@ -194,6 +199,7 @@ static flip_status place(flip_sampler *s, placed *p) {
     FLIP_TRY(send(k, s->step, entries, sizeof *s->step, &p->step));
     FLIP_TRY(send(k, s->original, n, sizeof *s->original, &p->original));
     FLIP_TRY(send(k, s->weight, entries, real, &p->weight));
+    FLIP_TRY(send(k, s->weight_sums, entries, sizeof *s->weight_sums, &p->weight_sums));
     FLIP_TRY(send(k, values ? s->factor : NULL, n, real, &p->factor));
     p->factor_v = p->factor;
     if (values && s->factor_v != s->factor) FLIP_TRY(send(k, s->factor_v, n, real, &p->factor_v));
@@ -240,7 +246,8 @@ size_t flip_batch_placed_bytes_of(int64_t n_own, int64_t n_seeds, int64_t n_even
         const int64_t more = most_rows(p, hop, rows, n_own, n_events);
         const size_t entry = sizeof(int32_t) + (value ? sizeof(flip_real) : 0);
         const bool turns = hop < p->layers - 1 || p->input_gradient || bare;
-        const size_t room = flip_draws_room(rows, all_entries(p, n_events), p->fanout[hop]);
+        const size_t room =
+            flip_draws_room(rows, all_entries(p, n_events), p->fanout[hop], by_weight(p));
         if (room > draws) draws = room;
         bytes += (size_t)rows * (8 + sizeof(flip_real)) + (size_t)entries * entry * (turns ? 2 : 1);
         if (turns) bytes += (size_t)more * 8 + (size_t)entries * (bare ? 8 : 0);
@@ -369,6 +376,7 @@ static flip_draws draws_of(const flip_sampler *s, int32_t hop, int64_t epoch) {
     d.col = p->col;
     d.step = p->step;
     d.weight = p->weight;
+    d.weight_sums = p->weight_sums;
     d.original = p->original;
     d.original_bits = p->original_bits;
     d.factor = p->factor;
@@ -389,11 +397,14 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering 
     flip_draws d = draws_of(s, hop, epoch);
     drawn out = {0};
     void *work, *left;
+    double *keys = NULL;
     d.n = n;
     d.row = r->steps ? r->node : r->row;
     d.before = r->step;
     FLIP_TRY(reserve(k, &rooms[ROOM_FIRST], (int64_t)n + 1, sizeof *out.first, &out.first));
-    FLIP_TRY(reserve(k, &p->draws, (int64_t)flip_draws_room(n, d.n_entries, d.fanout), 1, &left));
+    FLIP_TRY(reserve(k, &p->draws,
+                     (int64_t)flip_draws_room(n, d.n_entries, d.fanout, by_weight(&s->p)), 1,
+                     &left));
     k->count_draws(&d, out.first, left);
     if (!is_bounded(&s->p, hop)) k->receive(&most, out.first + n, sizeof most);
     if (n + most >= FLIP_NO_SLOT)
@@ -403,11 +414,13 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering 
                          (long long)most);
     FLIP_TRY(reserve_entries(s, rooms, &out, n, most));
     FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(most), 1, &work));
+    if (!k->on_device) FLIP_TRY(sample_keys(b->arena, &d, &keys));
     k->draw_entries(&d,
                     &(flip_drawn){.first = out.first,
                                   .col = out.col,
                                   .value = out.value,
                                   .scale = out.scale,
+                                  .key = keys,
                                   .most = most,
                                   .work = work},
                     left);

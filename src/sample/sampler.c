@@ -1,6 +1,8 @@
 /* A sampler's rows: the in-edges of own nodes in the order of original ids. */
 #include "internal.h"
 
+#include "kernels/draws.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -98,6 +100,9 @@ static flip_status allocate_rows(flip_sampler *s, int64_t n) {
     FLIP_TRY(flip_alloc(&s->col, (size_t)n, sizeof *s->col, "neighbours of the sampler"));
     if (weighted)
         FLIP_TRY(flip_alloc(&s->weight, (size_t)n, sizeof *s->weight, "weights of the sampler"));
+    if (weighted && s->p.kind == FLIP_SAMPLE_WEIGHTED && s->p.replace)
+        FLIP_TRY(flip_alloc(&s->weight_sums, (size_t)n, sizeof *s->weight_sums,
+                            "weights of the sampler"));
     if (s->p.temporal)
         FLIP_TRY(flip_alloc(&s->step, (size_t)n, sizeof *s->step, "steps of the sampler"));
     if (s->p.adjacency == FLIP_ADJACENCY_ATTENTION)
@@ -123,6 +128,8 @@ static flip_status fill_rows(flip_sampler *s, flip_build *b) {
             if (s->looped && b->column[event] == v) s->looped[v] = 1;
             s->col[n++] = b->column[event];
         }
+        const int64_t first = s->row_ptr[v];
+        if (s->weight_sums) flip_draws_sums(n - first, s->weight + first, s->weight_sums + first);
     }
     s->row_ptr[s->n_own] = n;
     return FLIP_OK;
@@ -209,6 +216,7 @@ void flip_sampler_destroy(flip_sampler **sampler) {
     flip_free(s->row_ptr);
     flip_free(s->col);
     flip_free(s->weight);
+    flip_free(s->weight_sums);
     flip_free(s->step);
     flip_free(s->original);
     flip_free(s->halo);
@@ -230,6 +238,8 @@ size_t flip_sampler_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, bo
     size_t bytes = (own + 1) * 8 + entries * sizeof(int32_t) + cols * 8 + (size_t)n_halo * 8;
     if (weighted && (p->kind == FLIP_SAMPLE_WEIGHTED || diagonal))
         bytes += entries * sizeof(flip_real);
+    if (weighted && p->kind == FLIP_SAMPLE_WEIGHTED && p->replace)
+        bytes += entries * sizeof(double);
     if (diagonal)
         bytes += (cols + (p->adjacency == FLIP_ADJACENCY_GCN_INOUT ? own : 0)) * sizeof(flip_real);
     if (p->adjacency == FLIP_ADJACENCY_ATTENTION) bytes += own;

@@ -397,6 +397,9 @@ static void check_walk(const stream *g, grid *x, const flip_adjacency_params *p,
         flip_timeline_count(&s->timeline);
     }
     const int32_t n = x->layout.n_blocks;
+    int64_t most[2] = {0}, values = 0;
+    int32_t longest = 0;
+    if (laid) CHECK_OK(flip_snapshots_most(s, &most[0], &most[1]));
     for (int pass = 0, was = -1; pass < 2; pass++, was = -1) {
         flip_snapshots_begin(s);
         a.high = a.low - 1;
@@ -412,6 +415,8 @@ static void check_walk(const stream *g, grid *x, const flip_adjacency_params *p,
             else
                 same_adjacency(what, got, want);
             flip_adjacency_destroy(&want);
+            if (got->a.n_values > values) values = got->a.n_values;
+            if (got->a.n_steps > longest) longest = got->a.n_steps;
             if (transfer == FLIP_TRANSFER_RESIDENT) continue;
             if (flip_layout_steps(&x->layout, k) > 0) check_device(s, &d, g, x);
             account(&a, flip_layout_first(&x->layout, k),
@@ -419,6 +424,11 @@ static void check_walk(const stream *g, grid *x, const flip_adjacency_params *p,
                     k < was);
             was = k;
         }
+    }
+    if (laid) { /* what is counted beforehand: enough, and without a window no more than loops */
+        const int64_t loops = p->window > 1 ? INT32_MAX : (int64_t)x->layout.n_rows * longest;
+        CHECK(values <= most[1] && most[1] <= values + loops, "%s: %lld values, counted %lld", what,
+              (long long)values, (long long)most[1]);
     }
     uint64_t forward, backward;
     flip_snapshots_sent(s, &forward, &backward);

@@ -526,6 +526,20 @@ static size_t placed_bytes(const flip_sampler_params *params) {
            flip_batch_placed_bytes_of(NODES, SEEDS, EVENTS, &p);
 }
 
+/* Those that take least come first: peaks are never lower again. */
+static void by_bytes(const flip_sampler_params *cases, int n, int *order) {
+    size_t bytes[64];
+    for (int i = 0; i < n; i++) {
+        flip_sampler_params p = cases[i];
+        p.steps = STEPS;
+        bytes[i] = placed_bytes(&p);
+        int at = i;
+        for (; at > 0 && bytes[order[at - 1]] > bytes[i]; at--)
+            order[at] = order[at - 1];
+        order[at] = i;
+    }
+}
+
 static void placed_batches(void **state) {
     (void)state;
     static const flip_gid seeds[SEEDS] = {0, 3, 7, 20, 21, 40, 58, 59, 33};
@@ -573,6 +587,8 @@ static void placed_batches(void **state) {
          .life = 2,
          .kind = FLIP_SAMPLE_WEIGHTED,
          .replace = true}};
+    enum { N_CASES = sizeof cases / sizeof *cases };
+    int order[N_CASES];
     const flip_kernels *tables[2] = {flip_kernels_get(), NULL};
     size_t foreseen = 0, own = 0;
     if (size > 1) return; /* refused below */
@@ -584,10 +600,11 @@ static void placed_batches(void **state) {
 #ifdef FLIP_TEST_EMULATED
     CHECK(tables[1] != NULL, "no device is emulated");
 #endif
-    for (int i = 0; i < 2 * (int)(sizeof cases / sizeof *cases); i++) {
+    by_bytes(cases, N_CASES, order);
+    for (int i = 0; i < 2 * N_CASES; i++) {
         const flip_kernels *k = tables[i % 2];
         if (!k) continue;
-        flip_sampler_params p = cases[i / 2];
+        flip_sampler_params p = cases[order[i / 2]];
         p.steps = STEPS;
         flip_sampler *host = make_sampler(p, true), *placed = make_sampler(p, true);
         flip_batch *want, *got;
@@ -605,12 +622,49 @@ static void placed_batches(void **state) {
             take(placed, got, seeds, 1, epoch);
             same_batch(k, want, got);
         }
-        CHECK(k->peak() <= own + foreseen, "case %d: %zu bytes at once, not %zu", i / 2, k->peak(),
-              own + foreseen);
+        CHECK(k->peak() <= own + foreseen, "case %d: %zu bytes at once, not %zu", order[i / 2],
+              k->peak(), own + foreseen);
         flip_batch_destroy(&want);
         flip_batch_destroy(&got);
         flip_sampler_destroy(&host);
         flip_sampler_destroy(&placed);
+    }
+}
+
+/* Is what numbers entries in 32 bits asked before? A timeline's rows read entries again. */
+static void too_many(void **state) {
+    (void)state;
+    static const struct {
+        flip_sampler_params p;
+        int64_t n_seeds, n_events;
+        bool fits;
+    } cases[] = {
+        {{.fanout = {10, 10}, .layers = 2, .temporal = true, .steps = 30}, 1000, 100000000, true},
+        {{.fanout = {10, -1}, .layers = 2, .temporal = true, .steps = 30}, 1000, 100000000, false},
+        {{.fanout = {10, -1}, .layers = 2, .temporal = true, .steps = 30, .life = 9},
+         1000,
+         100000000,
+         true},
+        {{.fanout = {10, 10},
+          .layers = 2,
+          .temporal = true,
+          .steps = 30,
+          .kind = FLIP_SAMPLE_LABOR},
+         1000,
+         100000000,
+         false},
+        {{.fanout = {-1, -1}, .layers = 2}, 1000, 2000000000, true},
+        {{.fanout = {-1, -1}, .layers = 2}, 1000, 2140000000, false},
+        {{.fanout = {3000, 3000}, .layers = 2, .replace = true}, 200, 2000000000, true},
+        {{.fanout = {3000, 3000}, .layers = 2, .replace = true}, 2000, 2000000000, false},
+        {{.fanout = {3000, 3000}, .layers = 2}, 2000, 2000000000, true},
+    };
+    static const flip_gid nodes[] = {0, 10000000};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        flip_sampler_params p = cases[i].p;
+        p.rank_first = nodes;
+        const bool fits = !flip_sampler_unplaced(&p, 1, cases[i].n_seeds, cases[i].n_events);
+        CHECK(fits == cases[i].fits, "case %zu", i);
     }
 }
 
@@ -668,6 +722,7 @@ int main(int argc, char **argv) {
                                        cmocka_unit_test(labor_shares),
                                        cmocka_unit_test(same_batches),
                                        cmocka_unit_test(placed_batches),
+                                       cmocka_unit_test(too_many),
                                        cmocka_unit_test(unplaced),
                                        cmocka_unit_test(refusals)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,7 +168,8 @@ typedef enum flip_stage {
     FLIP_STAGE_LOAD,
     FLIP_STAGE_PARTITION,
     FLIP_STAGE_ADJACENCY, /* the host's share in matrices and samplers' rows: events sorted,
-                             snapshots patched and laid out, degrees counted */
+                             snapshots patched and laid out, degrees counted; where a
+                             GPU makes a matrix, waiting for what it did before, too */
     FLIP_STAGE_AGGREGATE,
     FLIP_STAGE_DENSE,
     FLIP_STAGE_RECURRENT, /* LSTM, GRU: products and cells */

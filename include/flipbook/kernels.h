@@ -380,7 +380,8 @@ static inline size_t flip_draws_work(int64_t n) {
 /* Where every candidate is looked at, a device takes them in pieces of so many, each of one row, a
  * warp each: a row of a million keeps many warps busy, and none waits for another. */
 static inline int32_t flip_draws_piece(int32_t fanout) {
-    return fanout > 1 << 20 ? 1 << 25 : fanout > 64 ? 32 * fanout : 2048;
+    const int32_t wide = fanout > 1 << 25 ? fanout : 1 << 25; /* a whole piece has a whole draw */
+    return fanout > 1 << 20 ? wide : fanout > 64 ? 32 * fanout : 2048;
 }
 /* Most pieces of n rows with n_entries candidates: rows that draw all of theirs have none. */
 static inline int64_t flip_draws_pieces(int64_t n, int64_t n_entries, int32_t fanout) {

@@ -114,11 +114,12 @@ size_t flip_sampler_bytes_of(int64_t n_own, int64_t n_halo, int64_t n_events, bo
 
 /* ---- batches in a device's memory ----
  * A sampler may draw where the model computes: its rows are sent to the kernels' memory once, and
- * batches, the same to the last bit, are drawn and lie there. Only seeds are sent, and sizes
- * received. */
+ * batches, the same to the last bit, are drawn and lie there. Only seeds and their steps are sent,
+ * and sizes received. */
 
-/* What keeps it on the host, in words; NULL: nothing. */
-const char *flip_sampler_unplaced(const flip_sampler_params *params, int ranks, int64_t n_events);
+/* What keeps it on the host, in words; NULL: nothing. n_seeds: most of a batch. */
+const char *flip_sampler_unplaced(const flip_sampler_params *params, int ranks, int64_t n_seeds,
+                                  int64_t n_events);
 /* Batches that are drawn from now on lie in these kernels' memory; they go before the kernels do.
  * The thread that draws is the one that calls the kernels. */
 flip_status flip_sampler_place(flip_sampler *sampler, const flip_kernels *kernels);

@@ -66,6 +66,14 @@ struct flip_snapshots {
 
 /* params of this rank's steps of a block; without steps one step without events. */
 flip_adjacency_params flip_snapshots_params(const flip_snapshots *s, int32_t block);
+/* Steps before a block's own that its window needs. */
+static inline int32_t flip_steps_before(const flip_adjacency_params *p) {
+    const int32_t band = p->window > 1 ? p->window - 1 : 0;
+    return p->first_step < band ? p->first_step : band;
+}
+/* No block has more mentions (flip_mentions_of), nor values before its window is taken. An entry
+ * has a value at each of its steps, attention's an event. */
+flip_status flip_snapshots_most(const flip_snapshots *s, int64_t *mentions, int64_t *values);
 /* Bytes towards the device, in the direction of the walk. */
 void flip_snapshots_count(flip_snapshots *s, uint64_t bytes, bool backward);
 

@@ -7,32 +7,43 @@
 
 /* ---- whether ---- */
 
-/* Steps before a block's own that its window needs. */
-static int32_t steps_before(const flip_adjacency_params *p) {
-    const int32_t band = p->window > 1 ? p->window - 1 : 0;
-    return p->first_step < band ? p->first_step : band;
+/* before [n_steps + 1]: events of earlier steps. */
+static flip_status count_before(const flip_timeline *x, int64_t **out) {
+    int64_t *before;
+    FLIP_TRY(flip_alloc_zero(&before, (size_t)x->n_steps + 1, sizeof *before, "events of steps"));
+    for (int64_t e = 0; e < x->n_events; e++)
+        before[x->step[e] + 1]++;
+    for (int32_t t = 0; t < x->n_steps; t++)
+        before[t + 1] += before[t];
+    *out = before;
+    return FLIP_OK;
 }
 
-/* Every block's mentions (flip_mentions_of) and values are numbered in 31 bits. */
-static bool few_enough(const flip_snapshots *s) {
+flip_status flip_snapshots_most(const flip_snapshots *s, int64_t *most_mentions,
+                                int64_t *most_values) {
     const flip_timeline *x = &s->timeline;
+    int64_t *before;
+    *most_mentions = *most_values = 0;
+    FLIP_TRY(count_before(x, &before));
     for (int32_t k = 0; k < s->layout->n_blocks; k++) {
         const flip_adjacency_params p = flip_snapshots_params(s, k);
-        const int32_t low = p.first_step - steps_before(&p), end = p.first_step + p.n_steps;
+        const int32_t low = p.first_step - flip_steps_before(&p), end = p.first_step + p.n_steps;
         int64_t mentions = x->n_rows, values = (int64_t)x->n_rows * (end - low), most = 0;
-        if (p.kind == FLIP_ADJACENCY_ATTENTION) /* an entry an event */
-            values += x->n_events * (x->life < p.n_steps ? x->life : p.n_steps);
         for (int32_t t = low; t < end; t++) {
             const flip_difference *d = &x->difference[t];
             if (t > low) mentions += flip_difference_changes(d);
             if (t > low && p.window > 1) /* what goes stays */
                 values += d->removed * (p.window - 1 < end - t ? p.window - 1 : end - t);
-            values += d->entries;
+            values += p.kind == FLIP_ADJACENCY_ATTENTION
+                          ? before[t + 1] - before[t + 1 > x->life ? t + 1 - x->life : 0]
+                          : d->entries;
             most = d->entries > most ? d->entries : most;
         }
-        if (mentions + most >= INT32_MAX || values >= INT32_MAX) return false;
+        if (mentions + most > *most_mentions) *most_mentions = mentions + most;
+        if (values > *most_values) *most_values = values;
     }
-    return true;
+    flip_free(before);
+    return FLIP_OK;
 }
 
 const char *flip_snapshots_by_host(flip_transfer transfer, int32_t n_space) {
@@ -41,10 +52,15 @@ const char *flip_snapshots_by_host(flip_transfer transfer, int32_t n_space) {
     return NULL;
 }
 
-static const char *against(const flip_snapshots *s) {
-    if (s->is_static) return "the graph has no steps";
-    const char *why = flip_snapshots_by_host(s->transfer, s->layout->n_space);
-    return why || few_enough(s) ? why : "a block has 2^31 values or changes, or more";
+static flip_status find_why(const flip_snapshots *s, const char **why) {
+    int64_t mentions, values;
+    *why = s->is_static ? "the graph has no steps"
+                        : flip_snapshots_by_host(s->transfer, s->layout->n_space);
+    if (*why) return FLIP_OK;
+    FLIP_TRY(flip_snapshots_most(s, &mentions, &values));
+    if (mentions >= INT32_MAX || values >= INT32_MAX)
+        *why = "a block has 2^31 values or changes, or more";
+    return FLIP_OK;
 }
 
 /* ---- memory ---- */
@@ -67,7 +83,7 @@ static flip_status send_columns(flip_laid *l, const flip_timeline *x) {
 flip_status flip_snapshots_use(flip_snapshots *s, const flip_kernels *kernels, const char **why) {
     flip_device *d = &s->device;
     int64_t changes; /* each record has its own room */
-    *why = against(s);
+    FLIP_TRY(find_why(s, why));
     if (*why) return FLIP_OK;
     flip_snapshots_begin(s);
     flip_packets_use(s, kernels);

@@ -62,8 +62,7 @@ static flip_status send_step(flip_snapshots *s, int32_t t, bool backward) {
 flip_status flip_snapshots_send(flip_snapshots *s, const flip_adjacency_params *params,
                                 bool towards_earlier) {
     flip_device *d = &s->device;
-    const int32_t band = params->window > 1 ? params->window - 1 : 0;
-    const int32_t low = params->first_step > band ? params->first_step - band : 0;
+    const int32_t low = params->first_step - flip_steps_before(params);
     const int32_t high = params->first_step + params->n_steps - 1;
     if (d->low >= 0 && (low > d->high + 1 || high < d->low - 1)) flip_device_forget(d);
     if (d->low < 0) FLIP_TRY(send_step(s, low, towards_earlier));

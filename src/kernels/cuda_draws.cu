@@ -1,6 +1,6 @@
 /* Sampled batches on the GPU. A row's draws are one thread's, which walks through the row's own
- * sequence, but for those that look at every candidate (cuda_picks.cu); entries are filled in by as
- * many lanes as there may be. Numbers and transposes follow from where an entry stands, not from
+ * sequence, but for LABOR's and those by weight (cuda_picks.cu); entries are filled in by as many
+ * lanes as there may be. Numbers and transposes follow from where an entry stands, not from
  * which thread came first: the bits are the CPU's. */
 #include "kernels/cuda_draws.h"
 #include "kernels/cuda_sort.h"
@@ -20,7 +20,7 @@ static void share_chances(int64_t n, const int64_t *original, uint64_t seed, uin
     FLIP_LAUNCH_EACH(chances_kernel, n, n, original, seed, draw, chance);
 }
 
-__global__ static void count_kernel(flip_draws d, flip_pieces p, int32_t *count) {
+__global__ static void count_kernel(flip_draws d, flip_draw_pieces p, int32_t *count) {
     FLIP_EACH(i, d.n) {
         const flip_candidates c = flip_draws_candidates_at(&d, (int32_t)i);
         count[i] = flip_draws_own(&d, d.row[i], c) + flip_drawn_by(d, p, i, c.n);
@@ -33,7 +33,7 @@ __global__ static void widen_kernel(int64_t n, const int32_t *narrow, int64_t *w
 
 static void count_draws(const flip_draws *d, int64_t *first, void *work) {
     char *rest = static_cast<char *>(work);
-    const flip_pieces pieces = flip_cuda_pieces(d, &rest);
+    const flip_draw_pieces pieces = flip_cuda_pieces(d, &rest);
     int32_t *count = flip_deal<int32_t>(&rest, (int64_t)d->n + 1);
     int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of((int64_t)d->n + 1, FLIP_SCAN));
     if (pieces.drawn) flip_cuda_count_shared(d, &pieces);
@@ -74,7 +74,7 @@ __device__ static int64_t own_place(const flip_draws &d, int32_t row, int64_t be
 }
 
 /* `lanes` threads a row. */
-__global__ static void fill_kernel(flip_draws d, flip_pieces p, flip_drawn out, int lanes) {
+__global__ static void fill_kernel(flip_draws d, flip_draw_pieces p, flip_drawn out, int lanes) {
     FLIP_EACH(t, (int64_t)d.n * lanes) {
         const int64_t i = t / lanes, first = out.first[i];
         const int32_t row = d.row[i];
@@ -125,7 +125,7 @@ static void order_steps(const flip_draws *d, const flip_drawn *out, int lanes) {
 
 static void draw_entries(const flip_draws *d, const flip_drawn *out, void *work) {
     char *rest = static_cast<char *>(work);
-    const flip_pieces pieces = flip_cuda_pieces(d, &rest);
+    const flip_draw_pieces pieces = flip_cuda_pieces(d, &rest);
     const int lanes = flip_lanes_for(d->fanout < 0 ? (int64_t)FLIP_WARP : d->fanout);
     if (pieces.drawn)
         flip_cuda_pick_shared(d, &pieces, out);

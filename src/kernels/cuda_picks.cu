@@ -1,12 +1,13 @@
-/* Draws that look at every candidate, on the GPU. Which lane looks at one follows from where it
- * stands, and so does the place of what is drawn: the bits are the CPU's. */
+/* Draws that look at every candidate, and those by sums of weights, on the GPU. Which lane looks at
+ * one follows from where it stands, and so does the place of what is drawn: the bits are the CPU's.
+ */
 #include "kernels/cuda_draws.h"
 #include "kernels/cuda_warp.h"
 
 /* ---- pieces ---- */
 
-flip_pieces flip_cuda_pieces(const flip_draws *d, char **work) {
-    flip_pieces p = {};
+flip_draw_pieces flip_cuda_pieces(const flip_draws *d, char **work) {
+    flip_draw_pieces p = {};
     if (!flip_draws_in_pieces(d)) return p;
     p.each = flip_draws_piece(d->fanout);
     p.most = flip_draws_pieces(d->n, d->n_entries, d->fanout);
@@ -26,7 +27,7 @@ __global__ static void pieces_kernel(flip_draws d, int32_t each, int32_t *count)
     }
 }
 
-static void cut(const flip_draws *d, const flip_pieces *p) {
+static void cut(const flip_draws *d, const flip_draw_pieces *p) {
     FLIP_LAUNCH_EACH(pieces_kernel, d->n, *d, p->each, p->first);
     flip_sum_all_before(d->n, p->first, p->sums);
 }
@@ -39,7 +40,7 @@ typedef struct piece {
     int64_t begin; /* its entry */
 } piece;
 
-__device__ static inline piece piece_at(const flip_draws &d, const flip_pieces &p, int64_t t) {
+__device__ static inline piece piece_at(const flip_draws &d, const flip_draw_pieces &p, int64_t t) {
     piece q;
     q.i = flip_row_at(p.first, d.n, t);
     const flip_candidates c = flip_draws_candidates_at(&d, q.i);
@@ -52,7 +53,7 @@ __device__ static inline piece piece_at(const flip_draws &d, const flip_pieces &
 
 /* ---- LABOR ---- */
 
-__global__ static void count_shared_kernel(flip_draws d, flip_pieces p) {
+__global__ static void count_shared_kernel(flip_draws d, flip_draw_pieces p) {
     const int lane = (int)threadIdx.x % FLIP_WARP;
     FLIP_EACH_WARP(t, p.most) {
         int32_t drawn = 0;
@@ -66,13 +67,13 @@ __global__ static void count_shared_kernel(flip_draws d, flip_pieces p) {
     }
 }
 
-void flip_cuda_count_shared(const flip_draws *d, const flip_pieces *p) {
+void flip_cuda_count_shared(const flip_draws *d, const flip_draw_pieces *p) {
     cut(d, p);
     FLIP_LAUNCH_WARPS(count_shared_kernel, p->most, *d, *p);
     flip_sum_all_before(p->most, p->drawn, p->sums);
 }
 
-__global__ static void pick_shared_kernel(flip_draws d, flip_pieces p, flip_drawn out) {
+__global__ static void pick_shared_kernel(flip_draws d, flip_draw_pieces p, flip_drawn out) {
     const int lane = (int)threadIdx.x % FLIP_WARP;
     FLIP_EACH_WARP(t, p.first[d.n]) {
         const piece q = piece_at(d, p, t);
@@ -87,7 +88,7 @@ __global__ static void pick_shared_kernel(flip_draws d, flip_pieces p, flip_draw
     }
 }
 
-void flip_cuda_pick_shared(const flip_draws *d, const flip_pieces *p, const flip_drawn *out) {
+void flip_cuda_pick_shared(const flip_draws *d, const flip_draw_pieces *p, const flip_drawn *out) {
     FLIP_LAUNCH_WARPS(pick_shared_kernel, p->most, *d, *p, *out);
 }
 
@@ -136,8 +137,8 @@ __device__ static void keep_lanes(least *l, bool wanted, double time, uint32_t p
 }
 
 /* The first piece of a row has the row's own place in the columns. */
-__device__ static least least_of(const flip_draws &d, const flip_pieces &p, const flip_drawn &out,
-                                 int64_t t, int32_t i, bool first) {
+__device__ static least least_of(const flip_draws &d, const flip_draw_pieces &p,
+                                 const flip_drawn &out, int64_t t, int32_t i, bool first) {
     least l;
     l.k = d.fanout;
     l.found = 0;
@@ -147,7 +148,7 @@ __device__ static least least_of(const flip_draws &d, const flip_pieces &p, cons
     return l;
 }
 
-__global__ static void pick_heavy_kernel(flip_draws d, flip_pieces p, flip_drawn out) {
+__global__ static void pick_heavy_kernel(flip_draws d, flip_draw_pieces p, flip_drawn out) {
     const int lane = (int)threadIdx.x % FLIP_WARP;
     FLIP_EACH_WARP(t, p.first[d.n]) {
         const piece q = piece_at(d, p, t);
@@ -170,7 +171,7 @@ __global__ static void pick_heavy_kernel(flip_draws d, flip_pieces p, flip_drawn
 }
 
 /* A row of several pieces has the least of all. */
-__global__ static void merge_heavy_kernel(flip_draws d, flip_pieces p, flip_drawn out) {
+__global__ static void merge_heavy_kernel(flip_draws d, flip_draw_pieces p, flip_drawn out) {
     const int lane = (int)threadIdx.x % FLIP_WARP;
     FLIP_EACH_WARP(i, d.n) {
         const int64_t first = p.first[i], end = p.first[i + 1];
@@ -191,7 +192,7 @@ __global__ static void merge_heavy_kernel(flip_draws d, flip_pieces p, flip_draw
     }
 }
 
-void flip_cuda_pick_heavy(const flip_draws *d, const flip_pieces *p, const flip_drawn *out) {
+void flip_cuda_pick_heavy(const flip_draws *d, const flip_draw_pieces *p, const flip_drawn *out) {
     cut(d, p);
     FLIP_LAUNCH_WARPS(pick_heavy_kernel, p->most, *d, *p, *out);
     if (d->n_entries > p->each) FLIP_LAUNCH_WARPS(merge_heavy_kernel, d->n, *d, *p, *out);

@@ -89,7 +89,8 @@ FLIP_EITHER double flip_luck_time(uint64_t x, flip_real weight) {
     return (double)flip_luck_log(x) / (double)weight;
 }
 /* … and certainly not below `time` where this is true, since -log2(u) >= (1 - u) / ln2, which is 23
- * (2^53 - x) units and more: most of many candidates need no logarithm. */
+ * (2^53 - x) units and more, and the logarithm at most 16 off, less near 1 (t219): most of many
+ * candidates need no logarithm. */
 FLIP_EITHER bool flip_luck_late(uint64_t x, flip_real weight, double time) {
     return (double)(((uint64_t)1 << 53) - x) * 22 > time * (double)weight;
 }

@@ -9,13 +9,14 @@
 /* In-edges of other ranks' nodes, kept here (lists.c). All owned. */
 typedef struct flip_lists {
     int64_t n, n_entries;
-    flip_gid *gid;     /* [n] ascending */
-    int64_t *first;    /* [n + 1] of a list's entries */
-    int64_t *key;      /* [n] original ids */
-    uint8_t *looped;   /* [n] ATTENTION: has a self-loop */
-    flip_gid *id;      /* [n_entries], in the owner's order */
-    int64_t *original; /* [n_entries] */
-    flip_real *weight; /* [n_entries] where draws are by weight, else NULL */
+    flip_gid *gid;       /* [n] ascending */
+    int64_t *first;      /* [n + 1] of a list's entries */
+    int64_t *key;        /* [n] original ids */
+    uint8_t *looped;     /* [n] ATTENTION: has a self-loop */
+    flip_gid *id;        /* [n_entries], in the owner's order */
+    int64_t *original;   /* [n_entries] */
+    flip_real *weight;   /* [n_entries] where draws are by weight, else NULL */
+    double *weight_sums; /* [n_entries] where they come again: of a list's weights before each */
 } flip_lists;
 
 typedef struct placed placed; /* place.c */

@@ -16,8 +16,14 @@ static bool has_weights(const flip_sampler *s) {
     return s->p.kind == FLIP_SAMPLE_WEIGHTED && s->weight;
 }
 
+static bool has_sums(const flip_sampler *s) {
+    return has_weights(s) && s->p.replace;
+}
+
 size_t sample_lists_bytes(const flip_sampler *s, int64_t n, int64_t n_entries) {
-    size_t entry = sizeof(flip_gid) + sizeof(int64_t) + (has_weights(s) ? sizeof(flip_real) : 0);
+    const size_t sums = has_sums(s) ? sizeof(double) : 0;
+    size_t entry =
+        sizeof(flip_gid) + sizeof(int64_t) + (has_weights(s) ? sizeof(flip_real) : 0) + sums;
     return (size_t)n * (sizeof(flip_gid) + 2 * sizeof(int64_t) + 1) + (size_t)n_entries * entry;
 }
 
@@ -35,6 +41,7 @@ void sample_lists_finish(flip_lists *l) {
     flip_free(l->id);
     flip_free(l->original);
     flip_free(l->weight);
+    flip_free(l->weight_sums);
     *l = (flip_lists){0};
 }
 
@@ -49,6 +56,9 @@ static flip_status allocate(flip_lists *l, const flip_sampler *s, int64_t n, int
     FLIP_TRY(flip_alloc(&l->original, entries, sizeof *l->original, "lists of neighbours"));
     if (has_weights(s))
         FLIP_TRY(flip_alloc(&l->weight, entries, sizeof *l->weight, "lists of neighbours"));
+    if (has_sums(s))
+        FLIP_TRY(
+            flip_alloc(&l->weight_sums, entries, sizeof *l->weight_sums, "lists of neighbours"));
     l->n = n;
     l->n_entries = n_entries;
     return FLIP_OK;
@@ -95,6 +105,12 @@ static void lengths_to_places(flip_lists *l) {
     }
 }
 
+static void sum_weights(flip_lists *l) {
+    for (int64_t i = 0; l->weight_sums && i < l->n; i++)
+        flip_draws_sums(l->first[i + 1] - l->first[i], l->weight + l->first[i],
+                        l->weight_sums + l->first[i]);
+}
+
 flip_status flip_sampler_keep(flip_sampler *s, const uint8_t *keep) {
     flip_status status;
     flip_lists mine = {0};
@@ -121,6 +137,7 @@ flip_status flip_sampler_keep(flip_sampler *s, const uint8_t *keep) {
             at[i] += all[2 * r + i];
     }
     lengths_to_places(&s->lists);
+    sum_weights(&s->lists);
 done:
     if (status != FLIP_OK) sample_lists_finish(&s->lists);
     sample_lists_finish(&mine);
@@ -158,7 +175,7 @@ static int own_entry(const flip_sampler *s, int64_t i) {
 }
 
 /* As the kernels fill a row (draws.c), on ids. */
-static void fill_list(const request *r, drawn *out, int32_t i, double *key, double *sums) {
+static void fill_list(const request *r, drawn *out, int32_t i, double *key) {
     const flip_lists *l = &r->s->lists;
     int64_t list = r->list[i], begin = l->first[list], at = out->first[i];
     int32_t n = candidates(l, list), own = own_entry(r->s, list);
@@ -167,7 +184,7 @@ static void fill_list(const request *r, drawn *out, int32_t i, double *key, doub
     for (int32_t j = 0; all && j < k; j++)
         pick[j] = j;
     const flip_real *weight = l->weight ? l->weight + begin : NULL;
-    if (!all && weight && r->draws.replace) flip_draws_sums(n, weight, sums);
+    const double *sums = l->weight_sums ? l->weight_sums + begin : NULL;
     if (!all)
         flip_draws_pick(&r->draws, l->key[list], (uint32_t)n, weight, sums, k, (uint32_t *)pick,
                         key);
@@ -195,14 +212,12 @@ flip_status sample_lists(flip_sampler *s, flip_arena *arena, drawn *out, int32_t
     request r = {.s = s, .list = list, .draws = sample_draws(s, hop, epoch)};
     const int32_t fanout = r.draws.fanout;
     int threads = omp_get_max_threads();
-    double *keys = NULL, *sums = NULL;
-    int32_t longest = 0;
+    double *keys = NULL;
     *out = (drawn){0};
     FLIP_TRY(flip_arena_alloc(arena, &out->first, (size_t)n + 1, sizeof *out->first));
     out->first[0] = 0;
     for (int32_t i = 0; i < n; i++) {
         int32_t all = candidates(&s->lists, list[i]);
-        if (all > longest) longest = all;
         out->first[i + 1] = out->first[i] + own_entry(s, list[i]) +
                             (flip_draws_all(&r.draws, (uint32_t)all) ? all : fanout);
     }
@@ -214,11 +229,8 @@ flip_status sample_lists(flip_sampler *s, flip_arena *arena, drawn *out, int32_t
         FLIP_TRY(flip_arena_alloc(arena, &out->scale, (size_t)n, sizeof *out->scale));
     size_t most = s->lists.weight && fanout > 0 ? (size_t)fanout : 0;
     FLIP_TRY(flip_arena_alloc(arena, &keys, (size_t)threads * most, sizeof *keys));
-    const size_t each = s->lists.weight && r.draws.replace ? (size_t)longest : 0;
-    FLIP_TRY(flip_arena_alloc(arena, &sums, (size_t)threads * each, sizeof *sums));
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int32_t i = 0; i < n; i++)
-        fill_list(&r, out, i, keys + (size_t)omp_get_thread_num() * most,
-                  sums + (size_t)omp_get_thread_num() * each);
+        fill_list(&r, out, i, keys + (size_t)omp_get_thread_num() * most);
     return FLIP_OK;
 }

@@ -1,6 +1,7 @@
 /* Batches in a device's memory: the sampler's rows lie there, and draws, numbers and transposes are
- * the kernels' (draws.c). A hop waits for the device once, for how many entries and rows there are
- * now; memory is taken by what the fanouts allow, and is used again. */
+ * the kernels' (draws.c). A hop waits for the device for how many entries and rows there are now:
+ * once, or, of LABOR and where all are drawn, first for how many there will be. Memory is taken by
+ * what the fanouts allow, by LABOR as it draws, and is used again. */
 #include "internal.h"
 
 #include <math.h>
@@ -114,9 +115,25 @@ int64_t flip_batch_most_rows(int64_t n_own, int64_t n_seeds, int64_t n_events,
     return rows;
 }
 
-const char *flip_sampler_unplaced(const flip_sampler_params *p, int ranks, int64_t n_events) {
-    if (ranks > 1) return "with several ranks they ask each other for neighbours";
-    if (n_events + all_rows(p, p->rank_first[ranks]) >= FLIP_NO_SLOT)
+/* Are what may be rows, and a hop's entries behind its rows, below FLIP_NO_SLOT, at worst? */
+static bool few_enough(const flip_sampler_params *p, int64_t n, int64_t n_seeds, int64_t n_events) {
+    const int64_t all = all_entries(p, n_events) + all_rows(p, n);
+    int64_t rows = least(n_seeds, all_rows(p, n));
+    for (int32_t hop = 0; hop < p->layers; hop++) {
+        const bool bounded = is_bounded(p, hop);
+        const int64_t entries = bounded ? most_entries(p, hop, rows, n, n_events) : all;
+        if (rows + entries >= FLIP_NO_SLOT) return false;
+        if (!in_place(p, hop)) rows = least(all_rows(p, n), rows + entries);
+    }
+    return all_rows(p, n) < FLIP_NO_SLOT;
+}
+
+static const char *const asked = "with several ranks they ask each other for neighbours";
+
+const char *flip_sampler_unplaced(const flip_sampler_params *p, int ranks, int64_t n_seeds,
+                                  int64_t n_events) {
+    if (ranks > 1) return asked;
+    if (!few_enough(p, p->rank_first[ranks], n_seeds, n_events))
         return "entries of batches, and nodes at steps, are numbered in 32 bits on a GPU";
     return NULL;
 }
@@ -166,14 +183,18 @@ static flip_status send(const flip_kernels *k, const void *host, size_t n, size_
 }
 
 static flip_status no_slots(const flip_sampler *s, placed *p) {
-    int32_t *slot;
-    const size_t n = (size_t)all_rows(&s->p, s->n_own);
-    FLIP_TRY(flip_alloc(&slot, n, sizeof *slot, "numbers of own nodes"));
-    for (size_t i = 0; i < n; i++)
-        slot[i] = FLIP_NO_SLOT;
-    flip_status status = send(p->kernels, slot, n, sizeof *slot, &p->slot);
-    if (status == FLIP_OK) status = p->kernels->wait();
-    flip_free(slot);
+    enum { CHUNK = 1 << 18 };
+    const flip_kernels *k = p->kernels;
+    const int64_t n = all_rows(&s->p, s->n_own);
+    int32_t *none;
+    FLIP_TRY(k->take(&p->slot, (size_t)(n > 0 ? n : 1) * sizeof *none, "numbers of own nodes"));
+    FLIP_TRY(flip_alloc(&none, CHUNK, sizeof *none, "numbers of own nodes"));
+    for (int32_t i = 0; i < CHUNK; i++)
+        none[i] = FLIP_NO_SLOT;
+    for (int64_t at = 0; at < n; at += CHUNK)
+        k->send(p->slot + at, none, (size_t)least(n - at, CHUNK) * sizeof *none);
+    const flip_status status = k->wait();
+    flip_free(none);
     return status;
 }
 
@@ -217,8 +238,7 @@ flip_status flip_sampler_place(flip_sampler *s, const flip_kernels *kernels) {
     const flip_gid end[2] = {0, s->n_own};
     flip_sampler_params p = s->p;
     p.rank_first = end;
-    const char *why = s->size > 1 ? "with several ranks they ask each other for neighbours"
-                                  : flip_sampler_unplaced(&p, 1, s->row_ptr[s->n_own]);
+    const char *why = s->size > 1 ? asked : flip_sampler_unplaced(&p, 1, 0, s->row_ptr[s->n_own]);
     if (why) return FLIP_FAIL(FLIP_ERROR_INTERNAL, "batches stay on the host: %s", why);
     FLIP_TRY(flip_alloc_zero(&s->placed, 1, sizeof *s->placed, "sampler"));
     s->placed->kernels = kernels;
@@ -254,7 +274,6 @@ size_t flip_batch_placed_bytes_of(int64_t n_own, int64_t n_seeds, int64_t n_even
         if (entries > work) work = entries;
         rows = more;
     }
-    if (p->kind == FLIP_SAMPLE_LABOR) rows = all_rows(p, n_own); /* begin_rows */
     bytes += (size_t)rows * ((p->temporal ? 3 : 1) * sizeof(int32_t) + sizeof(int64_t)) +
              flip_draws_work(work) + draws;
     return bytes + bytes / 8 + (FLIP_SAMPLE_LAYERS * N_ROOMS + 6) * (size_t)64;
@@ -318,8 +337,7 @@ static flip_status begin_rows(flip_sampler *s, flip_batch *b, flip_numbering *r,
     void *work;
     FLIP_TRY(s->p.temporal ? seeds_at_steps(s, b->arena, n, seeds, step, &row)
                            : seed_rows(s, b->arena, n, seeds, &row));
-    int64_t rows = flip_batch_most_rows(s->n_own, n, s->row_ptr[s->n_own], &s->p, b->layers);
-    if (s->p.kind == FLIP_SAMPLE_LABOR) rows = all_rows(&s->p, s->n_own); /* at worst */
+    const int64_t rows = flip_batch_most_rows(s->n_own, n, s->row_ptr[s->n_own], &s->p, b->layers);
     *r = (flip_numbering){.slot = p->slot, .steps = p->at_steps, .original = p->original};
     FLIP_TRY(reserve(k, &b->memory->row, rows, sizeof *r->row, &r->row));
     FLIP_TRY(reserve(k, &b->memory->key, rows, sizeof *r->key, &r->key));
@@ -332,6 +350,28 @@ static flip_status begin_rows(flip_sampler *s, flip_batch *b, flip_numbering *r,
     k->send(col, row, (size_t)n * sizeof *row);
     k->number_rows(r, 0, n, NULL, col, p->sizes + SIZE_ROWS, work);
     return FLIP_OK;
+}
+
+/* Room for n items, of which `used` are there. */
+static flip_status grow(const flip_kernels *k, room *r, int64_t used, int64_t n, size_t size,
+                        void *out_pointer) {
+    room wider = {0};
+    if ((size_t)n * size <= r->bytes) return FLIP_OK;
+    FLIP_TRY(reserve(k, &wider, n, size, out_pointer));
+    k->copy(wider.memory, r->memory, (size_t)used * size);
+    k->give_back(r->memory);
+    *r = wider;
+    return FLIP_OK;
+}
+
+/* LABOR: more may be drawn than was foreseen. */
+static flip_status grow_rows(const flip_kernels *k, flip_batch_memory *m, flip_numbering *r,
+                             int64_t used, int64_t n) {
+    FLIP_TRY(grow(k, &m->row, used, n, sizeof *r->row, &r->row));
+    FLIP_TRY(grow(k, &m->key, used, n, sizeof *r->key, &r->key));
+    if (!r->steps) return FLIP_OK;
+    FLIP_TRY(grow(k, &m->node, used, n, sizeof *r->node, &r->node));
+    return grow(k, &m->step, used, n, sizeof *r->step, &r->step);
 }
 
 /* Room for the entries of a hop. */
@@ -386,7 +426,7 @@ static flip_draws draws_of(const flip_sampler *s, int32_t hop, int64_t epoch) {
 }
 
 /* *n_rows: in, the hop's destinations; out, its sources. */
-static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering *r, int32_t hop,
+static flip_status add_hop(flip_sampler *s, flip_batch *b, flip_numbering *r, int32_t hop,
                            int64_t epoch, int32_t *n_rows) {
     placed *p = s->placed;
     const flip_kernels *k = p->kernels;
@@ -412,6 +452,10 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, const flip_numbering 
                          "a batch may draw %lld entries: more than are numbered in 32 bits; use a "
                          "smaller --batch or --fanout",
                          (long long)most);
+    if (s->p.kind == FLIP_SAMPLE_LABOR && !in_place(&s->p, hop))
+        FLIP_TRY(grow_rows(k, b->memory, r, n, least(all_rows(&s->p, s->n_own), n + most)));
+    d.row = r->steps ? r->node : r->row;
+    d.before = r->step;
     FLIP_TRY(reserve_entries(s, rooms, &out, n, most));
     FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(most), 1, &work));
     if (!k->on_device) FLIP_TRY(sample_keys(b->arena, &d, &keys));

@@ -6,14 +6,16 @@
 
 /* What keeps batches on the host; NULL: nothing. */
 static const char *against(const flip_data *data) {
-    const flip_sampler_params p = flip_batch_sampler_params(data);
+    flip_sampler_params p = flip_batch_sampler_params(data);
+    if (flip_batch_read_fanout(&data->s, p.fanout) != FLIP_OK) return ""; /* refused elsewhere */
     if (data->packed.fine.packing) return "which rows have a second level is worked out there";
     if (flip_batch_stored(data)) return "--cache-bytes holds rows there";
     if (data->packed.packing && data->steps > 1)
         return "packed features of several steps are unpacked there";
     if (data->s.prefetch > 0 && !data->s.prefetch_chosen)
         return "--prefetch is a thread that makes them";
-    return flip_sampler_unplaced(&p, flip_comm_size(data->comm), data->info->n_events);
+    return flip_sampler_unplaced(&p, flip_comm_size(data->comm), flip_batch_most_seeds(data),
+                                 data->info->n_events);
 }
 
 /* Of a timeline: the features, and what a batch's rows are found by. */
@@ -45,7 +47,7 @@ void flip_batch_estimate_place(flip_estimate *e, const flip_data *data) {
     flip_sampler_params p = flip_batch_sampler_params(data);
     e->draws_on_device = false;
     if (e->device_available == 0 || !flip_settings_batched(&data->s) || against(data)) return;
-    if (flip_batch_read_fanout(&data->s, p.fanout) != FLIP_OK) return; /* refused elsewhere */
+    if (flip_batch_read_fanout(&data->s, p.fanout) != FLIP_OK) return;
     const size_t more = placed_bytes(data, &p);
     if ((e->device + more) * (size_t)e->ranks_of_device > e->device_available) return;
     e->draws_on_device = true;

@@ -113,11 +113,12 @@ void flip_shares_finish(flip_shares *s) {
 
 /* A block as long as the longest, as full as the fullest (of any rank of the part). */
 typedef struct block {
-    int32_t n, steps; /* blocks; this rank's steps of one */
-    double entries;   /* events alive in it: one alive in two blocks stands in both */
-    double values;    /* … summed over its steps */
-    double arrivals;  /* events of its own steps */
-    struct {          /* of all blocks of this rank, on average over the ranks of the part */
+    int32_t n, steps;     /* blocks; this rank's steps of one */
+    double entries;       /* events alive in it: one alive in two blocks stands in both */
+    double values;        /* … summed over its steps */
+    double values_before; /* … and over those before it that its window needs */
+    double arrivals;      /* events of its own steps */
+    struct {              /* of all blocks of this rank, on average over the ranks of the part */
         double entries, values, arrivals;
     } all;
 } block;
@@ -129,6 +130,11 @@ static double larger(double a, int64_t b) {
 /* Events of steps from … to - 1. */
 static int64_t arrived(const flip_shares *s, int64_t from, int64_t to) {
     return s->before[to] - s->before[from > 0 ? from : 0];
+}
+
+/* Steps before a block's own that its window needs. */
+static int32_t band_of(const flip_data *data) {
+    return data->s.window > 1 ? (int32_t)data->s.window - 1 : 0;
 }
 
 /* Block k of the part: steps k b->steps … A step's events come at its place, those before the first
@@ -147,6 +153,9 @@ static void fill_block(block *b, const flip_data *data, const flip_shares *s, in
     b->all.entries += (double)entries / data->n_time;
     b->all.values += (double)values / data->n_time;
     b->all.arrivals += (double)arrivals / data->n_time;
+    for (int64_t t = first + from - 1; t >= 0 && t >= first + from - band_of(data); t--)
+        values += arrived(s, t + 1 - stay, t + 1);
+    b->values_before = larger(b->values_before, values);
 }
 
 static block block_of(const flip_data *data, const flip_shares *s, int32_t n_blocks) {
@@ -209,11 +218,6 @@ static int64_t more(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-/* Steps before a block's own that its window needs. */
-static int32_t band_of(const flip_data *data) {
-    return data->s.window > 1 ? (int32_t)data->s.window - 1 : 0;
-}
-
 /* A difference gives way to a snapshot where it takes more bytes; counted are events, not pairs,
  * and so it is said to where it takes half as many. */
 static largest find_largest(const flip_data *data, const flip_shares *s, const block *b) {
@@ -241,7 +245,7 @@ static largest find_largest(const flip_data *data, const flip_shares *s, const b
  * column, and those of the steps before. */
 static double values_before(const flip_data *data, const flip_shares *s, const block *b) {
     const double steps = b->steps + band_of(data);
-    return (double)s->rows * steps + b->values / b->steps * steps;
+    return (double)s->rows * steps + b->values_before;
 }
 
 /* Does a GPU make the matrices, and the CPU none? */

@@ -27,6 +27,22 @@ __global__ static void count_kernel(flip_draws d, flip_draw_pieces p, int32_t *c
     }
 }
 
+/* Of a timeline with loops: whether one is alive is looked for by a warp, hubs have many
+ * candidates. */
+__global__ static void count_looped_kernel(flip_draws d, flip_draw_pieces p, int32_t *count) {
+    const int lane = (int)threadIdx.x % FLIP_WARP;
+    FLIP_EACH_WARP(i, d.n) {
+        const int32_t row = d.row[i];
+        const flip_candidates c = flip_draws_candidates_at(&d, (int32_t)i);
+        bool found = false;
+        for (uint32_t from = 0; d.looped[row] && from < c.n && !found; from += FLIP_WARP) {
+            const uint32_t j = from + (uint32_t)lane;
+            found = __ballot_sync(FLIP_ALL_LANES, j < c.n && d.col[c.begin + j] == row) != 0;
+        }
+        if (lane == 0) count[i] = !found + flip_drawn_by(d, p, i, c.n);
+    }
+}
+
 __global__ static void widen_kernel(int64_t n, const int32_t *narrow, int64_t *wide) {
     FLIP_EACH(i, n) wide[i] = narrow[i];
 }
@@ -37,7 +53,10 @@ static void count_draws(const flip_draws *d, int64_t *first, void *work) {
     int32_t *count = flip_deal<int32_t>(&rest, (int64_t)d->n + 1);
     int32_t *sums = flip_deal<int32_t>(&rest, flip_tiles_of((int64_t)d->n + 1, FLIP_SCAN));
     if (pieces.drawn) flip_cuda_count_shared(d, &pieces);
-    FLIP_LAUNCH_EACH(count_kernel, d->n, *d, pieces, count);
+    if (d->looped && d->step)
+        FLIP_LAUNCH_WARPS(count_looped_kernel, d->n, *d, pieces, count);
+    else
+        FLIP_LAUNCH_EACH(count_kernel, d->n, *d, pieces, count);
     flip_sum_all_before(d->n, count, sums);
     FLIP_LAUNCH_EACH(widen_kernel, (int64_t)d->n + 1, (int64_t)d->n + 1, count, first);
 }

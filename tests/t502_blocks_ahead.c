@@ -84,7 +84,7 @@ static void read_ahead(flip_tape *tape, int unread, flip_var *y) {
 /* What is sent waits for no block that was let go just now, which the device still works on. */
 static const flip_kernels *kernels;
 static const void *let_go_last;
-static uint64_t sent;
+static uint64_t sent, sent_at_once, received;
 
 static void watch_end(void **event) {
     kernels->mark_end(event);
@@ -97,18 +97,34 @@ static void watch_ahead(void *to, const void *host, size_t bytes, void *after) {
     sent += bytes;
 }
 
+static void watch_send(void *to, const void *host, size_t bytes) {
+    kernels->send(to, host, bytes);
+    sent_at_once += bytes;
+}
+
+static void watch_receive(void *host, const void *from, size_t bytes) {
+    kernels->receive(host, from, bytes);
+    received += bytes;
+}
+
 static void check_blocks(int unread) {
     flip_kernels watched = *kernels;
     watched.mark_end = watch_end;
     watched.send_ahead = watch_ahead;
+    watched.send = watch_send;
+    watched.receive = watch_receive;
     flip_tape *here = open_tape(NULL), *there = open_tape(&watched);
     flip_var y[BLOCKS];
     const flip_device_counts before = kernels->counts();
-    sent = 0;
+    sent = sent_at_once = received = 0;
     read_ahead(there, unread, y);
     const flip_device_counts after = kernels->counts();
     CHECK(sent > (BLOCKS - 3) * sizeof input && after.ahead - before.ahead == sent,
           "%llu bytes ahead", (unsigned long long)sent);
+    CHECK(after.sent - before.sent == sent + sent_at_once && sent_at_once > 0 &&
+              after.received - before.received == received,
+          "%llu and %llu bytes over the bus", (unsigned long long)(after.sent - before.sent),
+          (unsigned long long)(after.received - before.received));
     for (int k = 0; k < BLOCKS; k++) {
         set_input(k);
         flip_tape_reset(here, false, 0);

@@ -405,6 +405,7 @@ enum { FLIP_STAGING_BYTES = 8 << 20 };
 typedef struct flip_device_counts {
     uint64_t waits;             /* times that the host waited until all of its work was done */
     uint64_t ahead;             /* bytes that `send_ahead` sent */
+    uint64_t sent, received;    /* bytes over the bus, those ahead among them */
     uint64_t replays, replayed; /* passes that were replayed; kernels, copies and sets in them */
 } flip_device_counts;
 

@@ -29,7 +29,7 @@ extern const char *(*flip_cuda_watch)(void);
 /* The host waits until the event has happened, or somebody who watches gave up. */
 void flip_cuda_wait_event(void *event);
 /* How often the host waited for all of the stream's work. */
-extern uint64_t flip_cuda_waits;
+extern uint64_t flip_cuda_waits, flip_cuda_sent, flip_cuda_received; /* flip_device_counts */
 
 /* How often memory of the device was given back: its address may be another's since. */
 extern uint64_t flip_cuda_given_back;

@@ -44,6 +44,7 @@ static void send_ahead(void *to, const void *host, size_t bytes, void *after) {
         send_piece((char *)to + at, (const char *)host + at, n);
     }
     bytes_ahead += bytes;
+    flip_cuda_sent += bytes;
 }
 
 static void join_ahead(void) {
@@ -53,7 +54,8 @@ static void join_ahead(void) {
 }
 
 static flip_device_counts counts(void) {
-    return flip_device_counts{flip_cuda_waits, bytes_ahead, flip_cuda_replays, flip_cuda_replayed};
+    return flip_device_counts{flip_cuda_waits,    bytes_ahead,       flip_cuda_sent,
+                              flip_cuda_received, flip_cuda_replays, flip_cuda_replayed};
 }
 
 void flip_use_cuda_ahead(flip_kernels *table) {

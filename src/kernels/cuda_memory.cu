@@ -7,7 +7,7 @@
 
 cudaStream_t flip_cuda_stream;
 const char *(*flip_cuda_watch)(void);
-uint64_t flip_cuda_waits, flip_cuda_given_back;
+uint64_t flip_cuda_waits, flip_cuda_sent, flip_cuda_received, flip_cuda_given_back;
 static cudaError_t first_error = cudaSuccess;
 static const char *first_what = "";
 
@@ -195,8 +195,9 @@ static void give_back_pinned(void *memory) {
 /* From pageable memory the copy is staged before the call returns (CUDA Runtime API, "API
  * synchronization behavior"). */
 static void send(void *to, const void *host, size_t bytes) {
-    if (bytes > 0 && !flip_cuda_spoil())
-        FLIP_CUDA_DO(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, flip_cuda_stream));
+    if (bytes == 0 || flip_cuda_spoil()) return;
+    FLIP_CUDA_DO(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, flip_cuda_stream));
+    flip_cuda_sent += bytes;
 }
 
 static void receive(void *host, const void *from, size_t bytes) {
@@ -205,6 +206,7 @@ static void receive(void *host, const void *from, size_t bytes) {
         return;
     }
     flip_cuda_waits++;
+    flip_cuda_received += bytes;
     watch_stream();
     if (bytes > 0)
         FLIP_CUDA_DO(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, flip_cuda_stream));

@@ -225,6 +225,8 @@ static double count_since(run *r, const mark *m) {
     flip_meter_add(&r->tally.train, &now.meter, &m->meter);
     r->tally.device.waits += now.device.waits - m->device.waits;
     r->tally.device.ahead += now.device.ahead - m->device.ahead;
+    r->tally.device.sent += now.device.sent - m->device.sent;
+    r->tally.device.received += now.device.received - m->device.received;
     r->tally.device.replays += now.device.replays - m->device.replays;
     r->tally.device.replayed += now.device.replayed - m->device.replayed;
     if (r->tally.epochs > 1) return now.wall - m->wall;

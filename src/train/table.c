@@ -11,7 +11,7 @@ typedef struct rank_counts {
     uint64_t graph[2];                 /* bytes to the device, forward and backward */
     uint64_t peak_bytes, loaded_bytes; /* resident: the most, and before the first epoch */
     uint64_t device_bytes;             /* of a GPU: the most */
-    flip_device_counts device, device_first;
+    flip_device_counts device, device_first, device_run;
     uint64_t halo_rows, pair_rows; /* rows sent in one forward pass */
     uint64_t saved_bytes;          /* most that waited for a backward walk */
     flip_store_use store;
@@ -41,6 +41,7 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .device_bytes = trainer->kernels->peak(),
                         .device = tally->device,
                         .device_first = tally->device_first,
+                        .device_run = trainer->kernels->counts(),
                         .loaded_bytes = tally->loaded_bytes,
                         .saved_bytes = flip_tape_saved(trainer->tape),
                         .store = flip_batching_store(trainer->batching),
@@ -256,10 +257,16 @@ static json_t *usual(uint64_t total, uint64_t first, int64_t epochs) {
     return epochs > 1 ? share(total - first, epochs - 1) : share(first, epochs);
 }
 
+/* Bytes over the bus. */
+static void add_bus(flip_device_counts *sum, const flip_device_counts *more) {
+    sum->sent += more->sent;
+    sum->received += more->received;
+}
+
 static void device_json(json_t *counts, const rank_counts *all, int size, int64_t epochs,
                         const flip_estimate *e) {
     const size_t each = e->device_together / (size_t)e->ranks_of_device;
-    flip_device_counts sum = {0}, first = {0};
+    flip_device_counts sum = {0}, first = {0}, run = {0};
     json_t *peaks = json_array();
     for (int r = 0; r < size; r++) {
         json_array_append_new(peaks, json_integer((json_int_t)all[r].device_bytes));
@@ -269,11 +276,20 @@ static void device_json(json_t *counts, const rank_counts *all, int size, int64_
         sum.replayed += all[r].device.replayed;
         first.waits += all[r].device_first.waits;
         first.ahead += all[r].device_first.ahead;
+        add_bus(&sum, &all[r].device);
+        add_bus(&first, &all[r].device_first);
+        add_bus(&run, &all[r].device_run);
     }
     json_object_set_new(counts, "peak_device_bytes_of_ranks", peaks);
     json_object_set_new(counts, "estimated_device_bytes", json_integer((json_int_t)each));
     json_object_set_new(counts, "device_waits", usual(sum.waits, first.waits, epochs));
     json_object_set_new(counts, "device_bytes_ahead", usual(sum.ahead, first.ahead, epochs));
+    json_object_set_new(counts, "device_bytes_sent", usual(sum.sent, first.sent, epochs));
+    json_object_set_new(counts, "device_bytes_received",
+                        usual(sum.received, first.received, epochs));
+    json_object_set_new(counts, "device_bytes_sent_run", json_integer((json_int_t)run.sent));
+    json_object_set_new(counts, "device_bytes_received_run",
+                        json_integer((json_int_t)run.received));
     json_object_set_new(counts, "device_replays", json_integer((json_int_t)sum.replays));
     json_object_set_new(counts, "device_replayed", json_integer((json_int_t)sum.replayed));
 }
@@ -405,6 +421,27 @@ static void print_ahead(FILE *out, const rank_counts *all, int size, int64_t pre
     }
 }
 
+/* All that went to GPUs and came back, what the rows above name among it. */
+static void print_bus(FILE *out, const rank_counts *all, int size, int64_t epochs) {
+    flip_device_counts sum = {0}, first = {0}, whole = {0};
+    char to[2][32], from[2][32];
+    for (int r = 0; r < size; r++) {
+        add_bus(&sum, &all[r].device);
+        add_bus(&first, &all[r].device_first);
+        add_bus(&whole, &all[r].device_run);
+    }
+    if (whole.sent == 0) return;
+    const double n = epochs > 1 ? (double)(epochs - 1) : 1; /* the first sends what stays, too */
+    const flip_device_counts less = epochs > 1 ? first : (flip_device_counts){0};
+    human_bytes(to[0], sizeof to[0], (double)(sum.sent - less.sent) / n);
+    human_bytes(from[0], sizeof from[0], (double)(sum.received - less.received) / n);
+    human_bytes(to[1], sizeof to[1], (double)whole.sent);
+    human_bytes(from[1], sizeof from[1], (double)whole.received);
+    fprintf(out, "over the bus     an epoch    the run\n");
+    fprintf(out, "  %-15s %10s %10s\n  %-15s %10s %10s\n", "to_gpu", to[0], to[1], "from_gpu",
+            from[0], from[1]);
+}
+
 static void print_bytes(FILE *out, const rank_counts *all, int size, int64_t epochs) {
     char text[32], run[32];
     bool any = false;
@@ -424,6 +461,7 @@ static void print_bytes(FILE *out, const rank_counts *all, int size, int64_t epo
         human_bytes(run, sizeof run, whole);
         fprintf(out, "  %-15s %10s %10s\n", flip_bytes_name((flip_bytes)k), text, run);
     }
+    print_bus(out, all, size, epochs);
     fprintf(out, "peak memory of rank");
     for (int r = 0; r < size && r < 8; r++) {
         human_bytes(text, sizeof text, (double)all[r].peak_bytes);

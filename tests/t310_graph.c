@@ -4,6 +4,7 @@
 #include <flipbook/graph.h>
 
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -576,6 +577,44 @@ static void test_refusals(void **state) {
     free_whole(&g);
 }
 
+/* ---- threads ---- */
+
+static void same_bytes(const char *what, const void *a, const void *b, size_t bytes) {
+    CHECK(!a == !b && (!a || memcmp(a, b, bytes) == 0), "%s of the transpose differ", what);
+}
+
+/* Columns are shared out among threads where there are many entries: the same arrays come out. */
+static void test_threads(void **state) {
+    (void)state;
+    static const flip_adjacency_kind kinds[] = {FLIP_ADJACENCY_MEAN, FLIP_ADJACENCY_GCN,
+                                                FLIP_ADJACENCY_ATTENTION};
+    for (int i = 0; i < 6; i++) {
+        const int32_t steps = i < 3 ? 1 : 5;
+        whole g = make_whole(700, 60000, steps, true);
+        flip_adjacency_params p = {.kind = kinds[i % 3], .n_steps = steps, .edge_life = 2};
+        omp_set_num_threads(1);
+        flip_adjacency *one = create(&g, &p);
+        omp_set_num_threads(3);
+        flip_adjacency *many = create(&g, &p);
+        omp_set_num_threads(1);
+        const flip_csr *a = &one->at, *b = &many->at;
+        const size_t entries = (size_t)a->n_entries, runs = a->run_ptr ? a->run_ptr[entries] : 0;
+        CHECK(size > 1 || entries > 30000, "%zu entries", entries);
+        CHECK(a->n_entries == b->n_entries && a->n_rows == b->n_rows, "they differ in size");
+        same_bytes("rows", a->row_ptr, b->row_ptr, ((size_t)a->n_rows + 1) * sizeof *a->row_ptr);
+        same_bytes("columns", a->col, b->col, entries * sizeof *a->col);
+        same_bytes("runs", a->run_ptr, b->run_ptr, (entries + 1) * sizeof *a->run_ptr);
+        same_bytes("steps", a->run_first, b->run_first, runs * sizeof *a->run_first);
+        same_bytes("places", a->value_ptr, b->value_ptr, (runs + 1) * sizeof *a->value_ptr);
+        same_bytes("values", a->value, b->value, (size_t)a->n_values * sizeof *a->value);
+        same_bytes("entries", one->to_transposed, many->to_transposed,
+                   (size_t)one->a.n_entries * sizeof *one->to_transposed);
+        flip_adjacency_destroy(&one);
+        flip_adjacency_destroy(&many);
+        free_whole(&g);
+    }
+}
+
 /* ---- golden numbers ---- */
 
 /* A .npy of any of the types the fixtures use, as doubles; NULL where there is none. */
@@ -741,11 +780,11 @@ int main(int argc, char **argv) {
     rank = flip_comm_rank(comm);
     size = flip_comm_size(comm);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_static), cmocka_unit_test(test_dynamic),
-        cmocka_unit_test(test_cuts),   cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_shared), cmocka_unit_test(test_product),
-        cmocka_unit_test(test_bytes),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_static),  cmocka_unit_test(test_dynamic),
+        cmocka_unit_test(test_cuts),    cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_shared),  cmocka_unit_test(test_product),
+        cmocka_unit_test(test_bytes),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_golden),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     flip_comm_destroy(&comm);

@@ -223,12 +223,7 @@ static double count_since(run *r, const mark *m) {
     r->tally.cpu[r->tally.epochs] = now.cpu - m->cpu;
     r->tally.seconds[r->tally.epochs++] = now.wall - m->wall;
     flip_meter_add(&r->tally.train, &now.meter, &m->meter);
-    r->tally.device.waits += now.device.waits - m->device.waits;
-    r->tally.device.ahead += now.device.ahead - m->device.ahead;
-    r->tally.device.sent += now.device.sent - m->device.sent;
-    r->tally.device.received += now.device.received - m->device.received;
-    r->tally.device.replays += now.device.replays - m->device.replays;
-    r->tally.device.replayed += now.device.replayed - m->device.replayed;
+    flip_device_counts_add(&r->tally.device, &now.device, &m->device);
     if (r->tally.epochs > 1) return now.wall - m->wall;
     flip_meter_add(&r->tally.first, &now.meter, &m->meter);
     r->tally.device_first = r->tally.device;

@@ -257,29 +257,30 @@ static json_t *usual(uint64_t total, uint64_t first, int64_t epochs) {
     return epochs > 1 ? share(total - first, epochs - 1) : share(first, epochs);
 }
 
-/* Bytes over the bus. */
-static void add_bus(flip_device_counts *sum, const flip_device_counts *more) {
-    sum->sent += more->sent;
-    sum->received += more->received;
+/* Of all ranks: in epochs, in the first of them, and in the run. */
+typedef struct device_sums {
+    flip_device_counts epochs, first, run;
+} device_sums;
+
+static device_sums sum_devices(const rank_counts *all, int size) {
+    const flip_device_counts none = {0};
+    device_sums s = {0};
+    for (int r = 0; r < size; r++) {
+        flip_device_counts_add(&s.epochs, &all[r].device, &none);
+        flip_device_counts_add(&s.first, &all[r].device_first, &none);
+        flip_device_counts_add(&s.run, &all[r].device_run, &none);
+    }
+    return s;
 }
 
 static void device_json(json_t *counts, const rank_counts *all, int size, int64_t epochs,
                         const flip_estimate *e) {
     const size_t each = e->device_together / (size_t)e->ranks_of_device;
-    flip_device_counts sum = {0}, first = {0}, run = {0};
+    const device_sums d = sum_devices(all, size);
+    const flip_device_counts sum = d.epochs, first = d.first;
     json_t *peaks = json_array();
-    for (int r = 0; r < size; r++) {
+    for (int r = 0; r < size; r++)
         json_array_append_new(peaks, json_integer((json_int_t)all[r].device_bytes));
-        sum.waits += all[r].device.waits;
-        sum.ahead += all[r].device.ahead;
-        sum.replays += all[r].device.replays;
-        sum.replayed += all[r].device.replayed;
-        first.waits += all[r].device_first.waits;
-        first.ahead += all[r].device_first.ahead;
-        add_bus(&sum, &all[r].device);
-        add_bus(&first, &all[r].device_first);
-        add_bus(&run, &all[r].device_run);
-    }
     json_object_set_new(counts, "peak_device_bytes_of_ranks", peaks);
     json_object_set_new(counts, "estimated_device_bytes", json_integer((json_int_t)each));
     json_object_set_new(counts, "device_waits", usual(sum.waits, first.waits, epochs));
@@ -287,9 +288,9 @@ static void device_json(json_t *counts, const rank_counts *all, int size, int64_
     json_object_set_new(counts, "device_bytes_sent", usual(sum.sent, first.sent, epochs));
     json_object_set_new(counts, "device_bytes_received",
                         usual(sum.received, first.received, epochs));
-    json_object_set_new(counts, "device_bytes_sent_run", json_integer((json_int_t)run.sent));
+    json_object_set_new(counts, "device_bytes_sent_run", json_integer((json_int_t)d.run.sent));
     json_object_set_new(counts, "device_bytes_received_run",
-                        json_integer((json_int_t)run.received));
+                        json_integer((json_int_t)d.run.received));
     json_object_set_new(counts, "device_replays", json_integer((json_int_t)sum.replays));
     json_object_set_new(counts, "device_replayed", json_integer((json_int_t)sum.replayed));
 }
@@ -423,20 +424,16 @@ static void print_ahead(FILE *out, const rank_counts *all, int size, int64_t pre
 
 /* All that went to GPUs and came back, what the rows above name among it. */
 static void print_bus(FILE *out, const rank_counts *all, int size, int64_t epochs) {
-    flip_device_counts sum = {0}, first = {0}, whole = {0};
+    const device_sums d = sum_devices(all, size);
     char to[2][32], from[2][32];
-    for (int r = 0; r < size; r++) {
-        add_bus(&sum, &all[r].device);
-        add_bus(&first, &all[r].device_first);
-        add_bus(&whole, &all[r].device_run);
-    }
-    if (whole.sent == 0) return;
-    const double n = epochs > 1 ? (double)(epochs - 1) : 1; /* the first sends what stays, too */
-    const flip_device_counts less = epochs > 1 ? first : (flip_device_counts){0};
-    human_bytes(to[0], sizeof to[0], (double)(sum.sent - less.sent) / n);
-    human_bytes(from[0], sizeof from[0], (double)(sum.received - less.received) / n);
-    human_bytes(to[1], sizeof to[1], (double)whole.sent);
-    human_bytes(from[1], sizeof from[1], (double)whole.received);
+    if (d.run.sent == 0) return;
+    const bool several = epochs > 1; /* the first sends what stays, too */
+    const double n = several ? (double)(epochs - 1) : 1;
+    human_bytes(to[0], sizeof to[0], (double)(d.epochs.sent - several * d.first.sent) / n);
+    human_bytes(from[0], sizeof from[0],
+                (double)(d.epochs.received - several * d.first.received) / n);
+    human_bytes(to[1], sizeof to[1], (double)d.run.sent);
+    human_bytes(from[1], sizeof from[1], (double)d.run.received);
     fprintf(out, "over the bus     an epoch    the run\n");
     fprintf(out, "  %-15s %10s %10s\n  %-15s %10s %10s\n", "to_gpu", to[0], to[1], "from_gpu",
             from[0], from[1]);

@@ -105,13 +105,6 @@ typedef struct before {
     uint32_t runs, values;
 } before;
 
-/* The transpose's arrays as they are written. */
-typedef struct arrays {
-    int32_t *col, *run_first;
-    uint32_t *run_ptr, *value_ptr;
-    flip_real *value;
-} arrays;
-
 static void find_sources(transposer *t, int k, source *from) {
     const flip_csr *a = t->a;
     for (int32_t i = 0; i < a->n_rows; i++) {
@@ -134,7 +127,8 @@ static before count_runs(const transposer *t, int k, const source *from) {
 }
 
 /* A share's entries one after the other, with their runs and values. */
-static void write_share(const transposer *t, int k, const source *from, before n, arrays *to) {
+static void write_share(const transposer *t, int k, const source *from, before n,
+                        const flip_csr_arrays *to) {
     const flip_csr *a = t->a;
     for (int64_t p = t->row_ptr[t->share[k]]; p < t->row_ptr[t->share[k + 1]]; p++) {
         const uint32_t first = a->run_ptr[from[p].entry], end = a->run_ptr[from[p].entry + 1];
@@ -152,9 +146,9 @@ static void write_share(const transposer *t, int k, const source *from, before n
     }
 }
 
-static flip_status take_arrays(flip_arena *arena, const flip_csr *a, arrays *to) {
+static flip_status take_arrays(flip_arena *arena, const flip_csr *a, flip_csr_arrays *to) {
     const size_t entries = (size_t)a->n_entries, runs = a->run_ptr[a->n_entries];
-    *to = (arrays){0};
+    *to = (flip_csr_arrays){0};
     FLIP_TRY(flip_arena_alloc(arena, &to->col, entries, sizeof *to->col));
     FLIP_TRY(flip_arena_alloc(arena, &to->run_ptr, entries + 1, sizeof *to->run_ptr));
     FLIP_TRY(flip_arena_alloc(arena, &to->run_first, runs, sizeof *to->run_first));
@@ -166,7 +160,7 @@ static flip_status take_arrays(flip_arena *arena, const flip_csr *a, arrays *to)
 static flip_status fill_runs(transposer *t, flip_arena *arena, source *from, flip_csr *at) {
     const flip_csr *a = t->a;
     before *shares;
-    arrays to;
+    flip_csr_arrays to;
     FLIP_TRY(take_arrays(arena, a, &to));
     FLIP_TRY(flip_alloc(&shares, (size_t)t->n_shares + 1, sizeof *shares, "transpose"));
     rewind_cursor(t);

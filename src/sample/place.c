@@ -425,6 +425,12 @@ static flip_draws draws_of(const flip_sampler *s, int32_t hop, int64_t epoch) {
     return d;
 }
 
+static void set_rows(flip_draws *d, const flip_numbering *r, int32_t n) {
+    d->n = n;
+    d->row = r->steps ? r->node : r->row;
+    d->before = r->step;
+}
+
 /* *n_rows: in, the hop's destinations; out, its sources. */
 static flip_status add_hop(flip_sampler *s, flip_batch *b, flip_numbering *r, int32_t hop,
                            int64_t epoch, int32_t *n_rows) {
@@ -438,9 +444,7 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, flip_numbering *r, in
     drawn out = {0};
     void *work, *left;
     double *keys = NULL;
-    d.n = n;
-    d.row = r->steps ? r->node : r->row;
-    d.before = r->step;
+    set_rows(&d, r, n);
     FLIP_TRY(reserve(k, &rooms[ROOM_FIRST], (int64_t)n + 1, sizeof *out.first, &out.first));
     FLIP_TRY(reserve(k, &p->draws,
                      (int64_t)flip_draws_room(n, d.n_entries, d.fanout, by_weight(&s->p)), 1,
@@ -454,8 +458,7 @@ static flip_status add_hop(flip_sampler *s, flip_batch *b, flip_numbering *r, in
                          (long long)most);
     if (s->p.kind == FLIP_SAMPLE_LABOR && !in_place(&s->p, hop))
         FLIP_TRY(grow_rows(k, b->memory, r, n, least(all_rows(&s->p, s->n_own), n + most)));
-    d.row = r->steps ? r->node : r->row;
-    d.before = r->step;
+    set_rows(&d, r, n); /* they may have moved */
     FLIP_TRY(reserve_entries(s, rooms, &out, n, most));
     FLIP_TRY(reserve(k, &p->work, (int64_t)flip_draws_work(most), 1, &work));
     if (!k->on_device) FLIP_TRY(sample_keys(b->arena, &d, &keys));

@@ -106,10 +106,11 @@ flip_status flip_batching_gather(flip_batching *b, const flip_batch *batch, cons
     flip_placed_features *f = &b->there;
     const int64_t n = batch->n_input;
     const int32_t fixed = data->fixed.dim, moving = data->moving.dim;
-    size_t bytes = (size_t)n * sizeof *f->index;
+    size_t bytes = moving > 0 ? (size_t)n * sizeof *f->index : 0;
     if (bytes > f->room) bytes += bytes / 8;
     FLIP_TRY(flip_kernels_reserve(k, &f->index, &f->room, bytes, "features of a batch"));
-    k->find_step_rows(n, &f->rows, batch->column, batch->step, batch->original, f->index, key);
+    k->find_step_rows(n, &f->rows, batch->column, batch->step, batch->original,
+                      moving > 0 ? f->index : NULL, key);
     if (fixed > 0) k->gather_rows(n, fixed, rows, data->in_dim, batch->column, f->fixed, NULL);
     if (moving > 0)
         k->gather_rows(n, moving, rows + fixed, data->in_dim, f->index, f->moving, NULL);

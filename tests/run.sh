@@ -150,6 +150,15 @@ without_gpu() {
 
 experiments/install-deps.sh build tests || exit 1
 
+# What the builds and the tests' own files take, before an hour has gone by.
+room() {
+    local folder free
+    for folder in . "${TMPDIR:-/tmp}"; do
+        free=$(df -Pm "$folder" | awk 'NR == 2 { print $4 }')
+        [ "$free" -ge "$1" ] || { echo "$folder has $free MB free, tests need $1 MB: make room, or set TMPDIR" && return 1; }
+    done
+}
+check 'room on the disks' room "$([ "$quick" = yes ] && echo 1500 || echo 3000)" || { echo "$passed passed, $failed failed" && exit 1; }
 check 'build float gcc' compile build -Dreal=float || { echo "$passed passed, $failed failed" && exit 1; }
 programs build
 check 'sources are formatted' formatted

@@ -11,6 +11,7 @@
 #include <flipbook/generate.h>
 #include <flipbook/train.h>
 
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 #include <unistd.h>
@@ -95,12 +96,17 @@ static void compare(const outcome *a, const outcome *b, int epochs, const char *
                                              {"store", "rows"},
                                              {"store", "hits"},
                                              {"store", "remote"}};
+    /* a GPU sums the packed rows of what it draws, the CPU those of what the thread draws */
+    const bool elsewhere = rank == 0 && size == 1 && strstr(what, "codes") &&
+                           json_number_value(json_object_get(a->summary, "device_bytes_sent")) > 0;
+    const double bar = elsewhere ? 1e-6 : 0;
     CHECK(a->result.test == b->result.test && a->result.valid == b->result.valid,
           "%s, %d ahead: other scores", what, depth);
-    CHECK(a->result.loss == b->result.loss, "%s, %d ahead: other loss", what, depth);
+    CHECK(fabs(a->result.loss - b->result.loss) <= bar, "%s, %d ahead: other loss", what, depth);
     if (rank != 0) return;
-    CHECK(memcmp(a->loss, b->loss, (size_t)epochs * sizeof *a->loss) == 0,
-          "%s, %d ahead: %.17g and %.17g", what, depth, a->loss[0], b->loss[0]);
+    for (int e = 0; e < epochs; e++)
+        CHECK(fabs(a->loss[e] - b->loss[e]) <= bar, "%s, %d ahead: %.17g and %.17g", what, depth,
+              a->loss[e], b->loss[e]);
     for (size_t i = 0; i < sizeof counted / sizeof *counted; i++) {
         double one = number(a, counted[i][0], counted[i][1]);
         double other = number(b, counted[i][0], counted[i][1]);

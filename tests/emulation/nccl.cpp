@@ -5,7 +5,8 @@
  * A send ends when the other rank has called its receive, as NCCL's do. FLIP_EMULATION=nccl=R:N
  * plants a failure: from its group N on (0: the first), rank R of MPI_COMM_WORLD sends and receives
  * nothing, and is told so by ncclCommGetAsyncError alone. FLIP_EMULATION=tell: a process that ends
- * says how many bytes it sent. */
+ * says how many bytes it sent. Its messages are MPI's own (PMPI): tests that watch what the program
+ * sends (tests/sends.h) do not see them. */
 #define OMPI_SKIP_MPICXX
 #include <memory> /* before CUDA's words */
 #include <mpi.h>
@@ -84,18 +85,18 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int size, ncclUniqueId id,
     c->world.resize((size_t)size);
     int mine[2] = {rank, world_rank()};
     MPI_Request request;
-    MPI_Isend(mine, 2, MPI_INT, i.root, i.tag, MPI_COMM_WORLD, &request);
+    PMPI_Isend(mine, 2, MPI_INT, i.root, i.tag, MPI_COMM_WORLD, &request);
     for (int r = 0; mine[1] == i.root && r < size; r++) {
         int one[2];
-        MPI_Recv(one, 2, MPI_INT, MPI_ANY_SOURCE, i.tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        PMPI_Recv(one, 2, MPI_INT, MPI_ANY_SOURCE, i.tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
         c->world[(size_t)one[0]] = one[1];
     }
     for (int r = 0; mine[1] == i.root && r < size; r++)
         if (c->world[(size_t)r] != i.root)
-            MPI_Send(c->world.data(), size, MPI_INT, c->world[(size_t)r], i.tag, MPI_COMM_WORLD);
+            PMPI_Send(c->world.data(), size, MPI_INT, c->world[(size_t)r], i.tag, MPI_COMM_WORLD);
     if (mine[1] != i.root)
-        MPI_Recv(c->world.data(), size, MPI_INT, i.root, i.tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-    MPI_Wait(&request, MPI_STATUS_IGNORE);
+        PMPI_Recv(c->world.data(), size, MPI_INT, i.root, i.tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    PMPI_Wait(&request, MPI_STATUS_IGNORE);
     *comm = c;
     return ncclInProgress;
 }
@@ -173,9 +174,9 @@ static void post(group *g, message *m) {
         n = m->bytes - at < CHUNK ? m->bytes - at : (size_t)CHUNK;
         const int peer = g->comm->world[(size_t)m->peer], tag = g->comm->tag;
         if (m->sends)
-            MPI_Issend(m->host.data() + at, (int)n, MPI_BYTE, peer, tag, MPI_COMM_WORLD, &request);
+            PMPI_Issend(m->host.data() + at, (int)n, MPI_BYTE, peer, tag, MPI_COMM_WORLD, &request);
         else
-            MPI_Irecv(m->host.data() + at, (int)n, MPI_BYTE, peer, tag, MPI_COMM_WORLD, &request);
+            PMPI_Irecv(m->host.data() + at, (int)n, MPI_BYTE, peer, tag, MPI_COMM_WORLD, &request);
         g->requests.push_back(request);
     }
 }
@@ -194,7 +195,7 @@ static bool arrived(group *g) {
     int done = 0;
     if (g->comm->aborted) return true;
     if (g->stuck) return false;
-    MPI_Testall((int)g->requests.size(), g->requests.data(), &done, MPI_STATUSES_IGNORE);
+    PMPI_Testall((int)g->requests.size(), g->requests.data(), &done, MPI_STATUSES_IGNORE);
     return done != 0;
 }
 

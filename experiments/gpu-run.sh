@@ -279,20 +279,22 @@ section_peers() {
 
 # ---- compute-sanitizer ----
 section_sanitizer() {
-    local sanitizer tool row options start rc
+    local sanitizer tool row options more graph task start rc
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null) || { record '"tool": "none", "words": "there is no compute-sanitizer here"'; return; }
     [ -f "$work/data/small.h5" ] || generate small sbm --nodes 400 --steps 6 --drift 0.01 --labels-change
+    [ -f "$work/data/paid.h5" ] || generate paid payments --nodes 400 --steps 6 --payments 8 # weighted
     for tool in memcheck racecheck; do
         for row in sage cdgcn evolvegcn-o tmgcn gat sage-labor gat-weighted gat-recent tmgcn-delta t219_draws t222_groups t218_entries t200_kernels t210_cells t212_steps t214_operators t216_losses t342_patch t205_products t225_packed; do
-            options=("$parts/bin/$row") more=()
+            options=("$parts/bin/$row") graph=small task=node more=()
             case $row in # batches drawn, and matrices made, on the device
-            *-labor | *-weighted | *-recent) more=(--batch 500 --fanout "4,9" --sampling "${row#*-}") ;;
+            *-labor | *-recent) more=(--batch 500 --fanout "4,9" --sampling "${row#*-}") ;;
+            *-weighted) graph=paid task=edge more=(--batch 500 --fanout "4,9" --sampling weighted) ;;
             *-delta) more=(--transfer delta --blocks 2) ;;
             esac
             case $tool-$row in
             racecheck-t*_*) continue ;;
             *-t*_*) [ -x "$parts/bin/$row" ] || continue ;;
-            *) options=("$parts/bin/flipbook" train "$work/data/small.h5" --device "$device" --task node --hidden 8 --epochs 2 --threads 1 --model "${row%-[ldrw]*}" "${more[@]}") ;;
+            *) options=("$parts/bin/flipbook" train "$work/data/$graph.h5" --device "$device" --task $task --hidden 8 --epochs 2 --threads 1 --model "${row%-[ldrw]*}" "${more[@]}") ;;
             esac
             start=$(now)
             # t200 asks for more memory than there is, on purpose: what the API answers is no fault

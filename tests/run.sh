@@ -177,7 +177,7 @@ if [ "$quick" = no ]; then
         programs build-clang "$clang" "$clang_not"
     # the CUDA kernels on an emulated device: their checkers, and whole runs
     check 'build float gcc, emulated CUDA' compile build-emulated -Dcuda=emulated -Dbuildtype=debugoptimized &&
-        programs build-emulated '^(t2[0-9]+|t342|t965)_|_cuda($|_)' '^t22(0_codec|2_groups)$' # the one knows no device, the other is run as _cuda
+        programs build-emulated '^(t2[0-9]+|t342|t410|t965)_|_cuda($|_)|^t420_.*_np1$' '^t22(0_codec|2_groups)$|^t410_.*_np[234]$' # the one knows no device, the other is run as _cuda; batches are drawn there on one rank
     for script in tests/*.sh; do
         [[ $script == tests/run.sh || $script == tests/t[0-9]* ]] || check "$script" timeout 900 "$script" "$PWD/build"
     done

@@ -631,6 +631,48 @@ static void placed_batches(void **state) {
     }
 }
 
+/* LABOR may draw more than is foreseen: of node 0's hundred candidates more than four, now and
+ * then. What was numbered before stands in the wider room. */
+static void more_than_foreseen(void **state) {
+    (void)state;
+    const flip_gid seed = 0;
+    const int32_t when = STEPS;
+    if (size > 1) return; /* refused below */
+    for (int i = 0; i < 4; i++) {
+        const flip_kernels *k = flip_kernels_get();
+        if (i % 2 && flip_kernels_cuda_devices() == 0) continue;
+        if (i % 2) CHECK_OK(flip_kernels_cuda(&k, 0));
+        const bool temporal = i / 2;
+        flip_sampler_params p = {.fanout = {1},
+                                 .layers = 1,
+                                 .adjacency = FLIP_ADJACENCY_SUM,
+                                 .kind = FLIP_SAMPLE_LABOR,
+                                 .temporal = temporal,
+                                 .steps = STEPS};
+        flip_sampler *host = make_sampler(p, true), *placed = make_sampler(p, true);
+        CHECK_OK(flip_sampler_place(placed, k));
+        p.rank_first = first;
+        const int64_t foreseen = flip_batch_most_rows(NODES, 1, EVENTS, &p, 1);
+        int more = 0;
+        flip_batch *want, *got;
+        CHECK_OK(flip_batch_create(&want));
+        for (int64_t epoch = 1; epoch <= 20000 && more < 2; epoch++) {
+            const int32_t *step = temporal ? &when : NULL;
+            CHECK_OK(flip_sampler_draw(host, want, 1, &seed, original, step, epoch));
+            if (want->n_input <= foreseen) continue;
+            CHECK_OK(flip_batch_create(&got)); /* with no room of batches before */
+            CHECK_OK(flip_sampler_draw(placed, got, 1, &seed, original, step, epoch));
+            same_batch(k, want, got);
+            flip_batch_destroy(&got);
+            more++;
+        }
+        flip_batch_destroy(&want);
+        CHECK(more == 2, "%d batches of more than %lld rows", more, (long long)foreseen);
+        flip_sampler_destroy(&host);
+        flip_sampler_destroy(&placed);
+    }
+}
+
 /* Is what numbers entries in 32 bits asked before? A timeline's rows read entries again. */
 static void too_many(void **state) {
     (void)state;
@@ -722,6 +764,7 @@ int main(int argc, char **argv) {
                                        cmocka_unit_test(labor_shares),
                                        cmocka_unit_test(same_batches),
                                        cmocka_unit_test(placed_batches),
+                                       cmocka_unit_test(more_than_foreseen),
                                        cmocka_unit_test(too_many),
                                        cmocka_unit_test(unplaced),
                                        cmocka_unit_test(refusals)};

@@ -121,10 +121,8 @@ static void check_blocks(int unread) {
     const flip_device_counts after = kernels->counts();
     CHECK(sent > (BLOCKS - 3) * sizeof input && after.ahead - before.ahead == sent,
           "%llu bytes ahead", (unsigned long long)sent);
-    CHECK(after.sent - before.sent == sent + sent_at_once && sent_at_once > 0 &&
-              after.received - before.received == received,
-          "%llu and %llu bytes over the bus", (unsigned long long)(after.sent - before.sent),
-          (unsigned long long)(after.received - before.received));
+    CHECK(after.sent - before.sent == sent + sent_at_once && sent_at_once > 0,
+          "%llu bytes over the bus", (unsigned long long)(after.sent - before.sent));
     for (int k = 0; k < BLOCKS; k++) {
         set_input(k);
         flip_tape_reset(here, false, 0);
@@ -134,6 +132,8 @@ static void check_blocks(int unread) {
             CHECK(fabs((double)(got[i] - want[i])) <= 1e-4, "value %d of block %d: %g, not %g", i,
                   k, (double)got[i], (double)want[i]);
     }
+    CHECK(received > 0 && kernels->counts().received - before.received == received,
+          "%llu bytes back", (unsigned long long)(kernels->counts().received - before.received));
     flip_tape_destroy(&here);
     flip_tape_destroy(&there);
 }

@@ -88,6 +88,7 @@ static bool replay(flip_recording *r, uint64_t draws, const flip_adam_step *adam
     if (r->given_back != flip_cuda_given_back) return false;
     FLIP_CUDA_DO(
         cudaMemcpyAsync(room.memory, &now, sizeof now, cudaMemcpyHostToDevice, flip_cuda_stream));
+    flip_cuda_sent += sizeof now;
     FLIP_CUDA_DO(cudaGraphLaunch(r->graph, flip_cuda_stream));
     flip_cuda_replays++;
     flip_cuda_replayed += r->nodes;

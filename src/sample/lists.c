@@ -56,9 +56,6 @@ static flip_status allocate(flip_lists *l, const flip_sampler *s, int64_t n, int
     FLIP_TRY(flip_alloc(&l->original, entries, sizeof *l->original, "lists of neighbours"));
     if (has_weights(s))
         FLIP_TRY(flip_alloc(&l->weight, entries, sizeof *l->weight, "lists of neighbours"));
-    if (has_sums(s))
-        FLIP_TRY(
-            flip_alloc(&l->weight_sums, entries, sizeof *l->weight_sums, "lists of neighbours"));
     l->n = n;
     l->n_entries = n_entries;
     return FLIP_OK;
@@ -106,7 +103,7 @@ static void lengths_to_places(flip_lists *l) {
 }
 
 static void sum_weights(flip_lists *l) {
-    for (int64_t i = 0; l->weight_sums && i < l->n; i++)
+    for (int64_t i = 0; i < l->n; i++)
         flip_draws_sums(l->first[i + 1] - l->first[i], l->weight + l->first[i],
                         l->weight_sums + l->first[i]);
 }
@@ -129,6 +126,9 @@ flip_status flip_sampler_keep(flip_sampler *s, const uint8_t *keep) {
         sum[r % 2] += all[r];
     status = allocate(&mine, s, count[0], count[1]);
     if (status == FLIP_OK) status = allocate(&s->lists, s, sum[0] - count[0], sum[1] - count[1]);
+    if (status == FLIP_OK && has_sums(s))
+        status = flip_alloc(&s->lists.weight_sums, (size_t)(sum[1] - count[1]),
+                            sizeof *s->lists.weight_sums, "lists of neighbours");
     FLIP_TRY_GOTO(flip_comm_agree(s->comm, status));
     pack(&mine, s, keep);
     for (int r = 0; r < s->size; r++) {
@@ -137,7 +137,7 @@ flip_status flip_sampler_keep(flip_sampler *s, const uint8_t *keep) {
             at[i] += all[2 * r + i];
     }
     lengths_to_places(&s->lists);
-    sum_weights(&s->lists);
+    if (has_sums(s)) sum_weights(&s->lists);
 done:
     if (status != FLIP_OK) sample_lists_finish(&s->lists);
     sample_lists_finish(&mine);

@@ -250,7 +250,9 @@ static size_t cache_bytes_of(const flip_data *data) {
     double rows = data->packed.packing   ? (double)data->info->code_rows
                   : data->moving.dim > 0 ? (double)data->info->n_nodes * data->steps
                                          : (double)data->info->n_nodes;
-    double most = rows * (row + 28) + (double)data->info->n_events * (16 + sizeof(flip_real));
+    const bool sums = data->s.sampling == FLIP_SAMPLE_WEIGHTED && data->s.replace;
+    double entry = 16 + sizeof(flip_real) + (sums ? sizeof(double) : 0);
+    double most = rows * (row + 28) + (double)data->info->n_events * entry;
     return (size_t)(most < (double)data->s.cache_bytes ? most : (double)data->s.cache_bytes);
 }
 

@@ -127,6 +127,7 @@ flip_status flip_trainer_distribute(flip_trainer *trainer, size_t base) {
     e->base = base;
     e->held = flip_memory_now() > base ? flip_memory_now() - base : 0;
     FLIP_TRY(flip_device_choose(data, &trainer->kernels));
+    trainer->counted_before = trainer->kernels->counts();
     find_available(e, trainer);
     if (s->distribute == FLIP_DISTRIBUTE_AUTO && (flip_settings_batched(s) || data->packed.packing))
         s->distribute = FLIP_DISTRIBUTE_NODES; /* a batch draws on all steps of its nodes */

@@ -326,13 +326,14 @@ typedef struct flip_trainer {
     flip_passes passes; /* of training, so far */
     flip_repeat repeat;
     flip_optimiser *optimiser;
-    flip_batching *batching;         /* NULL unless training is on sampled batches */
-    const flip_kernels *kernels;     /* of the device that computes */
-    const flip_adjacency *on_device; /* held there; or NULL */
-    int32_t on_device_block;         /* whose it is */
-    const char *matrices_by_cpu;     /* why blocks' matrices are not made on the GPU that reads
-                                        them; NULL: they are, or are made once */
-    const flip_real *features;       /* likewise */
+    flip_batching *batching;           /* NULL unless training is on sampled batches */
+    const flip_kernels *kernels;       /* of the device that computes */
+    flip_device_counts counted_before; /* by them, in this process's runs before */
+    const flip_adjacency *on_device;   /* held there; or NULL */
+    int32_t on_device_block;           /* whose it is */
+    const char *matrices_by_cpu;       /* why blocks' matrices are not made on the GPU that reads
+                                          them; NULL: they are, or are made once */
+    const flip_real *features;         /* likewise */
     /* state */
     int64_t epoch, best_epoch; /* done; 0 = none */
     double loss;               /* of the last epoch */

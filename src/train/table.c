@@ -41,11 +41,12 @@ static flip_status gather(rank_counts **all, const flip_tally *tally, const flip
                         .device_bytes = trainer->kernels->peak(),
                         .device = tally->device,
                         .device_first = tally->device_first,
-                        .device_run = trainer->kernels->counts(),
                         .loaded_bytes = tally->loaded_bytes,
                         .saved_bytes = flip_tape_saved(trainer->tape),
                         .store = flip_batching_store(trainer->batching),
                         .ahead = flip_batching_ahead(trainer->batching)};
+    const flip_device_counts now = trainer->kernels->counts();
+    flip_device_counts_add(&mine.device_run, &now, &trainer->counted_before);
     for (int32_t k = 0; k < data->layout->n_blocks; k++)
         mine.halo_rows += (uint64_t)data->halo_rows[k];
     mine.graph[0] = tally->graph[0];

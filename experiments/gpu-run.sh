@@ -287,8 +287,8 @@ section_sanitizer() {
         for row in sage cdgcn evolvegcn-o tmgcn gat sage-labor gat-weighted gat-recent tmgcn-delta t219_draws t222_groups t218_entries t200_kernels t210_cells t212_steps t214_operators t216_losses t342_patch t205_products t225_packed; do
             options=("$parts/bin/$row") graph=small task=node more=()
             case $row in # batches drawn, and matrices made, on the device
-            *-labor | *-recent) more=(--batch 500 --fanout "4,9" --sampling "${row#*-}") ;;
-            *-weighted) graph=paid task=edge more=(--batch 500 --fanout "4,9" --sampling weighted) ;;
+            *-weighted) graph=paid task=edge ;;&
+            *-labor | *-weighted | *-recent) more=(--batch 500 --fanout "4,9" --sampling "${row#*-}") ;;
             *-delta) more=(--transfer delta --blocks 2) ;;
             esac
             case $tool-$row in

@@ -148,8 +148,6 @@ without_gpu() {
     return $code
 }
 
-experiments/install-deps.sh build tests || exit 1
-
 # What the builds and the tests' own files take, before an hour has gone by.
 room() {
     local folder free
@@ -158,6 +156,9 @@ room() {
         [ "$free" -ge "$1" ] || { echo "$folder has $free MB free, tests need $1 MB: make room, or set TMPDIR" && return 1; }
     done
 }
+
+experiments/install-deps.sh build tests || exit 1
+
 check 'room on the disks' room "$([ "$quick" = yes ] && echo 1500 || echo 3000)" || { echo "$passed passed, $failed failed" && exit 1; }
 check 'build float gcc' compile build -Dreal=float || { echo "$passed passed, $failed failed" && exit 1; }
 programs build

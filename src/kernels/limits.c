@@ -5,10 +5,9 @@
 #include <time.h>
 
 enum { COPY_BYTES = 64 << 20, CHAINS = 12, TURNS = 1 << 18 };
-/* Rounds of a measurement: it ends after FEW when its best three agree, at the latest after MOST.
- * The short ones are of about a millisecond, in the first of which a processor may not be at its
- * pace. */
-enum { FEW = 3, MOST = 10, FEW_SHORT = 12, MOST_SHORT = 60 };
+/* Rounds of a measurement: it ends when its best three agree, at the latest after MOST. The short
+ * ones are of about a millisecond, in the first of which a processor may not be at its pace. */
+enum { MOST = 10, FEW_SHORT = 12, MOST_SHORT = 60 };
 
 /* CHAINS independent multiply-adds, so that the units never wait for one another. */
 #define MULTIPLY(name, bytes, isa)                                                                 \
@@ -85,7 +84,7 @@ static double measure_copy(void) {
         flip_error_clear();
         goto done;
     }
-    for (int round = 0; round <= MOST && !(same && round > FEW); round++) {
+    for (int round = 0; round <= MOST && !same; round++) {
         double rate = 0;
 #pragma omp parallel reduction(+ : rate)
         {
